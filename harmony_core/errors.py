@@ -1,0 +1,23 @@
+"""The one error type that people see: a field, the value it had, and what would be right."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class UserError(ValueError):
+    """Bad input, told in one line that names the field, the value and the fix.
+
+    The command line prints it without a traceback and exits with `EXIT_CODE`.
+
+    Args:
+        field: what was wrong, as the person wrote it (`search.population`, a file's path).
+        value: the value found there.
+        fix: what to do instead, as an imperative ("use one of ...").
+    """
+
+    EXIT_CODE = 2
+
+    def __init__(self, field: str, value: Any, fix: str) -> None:
+        self.field, self.value, self.fix = field, value, fix
+        super().__init__(" ".join(f"{field}: {value!s}: {fix}".split()))

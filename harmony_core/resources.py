@@ -1,0 +1,43 @@
+"""Where the files of `resources/` are: beside the code in a checkout, inside the package in a wheel."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+from harmony_core.errors import UserError
+
+_ROOTS = (Path(__file__).parent / "resources", Path(__file__).parents[1] / "resources")
+
+
+def resource(path: str) -> Path:
+    """The file or folder `path` below `resources/`; a `UserError` when it is not there."""
+    for root in _ROOTS:
+        if (root / path).exists():
+            return root / path
+    raise UserError("resource", path, "not part of this installation; install harmony again")
+
+
+def resource_names(folder: str) -> list[str]:
+    """Names (without `.yaml`) of the YAML files in a folder of `resources/`, sorted."""
+    return sorted(path.name.removesuffix(".yaml") for path in resource(folder).glob("*.yaml"))
+
+
+def named_yaml(folder: str, name_or_path: str | Path) -> Path:
+    """The path itself when it is a YAML file's, otherwise the file of that name in `resources/<folder>`.
+
+    Args:
+        folder: `architectures`, `spaces`, ...
+        name_or_path: a name without a suffix, or a path that ends in `.yaml` or `.yml`.
+
+    Raises:
+        UserError: there is no such name; the nearest one is offered.
+    """
+    if Path(name_or_path).suffix in (".yaml", ".yml"):
+        return Path(name_or_path)
+    names = resource_names(folder)
+    if str(name_or_path) in names:
+        return resource(f"{folder}/{name_or_path}.yaml")
+    near = difflib.get_close_matches(str(name_or_path), names, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"use one of {', '.join(names)}"
+    raise UserError(folder, name_or_path, f"no such name; {hint} A file's path ends in .yaml")

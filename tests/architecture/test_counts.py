@@ -1,0 +1,119 @@
+"""Parameter, cache and state counts against published figures, or counted by hand from the papers."""
+
+from __future__ import annotations
+
+import pytest
+
+from harmony_core.architecture import GQA, MLA, MLP, SWA, Architecture, MoE
+from harmony_core.architecture.presets import load_preset
+
+# name: (all, active, active without the input embedding's look-up)
+PARAMS = {
+    "llama-3.2-1b": (1_235_814_400, 1_235_814_400, 1_235_814_400),
+    "mixtral-8x7b": (46_702_792_704, 12_879_925_248, 12_879_925_248 - 32_000 * 4096),
+    "deepseek-v2-lite": (15_706_484_224, 2_661_150_208, 2_451_435_008),
+    "jamba-v0.1": (51_570_323_328, 12_110_311_296, 12_110_311_296 - 65_536 * 4096),
+    "samba-1.3b": (1_330_207_488, 1_330_207_488, 1_330_207_488),
+    "mamba-2-1.3b": (1_343_757_312, 1_343_757_312, 1_343_757_312),
+}
+KV_BYTES = {
+    "llama-3.2-1b": 32_768,
+    "mixtral-8x7b": 131_072,
+    "jamba-v0.1": 16_384,
+    "deepseek-v2-lite": 31_104,
+    "samba-1.3b": 9 * 2 * 2304 * 2,
+    "mamba-2-1.3b": 0,
+}
+STATE_ELEMENTS = {
+    "mamba-2-1.3b": 25_165_824 + 835_584,
+    "jamba-v0.1": 4_587_520,
+    "samba-1.3b": 9 * 4608 * (16 + 4),
+    "llama-3.2-1b": 0,
+}
+
+
+@pytest.mark.parametrize("name", PARAMS)
+def test_parameters_of_known_models(name):
+    architecture = load_preset(name)
+    found = (
+        architecture.num_params(),
+        architecture.num_active_params(),
+        architecture.num_active_non_embedding_params(),
+    )
+    assert found == PARAMS[name]
+
+
+@pytest.mark.parametrize("name", KV_BYTES)
+def test_cache_of_known_models(name):
+    assert load_preset(name).kv_bytes_per_token() == KV_BYTES[name]
+    assert load_preset(name).kv_bytes_per_token(bytes_per_element=4) == 2 * KV_BYTES[name]
+
+
+@pytest.mark.parametrize("name", STATE_ELEMENTS)
+def test_state_of_known_models(name):
+    assert load_preset(name).state_elements() == STATE_ELEMENTS[name]
+    assert load_preset(name).state_bytes() == 2 * STATE_ELEMENTS[name]
+
+
+def test_mistral_with_its_window():
+    layer = (SWA(num_heads=32, head_dim=128, num_kv_heads=8, window=4096), MLP(d_ff=14336))
+    mistral = Architecture(d_model=4096, vocab_size=32000, tie_embeddings=False, blocks=layer * 32)
+    assert mistral.num_params() == 7_241_732_096
+    assert mistral.kv_bytes_per_token() == 131_072
+    assert mistral.kv_cache_bytes(1000) == 1000 * 131_072
+    assert mistral.kv_cache_bytes(10_000) == 4096 * 131_072
+
+
+def test_qwen3_moe_with_qk_norm():
+    layer = (
+        GQA(num_heads=32, head_dim=128, num_kv_heads=4, qk_norm=True, rope_base=1e6),
+        MoE(n_routed=128, top_k=8, d_expert=768),
+    )
+    qwen = Architecture(d_model=2048, vocab_size=151_936, tie_embeddings=False, blocks=layer * 48)
+    assert qwen.num_params() == 30_532_122_624
+    assert qwen.num_active_params() == 3_353_032_704
+    assert qwen.kv_bytes_per_token() == 98_304
+
+
+def test_latent_queries_of_deepseek_v2():
+    """q: 5120 x 1536 and 1536 x 128 x 192; kv: 5120 x 576 and 512 x 128 x 256; out 16384 x 5120; norms."""
+    mla = MLA(
+        num_heads=128,
+        kv_lora_rank=512,
+        qk_nope_head_dim=128,
+        qk_rope_head_dim=64,
+        v_head_dim=128,
+        q_lora_rank=1536,
+    )
+    by_hand = 7_864_320 + 37_748_736 + 2_949_120 + 16_777_216 + 83_886_080 + 1536 + 512
+    assert mla.num_params(5120) == by_hand
+
+
+def test_embedding_counts_say_what_is_in_them():
+    blocks = (MLP(d_ff=8),)
+    tied = Architecture(d_model=4, vocab_size=10, blocks=blocks)
+    untied = Architecture(d_model=4, vocab_size=10, tie_embeddings=False, blocks=blocks)
+    body = 3 * 4 * 8 + 2 * 4
+    assert (tied.num_params(), untied.num_params()) == (body + 40, body + 80)
+    assert tied.num_active_non_embedding_params() == untied.num_active_non_embedding_params() == body + 40
+    assert tied.num_non_embedding_params() == untied.num_non_embedding_params() == body + 40
+
+
+def test_flops_of_one_layer_by_hand():
+    """Width 8, 2 heads of 4 (1 KV head), context 5: q 64, k and v 32 each, out 64; scores 8 wide."""
+    layer = (GQA(num_heads=2, head_dim=4, num_kv_heads=1), MLP(d_ff=16, activation="gelu"))
+    architecture = Architecture(d_model=8, vocab_size=10, blocks=layer)
+    matrices = 2 * (64 + 32 + 32 + 64) + 2 * (2 * 8 * 16) + 2 * 80
+    assert architecture.flops_per_token(5, "decode") == matrices + 4 * 8 * 5
+    assert architecture.flops_per_token(5, "prefill") == matrices + 4 * 8 * 3
+    assert architecture.flops_per_token(5, "train") == 3 * (matrices + 4 * 8 * 3)
+
+
+def test_window_saves_flops_and_cache_only_beyond_itself():
+    swa = SWA(num_heads=2, head_dim=4, num_kv_heads=2, window=4)
+    full = GQA(num_heads=2, head_dim=4, num_kv_heads=2)
+    assert swa.flops_per_token(8, 4, "prefill") == full.flops_per_token(8, 4, "prefill")
+    # Tokens 1 to 6 see 1, 2, 3, 4, 4, 4 tokens.
+    extra = full.flops_per_token(8, 6, "prefill") - swa.flops_per_token(8, 6, "prefill")
+    assert extra == pytest.approx(4 * 8 * (21 - 18) / 6)
+    assert full.flops_per_token(8, 6, "decode") - swa.flops_per_token(8, 6, "decode") == 4 * 8 * 2

@@ -1,0 +1,89 @@
+"""The presets: equal budgets at nano size, and each model's own pattern at both sizes."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import pytest
+
+from harmony_core.architecture import Architecture, Mamba, MoE
+from harmony_core.architecture.attention import Attention
+from harmony_core.architecture.presets import load_preset, preset_names, with_vocab
+
+NANO = [name for name in preset_names() if name.endswith("-nano")]
+FULL = {
+    "llama-nano": "llama-3.2-1b",
+    "mixtral-nano": "mixtral-8x7b",
+    "jamba-nano": "jamba-v0.1",
+    "samba-nano": "samba-1.3b",
+    "mamba-2-nano": "mamba-2-1.3b",
+    "deepseek-nano": "deepseek-v2-lite",
+}
+
+
+def kinds(architecture: Architecture) -> list[str]:
+    return [block.kind for block in architecture.blocks]
+
+
+def test_every_nano_preset_has_its_full_model():
+    assert set(NANO) == set(FULL)
+    assert set(preset_names()) == set(FULL) | set(FULL.values())
+
+
+@pytest.mark.parametrize(("first", "second"), list(combinations(NANO, 2)))
+def test_nano_budgets_are_equal(first, second):
+    small, large = sorted(load_preset(name).num_active_non_embedding_params() for name in (first, second))
+    assert large <= 1.02 * small
+
+
+@pytest.mark.parametrize("name", NANO)
+def test_nano_presets_are_small_and_read_bytes(name):
+    architecture = load_preset(name)
+    assert architecture.vocab_size == 257
+    assert architecture.num_params() <= 4_000_000
+    assert 900_000 <= architecture.num_active_non_embedding_params() <= 1_100_000
+
+
+@pytest.mark.parametrize("name", NANO)
+def test_nano_has_the_pattern_of_its_model(name):
+    """The small sequence of kinds is how the large one begins (its whole period, where there is one)."""
+    small, large = kinds(load_preset(name)), kinds(load_preset(FULL[name]))
+    assert large[: len(small)] == small
+
+
+@pytest.mark.parametrize("name", ["jamba-nano", "jamba-v0.1"])
+def test_jamba(name):
+    architecture = load_preset(name)
+    mixers, channels = architecture.blocks[::2], architecture.blocks[1::2]
+    for index, (mixer, channel) in enumerate(zip(mixers, channels, strict=True)):
+        assert isinstance(mixer, Attention if index % 8 == 4 else Mamba)
+        assert isinstance(channel, MoE) == (index % 2 == 1)
+        if isinstance(mixer, Attention):
+            assert mixer.rope_base is None
+        if isinstance(channel, MoE):
+            assert (channel.n_routed, channel.top_k) == (16, 2)
+
+
+@pytest.mark.parametrize("name", ["mixtral-nano", "mixtral-8x7b"])
+def test_mixtral_routes_every_layer_to_2_of_8(name):
+    channels = load_preset(name).blocks[1::2]
+    assert {(block.n_routed, block.top_k) for block in channels if isinstance(block, MoE)} == {(8, 2)}
+    assert all(isinstance(block, MoE) for block in channels)
+
+
+@pytest.mark.parametrize("name", ["deepseek-nano", "deepseek-v2-lite"])
+def test_deepseek_is_dense_first_and_shares_experts(name):
+    first, *others = load_preset(name).blocks[1::2]
+    assert first.kind == "mlp"
+    assert all(isinstance(block, MoE) and block.n_shared > 0 for block in others)
+
+
+def test_another_vocabulary():
+    small = load_preset("llama-nano")
+    known = small.id
+    large = with_vocab(small, 4096)
+    assert large.vocab_size == 4096
+    assert large.blocks == small.blocks
+    assert large.num_params() - small.num_params() == (4096 - 257) * 128
+    assert large.id != known
+    assert with_vocab(large, 257).id == known
