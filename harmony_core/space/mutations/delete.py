@@ -1,0 +1,21 @@
+"""One unit fewer."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from harmony_core.architecture import Architecture
+from harmony_core.space.mutations.registry import register
+from harmony_core.space.space import Space
+from harmony_core.space.variation import Drawn, kinds_text, units_of, with_units
+
+
+@register
+def delete(space: Space, parent: Architecture, rng: np.random.Generator) -> Drawn | None:
+    """Takes any unit out."""
+    units = units_of(space, parent)
+    if len(units) <= space.depth.min:
+        return None
+    index = int(rng.integers(len(units)))
+    operator = f"delete {space.unit_name} {index}: {kinds_text(units[index])}"
+    return with_units(parent, [*units[:index], *units[index + 1 :]]), operator

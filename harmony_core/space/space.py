@@ -1,0 +1,142 @@
+"""The search space: depth, width, block domains and constraints, read from YAML."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from harmony_core.architecture import Architecture, block_class, block_kinds
+from harmony_core.base import Frozen, digest, read_yaml
+from harmony_core.errors import UserError
+from harmony_core.resources import named_yaml
+from harmony_core.space.block_space import BlockSpace
+from harmony_core.space.choices import Choices
+from harmony_core.space.constraints import Constraints
+from harmony_core.space.limits import Depth
+
+LAYER_ROLES = ("mixer", "channel")
+
+
+class Space(Frozen):
+    """What may be searched.
+
+    Args:
+        pattern: `layers` are a mixer block followed by a channel block each; `free` is any sequence.
+        depth: how many layers, or blocks when `free`.
+        d_model: the widths.
+        tie_embeddings: whether the output head may be, or not be, the embedding.
+        blocks: the kinds and their domains.
+        constraints: what a whole architecture must satisfy.
+    """
+
+    pattern: Literal["layers", "free"] = "layers"
+    depth: Depth
+    d_model: tuple[Annotated[int, Field(ge=1)], ...]
+    tie_embeddings: tuple[bool, ...] = (True,)
+    blocks: dict[str, BlockSpace]
+    constraints: Constraints = Constraints()
+
+    @classmethod
+    def from_yaml(cls, name_or_path: str | Path) -> Space:
+        """Reads a space of resources/spaces by name, or any `.yaml` file; mistakes are `UserError`."""
+        path = named_yaml("spaces", name_or_path)
+        return cls.parse(read_yaml(path), path.name)
+
+    @classmethod
+    def parse(cls, data: Any, where: str = "") -> Self:
+        """Validates `data`; the checks of this room name their own field, so theirs is kept."""
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            cause = error.errors(include_url=False)[0].get("ctx", {}).get("error")
+            if isinstance(cause, UserError):
+                field = f"{where}.{cause.field}" if where else cause.field
+                raise UserError(field, cause.value, cause.fix) from None
+        return super().parse(data, where)
+
+    @field_validator("d_model", "tie_embeddings")
+    @classmethod
+    def _some(cls, values: tuple[int, ...]) -> tuple[int, ...]:
+        if not values or len(set(values)) < len(values):
+            raise ValueError("list at least one choice, each once")
+        return values
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for kind in self.blocks:
+            if kind not in block_kinds():
+                raise UserError(f"blocks.{kind}", kind, f"unknown kind; use {', '.join(block_kinds())}")
+        for d_model, choices in self._choices.items():
+            if not choices.kinds():
+                raise UserError("d_model", d_model, "no block fits this width; remove it, or widen blocks")
+            for role in LAYER_ROLES if self.pattern == "layers" else ():
+                if not any(block_class(kind).role == role for kind in choices.kinds()):
+                    fix = (
+                        f"no {role} fits this width, and a layer needs one; widen blocks or use pattern free"
+                    )
+                    raise UserError("d_model", d_model, fix)
+        return self
+
+    @cached_property
+    def _choices(self) -> dict[int, Choices]:
+        combinations = {kind: space.combinations(kind) for kind, space in self.blocks.items()}
+        return {d_model: Choices(self.blocks, combinations, d_model) for d_model in self.d_model}
+
+    @property
+    def id(self) -> str:
+        """First 16 hex digits of the SHA-256 of the space's canonical JSON."""
+        return digest(self.model_dump(mode="json"))
+
+    @property
+    def unit_size(self) -> int:
+        """Blocks in one unit of depth: 2 in a layer, 1 when `free`."""
+        return len(LAYER_ROLES) if self.pattern == "layers" else 1
+
+    @property
+    def unit_name(self) -> str:
+        """What a unit of depth is called."""
+        return "layer" if self.pattern == "layers" else "block"
+
+    def choices(self, d_model: int) -> Choices:
+        """The blocks offered at one of the space's widths."""
+        return self._choices[d_model]
+
+    def unit_kinds(self, d_model: int) -> tuple[tuple[str, ...], ...]:
+        """For each block of a unit, the kinds that may stand there."""
+        choices = self.choices(d_model)
+        if self.pattern == "free":
+            return (choices.kinds(),)
+        return (choices.kinds("mixer"), choices.kinds("channel"))
+
+    def violations(self, architecture: Architecture) -> list[str]:
+        """Why the architecture is not in this space, one short text a reason; empty when it is."""
+        found = self.structure_violations(architecture)
+        found += [f"{reason}: {value:.12g}" for reason, value in self.constraints.broken(architecture)]
+        return found
+
+    def structure_violations(self, architecture: Architecture) -> list[str]:
+        """As `violations`, the constraints aside."""
+        return list(self._structure_violations(architecture))
+
+    def _structure_violations(self, architecture: Architecture) -> Iterator[str]:
+        blocks, size = architecture.blocks, self.unit_size
+        depth = len(blocks) / size
+        if not self.depth.min <= depth <= self.depth.max:
+            yield f"depth {depth:g} is outside {self.depth.min}-{self.depth.max} {self.unit_name}s"
+        if architecture.tie_embeddings not in self.tie_embeddings:
+            yield f"tie_embeddings {architecture.tie_embeddings} is not a choice"
+        if self.pattern == "layers":
+            for index, block in enumerate(blocks):
+                if block.role != LAYER_ROLES[index % size]:
+                    yield f"block {index} ({block.kind}) is not the {LAYER_ROLES[index % size]} of a layer"
+        if architecture.d_model not in self.d_model:
+            yield f"d_model {architecture.d_model} is not among {list(self.d_model)}"
+            return
+        choices = self.choices(architecture.d_model)
+        for index, block in enumerate(blocks):
+            if not choices.holds(block):
+                yield f"block {index} is not among the choices: {block.to_dict()}"

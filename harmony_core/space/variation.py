@@ -1,0 +1,110 @@
+"""A new architecture and how it came about; drawing again until the constraints hold."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Container, Mapping
+from dataclasses import dataclass, field
+
+from harmony_core.architecture import Architecture, Block
+from harmony_core.errors import UserError
+from harmony_core.space.space import Space
+
+Unit = tuple[Block, ...]
+Drawn = tuple[Architecture, str]
+Reasons = Mapping[tuple[str, str], int]
+
+
+@dataclass(frozen=True)
+class Variation:
+    """A valid architecture of the space.
+
+    Args:
+        architecture: the result.
+        operator: what was done, for people: `replace block 3: gqa -> mamba2`.
+        rejected: draws thrown away on the way, counted by (stage, reason); one that breaks two
+            constraints counts under both.
+    """
+
+    architecture: Architecture
+    operator: str
+    rejected: Reasons = field(default_factory=dict)
+
+
+class DeadEnd(Exception):
+    """No draw was accepted; `propose` counts it and goes on with another parent.
+
+    Args:
+        stage: `sample`, `mutate` or `crossover`.
+        tries: how many draws were made.
+        rejected: why they were thrown away, as in `Variation`.
+    """
+
+    def __init__(self, stage: str, tries: int, rejected: Reasons) -> None:
+        self.stage, self.tries, self.rejected = stage, tries, rejected
+        super().__init__(f"{stage}: none of {tries} draws was accepted")
+
+
+def draw_until_accepted(
+    stage: str, space: Space, draw: Callable[[], Drawn | None], tries: int, unlike: Container[str] = ()
+) -> Variation:
+    """The first draw that meets the constraints and whose id is not in `unlike`; raises `DeadEnd`.
+
+    A draw of None is an operator that did not apply here; it counts as a try and not as a rejection.
+    """
+    rejected: Counter[tuple[str, str]] = Counter()
+    for _ in range(tries):
+        drawn = draw()
+        if drawn is None:
+            continue
+        architecture, operator = drawn
+        reasons = [reason for reason, _ in space.constraints.broken(architecture)]
+        if not reasons and architecture.id in unlike:
+            reasons = ["same as a parent"]
+        if not reasons:
+            return Variation(architecture, operator, rejected)
+        rejected.update((stage, reason) for reason in reasons)
+    raise DeadEnd(stage, tries, rejected)
+
+
+def require_member(space: Space, parent: Architecture) -> None:
+    """Refuses a parent whose structure is not the space's: its children could not be in it either."""
+    reasons = space.structure_violations(parent)
+    if reasons:
+        fix = f"not in the search space ({reasons[0]}); start from members, or widen the space"
+        raise UserError("parent", f"{parent.id} {parent.pattern()}", fix)
+
+
+def units_of(space: Space, architecture: Architecture) -> list[Unit]:
+    """The blocks, cut into units of depth."""
+    size = space.unit_size
+    return [architecture.blocks[start : start + size] for start in range(0, len(architecture.blocks), size)]
+
+
+def with_units(parent: Architecture, units: list[Unit]) -> Architecture:
+    """The parent with other units; its width, vocabulary and tying stay."""
+    return with_blocks(parent, tuple(block for unit in units for block in unit))
+
+
+def with_blocks(parent: Architecture, blocks: tuple[Block, ...], d_model: int | None = None) -> Architecture:
+    """The parent with other blocks, maybe another width; built anew, since a copy keeps the old id."""
+    return Architecture(
+        d_model=parent.d_model if d_model is None else d_model,
+        vocab_size=parent.vocab_size,
+        tie_embeddings=parent.tie_embeddings,
+        blocks=blocks,
+    )
+
+
+def fitted_blocks(
+    space: Space, blocks: tuple[Block, ...], old_width: int, new_width: int
+) -> tuple[Block, ...] | None:
+    """The blocks at another width, each the nearest of its kind there; None where a kind has none."""
+    choices = space.choices(new_width)
+    fitted = [choices.fit(block, old_width) for block in blocks]
+    return tuple(block for block in fitted if block is not None) if None not in fitted else None
+
+
+def kinds_text(unit: Unit) -> str:
+    """The kinds of a unit's blocks, for people."""
+    return " ".join(block.kind for block in unit)

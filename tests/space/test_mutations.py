@@ -1,0 +1,157 @@
+"""Every mutation passes one suite: in the space, unlike the parent, a function of the seed."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harmony_core.architecture import GQA, MHA, MLP, Architecture, Mamba2
+from harmony_core.errors import UserError
+from harmony_core.space import MUTATIONS, DeadEnd, Space, mutate
+from harmony_core.space.mutations import depth, duplicate, hyper_parameter, replace, width
+from tests.space.spaces import FREE, SPACES, TINY, VOCAB, drawn, rng
+
+TEXTS = {
+    "replace": r"replace block \d+: \w+ -> \w+",
+    "insert": r"insert (layer|block) \d+: \w+( \w+)?",
+    "delete": r"delete (layer|block) \d+: \w+( \w+)?",
+    "swap": r"swap (layer|block)s \d+ and \d+",
+    "duplicate": r"duplicate (layer|block)(s \d+-\d+| \d+)",
+    "hyper_parameter": r"(block \d+ \w+: \w+ \S+ -> \S+|tie_embeddings \w+ -> \w+)",
+    "width": r"width \d+ -> \d+",
+    "depth": r"depth \d+ -> \d+ (layer|block)s",
+}
+seeds = st.integers(0, 2**32 - 1)
+
+
+@pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
+@pytest.mark.parametrize("name", MUTATIONS)
+@given(parent_seed=seeds, seed=seeds)
+@settings(max_examples=15, deadline=None)
+def test_conformance(name, space, parent_seed, seed):
+    parent = drawn(space, parent_seed)
+    before, known = parent.to_json(), parent.id
+    result = MUTATIONS[name](space, parent, rng(seed))
+    assert (parent.to_json(), parent.id) == (before, known)
+    assert MUTATIONS[name](space, drawn(space, parent_seed), rng(seed)) == result
+    if result is not None:
+        child, operator = result
+        assert space.structure_violations(child) == []
+        assert child.id != parent.id
+        assert child.id == Architecture.from_json(child.to_json()).id
+        assert child.vocab_size == VOCAB
+        assert re.fullmatch(TEXTS[name], operator)
+
+
+@pytest.mark.parametrize("name", ["nano", "harmony", "free"])
+def test_every_mutation_is_reached_and_accepted(name):
+    space, generator = SPACES[name], rng(1)
+    parents = [drawn(space, seed) for seed in range(20)]
+    texts = [mutate(space, parents[index % 20], generator).operator for index in range(500)]
+    counts = {operator: sum(bool(re.fullmatch(text, t)) for t in texts) for operator, text in TEXTS.items()}
+    assert set(counts) == set(MUTATIONS)
+    assert sum(counts.values()) == len(texts)
+    assert min(counts.values()) >= 15
+
+
+@pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
+@given(parent_seed=seeds, seed=seeds)
+@settings(max_examples=30, deadline=None)
+def test_mutate_stays_in_the_space(space, parent_seed, seed):
+    parent = drawn(space, parent_seed)
+    child = mutate(space, parent, rng(seed))
+    assert space.violations(child.architecture) == []
+    assert child.architecture.id != parent.id
+    assert mutate(space, parent, rng(seed)) == child
+
+
+@pytest.mark.parametrize("name", ["nano", "free"])
+def test_chains_of_mutations_stay_in_the_space(name):
+    space, generator = SPACES[name], rng(2)
+    architecture = drawn(space)
+    depths = set()
+    for _ in range(300):
+        architecture = mutate(space, architecture, generator).architecture
+        depths.add(len(architecture.blocks) // space.unit_size)
+        assert space.violations(architecture) == []
+    assert depths == set(range(space.depth.min, space.depth.max + 1))
+
+
+def test_hyper_parameter_changes_one_field_of_one_block():
+    space, parent = SPACES["nano"], drawn(SPACES["nano"], 5)
+    changed_names = set()
+    for seed in range(100):
+        child, _ = hyper_parameter(space, parent, rng(seed)) or (parent, "")
+        pairs = [(a, b) for a, b in zip(parent.blocks, child.blocks, strict=True) if a != b]
+        assert len(pairs) == 1
+        (old, new) = pairs[0]
+        differing = [f for f in type(old).model_fields if getattr(old, f) != getattr(new, f)]
+        assert type(old) is type(new)
+        assert len(differing) == 1
+        changed_names.add((old.kind, differing[0]))
+    assert len(changed_names) > 8
+
+
+def test_replace_keeps_the_role_in_layers():
+    space, parent = SPACES["nano"], drawn(SPACES["nano"])
+    reached = set()
+    for seed in range(300):
+        child, _ = replace(space, parent, rng(seed)) or (parent, "")
+        changed = [i for i, (a, b) in enumerate(zip(parent.blocks, child.blocks, strict=True)) if a != b]
+        assert len(changed) == 1
+        assert [block.role for block in child.blocks] == ["mixer", "channel"] * (len(parent.blocks) // 2)
+        assert child.blocks[changed[0]].kind != parent.blocks[changed[0]].kind
+        reached.add(child.blocks[changed[0]].kind)
+    assert reached == {"mha", "mqa", "gqa", "mla", "swa", "mamba2", "mlp", "moe"}
+
+
+def test_duplicate_repeats_the_run_in_place():
+    space = Space.parse(FREE)
+    kinds = [MLP(d_ff=32), MLP(d_ff=64), MLP(d_ff=128)]
+    parent = Architecture(d_model=32, vocab_size=VOCAB, blocks=tuple(kinds))
+    found = {
+        tuple(b.d_ff for b in (duplicate(space, parent, rng(seed)) or (parent,))[0].blocks)
+        for seed in range(100)
+    }
+    assert found == {
+        (32, 32, 64, 128), (32, 64, 64, 128), (32, 64, 128, 128),
+        (32, 64, 32, 64, 128), (32, 64, 128, 64, 128), (32, 64, 128, 32, 64, 128),
+    }  # fmt: skip
+
+
+def test_depth_keeps_the_proportions():
+    space = Space.parse({**FREE, "depth": {"min": 2, "max": 4}})
+    parent = Architecture(d_model=32, vocab_size=VOCAB, blocks=tuple(MLP(d_ff=f) for f in (32, 64)))
+    found = {tuple(b.d_ff for b in (depth(space, parent, rng(s)) or (parent,))[0].blocks) for s in range(40)}
+    assert found == {(32, 32, 64), (32, 32, 64, 64)}
+
+
+def test_width_refits_only_what_does_not_fit():
+    space = Space.parse(FREE)
+    attention = GQA(num_heads=4, num_kv_heads=2, head_dim=8)
+    # 64 divides 2 x 32 and not 2 x 48, so one field must move. B and C weigh less at the larger width:
+    # more heads, that is the smaller head_dim of 16 and 24, comes nearer to the old relative size.
+    mamba = Mamba2(head_dim=64, expand=2)
+    parent = Architecture(d_model=32, vocab_size=VOCAB, blocks=(attention, mamba))
+    child, operator = width(space, parent, rng()) or (parent, "")
+    assert operator == "width 32 -> 48"
+    assert child.d_model == 48
+    assert child.blocks == (attention, Mamba2(head_dim=16, expand=2))
+
+
+def test_mutate_without_acceptable_children_is_a_dead_end():
+    space = Space.parse(
+        {**TINY, "depth": {"min": 1, "max": 1}, "constraints": {"count": {"mqa": {"max": 0}}}}
+    )
+    blocks = (MHA(num_heads=2, head_dim=16), MLP(d_ff=64))
+    with pytest.raises(DeadEnd) as raised:
+        mutate(space, Architecture(d_model=32, vocab_size=VOCAB, blocks=blocks), rng())
+    assert list(raised.value.rejected) == [("mutate", "count of mqa above max 0")]
+
+
+def test_a_parent_from_elsewhere_is_refused():
+    with pytest.raises(UserError, match="not in the search space"):
+        mutate(SPACES["nano"], drawn(SPACES["free"]), rng())

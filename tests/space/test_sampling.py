@@ -1,0 +1,78 @@
+"""Sampling: always in the space, all of it, a function of the seed, fast."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harmony_core.errors import UserError
+from harmony_core.space import Space, sample
+from tests.space.spaces import FREE, SPACES, TINY, VOCAB, drawn, rng
+
+
+@pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
+@given(seed=st.integers(0, 2**32 - 1))
+@settings(max_examples=60, deadline=None)
+def test_samples_are_in_the_space(space, seed):
+    variation = sample(space, VOCAB, rng(seed))
+    assert space.violations(variation.architecture) == []
+    assert variation.operator == "sample"
+    assert sample(space, VOCAB, rng(seed)) == variation
+
+
+@pytest.mark.parametrize("name", ["nano", "harmony", "free"])
+def test_samples_reach_everything(name):
+    space, generator = SPACES[name], rng(0)
+    drawn_ones = [sample(space, VOCAB, generator).architecture for _ in range(400)]
+    depths = {len(architecture.blocks) // space.unit_size for architecture in drawn_ones}
+    assert {architecture.d_model for architecture in drawn_ones} == set(space.d_model)
+    assert {architecture.tie_embeddings for architecture in drawn_ones} == set(space.tie_embeddings)
+    assert {block.kind for architecture in drawn_ones for block in architecture.blocks} == set(space.blocks)
+    assert len(depths) >= 0.8 * (space.depth.max - space.depth.min + 1)
+    assert len({architecture.id for architecture in drawn_ones}) > 390
+
+
+def test_weights_set_how_often_a_kind_is_drawn():
+    blocks = {**TINY["blocks"], "mqa": {**TINY["blocks"]["mqa"], "weight": 3}}
+    space = Space.parse({**TINY, "blocks": blocks, "depth": {"min": 2, "max": 2}})
+    generator = rng(0)
+    kinds = Counter(b.kind for _ in range(1000) for b in sample(space, VOCAB, generator).architecture.blocks)
+    assert kinds["mqa"] / (kinds["mqa"] + kinds["mha"]) == pytest.approx(0.75, abs=0.04)
+    assert kinds["mlp"] == 2000
+
+
+def test_rejected_draws_are_counted():
+    space = Space.parse({**TINY, "constraints": {"count": {"mqa": {"max": 0}}}})
+    generator = rng(0)
+    rejected = Counter()
+    for _ in range(100):
+        rejected.update(sample(space, VOCAB, generator).rejected)
+    assert list(rejected) == [("sample", "count of mqa above max 0")]
+    # 1/2 of the one-layer draws and 3/4 of the two-layer draws have an mqa: 5/3 rejected for each accepted.
+    assert 110 < rejected.total() < 230
+
+
+def test_an_impossible_budget_is_named():
+    constraints = {"num_params": {"max": 10_000_000}, "kv_bytes_per_token": {"min": 1e9}}
+    with pytest.raises(UserError) as raised:
+        sample(Space.parse({**FREE, "constraints": constraints}), VOCAB, rng())
+    assert raised.value.field == "space.constraints"
+    assert raised.value.value == "kv_bytes_per_token below min 1000000000"
+    assert "none of 5000 draws" in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["nano", "harmony"])
+def test_a_sample_takes_less_than_5_milliseconds(name):
+    space, generator = SPACES[name], rng(0)
+    start = time.process_time()
+    for _ in range(100):
+        sample(space, VOCAB, generator)
+    assert (time.process_time() - start) / 100 < 0.005
+
+
+def test_seeds_differ():
+    assert len({drawn(SPACES["nano"], seed).id for seed in range(50)}) == 50
