@@ -1,0 +1,259 @@
+"""The tables of a search, declared once: name, type, unit, meaning, whether a value may be missing.
+
+A field's metadata holds `description`, `unit` where there is one, and `values` (joined by `|`) where
+only those are allowed. A nullable field says in its description what a null means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pyarrow as pa
+
+FORMAT_VERSION = 1
+
+INT32, INT64, FLOAT, TEXT, BOOL = pa.int32(), pa.int64(), pa.float64(), pa.string(), pa.bool_()
+TIME = pa.timestamp("us", tz="UTC")
+IDS = pa.list_(pa.field("item", pa.string(), nullable=False))
+
+STATUSES = ("ok", "diverged", "out_of_memory", "timed_out", "crashed", "invalid")
+ORIGINS = ("sample", "mutation", "crossover", "preset")
+
+
+def column(
+    name: str,
+    kind: pa.DataType,
+    description: str,
+    *,
+    unit: str = "",
+    nullable: bool = False,
+    values: Iterable[str] = (),
+) -> pa.Field:
+    """One column, with what a reader must know about it in its metadata."""
+    metadata = {"description": description, "unit": unit, "values": "|".join(values)}
+    return pa.field(name, kind, nullable, {key: text for key, text in metadata.items() if text})
+
+
+def table(name: str, columns: list[pa.Field]) -> pa.Schema:
+    """A schema under its name."""
+    return pa.schema(columns, {"table": name, "format_version": str(FORMAT_VERSION)})
+
+
+SEARCH = column("search", TEXT, "name of the search")
+GENERATION = column("generation", INT32, "generation; null for what promotion trained", nullable=True)
+SHARD = column("shard", INT32, "shard of the generation: the candidates of one job")
+CANDIDATE = column("candidate", INT32, "number of the candidate in its generation")
+ARCHITECTURE_ID = column("architecture_id", TEXT, "first 16 hex digits of the canonical architecture's SHA-256")
+STATUS = column("status", TEXT, "how it ended", values=STATUSES)
+ERROR = column("error", TEXT, "text of the failure; null when ok", nullable=True)
+HOST = column("host", TEXT, "name of the machine it ran on")
+DEVICE = column("device", TEXT, "device it ran on, or that was predicted; empty if it never ran")
+KERNEL_PATHS = column("kernel_paths", TEXT, "which implementation each kind of block took; empty if none ran")
+STARTED_AT = column("started_at", TIME, "when it began", unit="UTC")
+NUM_PARAMS = column("num_params", INT64, "all parameters, tied weights once", unit="parameters")
+NUM_ACTIVE_PARAMS = column(
+    "num_active_params", INT64, "parameters of one token's pass, input embedding included", unit="parameters"
+)
+FLOPS_PER_TOKEN = column(
+    "flops_per_token",
+    FLOAT,
+    "training FLOPs (3 forward passes) at the recipe's sequence length",
+    unit="FLOP/token",
+)
+KV_BYTES = column("kv_bytes_per_token", INT64, "cache that each token adds, bf16", unit="bytes/token")
+STATE_BYTES = column("state_bytes", INT64, "recurrent state of a sequence, bf16", unit="bytes")
+
+POPULATION = table(
+    "population",
+    [
+        SEARCH,
+        GENERATION,
+        CANDIDATE,
+        ARCHITECTURE_ID,
+        column("architecture", TEXT, "canonical JSON of the architecture, its spelling kept"),
+        column("pattern", TEXT, "kinds of the blocks in order, runs counted"),
+        column("origin", TEXT, "where the candidate comes from", values=ORIGINS),
+        column("operator", TEXT, "the variation that made it"),
+        column("parents", IDS, "architecture ids of the parents; empty for samples and presets"),
+        column("d_model", INT32, "width of the residual stream"),
+        column("num_blocks", INT32, "token mixers and channel mixers", unit="blocks"),
+        NUM_PARAMS,
+        NUM_ACTIVE_PARAMS,
+        column(
+            "num_non_embedding_params",
+            INT64,
+            "parameters without the input embedding's look-up; the output head counts",
+            unit="parameters",
+        ),
+        column(
+            "num_active_non_embedding_params",
+            INT64,
+            "what one token multiplies with: active parameters and the output head",
+            unit="parameters",
+        ),
+        FLOPS_PER_TOKEN,
+        KV_BYTES,
+        STATE_BYTES,
+        column(
+            "role",
+            TEXT,
+            "why promotion trains it; null in the search",
+            nullable=True,
+            values=("front", "baseline"),
+        ),
+        column("name", TEXT, "name of the preset; null for what was bred or sampled", nullable=True),
+    ],
+)
+
+LEDGER = table(
+    "ledger",
+    [
+        SEARCH,
+        GENERATION,
+        column(
+            "stage",
+            TEXT,
+            "what was being done",
+            values=("preset", "sample", "mutation", "crossover", "propose", "training", "latency"),
+        ),
+        column("reason", TEXT, "why a draw was thrown away, or a candidate failed"),
+        column("count", INT64, "how often"),
+    ],
+)
+
+TRAINING = table(
+    "training",
+    [
+        SEARCH,
+        GENERATION,
+        SHARD,
+        CANDIDATE,
+        ARCHITECTURE_ID,
+        column("recipe_id", TEXT, "digest of the recipe and of the data it reads"),
+        column("layout", TEXT, "JSON: how the training was spread over processes"),
+        column("precision", TEXT, "arithmetic of the matrix products", values=("fp32", "bf16")),
+        column("init_seed", INT64, "seed of the weights"),
+        column("data_seed", INT64, "seed of the data order"),
+        column("replicate", INT32, "number of the repetition on fresh seeds, from 0"),
+        column("attempt", INT32, "number of the attempt that ended so, from 1"),
+        STATUS,
+        ERROR,
+        column(
+            "train_loss",
+            FLOAT,
+            "loss at the last step; null if there was none",
+            unit="nats/token",
+            nullable=True,
+        ),
+        column("val_loss", FLOAT, "validation loss; null if not evaluated", unit="nats/token", nullable=True),
+        column("val_bits_per_byte", FLOAT, "validation; null if not evaluated", unit="bits/byte", nullable=True),
+        column("test_loss", FLOAT, "test loss; null in the search", unit="nats/token", nullable=True),
+        column("test_bits_per_byte", FLOAT, "test; null in the search", unit="bits/byte", nullable=True),
+        column("router_loss", FLOAT, "balancing loss at the last step; null without experts", nullable=True),
+        column("steps", INT64, "optimiser steps done", unit="steps"),
+        column("tokens", INT64, "training tokens seen", unit="tokens"),
+        column("learning_rate", FLOAT, "peak learning rate"),
+        column("lr_scaling", TEXT, "how the learning rate follows width", values=("none", "mup")),
+        column("flops", FLOAT, "training FLOPs by formula", unit="FLOP"),
+        column("start_seconds", FLOAT, "fork to first step; null if there was none", unit="s", nullable=True),
+        column("seconds", FLOAT, "training, first step to last; null if it died", unit="s", nullable=True),
+        column("eval_seconds", FLOAT, "evaluation; null if there was none", unit="s", nullable=True),
+        column("tokens_per_second", FLOAT, "training speed; null if no step", unit="tokens/s", nullable=True),
+        column("peak_memory_bytes", INT64, "most memory held; null if unknown", unit="bytes", nullable=True),
+        DEVICE,
+        HOST,
+        KERNEL_PATHS,
+        column("data_checksum", TEXT, "checksum of the token shards"),
+        column("tokenizer_checksum", TEXT, "checksum of the tokenizer"),
+        STARTED_AT,
+    ],
+)
+
+CURVES = table(
+    "curves",
+    [
+        SEARCH,
+        GENERATION,
+        SHARD,
+        CANDIDATE,
+        ARCHITECTURE_ID,
+        column("replicate", INT32, "number of the repetition on fresh seeds, from 0"),
+        column("step", INT64, "optimiser steps done", unit="steps"),
+        column("tokens", INT64, "training tokens seen", unit="tokens"),
+        column("train_loss", FLOAT, "loss of the step's batch", unit="nats/token"),
+        column("learning_rate", FLOAT, "learning rate of the step"),
+        column("gradient_norm", FLOAT, "global norm before clipping; null if unknown", nullable=True),
+        column("seconds", FLOAT, "since the first step began", unit="s"),
+    ],
+)
+
+LATENCY = table(
+    "latency",
+    [
+        SEARCH,
+        GENERATION,
+        SHARD,
+        CANDIDATE,
+        ARCHITECTURE_ID,
+        STATUS,
+        ERROR,
+        column("source", TEXT, "`measured`, or `predicted:` and the machine"),
+        DEVICE,
+        column("mode", TEXT, "what was run", values=("train", "prefill", "decode")),
+        column("batch_size", INT32, "sequences", unit="sequences"),
+        column("context", INT32, "tokens a sequence, or in the cache when decoding", unit="tokens"),
+        column("precision", TEXT, "arithmetic of the matrix products", values=("fp32", "bf16")),
+        column("seconds_median", FLOAT, "one call, median; null if it failed", unit="s", nullable=True),
+        column("seconds_p10", FLOAT, "one call, 10th percentile; null if it failed", unit="s", nullable=True),
+        column("seconds_p90", FLOAT, "one call, 90th percentile; null if it failed", unit="s", nullable=True),
+        column("repeats", INT32, "calls that were measured; 0 when predicted"),
+        column("warmups", INT32, "calls before them; 0 when predicted"),
+        column(
+            "reference_seconds_median",
+            FLOAT,
+            "the reference architecture, measured around it; null when predicted",
+            unit="s",
+            nullable=True,
+        ),
+        column("seconds", FLOAT, "what the measurement took, warm-up and reference included; 0 when predicted", unit="s"),
+        KERNEL_PATHS,
+        HOST,
+        STARTED_AT,
+    ],
+)
+
+SELECTION = table(
+    "selection",
+    [
+        SEARCH,
+        column("generation", INT32, "generation of the selection"),
+        column("birth_generation", INT32, "generation that the candidate was made in"),
+        CANDIDATE,
+        ARCHITECTURE_ID,
+        column("status", TEXT, "of training, then of the latency that is an objective", values=STATUSES),
+        column(
+            "val_bits_per_byte",
+            FLOAT,
+            "mean over replicates; null if failed",
+            unit="bits/byte",
+            nullable=True,
+        ),
+        column(
+            "latency_seconds",
+            FLOAT,
+            "median of the objective's mode; null if not measured",
+            unit="s",
+            nullable=True,
+        ),
+        NUM_PARAMS,
+        NUM_ACTIVE_PARAMS,
+        FLOPS_PER_TOKEN,
+        KV_BYTES,
+        STATE_BYTES,
+        column("violation", FLOAT, "sum of the relative excesses over the targets; null if failed", nullable=True),
+        column("rank", INT32, "0 is best; equal ranks are equally good"),
+        column("crowding", FLOAT, "crowding distance; null where the algorithm has none", nullable=True),
+        column("fitness", FLOAT, "score, higher is better; null where the algorithm has none", nullable=True),
+        column("survives", BOOL, "whether it may breed, and is merged into the next selection"),
+    ],
+)

@@ -1,0 +1,152 @@
+"""Rows to Parquet and back, checked against a schema both ways."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from harmony_core.errors import UserError
+from harmony_core.store.atomic import replacing
+
+Row = Mapping[str, Any]
+
+DAMAGED = "move the file away and run its rule again"
+
+
+def write_table(path: Path | str, rows: Iterable[Row], schema: pa.Schema) -> None:
+    """Checks `rows` against `schema` and writes them atomically; equal rows give equal bytes.
+
+    Args:
+        path: the Parquet file; its folder is made.
+        rows: one mapping a row, with every column of the schema and no other.
+        schema: one of `harmony_core.store.schemas`.
+
+    Raises:
+        ValueError: a column is missing or unknown, a value has the wrong type, is none of the values
+            allowed, or is null where the schema has none.
+        UserError: the disk is full.
+    """
+    content = to_arrow(rows, schema)
+    with replacing(path) as temporary:
+        # Pages carry checksums, so that a flipped bit is an error and not a result.
+        pq.write_table(content, temporary, compression="zstd", write_page_checksum=True)
+
+
+def to_arrow(rows: Iterable[Row], schema: pa.Schema) -> pa.Table:
+    """The rows as a table of `schema`; ValueError as in `write_table`."""
+    listed = list(rows)
+    expected = set(schema.names)
+    for index, row in enumerate(listed):
+        if row.keys() != expected:
+            missing, unknown = sorted(expected - row.keys()), sorted(row.keys() - expected)
+            raise ValueError(f"row {index} of {_name(schema)}: missing {missing}, unknown {unknown} columns")
+    arrays = [_array([row[field.name] for row in listed], field, schema) for field in schema]
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def read_table(path: Path | str, schema: pa.Schema, columns: Sequence[str] | None = None) -> pl.DataFrame:
+    """Reads a file (or some of its columns) and checks it: schema, nullability, every page's checksum.
+
+    Raises:
+        UserError: the file is missing, damaged, or of another schema.
+    """
+    check_file(path, schema)
+    try:
+        content = pq.ParquetFile(path, page_checksum_verification=True).read(columns)
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(str(path), _first_line(error), DAMAGED) from None
+    # The schema as it should be: a file's own may hold damaged metadata, which no checksum covers.
+    wanted = pa.schema([field for field in schema if columns is None or field.name in columns])
+    return frame(pa.Table.from_arrays(content.select(wanted.names).columns, schema=wanted))
+
+
+def check_file(path: Path | str, schema: pa.Schema) -> None:
+    """Reads the footer of a file; UserError if it is missing, damaged, or of another schema."""
+    try:
+        found = pq.read_schema(path)
+    except FileNotFoundError:
+        raise UserError(str(path), "no such file", "run the rule that makes it") from None
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(str(path), _first_line(error), DAMAGED) from None
+    if not found.equals(schema):
+        extra = ", ".join(str(field) for field in found if field not in list(schema)) or "nothing else"
+        lacking = ", ".join(str(field) for field in schema if field not in list(found)) or "nothing"
+        value = f"not a {_name(schema)} table of this version (has {extra}; lacks {lacking})"
+        raise UserError(str(path), value, DAMAGED)
+
+
+def frame(content: pa.Table) -> pl.DataFrame:
+    """The same table in Polars."""
+    converted = pl.from_arrow(content)
+    assert isinstance(converted, pl.DataFrame)
+    return converted
+
+
+def empty(schema: pa.Schema) -> pl.DataFrame:
+    """A frame of this schema without rows."""
+    return frame(schema.empty_table())
+
+
+def _array(values: list[Any], field: pa.Field, schema: pa.Schema) -> pa.Array:
+    allowed = (field.metadata or {}).get(b"values", b"").decode()
+    choices = frozenset(allowed.split("|")) if allowed else None
+    converted = []
+    for index, value in enumerate(values):
+        try:
+            converted.append(_convert(value, field, choices))
+        except ValueError as error:
+            raise ValueError(f"row {index} of {_name(schema)}: {field.name} is {value!r}: {error}") from None
+    try:
+        return pa.array(converted, field.type)
+    except (pa.ArrowException, OverflowError) as error:
+        raise ValueError(f"{_name(schema)}: {field.name}: {_first_line(error)}") from None
+
+
+def _convert(value: Any, field: pa.Field, choices: frozenset[str] | None) -> Any:
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None:
+        if not field.nullable:
+            raise ValueError("null is not allowed here")
+        return None
+    kind = field.type
+    if pa.types.is_integer(kind):
+        return _require(value, int, "a whole number")
+    if pa.types.is_floating(kind):
+        return float(_require(value, (int, float), "a number"))
+    if pa.types.is_boolean(kind):
+        if not isinstance(value, bool):
+            raise ValueError("use True or False")
+        return value
+    if pa.types.is_timestamp(kind):
+        if not isinstance(value, datetime) or value.tzinfo is None:
+            raise ValueError("use a datetime with a time zone")
+        return value.astimezone(UTC)
+    if pa.types.is_list(kind):
+        items = _require(value, (list, tuple), "a list of text")
+        return [_require(item, str, "a list of text") for item in items]
+    if choices is not None and value not in choices:
+        raise ValueError(f"use one of {', '.join(sorted(choices))}")
+    return _require(value, str, "text")
+
+
+def _require(value: Any, kinds: type | tuple[type, ...], meaning: str) -> Any:
+    # bool is an int to Python, and is never meant where a number is asked for.
+    if isinstance(value, bool) or not isinstance(value, kinds):
+        raise ValueError(f"use {meaning}")
+    return value
+
+
+def _name(schema: pa.Schema) -> str:
+    return str((schema.metadata or {}).get(b"table", b"unnamed").decode())
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

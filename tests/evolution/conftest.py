@@ -1,0 +1,128 @@
+"""A search in a small space whose measurements are made up by a formula instead of by training."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from harmony_core.config import Config
+from harmony_core.store import (
+    LATENCY,
+    POPULATION,
+    TRAINING,
+    Manifest,
+    SearchFolder,
+    read_table,
+    schemas,
+    write_manifest,
+    write_table,
+)
+
+SPACE = """
+pattern: layers
+depth: {min: 2, max: 5}
+d_model: [32, 64]
+blocks:
+  mqa: {domains: {num_heads: [2, 4], head_dim: [8, 16]}}
+  mamba2: {domains: {d_state: [16, 32], head_dim: [16]}}
+  mlp: {domains: {d_ff: [64, 128, 192]}}
+"""
+
+NEVER = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def blank(schema: pa.Schema) -> dict[str, Any]:
+    """Values that no test here looks at."""
+    values = {pa.int32(): 0, pa.int64(): 0, pa.float64(): 0.0, pa.string(): "", schemas.TIME: NEVER}
+    row = {}
+    for field in schema:
+        allowed = (field.metadata or {}).get(b"values", b"").decode().split("|")
+        row[field.name] = None if field.nullable else allowed[0] or values[field.type]
+    return row
+
+
+def made_up(architecture_id: str, num_params: int) -> tuple[str, float, float]:
+    """Status, bits per byte and latency: a trade-off by size, some noise, one failure in eight."""
+    noise = int(hashlib.sha256(architecture_id.encode()).hexdigest()[:6], 16) / 0xFFFFFF
+    status = "diverged" if noise > 7 / 8 else "ok"
+    return status, 1.0 + 2e4 / num_params + noise, num_params * 1e-6 * (1 + noise)
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Callable[..., SearchFolder]:
+    """Begins a search; `search` overrides its settings."""
+
+    def begin(name: str = "toy", space: str = SPACE, **search: Any) -> SearchFolder:
+        space_file = tmp_path / f"{name}-space.yaml"
+        space_file.write_text(space)
+        settings = {"name": name, "seed": 1, "population": 8, **search}
+        config = Config.parse({"search": settings, "space": str(space_file)})
+        folder = SearchFolder(tmp_path / "results" / name)
+        metrics = schemas.SELECTION.names[6:13]
+        write_manifest(
+            folder.manifest,
+            Manifest(
+                config=config.model_dump(mode="json"),
+                config_hash=config.hash,
+                seed=config.search.seed,
+                precision="fp32",
+                packages={},
+                data={"vocab_size": 256},
+                machine={},
+                hypervolume={
+                    "ideal": dict.fromkeys(metrics, 0.0),
+                    "reference": {**dict.fromkeys(metrics, 1e6), "val_bits_per_byte": 8.0, "latency_seconds": 1.0},
+                },
+                created_at=NEVER,
+            ),
+        )
+        return folder
+
+    return begin
+
+
+@pytest.fixture
+def measure() -> Callable[..., None]:
+    """Writes made-up results of a generation, over two shards; `backwards` is another order of workers."""
+
+    def write(folder: SearchFolder, generation: int, backwards: bool = False, fail: bool = False) -> None:
+        population = read_table(folder.population(generation), POPULATION)
+        for shard in (0, 1):
+            training, latency = [], []
+            for row in population.filter(pl.col("candidate") % 2 == shard).iter_rows(named=True):
+                key = {name: row[name] for name in ("search", "generation", "candidate", "architecture_id")}
+                key["shard"] = shard
+                status, bits, seconds = made_up(row["architecture_id"], row["num_params"])
+                status = "crashed" if fail else status
+                bits_or_none = bits if status == "ok" else None
+                training += [{**blank(TRAINING), **key, "status": status, "val_bits_per_byte": bits_or_none}]
+                if status == "ok":
+                    latency += [
+                        {**blank(LATENCY), **key, "mode": mode, "seconds_median": seconds * factor}
+                        for mode, factor in (("train", 3.0), ("prefill", 1.0), ("decode", 0.1))
+                    ]
+            step = -1 if backwards else 1
+            write_table(folder.training(generation, shard), training[::step], TRAINING)
+            write_table(folder.latency(generation, shard), latency[::step], LATENCY)
+
+    return write
+
+
+@pytest.fixture
+def reseed() -> Callable[[SearchFolder, int], None]:
+    """Gives a search another seed."""
+
+    def write(folder: SearchFolder, seed: int) -> None:
+        data = json.loads(folder.manifest.read_text())
+        data["seed"] = data["config"]["search"]["seed"] = seed
+        folder.manifest.write_text(json.dumps(data))
+
+    return write

@@ -1,0 +1,148 @@
+"""The conformance suite: what every algorithm of the registry must do."""
+
+import random
+
+import numpy as np
+import pytest
+
+from harmony_core.config import SearchConfig
+from harmony_core.evolution.algorithm import Algorithm
+from harmony_core.evolution.config import AlgorithmConfig, Objective
+from harmony_core.evolution.registry import ALGORITHMS, make_algorithm
+from harmony_core.evolution.scored import Scored
+
+OBJECTIVES = (Objective(name="val_bits_per_byte"), Objective(name="latency_seconds", target=0.6))
+SURVIVORS = 6
+
+
+def algorithm(kind: str, **settings: object) -> Algorithm:
+    config = AlgorithmConfig.parse({"kind": kind, "survivors": SURVIVORS, **settings})
+    return make_algorithm(SearchConfig(population=8, objectives=OBJECTIVES, algorithm=config))
+
+
+def scored(birth: int, candidate: int, bits: float | None, seconds: float | None) -> Scored:
+    metrics = {"val_bits_per_byte": bits, "latency_seconds": seconds}
+    return Scored(birth, candidate, f"id-{birth}-{candidate}", "ok" if bits is not None else "diverged", metrics)
+
+
+def crowd(seed: int = 0, count: int = 20) -> list[Scored]:
+    """Candidates of two generations, with ties and failures among them."""
+    rng = np.random.default_rng(seed)
+    values = np.round(rng.random((count, 2)), 1)
+    rows = [scored(i // 10, i % 10, float(values[i, 0]), float(values[i, 1])) for i in range(count)]
+    rows[3] = scored(0, 3, None, None)
+    rows[14] = scored(1, 4, None, 0.1)
+    rows[7] = scored(0, 7, rows[6].metrics["val_bits_per_byte"], rows[6].metrics["latency_seconds"])
+    return rows
+
+
+@pytest.fixture(params=sorted(ALGORITHMS))
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def test_every_kind_of_the_configuration_is_registered() -> None:
+    kinds = AlgorithmConfig.model_json_schema()["properties"]["kind"]["enum"]
+    assert sorted(kinds) == sorted(ALGORITHMS)
+
+
+def test_the_order_of_the_candidates_has_no_effect(kind: str) -> None:
+    rows = crowd()
+    expected = dict(zip([one.key for one in rows], algorithm(kind).tell(rows), strict=True))
+    for seed in range(5):
+        shuffled = random.Random(seed).sample(rows, len(rows))
+        told = algorithm(kind)
+        assert dict(zip([one.key for one in shuffled], told.tell(shuffled), strict=True)) == expected
+        reference = algorithm(kind)
+        reference.tell(rows)
+        asks = [[one.ask(np.random.default_rng(9)) for _ in range(20)] for one in (told, reference)]
+        assert asks[0] == asks[1]
+
+
+def test_no_global_random_numbers_are_used(kind: str) -> None:
+    answers = []
+    for seed in (0, 1):
+        np.random.seed(seed)
+        random.seed(seed)
+        before = np.random.get_state()[1].tolist()
+        one = algorithm(kind)
+        answers.append((one.tell(crowd()), [one.ask(np.random.default_rng(3)) for _ in range(9)]))
+        assert np.random.get_state()[1].tolist() == before
+    assert answers[0] == answers[1]
+
+
+def test_all_state_comes_from_the_last_tell(kind: str) -> None:
+    used, fresh = algorithm(kind), algorithm(kind)
+    used.tell(crowd(seed=5))
+    used.ask(np.random.default_rng(0))
+    assert used.tell(crowd()) == fresh.tell(crowd())
+    assert used.ask(np.random.default_rng(0)) == fresh.ask(np.random.default_rng(0))
+
+
+def test_as_many_survive_as_asked_for(kind: str) -> None:
+    assert sum(one.survives for one in algorithm(kind).tell(crowd())) == SURVIVORS
+    few = [scored(0, 0, 1.0, 1.0), scored(0, 1, None, None), scored(0, 2, 2.0, 2.0)]
+    assert [one.survives for one in algorithm(kind).tell(few)] == [True, False, True]
+
+
+def test_failures_rank_last_and_never_survive_nor_breed(kind: str) -> None:
+    rows = crowd(count=7 + 10)
+    one = algorithm(kind, survivors=17, tournament_size=1, crossover_probability=1.0)
+    standings = one.tell(rows)
+    worst = max(standing.rank for standing, row in zip(standings, rows, strict=True) if row.ok)
+    for row, standing in zip(rows, standings, strict=True):
+        if not row.ok:
+            assert standing.rank == worst + 1
+            assert not standing.survives
+            assert (standing.violation, standing.crowding, standing.fitness) == (None, None, None)
+    rng = np.random.default_rng(0)
+    parents = {parent for _ in range(300) for parent in one.ask(rng)}
+    assert parents.isdisjoint(row.architecture_id for row in rows if not row.ok)
+
+
+def test_when_all_failed_nobody_survives_and_samples_are_asked_for(kind: str) -> None:
+    one = algorithm(kind)
+    one.tell(crowd())
+    assert [s.survives for s in one.tell([scored(0, i, None, None) for i in range(3)])] == [False] * 3
+    assert one.ask(np.random.default_rng(0)) == ()
+
+
+def test_nobody_told_means_samples(kind: str) -> None:
+    one = algorithm(kind)
+    assert one.ask(np.random.default_rng(0)) == ()
+    assert one.tell([]) == []
+    assert one.ask(np.random.default_rng(0)) == ()
+
+
+def test_parents_are_survivors_and_two_parents_differ(kind: str) -> None:
+    one = algorithm(kind, crossover_probability=0.5)
+    rows = crowd()
+    kept = {r.architecture_id for r, s in zip(rows, one.tell(rows), strict=True) if s.survives}
+    rng = np.random.default_rng(0)
+    asked = [one.ask(rng) for _ in range(300)]
+    assert {parent for parents in asked for parent in parents} <= kept
+    assert all(len(set(parents)) == len(parents) for parents in asked)
+    counts = {len(parents) for parents in asked}
+    assert counts == ({0} if kind == "random" else {1, 2})
+
+
+def test_a_lone_survivor_is_mutated(kind: str) -> None:
+    one = algorithm(kind, crossover_probability=1.0)
+    one.tell([scored(0, 0, 1.0, 0.1), scored(0, 1, None, None)])
+    assert one.ask(np.random.default_rng(0)) == (() if kind == "random" else ("id-0-0",))
+
+
+def test_a_dominated_candidate_never_outranks_its_dominator(kind: str) -> None:
+    rows = [row for row in crowd(seed=2, count=20) if row.ok]
+    standings = dict(zip([row.key for row in rows], algorithm(kind).tell(rows), strict=True))
+    for a in rows:
+        for b in rows:
+            pairs = [(a.value(o.name), b.value(o.name)) for o in OBJECTIVES]
+            if all(x <= y for x, y in pairs) and any(x < y for x, y in pairs):
+                assert standings[a.key].rank <= standings[b.key].rank
+
+
+def test_an_ok_candidate_without_a_measure_is_a_mistake(kind: str) -> None:
+    row = Scored(0, 0, "id", "ok", {"val_bits_per_byte": None, "latency_seconds": 0.1})
+    with pytest.raises(ValueError, match="has no val_bits_per_byte"):
+        algorithm(kind).tell([row])

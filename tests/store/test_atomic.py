@@ -1,0 +1,78 @@
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from harmony_core.errors import UserError
+from harmony_core.store import atomic_write
+from harmony_core.store.atomic import replacing
+
+
+def test_the_file_is_whole_and_nothing_else_is_left(tmp_path: Path) -> None:
+    atomic_write(tmp_path / "new" / "file", b"one")
+    atomic_write(tmp_path / "new" / "file", b"two")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "new").iterdir()} == {"file": b"two"}
+
+
+def test_a_failure_leaves_the_old_file(tmp_path: Path) -> None:
+    target = tmp_path / "file"
+    atomic_write(target, b"old")
+
+    def half() -> None:
+        with replacing(target) as temporary:
+            temporary.write_bytes(b"ne")
+            raise KeyError("in the middle")
+
+    with pytest.raises(KeyError):
+        half()
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"file": b"old"}
+
+
+def test_the_temporary_is_in_the_same_folder_and_no_pattern_finds_it(tmp_path: Path) -> None:
+    with replacing(tmp_path / "shard=000.parquet") as temporary:
+        temporary.write_bytes(b"part")
+        assert temporary.parent == tmp_path
+        assert list(tmp_path.glob("*.parquet")) == []
+
+
+def test_it_is_synced_before_it_is_renamed_and_the_folder_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[str] = []
+    fsync, replace = os.fsync, os.replace
+
+    def note_sync(descriptor: int) -> None:
+        events.append("folder" if os.path.isdir(f"/proc/self/fd/{descriptor}") else "file")
+        fsync(descriptor)
+
+    def note_replace(source: Path, target: Path) -> None:
+        events.append("rename")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", note_sync)
+    monkeypatch.setattr(os, "replace", note_replace)
+    atomic_write(tmp_path / "file", b"x")
+    assert events == ["file", "rename", "folder"]
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UserError, match=r"file: .*: free some space") as caught:
+        atomic_write(tmp_path / "file", b"x")
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_errors_are_not_disguised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(descriptor: int) -> None:
+        raise OSError(errno.EIO, "I/O error")
+
+    monkeypatch.setattr(os, "fsync", broken)
+    with pytest.raises(OSError, match="I/O error") as caught:
+        atomic_write(tmp_path / "file", b"x")
+    assert not isinstance(caught.value, UserError)

@@ -1,0 +1,50 @@
+from pathlib import Path
+
+import pytest
+
+from harmony_core.errors import UserError
+from harmony_core.store import SearchFolder
+
+
+def test_the_layout_is_the_documented_one() -> None:
+    folder = SearchFolder("results/nano")
+    assert folder.name == "nano"
+    names = {
+        folder.manifest: "manifest.json",
+        folder.report: "report",
+        folder.work("jobs", "x"): "work/jobs/x",
+        folder.population(0): "generation=000/population.parquet",
+        folder.ledger(0): "generation=000/ledger.parquet",
+        folder.selection(12): "generation=012/selection.parquet",
+        folder.training(3, 4): "generation=003/training/shard=004.parquet",
+        folder.curves(3, 4): "generation=003/curves/shard=004.parquet",
+        folder.latency(1000, 0): "generation=1000/latency/shard=000.parquet",
+        folder.population(None): "promoted/population.parquet",
+        folder.training(None, 0): "promoted/training/shard=000.parquet",
+    }
+    for path, name in names.items():
+        assert path == Path("results/nano") / name
+
+
+def test_generations_and_shards_are_in_order_of_their_numbers(tmp_path: Path) -> None:
+    folder = SearchFolder(tmp_path)
+    for generation in (1000, 2, 999):
+        folder.generation(generation).mkdir()
+    (tmp_path / "generation=old").mkdir()
+    for shard in (1000, 2, 999):
+        path = folder.training(2, shard)
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    assert folder.generations() == [2, 999, 1000]
+    assert folder.shards(2, "training") == [folder.training(2, shard) for shard in (2, 999, 1000)]
+    assert folder.shards(999, "training") == []
+
+
+def test_a_search_is_found_by_folder_and_by_name(
+    folder: SearchFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert SearchFolder.find(folder.path) == folder
+    monkeypatch.chdir(tmp_path)
+    assert SearchFolder.find("small").path.resolve() == folder.path
+    with pytest.raises(UserError, match="results/ holds small"):
+        SearchFolder.find("smal")

@@ -1,0 +1,130 @@
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from harmony_core.errors import UserError
+from harmony_core.store import (
+    LATENCY,
+    TRAINING,
+    SearchFolder,
+    leaderboard,
+    lineage,
+    pareto_front,
+    read_table,
+    write_table,
+)
+from harmony_core.store.views import front
+
+Evaluate = Callable[..., None]
+MakeRow = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def searched(folder: SearchFolder, evaluate: Evaluate) -> SearchFolder:
+    evaluate(
+        folder,
+        0,
+        [
+            {"id": "slow", "bits": 1.0, "latency": 0.9},  # best loss, but above the target of 0.5 s
+            {"id": "mid", "bits": 2.0, "latency": 0.3},
+            {"id": "broken", "bits": None, "latency": 0.1},
+        ],
+    )
+    evaluate(
+        folder,
+        1,
+        [
+            {"id": "fast", "bits": 3.0, "latency": 0.1, "parents": ["mid"], "operator": "swap"},
+            {"id": "worse", "bits": 3.0, "latency": 0.2, "parents": ["mid", "slow"], "operator": "cross"},
+        ],
+    )
+    evaluate(
+        folder,
+        2,
+        [{"id": "child", "bits": 2.5, "latency": 0.2, "parents": ["worse", "fast"], "operator": "cross"}],
+    )
+    return folder
+
+
+def test_leaderboard_is_all_that_are_ok_best_first(searched: SearchFolder) -> None:
+    board = leaderboard(searched).collect()
+    assert board["architecture_id"].to_list() == ["slow", "mid", "child", "fast", "worse"]
+    assert board["latency_seconds"].to_list() == [0.9, 0.3, 0.2, 0.1, 0.2]
+    assert board["violation"].to_list() == pytest.approx([0.8, 0, 0, 0, 0])
+
+
+def test_a_search_without_rows_has_an_empty_leaderboard(folder: SearchFolder) -> None:
+    assert leaderboard(folder).collect().is_empty()
+    assert pareto_front(folder).collect().is_empty()
+
+
+def test_the_front_keeps_to_the_targets(searched: SearchFolder) -> None:
+    assert pareto_front(searched).collect()["architecture_id"].to_list() == ["mid", "child", "fast"]
+
+
+def test_the_front_against_the_definition() -> None:
+    rng = np.random.default_rng(0)
+    points = rng.integers(0, 6, (60, 3)).astype(float)
+    frame = pl.DataFrame(points, schema=["a", "b", "c"]).with_columns(violation=pl.lit(0.0))
+    found = front(frame, ["a", "b", "c"], constrained=True).select("a", "b", "c").rows()
+    expected = [tuple(p) for p in points if not any((q <= p).all() and (q < p).any() for q in points)]
+    assert found == expected
+
+
+def test_without_a_feasible_candidate_the_front_is_of_all() -> None:
+    frame = pl.DataFrame({"a": [1.0, 2.0], "violation": [0.1, 0.2]})
+    assert front(frame, ["a"], constrained=True)["a"].to_list() == [1.0]
+    mixed = pl.DataFrame({"a": [1.0, 2.0], "violation": [0.1, 0.0]})
+    assert front(mixed, ["a"], constrained=True)["a"].to_list() == [2.0]
+    assert front(mixed, ["a"], constrained=False)["a"].to_list() == [1.0]
+
+
+def test_replicates_are_averaged_and_one_failure_fails_all(searched: SearchFolder, make_row: MakeRow) -> None:
+    rows = read_table(searched.training(0, 0), TRAINING).to_dicts()
+    again = [
+        {**rows[0], "replicate": 1, "val_bits_per_byte": 2.0},
+        {**rows[1], "replicate": 1, "status": "diverged", "val_bits_per_byte": None},
+    ]
+    write_table(searched.training(0, 0), [*rows, *again], TRAINING)
+    board = leaderboard(searched).collect()
+    found = dict(board.select("architecture_id", "val_bits_per_byte").iter_rows())
+    assert found["slow"] == 1.5
+    assert "mid" not in found
+    assert board.filter(pl.col("architecture_id") == "slow")["replicates"].to_list() == [2]
+
+
+def test_the_last_attempt_counts(searched: SearchFolder) -> None:
+    rows = read_table(searched.training(0, 0), TRAINING).to_dicts()
+    late = {**rows[1], "attempt": 2, "val_bits_per_byte": 0.25}
+    for order in ([late, *rows], [*rows, late]):
+        write_table(searched.training(0, 0), order, TRAINING)
+        assert leaderboard(searched).collect()["architecture_id"][0] == "mid"
+
+
+def test_a_failed_benchmark_fails_a_candidate_when_latency_is_an_objective(searched: SearchFolder) -> None:
+    rows = read_table(searched.latency(0, 0), LATENCY).to_dicts()
+    rows = [
+        {**row, "status": "crashed", "seconds_median": None} if row["architecture_id"] == "mid" else row for row in rows
+    ]
+    write_table(searched.latency(0, 0), rows, LATENCY)
+    assert "mid" not in leaderboard(searched).collect()["architecture_id"].to_list()
+
+
+def test_lineage_is_all_ancestors_once_at_their_least_depth(searched: SearchFolder) -> None:
+    rows = lineage(searched, "child").select("depth", "architecture_id", "operator").collect().rows()
+    assert rows == [
+        (0, "child", "cross"),
+        (1, "fast", "swap"),
+        (1, "worse", "cross"),
+        (2, "slow", "sample"),
+        (2, "mid", "sample"),
+    ]
+    assert lineage(searched, "mid").collect()["depth"].to_list() == [0]
+
+
+def test_lineage_of_a_stranger_is_a_user_error(searched: SearchFolder) -> None:
+    with pytest.raises(UserError, match="nobody"):
+        lineage(searched, "nobody")
