@@ -1,0 +1,42 @@
+"""Configuration of a corpus and its tokenizer."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from harmony_core.base import Frozen
+
+SourceName = Literal["shakespeare", "installed-python", "files", "synthetic"]
+
+
+class DataConfig(Frozen):
+    """Which text, and how it becomes tokens.
+
+    Args:
+        source: `shakespeare` (fetched, pinned by hash), `installed-python` (the standard library's own
+            source), `files` (your text or JSONL, plain or compressed), `synthetic` (seeded).
+        fallback: source taken, and said, when `shakespeare` cannot be fetched; the others need no fetching.
+        paths: files or folders for `files`; JSONL has its text under `text_key`.
+        text_key: key of the text in JSONL.
+        tokenizer: `byte`, or `bpe` trained on the training split.
+        vocab_size: tokens of a `bpe` tokenizer, separator included; a small text may give fewer.
+        max_bytes: use no more than this much text of each split; None is all.
+        seed: seed of `synthetic`.
+    """
+
+    source: SourceName = "shakespeare"
+    fallback: Literal["installed-python", "synthetic"] | None = "installed-python"
+    paths: tuple[str, ...] = ()
+    text_key: str = "text"
+    tokenizer: Literal["byte", "bpe"] = "byte"
+    vocab_size: int = Field(default=4096, ge=258)
+    max_bytes: int | None = Field(default=None, ge=1)
+    seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _check(self) -> DataConfig:
+        if (self.source == "files") != bool(self.paths):
+            raise ValueError("paths goes with source 'files', and 'files' needs paths")
+        return self

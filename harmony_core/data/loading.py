@@ -1,0 +1,34 @@
+"""Loads the tokenizer of a data folder."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from harmony_core.data.bpe import BpeTokenizer
+from harmony_core.data.manifest import DataManifest, redo
+from harmony_core.data.tokenizer import ByteTokenizer, Tokenizer
+from harmony_core.errors import UserError
+
+TOKENIZER_FILE = "tokenizer.json"
+
+
+def load_tokenizer(folder: Path | str, manifest: DataManifest | None = None) -> Tokenizer:
+    """The tokenizer of a folder that `prepare` made.
+
+    Args:
+        folder: the folder.
+        manifest: its manifest, if it was read already.
+
+    Raises:
+        UserError: the file is missing or is not what was written.
+    """
+    manifest = manifest or DataManifest.load(folder)
+    path = Path(folder) / TOKENIZER_FILE
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(str(path), error.strerror, redo(folder)) from None
+    if hashlib.sha256(content).hexdigest() != manifest.tokenizer_checksum:
+        raise UserError(str(path), "corrupted (its SHA-256 is not the manifest's)", redo(folder))
+    return ByteTokenizer() if manifest.tokenizer == "byte" else BpeTokenizer(content.decode())
