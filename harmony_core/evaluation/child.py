@@ -1,0 +1,74 @@
+"""What runs in a candidate's own process: limits, log, the work, and the answer as JSON."""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import importlib
+import json
+import os
+import resource
+import signal
+import sys
+import threading
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+_PR_SET_PDEATHSIG = 1
+
+
+def main(target: str, payload: dict[str, Any], setup: dict[str, Any], parent: Connection) -> None:
+    """Runs `module:function` on `payload` and sends its JSON answer.
+
+    Args:
+        target: `package.module:function`, taking the payload and returning a JSON-able dict.
+        payload: JSON-able arguments.
+        setup: `log` (file for everything printed), `threads`, `memory_limit_gb` or None,
+            `environment` (variables to set).
+        parent: this end of a pipe to the process that started the task.
+    """
+    die_with_forkserver()
+    threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
+    _redirect(Path(setup["log"]))
+    os.environ.update(setup["environment"])
+    if setup["memory_limit_gb"] is not None:
+        limit = int(setup["memory_limit_gb"] * 1e9)
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    import torch
+
+    torch.set_num_threads(setup["threads"])
+    module, function = target.split(":")
+    result = getattr(importlib.import_module(module), function)(payload)
+    parent.send_bytes(json.dumps(result).encode())
+
+
+def _die_with(parent: Connection) -> None:
+    """Ends this process when the other end of the pipe is gone: nobody would hear its answer.
+
+    The forkserver cannot do this: it lives as long as any of its children.
+    """
+    parent.poll(None)
+    os._exit(1)
+
+
+def die_with_forkserver() -> None:
+    """Asks the kernel to kill this process when the forkserver dies, so that no candidate runs on unseen."""
+    if not sys.platform.startswith("linux"):
+        return
+    parent = os.getppid()
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
+    if os.getppid() != parent or parent == 1:
+        os._exit(1)
+
+
+def _redirect(log: Path) -> None:
+    """Sends this process's output, a segfault's traceback included, to the candidate's log."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    os.close(descriptor)
+    faulthandler.enable(file=2, all_threads=False)

@@ -1,0 +1,79 @@
+"""Configuration of what is measured of a candidate, and of the workers that do it. No torch here."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from harmony_core.base import Frozen
+
+LatencyMode = Literal["train", "prefill", "decode"]
+
+
+class LatencyConfig(Frozen):
+    """How the cost of running a candidate is found.
+
+    Args:
+        source: `measured` on this machine, or `predicted:NAME` for a machine of resources/machines.
+        objective: the mode that `latency_seconds` of the search is read from.
+        modes: what is measured; `train` is a whole step, `prefill` a forward pass, `decode` one token.
+        batch_size: sequences.
+        context: tokens a sequence (cache length when decoding).
+        warmup_seconds: cap on the warm-up, which ends earlier when times are stable.
+        repeats: measured calls a mode.
+        reference: preset that is measured before and after, so that drift is seen.
+    """
+
+    source: str = "measured"
+    objective: LatencyMode = "prefill"
+    modes: tuple[LatencyMode, ...] = ("train", "prefill", "decode")
+    batch_size: int = Field(default=8, ge=1)
+    context: int = Field(default=256, ge=2)
+    warmup_seconds: float = Field(default=1.0, gt=0)
+    repeats: int = Field(default=10, ge=3)
+    reference: str = "llama-nano"
+
+    @model_validator(mode="after")
+    def _check(self) -> LatencyConfig:
+        if self.source != "measured" and not self.source.startswith("predicted:"):
+            raise ValueError(f"source is {self.source!r}; use 'measured' or 'predicted:MACHINE'")
+        if self.objective not in self.modes:
+            raise ValueError(f"objective {self.objective!r} is not among modes; add it there")
+        return self
+
+
+class ExecutionConfig(Frozen):
+    """Where and how candidates run; nothing here changes a result.
+
+    Args:
+        candidates_per_job: candidates in one shard, that is in one job.
+        workers: candidates trained at once; None is one a core (or one a GPU).
+        threads_per_candidate: CPU threads each.
+        time_limit_seconds: a candidate's own limit, a safety net.
+        memory_limit_gb: a candidate's own limit on memory; None sets none.
+        attempts: how often a candidate that dies is tried before it counts as crashed.
+    """
+
+    candidates_per_job: int = Field(default=16, ge=1)
+    workers: int | None = Field(default=None, ge=1)
+    threads_per_candidate: int = Field(default=1, ge=1)
+    time_limit_seconds: float = Field(default=3600.0, gt=0)
+    memory_limit_gb: float | None = Field(default=None, gt=0)
+    attempts: int = Field(default=2, ge=1)
+
+
+class PromoteConfig(Frozen):
+    """What is trained again after the search, on fresh seeds, and read on the test split.
+
+    Args:
+        top_k: members of the final front, best validation bits per byte first.
+        replicates: fresh seeds each.
+        baselines: presets trained beside them with the same recipe.
+        tokens: training tokens; None is the recipe's.
+    """
+
+    top_k: int = Field(default=3, ge=0)
+    replicates: int = Field(default=1, ge=1)
+    baselines: tuple[str, ...] = ()
+    tokens: int | None = Field(default=None, ge=1)

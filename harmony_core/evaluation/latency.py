@@ -1,0 +1,161 @@
+"""Measures what a candidate costs to run: a train step, a prefill, and the decoding of one token."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import torch
+
+from harmony_core.architecture import Architecture
+from harmony_core.evaluation.config import LatencyConfig
+from harmony_core.machines.host import host_name
+from harmony_core.models import HybridLM, build
+from harmony_core.training.engine import device_for_training
+from harmony_core.training.precision import autocast
+from harmony_core.training.trainer import device_name
+
+# Warm-up is over when the last calls agree this well, or when its time is up.
+_STABLE_CALLS, _STABLE_SPREAD = 4, 0.05
+_REFERENCE_REPEATS = 3
+
+Call = Callable[[], None]
+
+
+def run(payload: dict[str, Any]) -> dict[str, Any]:
+    """Measures the payload's architecture in every mode; the answer holds one row a mode.
+
+    Args:
+        payload: `architecture` and `reference` (JSON text), `latency` (its configuration), `precision`,
+            `row` (columns known before).
+    """
+    config = LatencyConfig.parse(payload["latency"])
+    device = device_for_training()
+    candidate = Bench(Architecture.from_json(payload["architecture"]), config, payload["precision"], device)
+    reference = Bench(Architecture.from_json(payload["reference"]), config, payload["precision"], device)
+    rows = []
+    for mode in config.modes:
+        started, begin = datetime.now(UTC).isoformat(), time.monotonic()
+        measured = measure(candidate.call(mode), reference.call(mode), config.repeats, config.warmup_seconds, device)
+        rows.append(
+            {
+                **payload["row"],
+                **measured,
+                "status": "ok",
+                "error": None,
+                "mode": mode,
+                "device": device_name(device),
+                "kernel_paths": " ".join(candidate.model.kernel_paths()),
+                "host": host_name(),
+                "seconds": time.monotonic() - begin,
+                "started_at": started,
+            }
+        )
+    return {"rows": rows}
+
+
+class Bench:
+    """An architecture with random weights and tokens, ready to be called in each mode.
+
+    Args:
+        architecture: what is measured.
+        config: batch size and context.
+        precision: `fp32`, or `bf16` for autocast.
+        device: where.
+    """
+
+    def __init__(self, architecture: Architecture, config: LatencyConfig, precision: str, device: torch.device) -> None:
+        self.model: HybridLM = build(architecture, init_seed=0).to(device)
+        self._config, self._device, self._precision = config, device, precision
+        generator = torch.Generator().manual_seed(0)
+        shape = (config.batch_size, config.context + 1)
+        self._tokens_BT = torch.randint(architecture.vocab_size, shape, generator=generator).to(device)
+
+    def call(self, mode: str) -> Call:
+        """One call of a mode: `train` is a whole optimiser step, `prefill` a forward pass, `decode` one token."""
+        return {"train": self._train, "prefill": self._prefill, "decode": self._decode}[mode]()
+
+    def _train(self) -> Call:
+        groups = self.model.parameter_groups(1e-4, 0.1, "none", self.model.architecture.d_model)
+        optimizer = torch.optim.AdamW(groups, lr=1e-4, fused=True)
+
+        def step() -> None:
+            with autocast(self._device, self._precision):
+                terms = self.model.loss(self._tokens_BT[:, :-1], self._tokens_BT[:, 1:])
+            (terms.cross_entropy + terms.auxiliary).backward()
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+
+        return step
+
+    def _prefill(self) -> Call:
+        def forward() -> None:
+            with torch.inference_mode(), autocast(self._device, self._precision):
+                self.model(self._tokens_BT[:, :-1])
+
+        return forward
+
+    def _decode(self) -> Call:
+        """Fills the cache to `context` tokens, then decodes on from there."""
+        spare = self._config.repeats + _REFERENCE_REPEATS + 4096
+        state = self.model.init_state(self._config.batch_size, self._config.context + spare)
+
+        def step(position: int = -1) -> None:
+            with torch.inference_mode(), autocast(self._device, self._precision):
+                self.model.step(self._tokens_BT[:, position], state)
+
+        for position in range(self._config.context - 1):
+            step(position)
+        return step
+
+
+def measure(
+    call: Call, reference: Call, repeats: int, warmup_seconds: float, device: torch.device
+) -> dict[str, float | int]:
+    """Times `call`: warm until stable, then `repeats` calls, with the reference timed before and after.
+
+    Returns:
+        Seconds a call: median, 10th and 90th percentile; how many calls were counted and how many
+        warmed up; and the reference's median, by which drift between candidates is seen.
+    """
+    warmups = warm_up(call, warmup_seconds, device)
+    warm_up(reference, warmup_seconds, device)
+    before = [seconds(reference, device) for _ in range(_REFERENCE_REPEATS)]
+    times = [seconds(call, device) for _ in range(repeats)]
+    after = [seconds(reference, device) for _ in range(_REFERENCE_REPEATS)]
+    p10, median, p90 = np.percentile(times, [10, 50, 90])
+    return {
+        "seconds_median": float(median),
+        "seconds_p10": float(p10),
+        "seconds_p90": float(p90),
+        "repeats": repeats,
+        "warmups": warmups,
+        "reference_seconds_median": statistics.median([*before, *after]),
+    }
+
+
+def warm_up(call: Call, limit_seconds: float, device: torch.device) -> int:
+    """Calls until the last few times agree or the limit has passed; returns how many calls that took."""
+    deadline = time.monotonic() + limit_seconds
+    times: list[float] = []
+    while time.monotonic() < deadline or len(times) < _STABLE_CALLS:
+        times.append(seconds(call, device))
+        last = times[-_STABLE_CALLS:]
+        if len(last) == _STABLE_CALLS and max(last) <= (1 + _STABLE_SPREAD) * min(last):
+            break
+    return len(times)
+
+
+def seconds(call: Call, device: torch.device) -> float:
+    """Wall time of one call, the device's queue drained before and after."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    begin = time.perf_counter()
+    call()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - begin

@@ -1,0 +1,154 @@
+"""Finds the latency of one shard of a generation: measured alone on its device, or predicted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from harmony_core.architecture import Architecture
+from harmony_core.architecture.presets import load_preset, with_vocab
+from harmony_core.evaluation.lock import exclusive
+from harmony_core.evaluation.pool import Outcome, Task, WarmPool
+from harmony_core.evaluation.setting import Setting
+from harmony_core.machines import Machine, predict_seconds
+from harmony_core.machines.host import host_name
+from harmony_core.store import Journal, schemas, write_table
+
+TARGET = "harmony_core.evaluation.latency:run"
+Report = Callable[[dict[str, Any], int, int], None]
+
+
+def benchmark_shard(
+    setting: Setting, population: Sequence[dict[str, Any]], generation: int | None, shard: int, *, report: Report
+) -> None:
+    """Writes the shard's latency file: one row a candidate and mode.
+
+    Measured candidates run one after another, each in a process of its own, and nothing that was
+    measured is measured again after a restart. A candidate that dies is a row that says so.
+    """
+    folder, work = setting.folder, setting.work("latency", generation, shard)
+    work.mkdir(parents=True, exist_ok=True)
+    with exclusive(work / "lock"):
+        if setting.config.latency.source == "measured":
+            rows = _measured(setting, population, generation, shard, report)
+        else:
+            rows = _predicted(setting, population, shard, report)
+        timed = [{**row, "started_at": datetime.fromisoformat(row["started_at"])} for row in rows]
+        write_table(folder.latency(generation, shard), timed, schemas.LATENCY)
+
+
+def _measured(
+    setting: Setting, population: Sequence[dict[str, Any]], generation: int | None, shard: int, report: Report
+) -> list[dict[str, Any]]:
+    work = setting.work("latency", generation, shard)
+    journal = Journal(work / "journal.jsonl")
+    records = journal.records()
+    done = {record["key"]: record for record in records if record["event"] == "final"}
+    tasks = [_task(setting, candidate, shard, records) for candidate in population]
+
+    def on_outcome(outcome: Outcome) -> None:
+        if not outcome.final:
+            journal.append({"event": "death", "key": outcome.task.key, "error": outcome.error})
+            return
+        rows = outcome.result["rows"] if outcome.result is not None else _failed(setting, outcome)
+        record = {"event": "final", "key": outcome.task.key, "rows": rows}
+        journal.append(record)
+        done[outcome.task.key] = record
+        report(_objective_row(setting, rows), len(done), len(tasks))
+
+    execution = setting.config.execution
+    pool = WarmPool(
+        work / "logs", workers=1, threads=execution.threads_per_candidate, attempts=execution.attempts
+    )
+    pool.run([task for task in tasks if task.key not in done], on_outcome)
+    return [row for task in tasks for row in done[task.key]["rows"]]
+
+
+def _predicted(
+    setting: Setting, population: Sequence[dict[str, Any]], shard: int, report: Report
+) -> list[dict[str, Any]]:
+    latency = setting.config.latency
+    machine = Machine.from_yaml(latency.source.removeprefix("predicted:"))
+    rows = []
+    for index, candidate in enumerate(population):
+        architecture = Architecture.from_json(candidate["architecture"])
+        of_candidate = []
+        for mode in latency.modes:
+            seconds = predict_seconds(
+                architecture, machine, mode, latency.batch_size, latency.context, setting.precision
+            )
+            of_candidate.append(
+                {
+                    **_known(setting, candidate, shard),
+                    "status": "ok",
+                    "error": None,
+                    "device": machine.name,
+                    "mode": mode,
+                    "seconds_median": seconds,
+                    "seconds_p10": seconds,
+                    "seconds_p90": seconds,
+                    "repeats": 0,
+                    "warmups": 0,
+                    "reference_seconds_median": None,
+                    "kernel_paths": "",
+                    "seconds": 0.0,
+                    "host": host_name(),
+                    "started_at": datetime.now(UTC).isoformat(),
+                }
+            )
+        report(_objective_row(setting, of_candidate), index + 1, len(population))
+        rows += of_candidate
+    return rows
+
+
+def _known(setting: Setting, candidate: dict[str, Any], shard: int) -> dict[str, Any]:
+    latency = setting.config.latency
+    return {
+        "search": setting.folder.name,
+        "generation": candidate["generation"],
+        "shard": shard,
+        "candidate": candidate["candidate"],
+        "architecture_id": candidate["architecture_id"],
+        "source": latency.source,
+        "batch_size": latency.batch_size,
+        "context": latency.context,
+        "precision": setting.precision,
+    }
+
+
+def _task(setting: Setting, candidate: dict[str, Any], shard: int, records: Sequence[dict[str, Any]]) -> Task:
+    reference = with_vocab(load_preset(setting.config.latency.reference), setting.manifest.data["vocab_size"])
+    payload = {
+        "architecture": candidate["architecture"],
+        "reference": reference.to_json(),
+        "latency": setting.config.latency.model_dump(mode="json"),
+        "precision": setting.precision,
+        "row": _known(setting, candidate, shard),
+    }
+    key = f"{candidate['candidate']:05d}-{candidate['architecture_id']}"
+    deaths = sum(record["key"] == key and record["event"] == "death" for record in records)
+    limit = setting.config.execution.time_limit_seconds
+    return Task(key, TARGET, payload, -float(candidate["candidate"]), limit, deaths)
+
+
+def _failed(setting: Setting, outcome: Outcome) -> list[dict[str, Any]]:
+    empty = {field.name: None for field in schemas.LATENCY if field.nullable}
+    row = {
+        **empty,
+        **outcome.task.payload["row"],
+        "status": "timed_out" if outcome.killed else "crashed",
+        "error": outcome.error,
+        "device": "",
+        "repeats": 0,
+        "warmups": 0,
+        "kernel_paths": "",
+        "seconds": 0.0,
+        "host": host_name(),
+        "started_at": datetime.now(UTC).isoformat(),
+    }
+    return [{**row, "mode": mode} for mode in setting.config.latency.modes]
+
+
+def _objective_row(setting: Setting, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    return next(row for row in rows if row["mode"] == setting.config.latency.objective)

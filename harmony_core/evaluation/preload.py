@@ -1,0 +1,20 @@
+"""What a warm worker has imported before its first candidate; the forkserver imports this module once.
+
+Nothing here may run work on several threads, touch a GPU or start torch.distributed: a fork
+after any of these hangs.
+"""
+
+from __future__ import annotations
+
+import torch
+
+import harmony_core.cli.main
+import harmony_core.evaluation.latency
+import harmony_core.evaluation.training_task
+import harmony_core.training.trainer  # noqa: F401
+from harmony_core.training.engine import import_deepspeed
+
+torch.set_num_threads(1)
+import_deepspeed()
+# The first optimiser of a process imports torch._dynamo, which costs as much as torch itself.
+torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))])

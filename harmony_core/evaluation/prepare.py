@@ -1,0 +1,166 @@
+"""Starts a search: prepares its data, settles what must not change later, and writes the manifest."""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+import subprocess
+from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import get_args
+
+from harmony_core.architecture import Architecture
+from harmony_core.architecture.presets import load_preset, with_vocab
+from harmony_core.config import Config
+from harmony_core.data import DataManifest, prepare
+from harmony_core.errors import UserError
+from harmony_core.evaluation.lock import exclusive
+from harmony_core.evolution.config import Metric
+from harmony_core.machines import Machine, predict_seconds
+from harmony_core.machines.host import cpu_name, host_name, usable_cores, visible_gpus
+from harmony_core.space import Space
+from harmony_core.store import Manifest, SearchFolder, check_unchanged, read_manifest, write_manifest
+from harmony_core.training.recipe import ResolvedPrecision
+
+# The hypervolume's reference point, in multiples of the reference architecture's own costs.
+_REFERENCE_MULTIPLE = 4.0
+_PACKAGES = (
+    "harmony-search", "torch", "deepspeed", "snakemake", "numpy", "polars", "pyarrow", "pymoo", "moocore", "tokenizers"
+)
+
+
+def prepare_search(config: Config, folder: SearchFolder, log: Callable[[str], None]) -> Manifest:
+    """Makes the search's data and manifest; an existing search must have the same configuration.
+
+    Raises:
+        UserError: a changed configuration, an unknown preset, machine or space, data too short.
+    """
+    with exclusive(folder.work("prepare.lock")):
+        if folder.manifest.exists():
+            manifest = read_manifest(folder.manifest)
+            check_unchanged(manifest, config.identity())
+            return manifest
+        Space.from_yaml(config.space)
+        data = prepare(config.data, folder.path.parent.parent / "data", log)
+        check_long_enough(config, data)
+        presets = (config.latency.reference, *config.search.initial, *config.promote.baselines)
+        reference, *_ = [with_vocab(load_preset(name), data.vocab_size) for name in presets]
+        manifest = _manifest(config, data, reference, log)
+        write_manifest(folder.manifest, manifest)
+        return manifest
+
+
+def check_long_enough(config: Config, data: DataManifest) -> None:
+    """Refuses data in which a split has not one whole sequence."""
+    needed = config.recipe.sequence_length + 1
+    for name, split in data.splits.items():
+        if split.tokens < needed:
+            fix = f"the {name} split needs {needed} tokens; give more text or lower recipe.sequence_length"
+            raise UserError("data", f"{split.tokens} tokens in {name}", fix)
+
+
+def _manifest(config: Config, data: DataManifest, reference: Architecture, log: Callable[[str], None]) -> Manifest:
+    import torch
+
+    from harmony_core.training.engine import device_for_training
+    from harmony_core.training.precision import resolve_precision
+
+    device = device_for_training()
+    precision = resolve_precision(config.recipe.precision, device)
+    log(f"precision: {config.recipe.precision} -> {precision}")
+    latency = _reference_latency(config, reference, precision)
+    return Manifest(
+        config=config.model_dump(mode="json"),
+        config_hash=config.hash,
+        seed=config.search.seed,
+        precision=precision,
+        packages=_versions(),
+        git_commit=_git_commit(),
+        data={
+            "id": data.id,
+            "source": data.source,
+            "checksum": data.checksum,
+            "tokenizer_checksum": data.tokenizer_checksum,
+            "vocab_size": data.vocab_size,
+        },
+        machine={
+            "host": host_name(),
+            "cpu": cpu_name(),
+            "cores": usable_cores(),
+            "gpus": [torch.cuda.get_device_name(index) for index in range(len(visible_gpus()))],
+            "system": platform.platform(),
+            "python": platform.python_version(),
+        },
+        hypervolume=hypervolume_frame(config, reference, latency),
+        created_at=datetime.now(UTC),
+    )
+
+
+def hypervolume_frame(config: Config, reference: Architecture, latency_seconds: float) -> dict[str, dict[str, float]]:
+    """Fixed ideal and reference point of the hypervolume, for every metric.
+
+    Losses are read between 0 and the bits of a uniform byte; costs between 0 and a multiple of the
+    reference architecture's.
+    """
+    costs = {
+        "latency_seconds": latency_seconds,
+        "num_params": reference.num_params(),
+        "num_active_params": reference.num_active_params(),
+        "flops_per_token": reference.flops_per_token(config.recipe.sequence_length, "train"),
+        "kv_bytes_per_token": reference.kv_bytes_per_token(),
+        "state_bytes": reference.state_bytes() or reference.kv_cache_bytes(config.recipe.sequence_length),
+    }
+    points = {name: _REFERENCE_MULTIPLE * float(cost) for name, cost in costs.items()}
+    points["val_bits_per_byte"] = math.log2(256)
+    names: tuple[str, ...] = get_args(Metric)
+    return {"ideal": dict.fromkeys(names, 0.0), "reference": {name: points[name] for name in names}}
+
+
+def _reference_latency(config: Config, reference: Architecture, precision: ResolvedPrecision) -> float:
+    latency = config.latency
+    if latency.source != "measured":
+        machine = Machine.from_yaml(latency.source.removeprefix("predicted:"))
+        return predict_seconds(
+            reference, machine, latency.objective, latency.batch_size, latency.context, precision
+        )
+    import torch
+
+    from harmony_core.evaluation.latency import Bench, measure
+    from harmony_core.training.engine import device_for_training
+
+    torch.set_num_threads(config.execution.threads_per_candidate)
+    device = device_for_training()
+    call = Bench(reference, latency, precision, device).call(latency.objective)
+    return float(measure(call, call, latency.repeats, latency.warmup_seconds, device)["seconds_median"])
+
+
+def _versions() -> dict[str, str]:
+    versions = {}
+    for name in _PACKAGES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            versions[name] = "not installed"
+    return versions
+
+
+def _git_commit() -> str | None:
+    """The commit of the checkout that this code runs from, with `+` where it has been changed."""
+    root = Path(__file__).resolve().parents[2]
+    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
+
+    def git(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = ["git", "-C", str(root), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+
+    try:
+        commit = git("rev-parse", "HEAD")
+    except FileNotFoundError:
+        return None
+    if commit.returncode != 0:
+        return None
+    changed = git("status", "--porcelain", "--untracked-files=no").stdout.strip()
+    return commit.stdout.strip() + ("+" if changed else "")

@@ -1,0 +1,66 @@
+"""After the search: the front and the baselines, trained on fresh seeds and read on the test split."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+
+from harmony_core.architecture import Architecture
+from harmony_core.architecture.presets import load_preset, with_vocab
+from harmony_core.evaluation.latency_shard import benchmark_shard
+from harmony_core.evaluation.setting import Setting
+from harmony_core.evaluation.training_shard import Report, train_shard
+from harmony_core.store import pareto_front, population_row, schemas, write_table
+
+
+def promote(setting: Setting, report_training: Report, report_latency: Report) -> None:
+    """Writes `promoted/`: population, training (test split included), curves and latency.
+
+    The members of the front are its `promote.top_k` best by validation bits per byte. Front and
+    baselines share the recipe, the seeds and, being measured in one job, the state of the machine.
+    """
+    config, recipe = setting.config, setting.recipe
+    if config.promote.tokens is not None:
+        recipe = recipe.model_copy(update={"tokens": config.promote.tokens})
+    population = [_row(setting, index, *member) for index, member in enumerate(_members(setting))]
+    write_table(setting.folder.population(None), population, schemas.POPULATION)
+    train_shard(
+        setting,
+        population,
+        None,
+        0,
+        report=report_training,
+        recipe=recipe,
+        replicates=range(config.promote.replicates),
+        splits=("validation", "test"),
+    )
+    benchmark_shard(setting, population, None, 0, report=report_latency)
+
+
+def _members(setting: Setting) -> list[tuple[Architecture, str, str | None]]:
+    """Architecture, role and preset name of everything that is promoted, each architecture once."""
+    front = pareto_front(setting.folder).sort("val_bits_per_byte").head(setting.config.promote.top_k)
+    members: list[tuple[Architecture, str, str | None]] = [
+        (Architecture.from_json(text), "front", None)
+        for text in front.select(pl.col("architecture")).collect()["architecture"]
+    ]
+    vocab_size = setting.manifest.data["vocab_size"]
+    for name in setting.config.promote.baselines:
+        members.append((with_vocab(load_preset(name), vocab_size), "baseline", name))
+    return members
+
+
+def _row(setting: Setting, index: int, architecture: Architecture, role: str, name: str | None) -> dict[str, Any]:
+    return population_row(
+        architecture,
+        search=setting.folder.name,
+        generation=None,
+        candidate=index,
+        sequence_length=setting.recipe.sequence_length,
+        origin="preset" if role == "baseline" else "sample",
+        operator=f"preset {name}" if role == "baseline" else "promoted from the front",
+        parents=() if role == "baseline" else (architecture.id,),
+        role=role,
+        name=name,
+    )

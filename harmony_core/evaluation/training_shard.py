@@ -1,0 +1,161 @@
+"""Trains one shard of a generation: every candidate to a final row, whatever was done before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from harmony_core.evaluation.lock import exclusive
+from harmony_core.evaluation.pool import Outcome, Task, WarmPool
+from harmony_core.evaluation.seeds import data_seed, init_seed
+from harmony_core.evaluation.setting import Setting
+from harmony_core.machines.host import host_name
+from harmony_core.store import Journal, schemas, write_table
+from harmony_core.training.recipe import Recipe
+from harmony_core.training.status import Status
+
+TARGET = "harmony_core.evaluation.training_task:run"
+Report = Callable[[dict[str, Any], int, int], None]
+
+
+def train_shard(
+    setting: Setting,
+    population: Sequence[dict[str, Any]],
+    generation: int | None,
+    shard: int,
+    *,
+    report: Report,
+    recipe: Recipe | None = None,
+    replicates: range = range(1),
+    splits: Sequence[str] = ("validation",),
+) -> None:
+    """Trains `population` and writes the shard's training and curves files.
+
+    Each candidate's row goes to the shard's journal, fsynced, when it ends; candidates that the
+    journal already holds are not trained again. One process works on a shard at a time: a second
+    one waits for the first, and then finds its work done.
+
+    Args:
+        setting: the search, its manifest and configuration.
+        population: rows of the population file.
+        generation: index, or None for the promoted.
+        shard: index of the shard.
+        report: called with each final row, how many are done and how many there are.
+        recipe: None is the search's.
+        replicates: replicate numbers, each with seeds of its own.
+        splits: splits that are read after training.
+    """
+    folder, work = setting.folder, setting.work("training", generation, shard)
+    work.mkdir(parents=True, exist_ok=True)
+    with exclusive(work / "lock"):
+        journal = Journal(work / "journal.jsonl")
+        records = journal.records()
+        done = {record["key"]: record for record in records if record["event"] == "final"}
+        tasks = [
+            _task(setting, row, generation, shard, replicate, recipe or setting.recipe, splits)
+            for row in population
+            for replicate in replicates
+        ]
+        deaths = {task.key: sum(r["key"] == task.key and r["event"] == "death" for r in records) for task in tasks}
+        todo = [_after_deaths(task, deaths[task.key]) for task in tasks if task.key not in done]
+
+        def on_outcome(outcome: Outcome) -> None:
+            if not outcome.final:
+                journal.append({"event": "death", "key": outcome.task.key, "error": outcome.error})
+                return
+            record = {"event": "final", "key": outcome.task.key, **_answer(outcome)}
+            journal.append(record)
+            done[outcome.task.key] = record
+            report(record["row"], len(done), len(tasks))
+
+        pool = WarmPool(
+            work / "logs",
+            workers=setting.config.execution.workers,
+            threads=setting.config.execution.threads_per_candidate,
+            attempts=setting.config.execution.attempts,
+            memory_limit_gb=setting.config.execution.memory_limit_gb,
+        )
+        pool.run(todo, on_outcome)
+        answers = [done[task.key] for task in tasks]
+        write_table(folder.curves(generation, shard), _curve_rows(answers), schemas.CURVES)
+        write_table(folder.training(generation, shard), [_timed(a["row"]) for a in answers], schemas.TRAINING)
+
+
+def _task(
+    setting: Setting,
+    candidate: dict[str, Any],
+    generation: int | None,
+    shard: int,
+    replicate: int,
+    recipe: Recipe,
+    splits: Sequence[str],
+) -> Task:
+    limit = setting.config.execution.time_limit_seconds
+    purpose = "search" if generation is not None else "promotion"
+    row = {
+        "search": setting.folder.name,
+        "generation": candidate["generation"],
+        "shard": shard,
+        "candidate": candidate["candidate"],
+        "architecture_id": candidate["architecture_id"],
+        "recipe_id": recipe.id(setting.manifest.data["checksum"]),
+        "init_seed": init_seed(setting.config.search.seed, purpose, replicate),
+        "data_seed": data_seed(setting.config.search.seed, purpose, replicate),
+        "replicate": replicate,
+        "data_checksum": setting.manifest.data["checksum"],
+        "tokenizer_checksum": setting.manifest.data["tokenizer_checksum"],
+    }
+    payload = {
+        "architecture": candidate["architecture"],
+        "recipe": recipe.model_dump(mode="json"),
+        "data": str(setting.data_folder),
+        "row": row,
+        "splits": list(splits),
+        "time_limit_seconds": limit,
+    }
+    key = f"{candidate['candidate']:05d}-{candidate['architecture_id']}-r{replicate}"
+    return Task(key, TARGET, payload, candidate["flops_per_token"], limit)
+
+
+def _after_deaths(task: Task, deaths: int) -> Task:
+    return Task(task.key, task.target, task.payload, task.expected_cost, task.time_limit_seconds, deaths)
+
+
+def _answer(outcome: Outcome) -> dict[str, Any]:
+    """The child's own answer, or a row that says how it died."""
+    if outcome.result is not None:
+        return outcome.result
+    payload = outcome.task.payload
+    recipe = Recipe.parse(payload["recipe"])
+    empty = {field.name: None for field in schemas.TRAINING if field.nullable}
+    row = {
+        **empty,
+        **payload["row"],
+        "status": (Status.TIMED_OUT if outcome.killed else Status.CRASHED).value,
+        "error": outcome.error,
+        "attempt": outcome.attempt,
+        "layout": "{}",
+        "precision": recipe.precision,
+        "learning_rate": recipe.learning_rate,
+        "lr_scaling": recipe.lr_scaling,
+        "steps": 0,
+        "tokens": 0,
+        "flops": 0.0,
+        "seconds": 0.0,
+        "device": "",
+        "kernel_paths": "",
+        "host": host_name(),
+        "started_at": datetime.now(UTC).isoformat(),
+    }
+    return {"row": row, "curve": []}
+
+
+def _timed(row: dict[str, Any]) -> dict[str, Any]:
+    return {**row, "started_at": datetime.fromisoformat(row["started_at"])}
+
+
+def _curve_rows(answers: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    names = ("search", "generation", "shard", "candidate", "architecture_id", "replicate")
+    return [{**{name: a["row"][name] for name in names}, **point} for a in answers for point in a["curve"]]
+

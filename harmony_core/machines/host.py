@@ -1,0 +1,50 @@
+"""What this host is: its processor's name, the cores and GPUs that this process may use. No torch."""
+
+from __future__ import annotations
+
+import os
+import platform
+import socket
+from pathlib import Path
+
+
+def cpu_name() -> str:
+    """The processor's model name and how many cores this process may use, as `NAME x CORES`."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0] if names else platform.processor() or platform.machine()} x {usable_cores()}"
+
+
+def usable_cores() -> int:
+    """Cores in this process's affinity mask."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def visible_gpus() -> list[str]:
+    """Ids of the GPUs that this process may use, as CUDA_VISIBLE_DEVICES takes them; empty on a CPU."""
+    for variable in ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES"):
+        if variable in os.environ:
+            return [part for part in os.environ[variable].split(",") if part.strip() not in ("", "-1")]
+    nvidia = Path("/proc/driver/nvidia/gpus")
+    if nvidia.is_dir():
+        return [str(index) for index in range(len(list(nvidia.iterdir())))]
+    return [str(index) for index in range(_amd_gpus())]
+
+
+def host_name() -> str:
+    """This machine's name on its network."""
+    return socket.gethostname()
+
+
+def _amd_gpus() -> int:
+    """AMD GPUs among the kernel's compute nodes; a CPU's node has no SIMD units."""
+    count = 0
+    for properties in Path("/sys/class/kfd/kfd/topology/nodes").glob("*/properties"):
+        fields = dict(line.split(maxsplit=1) for line in properties.read_text().splitlines() if " " in line)
+        count += int(fields.get("simd_count", "0")) > 0
+    return count

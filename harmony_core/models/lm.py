@@ -1,0 +1,179 @@
+"""The language model: embedding, pre-norm residual blocks, final norm, head.
+
+B batch, T tokens, D model width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from harmony_core.architecture import Architecture, Block
+from harmony_core.errors import UserError
+from harmony_core.models import groups
+from harmony_core.models.kernels import log_paths
+from harmony_core.models.moe import MoEModule
+from harmony_core.models.norm import RMSNorm
+from harmony_core.models.ops.cross_entropy import linear_cross_entropy
+from harmony_core.models.ops.matmul import linear
+from harmony_core.models.ops.precision import compute_dtype
+from harmony_core.models.parameter import Declared, ParameterSpec, initialise, normal
+from harmony_core.models.registry import module_for
+from harmony_core.models.state import DecodingState
+
+EMBEDDING_STD = 0.02
+
+
+@dataclass(frozen=True)
+class LossTerms:
+    """Scalars in nats, means over tokens; fp32.
+
+    Args:
+        cross_entropy: of the next tokens.
+        auxiliary: sum of the routers' balancing losses, coefficients included; zero without any.
+    """
+
+    cross_entropy: Tensor
+    auxiliary: Tensor
+
+    @property
+    def total(self) -> Tensor:
+        """What training minimises."""
+        return self.cross_entropy + self.auxiliary
+
+
+class ResidualBlock(nn.Module):
+    """x + inner(norm(x))."""
+
+    def __init__(self, config: Block, d_model: int) -> None:
+        super().__init__()
+        self.norm = RMSNorm(d_model)
+        self.inner = module_for(config, d_model)
+
+    def forward(self, x_BTD: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The residual stream after the block, and its auxiliary loss if it has one."""
+        y_BTD, auxiliary = self.inner.forward_with_loss(self.norm(x_BTD))
+        return x_BTD + y_BTD, auxiliary
+
+
+class HybridLM(Declared):
+    """A model as its architecture describes it; `build` also fills the weights.
+
+    Args:
+        architecture: width, vocabulary, tying and blocks.
+    """
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        self.architecture = architecture
+        shape, draw = (architecture.vocab_size, architecture.d_model), normal(EMBEDDING_STD)
+        self.embedding = self.declare("embedding", shape, ParameterSpec(draw, "embedding"))
+        self.blocks = nn.ModuleList(ResidualBlock(block, shape[1]) for block in architecture.blocks)
+        self.norm = RMSNorm(shape[1])
+        self.head: nn.Parameter | None = None
+        if not architecture.tie_embeddings:
+            self.head = self.declare("head", shape, ParameterSpec(draw, "matrix", shape[1]))
+
+    def forward(self, tokens_BT: Tensor) -> Tensor:
+        """Logits [B, T, V] of the next token, from int64 [B, T]."""
+        return linear(self.hidden(tokens_BT), self.output_weight)
+
+    def hidden(self, tokens_BT: Tensor) -> Tensor:
+        """What the head reads: the normalised residual stream [B, T, D]."""
+        return self._trunk(tokens_BT)[0]
+
+    def loss(self, tokens_BT: Tensor, targets_BT: Tensor) -> LossTerms:
+        """Mean loss over all B x T tokens; `targets_BT` holds each position's next token.
+
+        Cross entropy is fp32 whatever the precision, and its gradient is computed along with it, so that
+        no more than a slice of the logits exists at a time.
+        """
+        hidden_BTD, auxiliary = self._trunk(tokens_BT)
+        entropy = linear_cross_entropy(hidden_BTD.flatten(0, 1), self.output_weight, targets_BT.flatten())
+        zero = torch.zeros((), device=entropy.device)
+        return LossTerms(entropy, torch.stack(auxiliary).sum() if auxiliary else zero)
+
+    def _trunk(self, tokens_BT: Tensor) -> tuple[Tensor, list[Tensor]]:
+        log_paths(self.kernel_paths())
+        x_BTD = nn.functional.embedding(tokens_BT, self.embedding)
+        losses = []
+        for block in self.blocks:
+            x_BTD, auxiliary = block(x_BTD)
+            if auxiliary is not None:
+                losses.append(auxiliary)
+        return self.norm(x_BTD), losses
+
+    @property
+    def output_weight(self) -> nn.Parameter:
+        """The head's weight [V, D]: the embedding when tied."""
+        return self.embedding if self.head is None else self.head
+
+    def init_state(self, batch_size: int, max_context: int) -> DecodingState:
+        """An empty decoding state; caches are in the autocast type where autocast is on."""
+        device, dtype = self.embedding.device, compute_dtype(self.embedding)
+        blocks = [block.inner.init_state(batch_size, max_context, device, dtype) for block in self._residual_blocks()]
+        return DecodingState(blocks, max_context)
+
+    @torch.no_grad()
+    def step(self, tokens_B: Tensor, state: DecodingState) -> Tensor:
+        """Logits [B, V] after one more token a sequence; `state` moves on in place.
+
+        Raises:
+            UserError: the state is full.
+        """
+        if state.position >= state.max_context:
+            raise UserError("max_context", state.max_context, "the state is full; make it with room for more tokens")
+        x_BD = nn.functional.embedding(tokens_B, self.embedding)
+        for block, memory in zip(self._residual_blocks(), state.blocks, strict=True):
+            x_BD = x_BD + block.inner.step(block.norm(x_BD), memory, state.position)
+        state.position += 1
+        return linear(self.norm(x_BD), self.output_weight)
+
+    def parameter_groups(
+        self,
+        learning_rate: float,
+        weight_decay: float,
+        lr_scaling: Literal["none", "mup"] = "none",
+        base_width: int = 128,
+    ) -> list[dict[str, Any]]:
+        """Groups for AdamW; see `harmony_core.models.groups`."""
+        return groups.parameter_groups(self, learning_rate, weight_decay, lr_scaling, base_width)
+
+    def after_step(self) -> None:
+        """To be called after each optimiser step: moves the balancing biases, begins a new load count."""
+        for module in self._mixtures().values():
+            module.router.after_step()
+
+    def router_load(self) -> dict[int, Tensor]:
+        """By block index, the share of choices that each expert had in the last step: [E], sums to 1."""
+        return {index: module.router.load_E for index, module in self._mixtures().items()}
+
+    def load_imbalance(self) -> float:
+        """The busiest expert's share over an even one, the worst block of the last step; 1 is even, 0 is no router."""
+        return max((float(load.max() * len(load)) for load in self.router_load().values()), default=0.0)
+
+    def kernel_paths(self) -> tuple[str, ...]:
+        """`kind: path` for each kind of block, in order of first use."""
+        pairs = zip(self.architecture.blocks, self._residual_blocks(), strict=True)
+        return tuple(dict.fromkeys(f"{config.kind}: {block.inner.kernel_path()}" for config, block in pairs))
+
+    def num_params(self) -> int:
+        """Elements of all parameters, tied ones once: what `Architecture.num_params` says."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    def _residual_blocks(self) -> list[ResidualBlock]:
+        return list(self.blocks)  # type: ignore[arg-type]
+
+    def _mixtures(self) -> dict[int, MoEModule]:
+        found = enumerate(block.inner for block in self._residual_blocks())
+        return {index: inner for index, inner in found if isinstance(inner, MoEModule)}
+
+
+def build(architecture: Architecture, init_seed: int = 0) -> HybridLM:
+    """The model with its first weights, fp32 on the CPU: a function of the architecture and the seed alone."""
+    model = HybridLM(architecture)
+    initialise(model, init_seed, len(architecture.blocks))
+    return model

@@ -1,0 +1,75 @@
+"""The router of a mixture of experts: who is chosen, with which weight, and how the load is kept even.
+
+B batch, T tokens, D model width, E experts, K chosen per token.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from harmony_core.architecture import MoE
+from harmony_core.models.ops.matmul import linear
+from harmony_core.models.parameter import Declared, matrix
+
+
+class Router(Declared):
+    """Scores in fp32 whatever the precision, the best K, and the load since the last optimiser step.
+
+    Args:
+        config: the mixture's configuration.
+        d_model: width D.
+    """
+
+    bias_E: Tensor
+    counts_E: Tensor
+    load_E: Tensor
+
+    def __init__(self, config: MoE, d_model: int) -> None:
+        super().__init__()
+        self.config = config
+        self.weight = self.declare("weight", (config.n_routed, d_model), matrix(d_model))
+        self.register_buffer("bias_E", torch.zeros(config.n_routed))
+        self.register_buffer("counts_E", torch.zeros(config.n_routed), persistent=False)
+        self.register_buffer("load_E", torch.zeros(config.n_routed), persistent=False)
+
+    def forward(self, x_BTD: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Weights [B, T, K] in fp32, chosen experts [B, T, K], and the balancing loss for `aux`."""
+        config = self.config
+        with torch.autocast(x_BTD.device.type, enabled=False):
+            logits_BTE = linear(x_BTD.float(), self.weight.float())
+            scores_BTE = logits_BTE.softmax(-1) if config.router == "softmax" else logits_BTE.sigmoid()
+            # The bias moves the choice alone (arXiv:2408.15664, equation 3); it is zero unless it balances.
+            preferred_BTE = scores_BTE.detach() + self.bias_E if config.balancing == "bias" else scores_BTE.detach()
+            chosen_BTK = preferred_BTE.topk(config.top_k, dim=-1).indices
+            weights_BTK = scores_BTE.gather(-1, chosen_BTK)
+            if config.normalize_top_k:
+                weights_BTK = weights_BTK / weights_BTK.sum(-1, keepdim=True).clamp_min(1e-20)
+            auxiliary = self._balancing_loss(scores_BTE, chosen_BTK) if config.balancing == "aux" else None
+        if self.training:
+            self.counts_E += torch.bincount(chosen_BTK.flatten(), minlength=config.n_routed)
+        return weights_BTK, chosen_BTK, auxiliary
+
+    def _balancing_loss(self, scores_BTE: Tensor, chosen_BTK: Tensor) -> Tensor:
+        """coefficient x E x sum_e (share of choices of e) (mean score of e), per sequence, then their mean.
+
+        DeepSeek-V2, section 2.2.3, equations 12 to 14: a sequence's loss does not depend on its batch.
+        """
+        batch, length, experts = scores_BTE.shape
+        shares_BE = torch.zeros(batch, experts, device=scores_BTE.device)
+        ones = torch.ones((), device=scores_BTE.device).expand(batch, length * chosen_BTK.shape[2])
+        shares_BE.scatter_add_(1, chosen_BTK.flatten(1), ones).div_(ones.shape[1])
+        scores_BTE = scores_BTE / scores_BTE.sum(-1, keepdim=True).clamp_min(1e-20)
+        per_sequence_B = experts * (shares_BE * scores_BTE.mean(1)).sum(-1)
+        return self.config.aux_coefficient * per_sequence_B.mean()
+
+    @torch.no_grad()
+    def after_step(self) -> None:
+        """Publishes the load of the step, moves the bias towards balance, and begins a new count."""
+        total = self.counts_E.sum()
+        if total == 0:
+            return
+        if self.config.balancing == "bias":
+            self.bias_E += self.config.bias_update_rate * torch.sign(self.counts_E.mean() - self.counts_E)
+        torch.div(self.counts_E, total, out=self.load_E)
+        self.counts_E.zero_()

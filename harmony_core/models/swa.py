@@ -1,0 +1,28 @@
+"""Sliding-window attention: grouped-query attention that sees a fixed number of tokens."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from typing_extensions import override
+
+from harmony_core.architecture import SWA
+from harmony_core.models.attention import AttentionModule
+from harmony_core.models.ops.sliding_window import window_attention
+from harmony_core.models.registry import implements
+
+
+@implements("swa")
+class SWAModule(AttentionModule):
+    """`AttentionModule` with a window; its decoding cache is a ring of that many tokens."""
+
+    def __init__(self, config: SWA, d_model: int) -> None:
+        super().__init__(config, d_model)
+        self.window = config.window
+
+    @override
+    def attend(self, q_BHTK: Tensor, k_BGTK: Tensor, v_BGTK: Tensor) -> Tensor:
+        return window_attention(q_BHTK, k_BGTK, v_BGTK, self.scale, self.window)
+
+    @override
+    def cache_length(self, max_context: int) -> int:
+        return min(self.window, max_context)

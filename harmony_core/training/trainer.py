@@ -1,0 +1,270 @@
+"""The trainer: one architecture, one recipe, one result. Everything that is trained goes through here."""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import math
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from harmony_core.architecture import Architecture
+from harmony_core.data import TokenDataset
+from harmony_core.models import HybridLM, build
+from harmony_core.training.engine import build_engine, device_for_training, start_single_process
+from harmony_core.training.precision import autocast
+from harmony_core.training.recipe import Recipe
+from harmony_core.training.schedule import learning_rate_factor, warmup_steps
+from harmony_core.training.status import DivergenceRule, Status
+
+Split = Literal["validation", "test"]
+
+
+@dataclasses.dataclass(frozen=True)
+class CurvePoint:
+    """One optimiser step: losses in nats per token, seconds since training began."""
+
+    step: int
+    tokens: int
+    train_loss: float
+    learning_rate: float
+    gradient_norm: float
+    seconds: float
+
+
+@dataclasses.dataclass
+class TrainingResult:
+    """What came of one training; a run that failed says how, with what it had reached.
+
+    Losses are means in nats per token; `train_loss` is over the last tenth of the steps.
+    """
+
+    status: Status = Status.OK
+    error: str | None = None
+    train_loss: float | None = None
+    val_loss: float | None = None
+    val_bits_per_byte: float | None = None
+    test_loss: float | None = None
+    test_bits_per_byte: float | None = None
+    router_loss: float | None = None
+    steps: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    eval_seconds: float = 0.0
+    first_step_at: float | None = None
+    peak_memory_bytes: int = 0
+    device: str = ""
+    kernel_paths: str = ""
+    curve: list[CurvePoint] = dataclasses.field(default_factory=list)
+
+
+class _Objective(nn.Module):
+    """What DeepSpeed calls: tokens in, one scalar loss out, in the recipe's precision."""
+
+    def __init__(self, model: HybridLM, precision: str, device: torch.device) -> None:
+        super().__init__()
+        self.model = model
+        self._device, self._precision = device, precision
+        self.cross_entropy = torch.zeros(())
+        self.auxiliary = torch.zeros(())
+
+    def forward(self, tokens_BT: torch.Tensor, targets_BT: torch.Tensor) -> torch.Tensor:
+        with autocast(self._device, self._precision):
+            terms = self.model.loss(tokens_BT, targets_BT)
+        self.cross_entropy, self.auxiliary = terms.cross_entropy.detach(), terms.auxiliary.detach()
+        return terms.cross_entropy + terms.auxiliary
+
+
+class OutOfTime(Exception):
+    """The candidate's own time limit has passed."""
+
+
+def train(
+    architecture: Architecture,
+    recipe: Recipe,
+    data: Path,
+    *,
+    init_seed: int,
+    data_seed: int,
+    splits: Iterable[Split] = ("validation",),
+    time_limit_seconds: float = math.inf,
+    on_step: Callable[[CurvePoint], None] | None = None,
+) -> TrainingResult:
+    """Trains `architecture` from scratch and reads its loss on `splits`.
+
+    Args:
+        architecture: what to train; its vocabulary must be the data's.
+        recipe: how; `precision` must be resolved.
+        data: folder of prepared data.
+        init_seed: seed of the weights.
+        data_seed: seed of the data order, which is a function of it and of the step alone.
+        splits: what is evaluated after training.
+        time_limit_seconds: wall time after which the run ends as `timed_out`.
+        on_step: called after every optimiser step.
+
+    Returns:
+        The result, whatever became of the run: divergence, memory and time are statuses here.
+        Any other exception is a mistake in the code and is raised.
+    """
+    result = TrainingResult()
+    try:
+        _Run(architecture, recipe, data, init_seed, data_seed, time_limit_seconds, result).go(splits, on_step)
+    except OutOfTime as error:
+        result.status, result.error = Status.TIMED_OUT, str(error)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        result.status, result.error = Status.OUT_OF_MEMORY, str(error).splitlines()[0]
+    gc.collect()
+    result.peak_memory_bytes = peak_memory_bytes()
+    return result
+
+
+class _Run:
+    """The state of one training."""
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        recipe: Recipe,
+        data: Path,
+        init_seed: int,
+        data_seed: int,
+        time_limit_seconds: float,
+        result: TrainingResult,
+    ) -> None:
+        self.recipe, self.data, self.data_seed, self.result = recipe, data, data_seed, result
+        self.deadline = time.monotonic() + time_limit_seconds
+        self.limit = time_limit_seconds
+        self.device = device_for_training()
+        start_single_process()
+        self.train_data = TokenDataset(data, "train")
+        if architecture.vocab_size != self.train_data.vocab_size:
+            raise ValueError(
+                f"vocab_size {architecture.vocab_size} of the architecture is not the data's "
+                f"{self.train_data.vocab_size}"
+            )
+        self.model = build(architecture, init_seed=init_seed).to(self.device)
+        self.objective = _Objective(self.model, recipe.precision, self.device)
+        self.optimizer = _optimizer(self.model, recipe)
+        self.peaks = [group["lr"] for group in self.optimizer.param_groups]
+        micro = recipe.micro_batch_size or recipe.batch_size
+        self.accumulation = recipe.batch_size // micro
+        self.engine = build_engine(self.objective, self.optimizer, micro, self.accumulation)
+        self.rule = DivergenceRule(architecture.vocab_size, warmup_steps(recipe))
+        result.device = device_name(self.device)
+        result.kernel_paths = " ".join(self.model.kernel_paths())
+
+    def go(self, splits: Iterable[Split], on_step: Callable[[CurvePoint], None] | None) -> None:
+        """Trains to the end or to divergence, then evaluates."""
+        result = self.result
+        result.first_step_at = begin = time.monotonic()
+        for step in range(self.recipe.num_steps):
+            point = self._step(step, begin)
+            result.curve.append(point)
+            result.steps, result.tokens, result.seconds = step + 1, point.tokens, point.seconds
+            if on_step is not None:
+                on_step(point)
+            if (why := self.rule.verdict(step, point.train_loss, point.gradient_norm)) is not None:
+                result.status, result.error = Status.DIVERGED, why
+                return
+        tail = result.curve[-max(1, len(result.curve) // 10) :]
+        result.train_loss = math.fsum(point.train_loss for point in tail) / len(tail)
+        begin = time.monotonic()
+        for split in splits:
+            self._evaluate(split)
+        result.eval_seconds = time.monotonic() - begin
+
+    def _step(self, step: int, begin: float) -> CurvePoint:
+        recipe, engine = self.recipe, self.engine
+        factor = learning_rate_factor(recipe, step)
+        for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
+            group["lr"] = peak * factor
+        rows = self.train_data.batch(step, recipe.batch_size, recipe.sequence_length, self.data_seed)
+        batch = torch.from_numpy(rows).to(self.device)
+        loss = auxiliary = 0.0
+        norm = math.nan
+        for micro, part in enumerate(batch.chunk(self.accumulation)):
+            self._check_time(f"step {step}")
+            total = engine(part[:, :-1], part[:, 1:])
+            engine.backward(total)
+            loss += self.objective.cross_entropy.item() / self.accumulation
+            auxiliary += self.objective.auxiliary.item() / self.accumulation
+            if micro == self.accumulation - 1:
+                norm = self._clip()
+            engine.step()
+        self.model.after_step()
+        self.result.router_loss = auxiliary
+        tokens = (step + 1) * recipe.batch_size * recipe.sequence_length
+        return CurvePoint(step, tokens, loss, recipe.learning_rate * factor, norm, time.monotonic() - begin)
+
+    def _clip(self) -> float:
+        """Clips the global gradient norm and returns it as it was."""
+        limit = self.recipe.gradient_clip or math.inf
+        return nn.utils.clip_grad_norm_(self.model.parameters(), limit).item()
+
+    @torch.no_grad()
+    def _evaluate(self, split: Split) -> None:
+        recipe = self.recipe
+        dataset = TokenDataset(self.data, split)
+        nats, tokens, num_bytes = 0.0, 0, 0
+        self.objective.eval()
+        for rows in dataset.windows(recipe.batch_size, recipe.sequence_length, recipe.validation_tokens):
+            self._check_time(f"evaluation on {split}")
+            batch = torch.from_numpy(rows).to(self.device)
+            self.objective(batch[:, :-1], batch[:, 1:])
+            targets = rows[:, 1:]
+            nats += self.objective.cross_entropy.item() * targets.size
+            tokens += targets.size
+            num_bytes += int(dataset.token_bytes[targets].sum())
+        loss, bits = nats / tokens, nats / math.log(2) / num_bytes
+        if not math.isfinite(loss):
+            self.result.status, self.result.error = Status.DIVERGED, f"{split} loss is {loss}"
+            return
+        if split == "validation":
+            self.result.val_loss, self.result.val_bits_per_byte = loss, bits
+        else:
+            self.result.test_loss, self.result.test_bits_per_byte = loss, bits
+
+    def _check_time(self, where: str) -> None:
+        if time.monotonic() > self.deadline:
+            raise OutOfTime(f"time limit of {self.limit:g} s passed at {where}")
+
+
+def _optimizer(model: HybridLM, recipe: Recipe) -> torch.optim.Optimizer:
+    groups: list[dict[str, Any]] = model.parameter_groups(
+        recipe.learning_rate, recipe.weight_decay, recipe.lr_scaling, recipe.base_width
+    )
+    return torch.optim.AdamW(
+        groups, lr=recipe.learning_rate, betas=(recipe.beta1, recipe.beta2), eps=recipe.epsilon, fused=True
+    )
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception is the allocator's, on a CPU or a GPU."""
+    text = str(error)
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in text
+
+
+def peak_memory_bytes() -> int:
+    """Peak memory of this process: resident on a CPU, allocated on a GPU."""
+    if torch.cuda.is_available():
+        return int(torch.cuda.max_memory_allocated())
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def device_name(device: torch.device) -> str:
+    """The processor's own name."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    from harmony_core.machines.host import cpu_name
+
+    return cpu_name()

@@ -1,0 +1,40 @@
+"""Work for pool tests: what a child can do, good and bad."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+
+def answer(payload: dict[str, Any]) -> dict[str, Any]:
+    import torch
+
+    with Path(payload["record"]).open("a") as record:
+        record.write(f"{payload['name']}\n")
+    return {
+        "name": payload["name"],
+        "attempt": payload["attempt"],
+        "threads": torch.get_num_threads(),
+        "start": time.monotonic() - payload["forked_at"],
+    }
+
+
+def die(payload: dict[str, Any]) -> dict[str, Any]:
+    if payload["attempt"] > payload.get("deaths", 99):
+        return answer(payload)
+    print("last words")
+    os.kill(os.getpid(), signal.Signals[payload.get("signal", "SIGKILL")])
+    return {}
+
+
+def fail(payload: dict[str, Any]) -> dict[str, Any]:
+    raise RuntimeError(f"a mistake in {payload['name']}")
+
+
+def hang(payload: dict[str, Any]) -> dict[str, Any]:
+    Path(payload["record"]).write_text(str(os.getpid()))
+    signal.pause()
+    return {}

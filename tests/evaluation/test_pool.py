@@ -1,0 +1,116 @@
+"""Warm workers: order, isolation, attempts, limits, and that nothing outlives its parent."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from harmony_core.evaluation import pool as pool_module
+from harmony_core.evaluation.pool import Outcome, Task, WarmPool
+
+ROOT = Path(__file__).parents[2]
+
+
+def task(tmp_path: Path, name: str, function: str = "answer", cost: float = 0.0, **options: object) -> Task:
+    limit = options.pop("time_limit_seconds", 60.0)
+    payload = {"name": name, "record": str(tmp_path / f"{function}.txt"), **options}
+    return Task(name, f"tests.evaluation.targets:{function}", payload, cost, float(str(limit)))
+
+
+def run(tmp_path: Path, tasks: list[Task], **options: object) -> dict[str, list[Outcome]]:
+    outcomes: dict[str, list[Outcome]] = {}
+    warm = WarmPool(tmp_path / "logs", **options)
+    warm.run(tasks, lambda outcome: outcomes.setdefault(outcome.task.key, []).append(outcome))
+    return outcomes
+
+
+def test_every_task_once_and_longest_first(tmp_path: Path) -> None:
+    outcomes = run(tmp_path, [task(tmp_path, f"t{cost}", cost=cost) for cost in (1, 3, 2)], workers=1)
+    assert (tmp_path / "answer.txt").read_text().split() == ["t3", "t2", "t1"]
+    assert all(len(of_task) == 1 and of_task[0].result for of_task in outcomes.values())
+
+
+def test_children_are_warm_and_have_their_threads(tmp_path: Path) -> None:
+    outcomes = run(tmp_path, [task(tmp_path, f"t{index}") for index in range(4)], workers=2)
+    results = [of_task[0].result or {} for of_task in outcomes.values()]
+    assert {result["threads"] for result in results} == {1}
+    # Importing torch alone takes longer than this; the first child waits for the forkserver.
+    assert sorted(result["start"] for result in results)[1] < 0.6
+
+
+def test_a_dead_child_costs_itself_one_attempt(tmp_path: Path) -> None:
+    outcomes = run(tmp_path, [task(tmp_path, "mortal", "die", deaths=1), task(tmp_path, "other")], workers=2)
+    first, second = outcomes["mortal"]
+    assert (first.final, first.result) == (False, None)
+    assert second.result is not None
+    assert second.result["attempt"] == 2
+    assert outcomes["other"][0].result is not None
+
+
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGSEGV", "SIGABRT"])
+def test_dying_twice_is_final_and_says_how(tmp_path: Path, name: str) -> None:
+    outcomes = run(tmp_path, [task(tmp_path, "mortal", "die", signal=name)])
+    last = outcomes["mortal"][-1]
+    assert (last.attempt, last.final, last.result) == (2, True, None)
+    assert f"signal {signal.Signals[name].value}" in (last.error or "")
+
+
+def test_an_exception_is_told_by_its_last_line(tmp_path: Path) -> None:
+    outcomes = run(tmp_path, [task(tmp_path, "wrong", "fail")], attempts=1)
+    assert "RuntimeError: a mistake in wrong" in (outcomes["wrong"][0].error or "")
+
+
+def test_a_child_that_hangs_is_killed_at_its_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool_module, "GRACE_SECONDS", 0.0)
+    outcomes = run(tmp_path, [task(tmp_path, "stuck", "hang", time_limit_seconds=1.0), task(tmp_path, "other")])
+    (stuck,) = outcomes["stuck"]
+    assert (stuck.killed, stuck.final) == (True, True)
+    assert outcomes["other"][0].result is not None
+
+
+def test_the_forkservers_death_is_forgiven(tmp_path: Path) -> None:
+    tasks = [task(tmp_path, "a", "hang", cost=2.0), task(tmp_path, "b")]
+    deaths = []
+
+    def on_outcome(outcome: Outcome) -> None:
+        if outcome.task.key == "b" and not deaths:
+            deaths.append("forkserver")
+            os.kill(multiprocessing.forkserver._forkserver._forkserver_pid, signal.SIGKILL)
+        elif outcome.task.key == "a":
+            deaths.append(outcome.error or "answered")
+            assert not outcome.final
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        WarmPool(tmp_path / "logs", workers=2, attempts=1).run(tasks, on_outcome)
+    assert deaths == ["forkserver", "the worker that forked it died"]
+
+
+def test_children_die_with_a_parent_that_is_killed(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from tests.evaluation.test_pool import run, task\n"
+        "folder = Path(sys.argv[1]); run(folder, [task(folder, 'stuck', 'hang')])"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT)
+    record = tmp_path / "hang.txt"
+    wait_until(lambda: record.exists() and record.read_text() != "")
+    child = psutil.Process(int(record.read_text()))
+    parent.kill()
+    parent.wait()
+    child.wait(timeout=10)
+    assert not child.is_running()
+
+
+def wait_until(condition: object, timeout: float = 60.0) -> None:
+    deadline = time.monotonic() + timeout
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

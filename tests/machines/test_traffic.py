@@ -1,0 +1,64 @@
+"""Traffic and touched weights: every registered kind is known, and experts are read as often as chosen."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+import pytest
+
+from harmony_core.architecture import MLP, Block, MoE, block_kinds
+from harmony_core.architecture.presets import load_preset, preset_names
+from harmony_core.machines import block_traffic, predict_memory_bytes, touched_params
+
+PRESETS = [load_preset(name) for name in preset_names()]
+EXAMPLES = {block.kind: (block, a.d_model) for a in PRESETS for block in a.blocks}
+EXTRA = {
+    "mha": {"num_heads": 4, "head_dim": 32},
+    "mqa": {"num_heads": 4, "head_dim": 32},
+}
+
+
+@pytest.mark.parametrize("kind", block_kinds())
+def test_every_kind_is_known(kind: str) -> None:
+    from harmony_core.architecture import block_from_dict
+
+    block, d_model = EXAMPLES.get(kind) or (block_from_dict({"kind": kind, **EXTRA[kind]}), 128)
+    traffic = block_traffic(block, d_model)
+    # Norm, at least one read and one write of the stream, and the residual addition.
+    assert traffic.elements > 7 * d_model
+    assert traffic.kernels >= 5
+
+
+def test_unknown_kind_is_told_where_to_go() -> None:
+    class Odd(Block):
+        kind: ClassVar[str] = "odd"
+
+    with pytest.raises(TypeError, match=r"'odd'.*machines/traffic\.py"):
+        block_traffic(Odd(), 8)
+
+
+def test_dense_blocks_read_all_their_weights() -> None:
+    block = MLP(d_ff=24)
+    assert touched_params(block, 16, tokens=1) == block.num_params(16)
+
+
+@pytest.mark.parametrize("tokens", [1, 4, 64])
+def test_touched_experts_are_what_random_routing_touches(tokens: int) -> None:
+    block = MoE(n_routed=16, top_k=3, d_expert=10, n_shared=1)
+    rng = np.random.default_rng(0)
+    draws = [len({e for _ in range(tokens) for e in rng.permutation(16)[:3]}) for _ in range(400)]
+    expert, router = 3 * 8 * 10, 8 * 16
+    expected = router + expert * (1 + np.mean(draws))
+    assert touched_params(block, 8, tokens) == pytest.approx(expected, rel=0.03)
+    assert touched_params(block, 8, 1) == block.num_active_params(8)
+
+
+def test_memory_by_hand() -> None:
+    architecture = load_preset("llama-3.2-1b")
+    weights = architecture.num_params()
+    decode = predict_memory_bytes(architecture, "decode", 2, 1024, "bf16")
+    assert decode == pytest.approx(2 * weights + 2 * 1024 * 32_768, rel=1e-3)
+    train = predict_memory_bytes(architecture, "train", 1, 1024, "bf16")
+    assert train > 16 * weights + 1024 * 4 * architecture.vocab_size
+    assert predict_memory_bytes(architecture, "prefill", 2, 1024, "bf16") > decode

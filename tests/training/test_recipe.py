@@ -1,0 +1,30 @@
+"""The recipe refuses what cannot be trained, and its id moves with everything that moves a result."""
+
+from __future__ import annotations
+
+import pytest
+
+from harmony_core.errors import UserError
+from harmony_core.training.recipe import Recipe
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "told"),
+    [
+        ("tokens", 10, "use at least"),
+        ("micro_batch_size", 3, "divide"),
+        ("learning_rate", 0.0, "greater than 0"),
+        ("learning_rat", 1.0, "did you mean 'learning_rate'"),
+    ],
+)
+def test_bad_values_are_named(field: str, value: object, told: str) -> None:
+    with pytest.raises(UserError, match=told):
+        Recipe.parse({field: value})
+
+
+def test_id_depends_on_every_field_and_on_the_data() -> None:
+    base = Recipe(precision="fp32")
+    ids = {base.id("a"), base.id("b")}
+    for change in ({"learning_rate": 1e-3}, {"tokens": 4096}, {"schedule": "wsd"}, {"precision": "bf16"}):
+        ids.add(base.model_copy(update=change).id("a"))
+    assert len(ids) == 6
