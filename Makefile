@@ -1,0 +1,57 @@
+# make search, make test: each installs what it needs first, once, into a virtual environment of its own.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV ?= .venv
+EXTRAS ?= dev,hf
+SEARCH ?= nano
+PIP_ARGS ?=
+PYTEST_ARGS ?=
+SNAKEMAKE_ARGS ?=
+
+BIN := $(abspath $(VENV))/bin
+INSTALLED := $(VENV)/.installed
+
+# The workflow's rules call `harmony`, which must be this environment's; DeepSpeed compiles no op of its own.
+export PATH := $(BIN):$(PATH)
+export DS_BUILD_OPS := 0
+
+.PHONY: help install search test chaos bench lint format clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(INSTALLED)  ## the virtual environment (VENV=.venv, EXTRAS=dev,hf)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "PYTHON: $(PYTHON): use Python 3.11 or newer, as in make PYTHON=/path/to/python3.11" >&2; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --constraint constraints.txt $(PIP_ARGS) --editable '.[$(EXTRAS)]'
+	touch $@
+
+search: install  ## the search of config/nano.yaml, then its best candidates (SEARCH=nano)
+	$(BIN)/snakemake --profile local --configfile config/$(SEARCH).yaml $(SNAKEMAKE_ARGS)
+	$(BIN)/harmony top $(SEARCH)
+
+test: install  ## every test but chaos
+	$(BIN)/python -m pytest -m 'not chaos' $(PYTEST_ARGS)
+
+chaos: install  ## searches that are killed at random moments and resumed
+	$(BIN)/python -m pytest -m chaos $(PYTEST_ARGS)
+
+bench: install  ## every benchmark of benchmarks/, in order of name
+	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done
+
+lint: install  ## ruff, mypy and snakefmt, changing nothing
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy --strict harmony_core
+	$(BIN)/snakefmt --check Snakefile workflow
+
+format: install  ## what ruff and snakefmt can put right
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/snakefmt Snakefile workflow
+
+clean:  ## removes the virtual environment and caches, never results
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,42 @@
+# The front door: reads the configuration, includes the rules, names the targets.
+import sys
+
+from snakemake.exceptions import WorkflowError
+from snakemake.utils import min_version
+
+from harmony_core.workflow import Plan
+
+min_version("9.0")
+
+if not config:
+
+    configfile: "config/nano.yaml"
+
+
+plan = Plan.read(config)
+HARMONY = f"{sys.executable} -m harmony_core run"
+SEARCH = plan.folder
+
+
+wildcard_constraints:
+    generation=r"\d+",
+    shard=r"\d+",
+
+
+include: "workflow/rules/data.smk"
+include: "workflow/rules/evolve.smk"
+include: "workflow/rules/promote.smk"
+include: "workflow/rules/report.smk"
+
+
+# All generations in ascending order: Snakemake walks from the first, not recursively from the last.
+rule all:
+    default_target: True
+    input:
+        expand(f"{SEARCH}/generation={{generation}}/selection.parquet", generation=plan.generations),
+        plan.promoted,
+        f"{SEARCH}/report/index.html",
+
+
+onstart:
+    plan.record_start()

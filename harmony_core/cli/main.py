@@ -1,0 +1,34 @@
+"""The `harmony` command: what people type, and what the workflow's rules call (`harmony run`)."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+from rich.console import Console
+
+from harmony_core.cli import config, cost, query, resume, run
+from harmony_core.errors import UserError
+
+app = typer.Typer(
+    help="HARMONY finds efficient hybrid language models.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.command()(query.top)
+app.command()(query.pareto)
+app.command()(query.show)
+app.command()(cost.cost)
+app.command()(resume.resume)
+app.add_typer(config.app, name="config")
+app.add_typer(run.app, name="run")
+
+
+def main() -> None:
+    """Runs the command; bad input is one line on standard error and exit code 2."""
+    try:
+        app()
+    except UserError as error:
+        Console(stderr=True, soft_wrap=True).print(f"[red]error:[/] {error}", highlight=False, markup=True)
+        sys.exit(UserError.EXIT_CODE)

@@ -1,0 +1,100 @@
+"""A search's configuration: one tree of frozen parts, each declared in the room that uses it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, field_validator, model_validator
+
+from harmony_core.base import Frozen, digest, read_yaml
+from harmony_core.data.config import DataConfig
+from harmony_core.evaluation.config import ExecutionConfig, LatencyConfig, PromoteConfig
+from harmony_core.evolution.config import AlgorithmConfig, Objective
+from harmony_core.training.recipe import Recipe
+
+DEFAULT_OBJECTIVES = (
+    Objective(name="val_bits_per_byte"),
+    Objective(name="latency_seconds"),
+    Objective(name="num_active_params"),
+)
+
+
+class SearchConfig(Frozen):
+    """What is searched, how long, and for what.
+
+    Args:
+        name: the search's folder under `results/`.
+        seed: the root of every random number in the search.
+        generations: how many; may be raised later in an existing search.
+        population: candidates a generation.
+        lag: 0 breeds a generation from the one before it; 1 from the one before that, so the
+            next generation can run while the last candidates of this one finish.
+        initial: preset names (resources/architectures) or YAML files that generation 0 starts with.
+        objectives: what is minimised.
+        algorithm: who breeds and who survives.
+    """
+
+    name: str = "default"
+    seed: int = Field(default=0, ge=0)
+    generations: int = Field(default=8, ge=1)
+    population: int = Field(default=16, ge=2)
+    lag: int = Field(default=0, ge=0, le=1)
+    initial: tuple[str, ...] = ()
+    objectives: tuple[Objective, ...] = DEFAULT_OBJECTIVES
+    algorithm: AlgorithmConfig = AlgorithmConfig()
+
+    @field_validator("name")
+    @classmethod
+    def _folder(cls, name: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+            raise ValueError("use letters, digits, '.', '_' and '-', starting with a letter or digit")
+        return name
+
+    @model_validator(mode="after")
+    def _check(self) -> SearchConfig:
+        names = [objective.name for objective in self.objectives]
+        if not names or len(set(names)) < len(names):
+            raise ValueError("objectives must name at least one metric, each once")
+        if len(self.initial) > self.population:
+            raise ValueError(f"initial has {len(self.initial)} entries; use at most population ({self.population})")
+        return self
+
+
+class Config(Frozen):
+    """Everything a search is a function of, its code and data aside.
+
+    Args:
+        space: a search-space YAML file, or the name of one in resources/spaces.
+    """
+
+    search: SearchConfig = SearchConfig()
+    space: str = "harmony"
+    data: DataConfig = DataConfig()
+    recipe: Recipe = Recipe()
+    latency: LatencyConfig = LatencyConfig()
+    execution: ExecutionConfig = ExecutionConfig()
+    promote: PromoteConfig = PromoteConfig()
+
+    @classmethod
+    def from_yaml(cls, path: Path | str) -> Config:
+        """Reads and validates a file; the first mistake is a one-line `UserError`."""
+        return cls.parse(read_yaml(path) or {}, Path(path).name)
+
+    def identity(self) -> dict[str, Any]:
+        """What must not change within a search: all but how many generations, and where they run."""
+        data = self.model_dump(mode="json")
+        del data["search"]["generations"]
+        # Which candidates share a shard is part of the files' meaning; the rest is not.
+        data["execution"] = {"candidates_per_job": self.execution.candidates_per_job}
+        return data
+
+    @property
+    def hash(self) -> str:
+        """Digest of `identity`."""
+        return digest(self.identity())
+
+    def num_shards(self) -> int:
+        """Shards a generation: candidates that share one job, `execution.candidates_per_job` at most."""
+        return -(-self.search.population // self.execution.candidates_per_job)

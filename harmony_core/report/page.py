@@ -1,0 +1,128 @@
+"""The report as one HTML file that needs nothing else: figures, tables, diagrams, Vega inside."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from html import escape
+from typing import Any
+
+import vl_convert
+
+from harmony_core.base import canonical_json
+from harmony_core.report.figures import VEGA_LITE
+from harmony_core.report.findings import Findings
+from harmony_core.report.tables import (
+    Table,
+    failures_table,
+    leaderboard_table,
+    progress_table,
+    promoted_table,
+)
+
+LEADERBOARD_ROWS = 25
+
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; color: #1c1f23; max-width: 1100px; margin: 2em auto }
+table { border-collapse: collapse; font-size: 13px; display: block; overflow-x: auto }
+th, td { text-align: left; padding: .25em .7em; border-bottom: 1px solid #dde1e6; white-space: nowrap }
+td:last-child { white-space: normal; min-width: 16em }
+dl { display: grid; grid-template-columns: max-content auto; gap: .1em 1.2em }
+dt { color: #5b6470 } dd { margin: 0 }
+.pair { display: flex; flex-wrap: wrap; gap: 1.5em } figure { margin: 0 } figcaption { color: #5b6470 }
+"""
+
+_CAPTIONS = {
+    "front_latency": "What is learnt against what it takes to run. Point at a candidate for its pattern.",
+    "front_active_params": "What is learnt against the parameters that one token uses.",
+    "training_curves": "Training loss of the front's best members, mean over windows of steps.",
+    "progress": "The best candidate, and the share of the objective space that the front dominates, so far.",
+}
+
+
+def html_page(
+    findings: Findings,
+    figures: Mapping[str, tuple[Mapping[str, Any], str]],
+    diagrams: Mapping[str, str],
+) -> str:
+    """The page.
+
+    Args:
+        findings: what was found.
+        figures: Vega-Lite specification and SVG by name. The SVG is what shows without JavaScript; with it,
+            the same figure with tooltips takes its place.
+        diagrams: SVG of an architecture by its id.
+    """
+    title = escape(f"HARMONY: {findings.name}")
+    sections = [
+        _summary(findings),
+        _section("The trade-off", _pair(figures, "front_latency", "front_active_params")),
+        _section("Leaderboard", "<p>* is on the Pareto front.</p>" + _leaderboard(findings)),
+        _promoted(findings),
+        _section("Best architectures", f'<div class="pair">{"".join(diagrams.values())}</div>'),
+        _section("Training", _pair(figures, "training_curves")),
+        _section("Generations", _pair(figures, "progress") + progress_table(findings).to_html()),
+        _section("Thrown away and failed", _or_none(failures_table(findings))),
+    ]
+    return (
+        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{title}</title>\n'
+        f"<style>{_STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n"
+        + "\n".join(section for section in sections if section)
+        + _scripts({name: spec for name, (spec, _) in figures.items()})
+        + "\n</body>\n</html>\n"
+    )
+
+
+def _summary(findings: Findings) -> str:
+    manifest = findings.manifest
+    search, data = manifest.config["search"], manifest.data
+    facts = {
+        "candidates": f"{findings.progress['bred'].sum()} bred, {findings.candidates.height} ok, "
+        f"{findings.candidates['on_front'].sum()} on the front",
+        "algorithm": f"{search['algorithm']['kind']}, seed {manifest.seed}, lag {search['lag']}",
+        "objectives": ", ".join(objective["name"] for objective in search["objectives"]),
+        "data": f"{data['source']}, checksum {data['checksum']}",
+        "training": f"{manifest.config['recipe']['tokens']:,} tokens a candidate, {manifest.precision}",
+        "latency": findings.latency_setting,
+        "started": manifest.created_at.isoformat(sep=" ", timespec="seconds"),
+        "configuration": manifest.config_hash,
+    }
+    items = "".join(f"<dt>{escape(key)}</dt><dd>{escape(str(value))}</dd>" for key, value in facts.items())
+    return f"<dl>{items}</dl>"
+
+
+def _leaderboard(findings: Findings) -> str:
+    return _or_none(leaderboard_table(findings, LEADERBOARD_ROWS))
+
+
+def _promoted(findings: Findings) -> str:
+    if findings.promoted.is_empty():
+        return ""
+    note = "<p>Trained again on fresh seeds, with one recipe, and read on the test split.</p>"
+    return _section("On the test split", note + promoted_table(findings).to_html())
+
+
+def _section(title: str, body: str) -> str:
+    return f"<section>\n<h2>{escape(title)}</h2>\n{body}\n</section>"
+
+
+def _or_none(table: Table) -> str:
+    return table.to_html() if table.rows else "<p>None yet.</p>"
+
+
+def _pair(figures: Mapping[str, tuple[Mapping[str, Any], str]], *names: str) -> str:
+    parts = []
+    for name in names:
+        svg, caption = figures[name][1], f"<figcaption>{_CAPTIONS[name]}</figcaption>"
+        parts.append(f'<figure><div id="{name}">{svg}</div>{caption}</figure>')
+    return f'<div class="pair">{"".join(parts)}</div>'
+
+
+def _scripts(specs: Mapping[str, Mapping[str, Any]]) -> str:
+    # Text of a script ends at the first "</", wherever it stands.
+    data = canonical_json(specs).replace("</", "<\\/")
+    embed = (
+        "for (const [name, spec] of Object.entries(SPECS))"
+        " vegaEmbed('#' + name, spec, {actions: false, renderer: 'svg'});"
+    )
+    bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", VEGA_LITE)
+    return f"\n<script>{bundle}</script>\n<script>const SPECS = {data};\n{embed}</script>"

@@ -1,0 +1,72 @@
+"""Writes the report of a search: a page, figures, diagrams and a leaderboard in Markdown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import altair as alt
+import vl_convert
+
+from harmony_core.architecture import Architecture
+from harmony_core.report.diagram import architecture_svg
+from harmony_core.report.figures import VEGA_LITE, all_figures
+from harmony_core.report.findings import Findings, gather
+from harmony_core.report.page import LEADERBOARD_ROWS, html_page
+from harmony_core.report.tables import leaderboard_table, promoted_table
+from harmony_core.store import SearchFolder, atomic_write
+
+PNG_SCALE = 2.0
+
+
+def write_report(search: SearchFolder | Path | str, out_dir: Path | str | None = None) -> Path:
+    """Writes the report of what is done by now; the same rows give the same bytes.
+
+    Makes `index.html` (self-contained), `leaderboard.md`, `figures/NAME.svg` and `.png`, and
+    `architectures/ID.svg` of the front's first members.
+
+    Args:
+        search: a folder (`results/nano`) or a name under `results/`.
+        out_dir: where to; None is the search's own `report/`.
+
+    Returns:
+        The path of `index.html`.
+
+    Raises:
+        UserError: there is no such search, or one of its files is damaged.
+    """
+    folder = SearchFolder.find(search)
+    out = folder.report if out_dir is None else Path(out_dir)
+    findings = gather(folder)
+    figures = {name: _rendered(chart) for name, chart in all_figures(findings).items()}
+    diagrams = _diagrams(findings)
+    for name, (_, svg) in figures.items():
+        atomic_write(out / "figures" / f"{name}.svg", svg.encode())
+        atomic_write(out / "figures" / f"{name}.png", vl_convert.svg_to_png(svg, scale=PNG_SCALE))
+    for architecture_id, svg in diagrams.items():
+        atomic_write(out / "architectures" / f"{architecture_id}.svg", svg.encode())
+    atomic_write(out / "leaderboard.md", leaderboard_markdown(findings).encode())
+    # Last, so that a page that is there has its files beside it.
+    atomic_write(out / "index.html", html_page(findings, figures, diagrams).encode())
+    return out / "index.html"
+
+
+def leaderboard_markdown(findings: Findings) -> str:
+    """The leaderboard, and the test table after promotion, as Markdown."""
+    title = f"# {findings.name}: leaderboard\n\n"
+    note = f"\\* is on the Pareto front. Latency: {findings.latency_setting}.\n\n"
+    text = title + note + leaderboard_table(findings, LEADERBOARD_ROWS).to_markdown()
+    if findings.promoted.is_empty():
+        return text
+    heading = "\n## On the test split, trained again on fresh seeds\n\n"
+    return text + heading + promoted_table(findings).to_markdown()
+
+
+def _rendered(chart: alt.TopLevelMixin) -> tuple[dict[str, Any], str]:
+    spec = chart.to_dict()
+    return spec, vl_convert.vegalite_to_svg(spec, vl_version=VEGA_LITE)
+
+
+def _diagrams(findings: Findings) -> dict[str, str]:
+    rows = findings.shown.select("architecture_id", "architecture").iter_rows()
+    return {name: architecture_svg(Architecture.from_json(text)) for name, text in rows}

@@ -1,0 +1,90 @@
+"""Dependencies are said once: pyproject, constraints, conda, licences and imports agree."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+CORE = [Requirement(text) for text in PROJECT["dependencies"]]
+EXTRAS = {name: [Requirement(text) for text in texts] for name, texts in PROJECT["optional-dependencies"].items()}
+
+# What a module is called where its distribution is called otherwise.
+DISTRIBUTIONS = {"yaml": "pyyaml", "vl_convert": "vl-convert-python"}
+# Run as commands or imported by the Snakefile alone; and what needs an extra, imported where it is used.
+COMMANDS = {"snakemake"}
+OPTIONAL = {requirement.name for name in ("gpu", "bo", "hf", "eval") for requirement in EXTRAS[name]}
+
+
+def conda_lines() -> list[str]:
+    entries = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    return next(entry["pip"] for entry in entries if isinstance(entry, dict))
+
+
+def pins() -> dict[str, Version]:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    found = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    return {canonical(one.name): Version(next(iter(one.specifier)).version) for one in found}
+
+
+def canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def imported() -> Iterator[str]:
+    """Names of the distributions that harmony_core imports, anywhere in its functions too."""
+    for path in (ROOT / "harmony_core").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            modules: list[str] = []
+            if isinstance(node, ast.Import):
+                modules = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                modules = [node.module]
+            for module in modules:
+                top = module.split(".")[0]
+                if top not in sys.stdlib_module_names and top != "harmony_core":
+                    yield DISTRIBUTIONS.get(top, canonical(top))
+
+
+def test_what_is_imported_is_declared_and_the_other_way_round() -> None:
+    declared = {canonical(one.name) for one in CORE}
+    optional = {canonical(name) for name in OPTIONAL}
+    assert set(imported()) - optional == declared - COMMANDS
+
+
+def test_conda_has_the_same_dependencies() -> None:
+    listed = [line for line in conda_lines() if not line.startswith("-")]
+    expected = [*PROJECT["dependencies"]]
+    expected += PROJECT["optional-dependencies"]["hf"] + PROJECT["optional-dependencies"]["dev"]
+    assert sorted(listed) == sorted(expected)
+    assert "--constraint constraints.txt" in conda_lines()
+
+
+@pytest.mark.parametrize("requirement", [*CORE, *EXTRAS["dev"], *EXTRAS["hf"]], ids=str)
+def test_pinned_release_meets_the_requirement(requirement: Requirement) -> None:
+    assert requirement.specifier.contains(pins()[canonical(requirement.name)])
+
+
+def test_pins_have_no_local_version() -> None:
+    """`torch==2.13.0+cpu` would be found on some machines only; 2.13.0 is met by every build of it."""
+    assert str(pins()["torch"]) == "2.13.0"
+    assert all(version.local is None for version in pins().values())
+
+
+def test_each_dependency_has_its_licence_in_third_party() -> None:
+    text = (ROOT / "THIRD_PARTY.md").read_text()
+    rows = dict(re.findall(r"^\| ([\w-]+) \| ([^|]+) \|", text, flags=re.MULTILINE))
+    names = {one.name for one in [*CORE, *(one for extra in EXTRAS.values() for one in extra)]}
+    assert names <= rows.keys()
+    assert rows["moocore"].startswith("LGPL-2.1-or-later")
+    assert "Open Knowledge Foundation" in text

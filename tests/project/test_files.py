@@ -1,0 +1,93 @@
+"""What the project's own files promise: targets, markers, resources in the wheel, nobody's paths."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from harmony_core.resources import resource_names
+
+ROOT = Path(__file__).parents[2]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+TARGETS = ("install", "search", "test", "chaos", "bench", "lint")
+
+
+def make(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["make", "-C", str(ROOT), *arguments], capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_make_knows_the_target_and_says_what_it_is(target: str) -> None:
+    assert re.search(rf"^make {target} +\w", make("help").stdout, flags=re.MULTILINE)
+    assert make("--dry-run", target).returncode == 0
+
+
+def test_make_installs_into_the_environment_that_is_asked_for(tmp_path: Path) -> None:
+    commands = make("--dry-run", "test", f"VENV={tmp_path}/venv").stdout
+    assert f"{tmp_path}/venv/bin/python -m pip install --constraint constraints.txt" in commands
+    assert commands.index("pip install") < commands.index(f"{tmp_path}/venv/bin/python -m pytest")
+
+
+def test_make_installs_once(tmp_path: Path) -> None:
+    (tmp_path / ".installed").touch()
+    assert "pip install" not in make("--dry-run", "test", f"VENV={tmp_path}").stdout
+
+
+def test_make_refuses_an_old_python(tmp_path: Path) -> None:
+    old = tmp_path / "python"
+    old.write_text("#!/bin/sh\nexit 1\n")
+    old.chmod(0o755)
+    result = make("install", f"PYTHON={old}", f"VENV={tmp_path}/venv")
+    assert result.returncode != 0
+    assert "use Python 3.11 or newer" in result.stderr
+    assert not (tmp_path / "venv").exists()
+
+
+def test_ci_cleans_up_lints_and_runs_the_documented_command() -> None:
+    path = ROOT / ".ci" / "run"
+    text = path.read_text()
+    assert path.stat().st_mode & 0o111
+    assert subprocess.run(["bash", "-n", str(path)]).returncode == 0
+    assert "set -euo pipefail" in text
+    assert "trap 'rm -rf \"$scratch\"' EXIT" in text
+    assert text.index("make lint") < text.index("make test")
+
+
+def test_wheel_holds_code_and_resources(tmp_path: Path) -> None:
+    pytest.importorskip("hatchling", reason="the build backend is not part of the environment")
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    names = set(zipfile.ZipFile(wheel).namelist())
+    assert {"harmony_core/py.typed", "harmony_core/cli/main.py"} <= names
+    for folder in ("architectures", "machines", "spaces"):
+        assert {f"harmony_core/resources/{folder}/{name}.yaml" for name in resource_names(folder)} <= names
+
+
+def test_entry_point_is_there() -> None:
+    module, name = PYPROJECT["project"]["scripts"]["harmony"].split(":")
+    path = ROOT / (module.replace(".", "/") + ".py")
+    assert re.search(rf"^(def {name}\(|{name} = )", path.read_text(), flags=re.MULTILINE)
+
+
+def test_rooms_without_torch_stay_without() -> None:
+    rooms = ("architecture", "space", "machines", "store", "data", "evolution", "config", "report")
+    code = "import sys\n" + "".join(f"import harmony_core.{room}\n" for room in rooms)
+    code += "sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_no_machines_paths_in_the_files() -> None:
+    own = [*ROOT.glob("*.*"), *(ROOT / ".ci").iterdir(), *(ROOT / "docs").rglob("*.md")]
+    for folder in ("harmony_core", "resources", "config", "profiles", "workflow", "benchmarks"):
+        own += [path for path in (ROOT / folder).rglob("*") if path.suffix in (".py", ".yaml", ".smk", ".md")]
+    # A path of some machine, not the end of `results/{search}/work/`; and the host of a package registry.
+    private = re.compile(r"(?<![\w})])/(work|root|home|opt)/|\bpypi\.|pythonhosted|conda\.anaconda")
+    found = [f"{path}: {match[0]}" for path in own if path.is_file() for match in private.finditer(path.read_text())]
+    assert not found

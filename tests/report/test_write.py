@@ -1,0 +1,100 @@
+"""The written report: whole, self-contained, the same bytes for the same rows, right about who is best."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from harmony_core.architecture.presets import load_preset
+from harmony_core.errors import UserError
+from harmony_core.report import write_report
+from harmony_core.store import SearchFolder, pareto_front
+
+FIGURES = ("front_active_params", "front_latency", "progress", "training_curves")
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*.*"))}
+
+
+@pytest.fixture
+def report(search: SearchFolder) -> dict[str, bytes]:
+    assert write_report(search) == search.report / "index.html"
+    return files(search.report)
+
+
+def test_every_file_is_there(search: SearchFolder, report: dict[str, bytes]) -> None:
+    front = pareto_front(search).collect()["architecture_id"].to_list()
+    expected = {"index.html", "leaderboard.md"}
+    expected |= {f"figures/{name}.{suffix}" for name in FIGURES for suffix in ("svg", "png")}
+    expected |= {f"architectures/{name}.svg" for name in front}
+    assert report.keys() == expected
+    for name in FIGURES:
+        assert report[f"figures/{name}.png"].startswith(b"\x89PNG\r\n\x1a\n")
+        assert len(report[f"figures/{name}.png"]) > 4000
+        assert report[f"figures/{name}.svg"].startswith(b"<svg")
+
+
+def test_same_rows_same_bytes(search: SearchFolder, report: dict[str, bytes], tmp_path: Path) -> None:
+    write_report(search, tmp_path / "again")
+    assert files(tmp_path / "again") == report
+
+
+def test_page_needs_nothing_else_and_text_stays_text(report: dict[str, bytes]) -> None:
+    page = report["index.html"].decode()
+    # Vega's own code has such strings in it, and is no markup.
+    markup = re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL)
+    assert re.search(r"<script|<link|<img|@import|url\((?!#)", markup) is None
+    assert "<b>odd" not in page
+    assert "&lt;b&gt;odd&lt;/b&gt;" in page
+    assert page.count("</script>") == 2
+    assert "vegaEmbed" in page
+    assert "None yet" not in page
+
+
+def test_page_shows_test_split_and_failures(report: dict[str, bytes]) -> None:
+    page = report["index.html"].decode()
+    assert "On the test split" in page
+    assert "<td>2.4000</td><td>2.3000</td>" in page
+    assert "<td>training</td><td>diverged</td><td>1</td>" in page
+    assert "5 bred, 4 ok" in page
+
+
+def test_leaderboard_is_in_order_and_stars_the_front(search: SearchFolder, report: dict[str, bytes]) -> None:
+    text = report["leaderboard.md"].decode()
+    rows = [re.split(r" \| ", line.strip("| \n")) for line in text.split("\n\n")[2].splitlines()[2:]]
+    best = [load_preset(name).id for name in ("mixtral-nano", "mamba-2-nano", "llama-nano", "jamba-nano")]
+    assert [row[row.index(name)] for row, name in zip(rows, best, strict=True)] == best
+    starred = {row[1] for row in rows if row[0] == "*"}
+    assert starred == set(pareto_front(search).collect()["architecture_id"])
+    assert "| 2.4000 | 60.000 |" in text
+    assert "On the test split" in text
+    assert r"odd</b> \| name" in text
+
+
+def test_search_without_rows_gives_a_report(begun: SearchFolder) -> None:
+    page = write_report(begun).read_text()
+    assert "None yet" in page
+    assert "0 bred, 0 ok, 0 on the front" in page
+    assert "On the test split" not in page
+
+
+def test_generation_without_results_gives_a_report(search: SearchFolder) -> None:
+    """What `harmony report` meets while a search runs."""
+    search.training(1, 0).unlink()
+    search.latency(1, 0).unlink()
+    assert "5 bred, 2 ok" in write_report(search).read_text()
+
+
+def test_no_such_search(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such search"):
+        write_report(tmp_path)
+
+
+def test_damaged_file_is_told(search: SearchFolder) -> None:
+    path = search.curves(0, 0)
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(UserError, match="curves"):
+        write_report(search)

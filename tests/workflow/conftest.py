@@ -1,0 +1,67 @@
+"""Runs real searches: Snakemake, DeepSpeed, Parquet; synthetic text and predicted latency make them repeatable."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+TINY = ROOT / "tests" / "workflow" / "tiny.yaml"
+
+Completed = subprocess.CompletedProcess[str]
+
+
+def write_config(folder: Path, **changes: dict[str, Any]) -> Path:
+    """The tiny configuration with some sections' keys changed, in `folder`."""
+    config = yaml.safe_load(TINY.read_text())
+    config["space"] = str(ROOT / config["space"])
+    for section, values in changes.items():
+        config[section] = {**config.get(section, {}), **values}
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
+def command(folder: Path, config: Path, *arguments: str) -> list[str]:
+    """The command line of a search in `folder`."""
+    snakemake = [sys.executable, "-m", "snakemake", "--profile", str(ROOT / "profiles" / "local")]
+    place = ["--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder), "--configfile", str(config)]
+    return [*snakemake, *place, *arguments]
+
+
+def search(folder: Path, config: Path, *arguments: str) -> Completed:
+    """Runs a search to its end, good or bad."""
+    return subprocess.run(command(folder, config, *arguments), capture_output=True, text=True, check=False, cwd=ROOT)
+
+
+def harmony(folder: Path, *arguments: str) -> Completed:
+    """Runs the `harmony` command in `folder`."""
+    call = [sys.executable, "-m", "harmony_core", *arguments]
+    return subprocess.run(call, capture_output=True, text=True, check=False, cwd=folder)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the tiny search has run undisturbed."""
+    folder = tmp_path_factory.mktemp("finished")
+    done = search(folder, write_config(folder))
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+@pytest.fixture
+def copy_of(tmp_path: Path) -> Callable[[Path], Path]:
+    """Copies a search's folder, so that a test may damage it."""
+
+    def copy(folder: Path) -> Path:
+        import shutil
+
+        return Path(shutil.copytree(folder, tmp_path / "copy"))
+
+    return copy

@@ -1,0 +1,97 @@
+"""Bad input ends in one line with field, value and fix, an exit code that is not 0, and nothing lost."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.workflow.compare import tables
+from tests.workflow.conftest import Completed, harmony, search, write_config
+
+
+def errors(done: Completed) -> list[str]:
+    assert done.returncode != 0
+    return [line for line in (done.stdout + done.stderr).splitlines() if line.startswith("error:")]
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"search": {"populaton": 3}}, "search.populaton: 3: unknown key; did you mean 'population'?"),
+        ({"search": {"population": 1}}, "search.population: 1: "),
+        ({"recipe": {"precision": "fp8"}}, "recipe.precision: fp8: "),
+        ({"latency": {"source": "guessed"}}, "'measured' or 'predicted:MACHINE'"),
+    ],
+)
+def test_a_bad_key_or_value(tmp_path: Path, changes: dict[str, Any], told: str) -> None:
+    (line,) = errors(search(tmp_path, write_config(tmp_path, **changes), "-n"))
+    assert told in line
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"data": {"source": "files", "paths": ["/nowhere/text.txt"]}}, "/nowhere/text.txt"),
+        ({"recipe": {"sequence_length": 60000, "batch_size": 1, "tokens": 60000}}, "sequence_length"),
+        ({"latency": {"source": "predicted:abacus"}}, "abacus"),
+        ({"promote": {"baselines": ["gpt-9"]}}, "gpt-9"),
+    ],
+)
+def test_what_only_the_first_step_can_see(tmp_path: Path, changes: dict[str, Any], told: str) -> None:
+    (line,) = errors(search(tmp_path, write_config(tmp_path, **changes)))
+    assert told in line
+
+
+def test_an_empty_space(tmp_path: Path) -> None:
+    config = write_config(tmp_path)
+    space = tmp_path / "space.yaml"
+    text = Path(str(Path(__file__).parent / "tiny-space.yaml")).read_text()
+    space.write_text(text.replace("num_params: {max: 100_000}", "num_params: {max: 10}"))
+    assert space.read_text() != text
+    config.write_text(config.read_text().replace(str(Path(__file__).parent / "tiny-space.yaml"), str(space)))
+    lines = errors(search(tmp_path, config))
+    assert lines
+    assert "num_params" in lines[0]
+
+
+def test_a_changed_config_is_refused_and_loses_nothing(finished: Path, copy_of: Callable[[Path], Path]) -> None:
+    folder = copy_of(finished)
+    before = tables(folder / "results" / "tiny")
+    (line,) = errors(search(folder, write_config(folder, recipe={"learning_rate": 0.5})))
+    assert "recipe.learning_rate 0.003 -> 0.5" in line
+    assert tables(folder / "results" / "tiny").keys() == before.keys()
+
+
+def test_a_corrupted_parquet_is_named(finished: Path, copy_of: Callable[[Path], Path]) -> None:
+    folder = copy_of(finished)
+    path = folder / "results" / "tiny" / "generation=000" / "training" / "shard=000.parquet"
+    path.write_bytes(path.read_bytes()[:-200])
+    done = harmony(folder, "top", "results/tiny")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "shard=000.parquet" in done.stderr
+
+
+def test_a_corrupted_shard_is_named(finished: Path, copy_of: Callable[[Path], Path]) -> None:
+    folder = copy_of(finished)
+    (shard, *_) = sorted((folder / "data").rglob("train*.bin"))
+    content = bytearray(shard.read_bytes())
+    content[100] ^= 0xFF
+    shard.write_bytes(content)
+    shutil.rmtree(folder / "results" / "tiny" / "generation=001")
+    shutil.rmtree(folder / "results" / "tiny" / "work" / "training" / "generation=001")
+    done = search(folder, folder / "config.yaml")
+    lines = errors(done)
+    assert lines
+    assert shard.name in lines[0]
+    assert (folder / "results" / "tiny" / "generation=000" / "selection.parquet").exists()
+
+
+def test_an_unknown_search(tmp_path: Path) -> None:
+    done = harmony(tmp_path, "top", "nowhere")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: search: nowhere: no such search")

@@ -1,0 +1,126 @@
+"""kill -9 of anything at any moment, then resume: the same results, and nothing finished is trained twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.workflow.compare import assert_same
+from tests.workflow.conftest import ROOT, command, harmony, write_config
+
+
+def journal(folder: Path) -> list[dict[str, object]]:
+    """Every record of every training journal of the search."""
+    paths = sorted((folder / "results" / "tiny" / "work" / "training").rglob("journal.jsonl"))
+    lines = [line for path in paths for line in path.read_text().splitlines(keepends=True)]
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def finals(folder: Path) -> list[str]:
+    """Keys of the candidates that have a final record, once for each record."""
+    return [f"{r['row']['generation']}/{r['key']}" for r in journal(folder) if r["event"] == "final"]  # type: ignore[index]
+
+
+def start(folder: Path, config: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(command(folder, config), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT)
+
+
+def wait_for(condition: Callable[[], object], process: subprocess.Popen[bytes], timeout: float = 120.0) -> None:
+    """Waits until something has happened in the search; its end is a failure."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert process.poll() is None, "the search ended before it could be disturbed"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def family(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    return psutil.Process(process.pid).children(recursive=True)
+
+
+def named(process: subprocess.Popen[bytes], *words: str) -> list[psutil.Process]:
+    """The search's processes whose command line holds all words."""
+    found = []
+    for child in family(process):
+        try:
+            line = " ".join(child.cmdline())
+        except psutil.NoSuchProcess:
+            continue
+        if all(word in line for word in words):
+            found.append(child)
+    return found
+
+
+def kill_main_alone(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+
+
+def kill_everything(process: subprocess.Popen[bytes]) -> None:
+    for child in [*family(process), psutil.Process(process.pid)]:
+        child.kill()
+
+
+def kill_main_and_step(process: subprocess.Popen[bytes]) -> None:
+    for child in named(process, "harmony_core", "run"):
+        child.kill()
+    process.kill()
+
+
+@pytest.mark.parametrize("strike", [kill_main_alone, kill_everything, kill_main_and_step])
+@pytest.mark.parametrize("done", [1, 5])
+def test_resume_ends_as_if_undisturbed(
+    finished: Path, tmp_path: Path, strike: Callable[[subprocess.Popen[bytes]], None], done: int
+) -> None:
+    process = start(tmp_path, write_config(tmp_path))
+    wait_for(lambda: len(finals(tmp_path)) >= done, process)
+    strike(process)
+    process.wait()
+    resumed = harmony(tmp_path, "resume", "results/tiny")
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    assert_same(finished / "results" / "tiny", tmp_path / "results" / "tiny")
+    keys = finals(tmp_path)
+    assert len(keys) == len(set(keys))
+
+
+def test_a_killed_worker_and_a_killed_forkserver_cost_an_attempt_only(finished: Path, tmp_path: Path) -> None:
+    process = start(tmp_path, write_config(tmp_path))
+    wait_for(lambda: len(finals(tmp_path)) >= 1, process)
+    # The forkserver's children carry its command line: the youngest is a candidate, the oldest the server.
+    candidates = sorted(named(process, "multiprocessing.forkserver"), key=lambda child: child.create_time())
+    candidates[-1].kill()
+    wait_for(lambda: len(finals(tmp_path)) >= 5, process)
+    servers = sorted(named(process, "multiprocessing.forkserver"), key=lambda child: child.create_time())
+    servers[0].kill()
+    assert process.wait(timeout=300) == 0
+    assert_same(finished / "results" / "tiny", tmp_path / "results" / "tiny")
+
+
+def test_a_running_search_is_not_resumed(tmp_path: Path) -> None:
+    process = start(tmp_path, write_config(tmp_path))
+    wait_for(lambda: finals(tmp_path), process)
+    refused = harmony(tmp_path, "resume", "results/tiny")
+    assert refused.returncode == 2
+    assert f"pid {process.pid}" in refused.stderr
+    os.kill(process.pid, signal.SIGINT)
+    process.wait(timeout=60)
+    children = [child for child in psutil.process_iter() if str(tmp_path) in " ".join(child.cmdline())]
+    assert children == []
+
+
+def test_plain_snakemake_after_unlock_does_the_same(finished: Path, tmp_path: Path) -> None:
+    config = write_config(tmp_path)
+    process = start(tmp_path, config)
+    wait_for(lambda: len(finals(tmp_path)) >= 2, process)
+    kill_everything(process)
+    process.wait()
+    subprocess.run(command(tmp_path, config, "--unlock"), check=True, cwd=ROOT, capture_output=True)
+    subprocess.run(command(tmp_path, config), check=True, cwd=ROOT, capture_output=True)
+    assert_same(finished / "results" / "tiny", tmp_path / "results" / "tiny")

@@ -1,0 +1,75 @@
+rule mutate:
+    input:
+        manifest=ancient(f"{SEARCH}/manifest.json"),
+        ancestors=plan.ancestors,
+    output:
+        population=f"{SEARCH}/generation={{generation}}/population.parquet",
+        ledger=f"{SEARCH}/generation={{generation}}/ledger.parquet",
+    log:
+        f"{SEARCH}/work/logs/mutate/generation={{generation}}.log",
+    params:
+        command=HARMONY,
+        search=SEARCH,
+        generation=lambda wildcards: int(wildcards.generation),
+    retries: 0
+    shell:
+        "{params.command} mutate --search {params.search} --generation {params.generation} 2> >(tee {log} >&2)"
+
+
+rule train:
+    input:
+        f"{SEARCH}/generation={{generation}}/population.parquet",
+    output:
+        training=f"{SEARCH}/generation={{generation}}/training/shard={{shard}}.parquet",
+        curves=f"{SEARCH}/generation={{generation}}/curves/shard={{shard}}.parquet",
+    log:
+        f"{SEARCH}/work/logs/train/generation={{generation}}/shard={{shard}}.log",
+    params:
+        command=HARMONY,
+        search=SEARCH,
+        generation=lambda wildcards: int(wildcards.generation),
+        shard=lambda wildcards: int(wildcards.shard),
+        execution=plan.execution_json,
+    threads: plan.training_threads(workflow.cores)
+    shell:
+        "{params.command} train --search {params.search} --generation {params.generation}"
+        " --shard {params.shard} --execution {params.execution:q} 2> >(tee {log} >&2)"
+
+
+# A latency is measured alone on its machine: the rule takes every core there is.
+rule benchmark_latency:
+    input:
+        f"{SEARCH}/generation={{generation}}/population.parquet",
+    output:
+        f"{SEARCH}/generation={{generation}}/latency/shard={{shard}}.parquet",
+    log:
+        f"{SEARCH}/work/logs/latency/generation={{generation}}/shard={{shard}}.log",
+    params:
+        command=HARMONY,
+        search=SEARCH,
+        generation=lambda wildcards: int(wildcards.generation),
+        shard=lambda wildcards: int(wildcards.shard),
+        execution=plan.execution_json,
+    threads: workflow.cores
+    shell:
+        "{params.command} latency --search {params.search} --generation {params.generation}"
+        " --shard {params.shard} --execution {params.execution:q} 2> >(tee {log} >&2)"
+
+
+rule select:
+    input:
+        population=f"{SEARCH}/generation={{generation}}/population.parquet",
+        training=expand(f"{SEARCH}/generation={{{{generation}}}}/training/shard={{shard}}.parquet", shard=plan.shards),
+        latency=expand(f"{SEARCH}/generation={{{{generation}}}}/latency/shard={{shard}}.parquet", shard=plan.shards),
+        survivors=plan.previous_selection,
+    output:
+        f"{SEARCH}/generation={{generation}}/selection.parquet",
+    log:
+        f"{SEARCH}/work/logs/select/generation={{generation}}.log",
+    params:
+        command=HARMONY,
+        search=SEARCH,
+        generation=lambda wildcards: int(wildcards.generation),
+    retries: 0
+    shell:
+        "{params.command} select --search {params.search} --generation {params.generation} 2> >(tee {log} >&2)"

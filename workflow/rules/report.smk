@@ -1,0 +1,14 @@
+rule report:
+    input:
+        plan.last_selection,
+        plan.promoted,
+    output:
+        f"{SEARCH}/report/index.html",
+    log:
+        f"{SEARCH}/work/logs/report.log",
+    params:
+        command=HARMONY,
+        search=SEARCH,
+    retries: 0
+    shell:
+        "{params.command} report --search {params.search} 2> >(tee {log} >&2)"
