@@ -11,7 +11,7 @@ SNAKEMAKE_ARGS ?=
 BIN := $(abspath $(VENV))/bin
 INSTALLED := $(VENV)/.installed
 
-# The workflow's rules call `harmony`, which must be this environment's; DeepSpeed compiles no op of its own.
+# Whatever starts a command by name finds this environment's first; DeepSpeed compiles no op of its own.
 export PATH := $(BIN):$(PATH)
 export DS_BUILD_OPS := 0
 
@@ -39,7 +39,7 @@ test: install  ## every test but chaos
 chaos: install  ## searches that are killed at random moments and resumed
 	$(BIN)/python -m pytest -m chaos $(PYTEST_ARGS)
 
-bench: install  ## every benchmark of benchmarks/, in order of name
+bench: install  ## every benchmark of benchmarks/
 	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done
 
 lint: install  ## ruff, mypy and snakefmt, changing nothing

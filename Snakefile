@@ -33,7 +33,10 @@ include: "workflow/rules/report.smk"
 rule all:
     default_target: True
     input:
-        expand(f"{SEARCH}/generation={{generation}}/selection.parquet", generation=plan.generations),
+        expand(
+            f"{SEARCH}/generation={{generation}}/selection.parquet",
+            generation=plan.generations,
+        ),
         plan.promoted,
         f"{SEARCH}/report/index.html",
 

@@ -63,6 +63,8 @@ def transformers_twin(family: str, ours: Any) -> Any:
 
 def twin_weights(family: str, ours: Any) -> dict[str, Any]:
     """Our weights under the names of `transformers`."""
+    from harmony_core.models.ops.rotary import halves_from_pairs
+
     stem = "backbone" if family == "mamba2" else "model"
     table = {f"{stem}.embed_tokens.weight": ours.embedding, f"{stem}.norm.weight": ours.norm.weight}
     if family == "mamba2":
@@ -73,6 +75,7 @@ def twin_weights(family: str, ours: Any) -> dict[str, Any]:
     for index in range(0, len(ours.blocks), 2):
         mixer, channel, prefix = ours.blocks[index], ours.blocks[index + 1], f"{stem}.layers.{index // 2}."
         q, k, v = mixer.inner.qkv.split((128, 64, 64))
+        q, k = halves_from_pairs(q, 32), halves_from_pairs(k, 32)
         table |= {prefix + "self_attn.q_proj.weight": q, prefix + "self_attn.k_proj.weight": k}
         table |= {prefix + "self_attn.v_proj.weight": v, prefix + "self_attn.o_proj.weight": mixer.inner.out}
         table |= {prefix + "input_layernorm.weight": mixer.norm.weight}
@@ -229,7 +232,9 @@ def main() -> int:
     from importlib.metadata import version
 
     rows = []
-    print(f"{'family':8} {'type':5} {'harmony':>9} {'transf.':>9} {'ratio':>6} {'range':>12} {'promise':>8} {'loss diff':>10}")
+    print(
+        f"{'family':8} {'type':5} {'harmony':>9} {'transf.':>9} {'ratio':>6} {'range':>12} {'promise':>8} {'loss diff':>10}"
+    )
     for family in arguments.families:
         for precision in arguments.precisions:
             row = compare(family, precision, arguments.rounds)

@@ -51,8 +51,13 @@ def digest(value: Any) -> str:
 
 
 def _first_mistake(cls: type[BaseModel], error: ValidationError, where: str) -> UserError:
-    detail = error.errors(include_url=False)[0]
+    mistakes = error.errors(include_url=False)
+    # A misspelt required key is both unknown and missing: the unknown one tells more.
+    detail = next((mistake for mistake in mistakes if mistake["type"] == "extra_forbidden"), mistakes[0])
     location = ".".join(str(part) for part in (where, *detail["loc"]) if str(part)) or cls.__name__
+    nested = detail.get("ctx", {}).get("error")
+    if isinstance(nested, UserError):
+        return UserError(f"{location}.{nested.field}", nested.value, nested.fix)
     if detail["type"] == "extra_forbidden":
         known = _fields_at(cls, detail["loc"][:-1])
         near = difflib.get_close_matches(str(detail["loc"][-1]), known, n=1)

@@ -12,6 +12,7 @@ from harmony_core.base import Frozen, digest, read_yaml
 from harmony_core.data.config import DataConfig
 from harmony_core.evaluation.config import ExecutionConfig, LatencyConfig, PromoteConfig
 from harmony_core.evolution.config import AlgorithmConfig, Objective
+from harmony_core.space import Space
 from harmony_core.training.recipe import Recipe
 
 DEFAULT_OBJECTIVES = (
@@ -66,11 +67,11 @@ class Config(Frozen):
     """Everything a search is a function of, its code and data aside.
 
     Args:
-        space: a search-space YAML file, or the name of one in resources/spaces.
+        space: a search-space YAML file, the name of one in resources/spaces, or a space in full.
     """
 
     search: SearchConfig = SearchConfig()
-    space: str = "harmony"
+    space: str | dict[str, Any] = "harmony"
     data: DataConfig = DataConfig()
     recipe: Recipe = Recipe()
     latency: LatencyConfig = LatencyConfig()
@@ -81,6 +82,11 @@ class Config(Frozen):
     def from_yaml(cls, path: Path | str) -> Config:
         """Reads and validates a file; the first mistake is a one-line `UserError`."""
         return cls.parse(read_yaml(path) or {}, Path(path).name)
+
+    def resolved(self) -> Config:
+        """The same configuration with its space in full, so that a search does not hang on a file that may change."""
+        space = Space.read(self.space).model_dump(mode="json", exclude_defaults=True)
+        return self.model_copy(update={"space": space})
 
     def identity(self) -> dict[str, Any]:
         """What must not change within a search: all but how many generations, and where they run."""

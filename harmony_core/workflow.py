@@ -47,7 +47,7 @@ class Plan:
         if path.exists():
             from harmony_core.store.manifest import check_unchanged, read_manifest
 
-            check_unchanged(read_manifest(path), self.config.identity())
+            check_unchanged(read_manifest(path), self.config.resolved().identity())
 
     @property
     def folder(self) -> str:
@@ -84,7 +84,7 @@ class Plan:
         """What promotion writes; nothing where the configuration promotes nobody."""
         if self.config.promote.top_k == 0 and not self.config.promote.baselines:
             return []
-        tables = ("population", "training/shard=000", "curves/shard=000", "latency/shard=000")
+        tables = ("population", "shard=000/training", "shard=000/curves", "shard=000/latency")
         return [f"{self.folder}/promoted/{table}.parquet" for table in tables]
 
     def ancestors(self, wildcards: Wildcards) -> list[str]:

@@ -14,6 +14,22 @@ from harmony_core.architecture.mqa import MQA
 from harmony_core.architecture.swa import SWA
 
 __all__ = [
-    "GQA", "MHA", "MLA", "MLP", "MQA", "SCHEMA_VERSION", "SWA", "Architecture", "Attention", "Block",
-    "Mamba", "Mamba2", "MoE", "Mode", "Role", "block_class", "block_from_dict", "block_kinds",
+    "GQA",
+    "MHA",
+    "MLA",
+    "MLP",
+    "MQA",
+    "SCHEMA_VERSION",
+    "SWA",
+    "Architecture",
+    "Attention",
+    "Block",
+    "Mamba",
+    "Mamba2",
+    "MoE",
+    "Mode",
+    "Role",
+    "block_class",
+    "block_from_dict",
+    "block_kinds",
 ]

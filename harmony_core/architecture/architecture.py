@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,6 +12,7 @@ from pydantic import SerializeAsAny, ValidationInfo, field_serializer, field_val
 
 from harmony_core.architecture.block import Block, Mode, block_from_dict
 from harmony_core.base import Frozen, canonical_json, digest, read_yaml
+from harmony_core.errors import UserError
 
 SCHEMA_VERSION = 1
 
@@ -64,11 +65,14 @@ class Architecture(Frozen):
 
     @classmethod
     def from_json(cls, text: str) -> Architecture:
-        """Reads what `to_json` wrote."""
-        import json
-
-        data = json.loads(text)
-        data.pop("schema_version", None)
+        """Reads what `to_json` wrote; anything else is a `UserError`."""
+        try:
+            data = json.loads(text)
+        except ValueError as error:
+            raise UserError("architecture", text[:80], f"not JSON ({error}); give what to_json wrote") from None
+        if not isinstance(data, dict) or data.pop("schema_version", None) != SCHEMA_VERSION:
+            fix = f"not an architecture of schema version {SCHEMA_VERSION}; give what to_json wrote"
+            raise UserError("architecture", text[:80], fix)
         return cls.parse(data)
 
     def to_yaml(self, path: Path | str | None = None) -> str:
@@ -91,7 +95,7 @@ class Architecture(Frozen):
         """The same architecture with every block in its one spelling."""
         return self.model_copy(update={"blocks": tuple(block.canonical() for block in self.blocks)})
 
-    @cached_property
+    @property
     def id(self) -> str:
         """First 16 hex digits of the SHA-256 of the canonical architecture's JSON."""
         return digest({"schema_version": SCHEMA_VERSION, **self.canonical()._canonical_fields()})
@@ -105,8 +109,11 @@ class Architecture(Frozen):
         return sum(block.role == "mixer" for block in self.blocks)
 
     def pattern(self) -> str:
-        """The kinds in order, runs counted: `2x(gqa mlp) mamba2 moe`."""
+        """The kinds in order, layers joined and runs counted: `2x(gqa-mlp) mamba2-moe`."""
         kinds = [block.kind for block in self.blocks]
+        roles = [block.role for block in self.blocks]
+        if roles == ["mixer", "channel"] * (len(roles) // 2):
+            kinds = [f"{mixer}-{channel}" for mixer, channel in zip(kinds[::2], kinds[1::2], strict=True)]
         parts, index = [], 0
         while index < len(kinds):
             run, length = _longest_run(kinds, index)
@@ -166,7 +173,7 @@ class Architecture(Frozen):
 def _expand(entries: Any) -> Iterable[Block]:
     if not isinstance(entries, list | tuple):
         raise ValueError("blocks is a list")
-    for entry in entries:
+    for index, entry in enumerate(entries):
         if isinstance(entry, Mapping) and "repeat" in entry:
             unknown = set(entry) - {"repeat", "blocks"}
             count = entry["repeat"]
@@ -174,8 +181,11 @@ def _expand(entries: Any) -> Iterable[Block]:
                 raise ValueError("a repetition is {repeat: a whole number from 1, blocks: [...]}")
             for _ in range(count):
                 yield from _expand(entry.get("blocks"))
-        else:
+            continue
+        try:
             yield block_from_dict(entry)
+        except UserError as error:
+            raise UserError(f"{index}.{error.field}", error.value, error.fix) from None
 
 
 def _longest_run(kinds: list[str], start: int) -> tuple[int, int]:

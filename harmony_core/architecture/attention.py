@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from harmony_core.architecture.block import Block, Mode
+
+
+def check_rope_base(base: float | None) -> None:
+    """Raises ValueError for a base that gives no rotary frequencies."""
+    if base is not None and not 0 < base < math.inf:
+        raise ValueError(f"rope_base is {base}; use a positive number")
 
 
 class Attention(Block):
@@ -33,9 +40,8 @@ class Attention(Block):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; use at least 1")
         if self.kv_heads < 1 or self.num_heads % self.kv_heads:
-            raise ValueError(
-                f"num_kv_heads {self.kv_heads} does not divide num_heads {self.num_heads}; use a divisor"
-            )
+            raise ValueError(f"num_kv_heads {self.kv_heads} does not divide num_heads {self.num_heads}; use a divisor")
+        check_rope_base(self.rope_base)
         if self.rope_base is not None and self.head_dim % 2:
             raise ValueError(f"head_dim {self.head_dim} is odd; rotary positions need an even one")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar, Literal, TypeVar
 
 from harmony_core.base import Frozen
+from harmony_core.errors import UserError
 
 Mode = Literal["train", "prefill", "decode"]
 Role = Literal["mixer", "channel"]
@@ -90,9 +91,9 @@ def block_kinds(role: Role | None = None) -> list[str]:
 
 
 def block_class(kind: str) -> type[Block]:
-    """The configuration class of a kind; ValueError names the kinds there are."""
+    """The configuration class of a kind; UserError names the kinds there are."""
     if kind not in _REGISTRY:
-        raise ValueError(f"unknown block kind {kind!r}; use one of {', '.join(_REGISTRY)}")
+        raise UserError("kind", kind, f"unknown block kind; use one of {', '.join(_REGISTRY)}")
     return _REGISTRY[kind]
 
 
@@ -103,4 +104,4 @@ def block_from_dict(data: Any) -> Block:
     if not isinstance(data, dict) or "kind" not in data:
         raise ValueError("a block is a mapping with a 'kind'")
     fields = {key: value for key, value in data.items() if key != "kind"}
-    return block_class(data["kind"]).parse(fields, data["kind"])
+    return block_class(str(data["kind"])).parse(fields, data["kind"])

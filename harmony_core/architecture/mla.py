@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from harmony_core.architecture.attention import check_rope_base
 from harmony_core.architecture.block import Block, Mode, register
 
 
@@ -39,6 +40,7 @@ class MLA(Block):
                 raise ValueError(f"{name} is {getattr(self, name)}; use at least 1")
         if self.q_lora_rank is not None and self.q_lora_rank < 1:
             raise ValueError(f"q_lora_rank is {self.q_lora_rank}; use at least 1, or leave it out")
+        check_rope_base(self.rope_base)
         if self.qk_rope_head_dim % 2:
             raise ValueError(f"qk_rope_head_dim {self.qk_rope_head_dim} is odd; rotary positions need an even one")
 

@@ -23,8 +23,8 @@ def trained(row: Mapping[str, Any], patterns: Mapping[int, str], where: str, don
     pattern = patterns.get(row["candidate"], "")
     if row["status"] != "ok":
         return f"{head}  [red]{row['status']}[/]: {_escape(row['error'])}  {pattern}"
-    figures = f"{row['val_bits_per_byte']:.3f} bits/byte  {row['seconds']:5.1f} s  {row['tokens_per_second']:6.0f} tok/s"
-    return f"{head}  {figures}  {pattern}"
+    speed = f"{row['seconds']:5.1f} s  {row['tokens_per_second']:6.0f} tok/s"
+    return f"{head}  {row['val_bits_per_byte']:.3f} bits/byte  {speed}  {pattern}"
 
 
 def selected(summary: Any) -> str:

@@ -20,6 +20,7 @@ from harmony_core.store import (
     lineage,
     pareto_front,
     population,
+    promoted_results,
     read_manifest,
     training,
 )
@@ -88,29 +89,21 @@ def candidates_table(frame: pl.DataFrame, title: str, search: Path) -> Table:
 
 def promoted(search: Path) -> None:
     """What was trained again on fresh seeds, where it has been: the test split, means over replicates."""
-    rows = population(search, promoted=True).collect()
+    rows = promoted_results(search).collect()
     if rows.is_empty():
         return
     mode = read_manifest(SearchFolder.find(search).manifest).config["latency"]["objective"]
-    results = training(search, promoted=True).group_by("candidate").agg(
-        mean=pl.col("test_bits_per_byte").mean(),
-        spread=pl.col("test_bits_per_byte").max() - pl.col("test_bits_per_byte").min(),
-        replicates=pl.len(),
-        failed=(pl.col("status") != "ok").sum(),
-    )
-    times = latency(search, promoted=True).filter(pl.col("mode") == mode).select("candidate", "seconds_median")
-    joined = rows.lazy().join(results, on="candidate").join(times, on="candidate", how="left").sort("mean").collect()
     table = Table(title="trained again, test split", title_justify="left", box=None, pad_edge=False)
-    for name in ("who", "test bits/byte", "spread", "runs", mode, "active", "params"):
+    for name in ("who", "test bits/byte", "min", "max", "runs", mode, "active", "params"):
         table.add_column(name, justify="left" if name == "who" else "right")
     table.add_column("blocks", overflow="fold")
-    for row in joined.iter_rows(named=True):
+    for row in rows.iter_rows(named=True):
+        figures = (row["test_bits_per_byte"], row["test_min"], row["test_max"])
         table.add_row(
             row["name"] or f"found {row['architecture_id'][:8]}",
-            "failed" if row["mean"] is None else f"{row['mean']:.3f}",
-            "" if row["spread"] is None else f"{row['spread']:.3f}",
-            str(row["replicates"] - row["failed"]),
-            seconds(row["seconds_median"]),
+            *("failed" if figure is None else f"{figure:.3f}" for figure in figures),
+            str(row["runs"]),
+            seconds(row["latency_seconds"]),
             count(row["num_active_params"]),
             count(row["num_params"]),
             row["pattern"],

@@ -59,7 +59,7 @@ def fetch_sdist(name: str, version: str, sha256: str, folder: Path) -> Path:
         name: the package, which has no pyproject.toml of its own.
         version: its exact version.
         sha256: hex digest of the .tar.gz.
-        folder: an existing, empty folder.
+        folder: a folder with nothing in it, made if it is not there.
 
     Returns:
         The .tar.gz file.
@@ -99,7 +99,9 @@ def _write_backend(name: str, version: str, folder: Path) -> dict[str, str]:
 
 
 def _reason(stderr: str) -> str:
-    """The line of pip's report that says most."""
+    """What pip's report says of the cause, in one line."""
+    if "connection broken" in stderr:
+        return "pip cannot reach the package index"
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
     return (errors or lines or ["pip gave no reason"])[-1]

@@ -58,9 +58,7 @@ def _measured(
         report(_objective_row(setting, rows), len(done), len(tasks))
 
     execution = setting.config.execution
-    pool = WarmPool(
-        work / "logs", workers=1, threads=execution.threads_per_candidate, attempts=execution.attempts
-    )
+    pool = WarmPool(work / "logs", workers=1, threads=execution.threads_per_candidate, attempts=execution.attempts)
     pool.run([task for task in tasks if task.key not in done], on_outcome)
     return [row for task in tasks for row in done[task.key]["rows"]]
 

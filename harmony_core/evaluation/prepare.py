@@ -12,6 +12,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import get_args
 
+import numpy as np
+
 from harmony_core.architecture import Architecture
 from harmony_core.architecture.presets import load_preset, with_vocab
 from harmony_core.config import Config
@@ -21,14 +23,23 @@ from harmony_core.evaluation.lock import exclusive
 from harmony_core.evolution.config import Metric
 from harmony_core.machines import Machine, predict_seconds
 from harmony_core.machines.host import cpu_name, host_name, usable_cores, visible_gpus
-from harmony_core.space import Space
+from harmony_core.space import Space, sample
 from harmony_core.store import Manifest, SearchFolder, check_unchanged, read_manifest, write_manifest
 from harmony_core.training.recipe import ResolvedPrecision
 
 # The hypervolume's reference point, in multiples of the reference architecture's own costs.
 _REFERENCE_MULTIPLE = 4.0
 _PACKAGES = (
-    "harmony-search", "torch", "deepspeed", "snakemake", "numpy", "polars", "pyarrow", "pymoo", "moocore", "tokenizers"
+    "harmony-search",
+    "torch",
+    "deepspeed",
+    "snakemake",
+    "numpy",
+    "polars",
+    "pyarrow",
+    "pymoo",
+    "moocore",
+    "tokenizers",
 )
 
 
@@ -38,14 +49,16 @@ def prepare_search(config: Config, folder: SearchFolder, log: Callable[[str], No
     Raises:
         UserError: a changed configuration, an unknown preset, machine or space, data too short.
     """
+    config = config.resolved()
     with exclusive(folder.work("prepare.lock")):
         if folder.manifest.exists():
             manifest = read_manifest(folder.manifest)
             check_unchanged(manifest, config.identity())
             return manifest
-        Space.from_yaml(config.space)
         data = prepare(config.data, folder.path.parent.parent / "data", log)
         check_long_enough(config, data)
+        # An impossible budget shows at the first draw, and should show before anything is trained.
+        sample(Space.read(config.space), data.vocab_size, np.random.default_rng(0))
         presets = (config.latency.reference, *config.search.initial, *config.promote.baselines)
         reference, *_ = [with_vocab(load_preset(name), data.vocab_size) for name in presets]
         manifest = _manifest(config, data, reference, log)
@@ -123,9 +136,7 @@ def _reference_latency(config: Config, reference: Architecture, precision: Resol
     latency = config.latency
     if latency.source != "measured":
         machine = Machine.from_yaml(latency.source.removeprefix("predicted:"))
-        return predict_seconds(
-            reference, machine, latency.objective, latency.batch_size, latency.context, precision
-        )
+        return predict_seconds(reference, machine, latency.objective, latency.batch_size, latency.context, precision)
     import torch
 
     from harmony_core.evaluation.latency import Bench, measure

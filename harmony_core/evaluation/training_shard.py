@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from harmony_core.data import Split, TokenDataset
 from harmony_core.evaluation.lock import exclusive
 from harmony_core.evaluation.pool import Outcome, Task, WarmPool
 from harmony_core.evaluation.seeds import data_seed, init_seed
@@ -28,7 +29,7 @@ def train_shard(
     report: Report,
     recipe: Recipe | None = None,
     replicates: range = range(1),
-    splits: Sequence[str] = ("validation",),
+    splits: Sequence[Split] = ("validation",),
 ) -> None:
     """Trains `population` and writes the shard's training and curves files.
 
@@ -76,6 +77,11 @@ def train_shard(
             attempts=setting.config.execution.attempts,
             memory_limit_gb=setting.config.execution.memory_limit_gb,
         )
+        if todo:
+            # Checked once here: every candidate would read all of it again.
+            read: tuple[Split, ...] = ("train", *splits)
+            for split in read:
+                TokenDataset(setting.data_folder, split, verify=True)
         pool.run(todo, on_outcome)
         answers = [done[task.key] for task in tasks]
         write_table(folder.curves(generation, shard), _curve_rows(answers), schemas.CURVES)
@@ -89,7 +95,7 @@ def _task(
     shard: int,
     replicate: int,
     recipe: Recipe,
-    splits: Sequence[str],
+    splits: Sequence[Split],
 ) -> Task:
     limit = setting.config.execution.time_limit_seconds
     purpose = "search" if generation is not None else "promotion"
@@ -158,4 +164,3 @@ def _timed(row: dict[str, Any]) -> dict[str, Any]:
 def _curve_rows(answers: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     names = ("search", "generation", "shard", "candidate", "architecture_id", "replicate")
     return [{**{name: a["row"][name] for name in names}, **point} for a in answers for point in a["curve"]]
-

@@ -34,6 +34,7 @@ def run(payload: dict[str, Any]) -> dict[str, Any]:
         data_seed=payload["row"]["data_seed"],
         splits=payload["splits"],
         time_limit_seconds=math.inf if limit is None else limit,
+        verify_data=False,
     )
     layout = {"processes": 1, "zero_stage": 0, "micro_batch_size": recipe.micro_batch_size or recipe.batch_size}
     row = {

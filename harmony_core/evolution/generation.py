@@ -34,7 +34,6 @@ from harmony_core.store import (
 )
 
 BREEDING = 0
-_STAGES = {"mutate": "mutation"}
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ def mutate_generation(folder: SearchFolder, generation: int) -> int:
     told = recorded(folder, source) if source >= 0 else []
     algorithm.tell(told)
     breeder = Breeder(
-        Space.from_yaml(config.space),
+        Space.read(config.space),
         manifest.data["vocab_size"],
         algorithm,
         _architectures(folder, (one for one in told if one.ok)),
@@ -139,7 +138,7 @@ def _ledger_rows(folder: SearchFolder, generation: int, ledger: Ledger) -> list[
         {
             "search": folder.name,
             "generation": generation,
-            "stage": _STAGES.get(stage, stage),
+            "stage": stage,
             "reason": reason,
             "count": count,
         }

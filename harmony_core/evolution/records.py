@@ -58,8 +58,7 @@ def evaluated(folder: SearchFolder, generation: int, config: Config) -> list[Sco
 def selection_rows(
     search: str, generation: int, scored: Iterable[Scored], standings: Iterable[Standing]
 ) -> list[dict[str, Any]]:
-    """Rows of `schemas.SELECTION`, by birth and number."""
-    pairs = sorted(zip(scored, standings, strict=True), key=lambda pair: pair[0].key)
+    """Rows of `schemas.SELECTION`, in the order given."""
     return [
         {
             "search": search,
@@ -75,7 +74,7 @@ def selection_rows(
             "fitness": standing.fitness,
             "survives": standing.survives,
         }
-        for one, standing in pairs
+        for one, standing in zip(scored, standings, strict=True)
     ]
 
 

@@ -15,7 +15,7 @@ from typing_extensions import override
 from harmony_core.architecture import Attention
 from harmony_core.models.block import BlockModule, BlockState
 from harmony_core.models.norm import RMSNorm
-from harmony_core.models.ops.attention import causal_attention
+from harmony_core.models.ops.attention import attend, attention_path
 from harmony_core.models.ops.matmul import linear
 from harmony_core.models.ops.rotary import rotate
 from harmony_core.models.parameter import matrix
@@ -35,6 +35,8 @@ class AttentionModule(BlockModule):
         super().__init__()
         self.num_heads, self.kv_heads, self.head_dim = config.num_heads, config.kv_heads, config.head_dim
         self.rope_base = config.rope_base
+        # Tokens that a query sees; None is all.
+        self.window: int | None = None
         self.scale = 1 / math.sqrt(config.head_dim)
         width = config.head_dim * (config.num_heads + 2 * config.kv_heads)
         self.qkv = self.declare("qkv", (width, d_model), matrix(d_model))
@@ -46,12 +48,7 @@ class AttentionModule(BlockModule):
     @override
     def forward(self, x_BTD: Tensor) -> Tensor:
         q_BTHK, k_BTGK, v_BTGK = self._project(x_BTD, 0)
-        y_BHTK = self.attend(q_BTHK.transpose(1, 2), k_BTGK.transpose(1, 2), v_BTGK.transpose(1, 2))
-        return linear(y_BHTK.transpose(1, 2).flatten(2), self.out)
-
-    def attend(self, q_BHTK: Tensor, k_BGTK: Tensor, v_BGTK: Tensor) -> Tensor:
-        """Causal attention over the whole past; a subclass may see less."""
-        return causal_attention(q_BHTK, k_BGTK, v_BGTK, self.scale)
+        return linear(attend(q_BTHK, k_BTGK, v_BTGK, self.scale, self.window).flatten(2), self.out)
 
     def _project(self, x_BTD: Tensor, start: int) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values as [B, T, heads, K]; the first token is at position `start`."""
@@ -87,4 +84,4 @@ class AttentionModule(BlockModule):
 
     @override
     def kernel_path(self) -> str:
-        return "sdpa"
+        return attention_path(self.device.type)

@@ -16,7 +16,7 @@ from typing_extensions import override
 from harmony_core.architecture import MLA
 from harmony_core.models.block import BlockModule, BlockState
 from harmony_core.models.norm import RMSNorm
-from harmony_core.models.ops.attention import causal_attention
+from harmony_core.models.ops.attention import attend, attention_path
 from harmony_core.models.ops.matmul import linear
 from harmony_core.models.ops.precision import compute_dtype
 from harmony_core.models.ops.rotary import rotate
@@ -55,8 +55,7 @@ class MLAModule(BlockModule):
         k_nope, v_BTHV = rebuilt.split((config.qk_nope_head_dim, config.v_head_dim), -1)
         q = torch.cat((q_nope, q_rope), -1)
         k = torch.cat((k_nope, k_rope_BT1R.expand(-1, -1, config.num_heads, -1)), -1)
-        y_BHTV = causal_attention(q.transpose(1, 2), k.transpose(1, 2), v_BTHV.transpose(1, 2), self.scale)
-        return linear(y_BHTV.transpose(1, 2).flatten(2), self.out)
+        return linear(attend(q, k, v_BTHV, self.scale).flatten(2), self.out)
 
     def _queries(self, x_BTD: Tensor, start: int) -> tuple[Tensor, Tensor]:
         """[B, T, H, N] without positions and [B, T, H, R] rotated."""
@@ -98,4 +97,4 @@ class MLAModule(BlockModule):
 
     @override
     def kernel_path(self) -> str:
-        return "sdpa"
+        return attention_path(self.device.type)

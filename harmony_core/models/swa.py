@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from torch import Tensor
 from typing_extensions import override
 
 from harmony_core.architecture import SWA
 from harmony_core.models.attention import AttentionModule
-from harmony_core.models.ops.sliding_window import window_attention
 from harmony_core.models.registry import implements
 
 
@@ -20,9 +18,5 @@ class SWAModule(AttentionModule):
         self.window = config.window
 
     @override
-    def attend(self, q_BHTK: Tensor, k_BGTK: Tensor, v_BGTK: Tensor) -> Tensor:
-        return window_attention(q_BHTK, k_BGTK, v_BGTK, self.scale, self.window)
-
-    @override
     def cache_length(self, max_context: int) -> int:
-        return min(self.window, max_context)
+        return max_context if self.window is None else min(self.window, max_context)

@@ -77,8 +77,15 @@ def _trade_off(data: pl.DataFrame, column: str, title: str) -> alt.Chart:
         .encode(
             x=alt.X(f"{column}:Q", title=title, scale=_PADDED),
             y=alt.Y("val_bits_per_byte:Q", title="validation bits per byte (lower is better)", scale=_PADDED),
-            color=alt.Color("kind:N", title=None, scale=alt.Scale(domain=names, range=[FRONT_COLOR, OTHER_COLOR])),
-            size=alt.Size("kind:N", title=None, scale=alt.Scale(domain=names, range=[90, 40])),
+            color=alt.Color(
+                "kind:N",
+                title=None,
+                legend=alt.Legend(orient="top"),
+                scale=alt.Scale(domain=names, range=[FRONT_COLOR, OTHER_COLOR]),
+            ),
+            size=alt.Size(
+                "kind:N", title=None, legend=alt.Legend(orient="top"), scale=alt.Scale(domain=names, range=[90, 40])
+            ),
             tooltip=[
                 "architecture_id:N",
                 "pattern:N",

@@ -16,8 +16,8 @@ from harmony_core.store import (
     ledger,
     pareto_front,
     population,
+    promoted_results,
     read_manifest,
-    training,
 )
 
 # Members of the front whose training curves and diagrams are shown; more lines cannot be told apart.
@@ -83,7 +83,7 @@ def gather(folder: SearchFolder) -> Findings:
         curves=_reduced_curves(curves(folder), shown),
         progress=_progress(folder, manifest, candidates),
         failures=failures.collect(),
-        promoted=_promoted(folder),
+        promoted=promoted_results(folder).collect(),
     )
 
 
@@ -122,23 +122,3 @@ def _reduced_curves(steps: pl.LazyFrame, shown: pl.DataFrame) -> pl.DataFrame:
         .sort("architecture_id", "tokens")
         .collect()
     )
-
-
-def _promoted(folder: SearchFolder) -> pl.DataFrame:
-    """Promoted architectures, lowest test bits per byte first; means over their replicates that are ok."""
-    who = population(folder, promoted=True).select(
-        "candidate", "architecture_id", "pattern", "role", "name", "num_active_non_embedding_params"
-    )
-    results = (
-        training(folder, promoted=True)
-        .filter(pl.col("status") == "ok")
-        .sort("candidate", "replicate")
-        .group_by("candidate", maintain_order=True)
-        .agg(
-            pl.len().alias("replicates"),
-            pl.col("val_bits_per_byte", "test_bits_per_byte").mean(),
-            pl.col("tokens").first(),
-        )
-    )
-    joined = who.join(results, on="candidate", how="left")
-    return joined.sort("test_bits_per_byte", "candidate", nulls_last=True).collect()

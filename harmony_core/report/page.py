@@ -25,7 +25,7 @@ _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1c1f23; max-width: 1100px; margin: 2em auto }
 table { border-collapse: collapse; font-size: 13px; display: block; overflow-x: auto }
 th, td { text-align: left; padding: .25em .7em; border-bottom: 1px solid #dde1e6; white-space: nowrap }
-td:last-child { white-space: normal; min-width: 16em }
+td:last-child { white-space: normal; min-width: 9em }
 dl { display: grid; grid-template-columns: max-content auto; gap: .1em 1.2em }
 dt { color: #5b6470 } dd { margin: 0 }
 .pair { display: flex; flex-wrap: wrap; gap: 1.5em } figure { margin: 0 } figcaption { color: #5b6470 }

@@ -57,15 +57,16 @@ def leaderboard_table(findings: Findings, rows: int) -> Table:
 
 def promoted_table(findings: Findings) -> Table:
     """What was trained again on fresh seeds, beside the baselines, lowest test bits per byte first."""
-    headers = "what|architecture|test bits/byte|val bits/byte|replicates|tokens"
+    headers = "what|architecture|test bits/byte|min to max|val bits/byte|runs|tokens"
     headers += "|active non-embedding params|pattern"
     body = [
         (
             row["name"] or row["role"] or MISSING,
             row["architecture_id"],
             _number(row["test_bits_per_byte"], 4),
+            f"{_number(row['test_min'], 4)} to {_number(row['test_max'], 4)}",
             _number(row["val_bits_per_byte"], 4),
-            str(row["replicates"] or 0),
+            str(row["runs"] or 0),
             MISSING if row["tokens"] is None else f"{row['tokens']:,}",
             f"{row['num_active_non_embedding_params']:,}",
             row["pattern"],

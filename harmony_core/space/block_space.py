@@ -70,8 +70,7 @@ class BlockSpace(Frozen):
             if field.is_required() and name not in self.domains:
                 raise UserError(f"{where}.{name}", "missing", "it has no default; list its choices")
         return {
-            name: _typed(f"{where}.{name}", fields[name].annotation, values)
-            for name, values in self.domains.items()
+            name: _typed(f"{where}.{name}", fields[name].annotation, values) for name, values in self.domains.items()
         }
 
 

@@ -25,15 +25,11 @@ def every_architecture(space: Space, vocab_size: int) -> Iterator[Architecture]:
         options = _options(space, d_model)
         for depth in range(space.depth.min, space.depth.max + 1):
             for blocks in itertools.product(*options * depth):
-                architecture = Architecture(
-                    d_model=d_model, vocab_size=vocab_size, tie_embeddings=tied, blocks=blocks
-                )
+                architecture = Architecture(d_model=d_model, vocab_size=vocab_size, tie_embeddings=tied, blocks=blocks)
                 if not any(True for _ in space.constraints.broken(architecture)):
                     yield architecture
 
 
 def _options(space: Space, d_model: int) -> list[list[Block]]:
     choices = space.choices(d_model)
-    return [
-        [block for kind in kinds for block in choices.blocks(kind)] for kinds in space.unit_kinds(d_model)
-    ]
+    return [[block for kind in kinds for block in choices.blocks(kind)] for kinds in space.unit_kinds(d_model)]

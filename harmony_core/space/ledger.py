@@ -13,7 +13,7 @@ class Ledger:
         self._counts: Counter[tuple[str, str]] = Counter()
 
     def add(self, stage: str, reason: str, count: int = 1) -> None:
-        """Counts `count` more of a reason at a stage (`sample`, `mutate`, `propose`, `train`, ...)."""
+        """Counts `count` more of a reason at a stage (`sample`, `mutation`, `propose`, `training`, ...)."""
         self._counts[stage, reason] += count
 
     def merge(self, counts: Mapping[tuple[str, str], int]) -> None:

@@ -25,4 +25,4 @@ def mutate(space: Space, parent: Architecture, rng: np.random.Generator) -> Vari
     def draw() -> Drawn | None:
         return operators[int(rng.integers(len(operators)))](space, parent, rng)
 
-    return draw_until_accepted("mutate", space, draw, MUTATE_TRIES, {parent.id})
+    return draw_until_accepted("mutation", space, draw, MUTATE_TRIES, {parent.id})

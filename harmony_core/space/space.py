@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from harmony_core.architecture import Architecture, block_class, block_kinds
 from harmony_core.base import Frozen, digest, read_yaml
@@ -47,16 +47,9 @@ class Space(Frozen):
         return cls.parse(read_yaml(path), path.name)
 
     @classmethod
-    def parse(cls, data: Any, where: str = "") -> Self:
-        """Validates `data`; the checks of this room name their own field, so theirs is kept."""
-        try:
-            return cls.model_validate(data)
-        except ValidationError as error:
-            cause = error.errors(include_url=False)[0].get("ctx", {}).get("error")
-            if isinstance(cause, UserError):
-                field = f"{where}.{cause.field}" if where else cause.field
-                raise UserError(field, cause.value, cause.fix) from None
-        return super().parse(data, where)
+    def read(cls, space: str | dict[str, Any]) -> Space:
+        """A space given by name, by path, or in full."""
+        return cls.parse(space, "space") if isinstance(space, dict) else cls.from_yaml(space)
 
     @field_validator("d_model", "tie_embeddings")
     @classmethod
@@ -75,9 +68,7 @@ class Space(Frozen):
                 raise UserError("d_model", d_model, "no block fits this width; remove it, or widen blocks")
             for role in LAYER_ROLES if self.pattern == "layers" else ():
                 if not any(block_class(kind).role == role for kind in choices.kinds()):
-                    fix = (
-                        f"no {role} fits this width, and a layer needs one; widen blocks or use pattern free"
-                    )
+                    fix = f"no {role} fits this width, and a layer needs one; widen blocks or use pattern free"
                     raise UserError("d_model", d_model, fix)
         return self
 

@@ -35,7 +35,7 @@ class DeadEnd(Exception):
     """No draw was accepted; `propose` counts it and goes on with another parent.
 
     Args:
-        stage: `sample`, `mutate` or `crossover`.
+        stage: `sample`, `mutation` or `crossover`.
         tries: how many draws were made.
         rejected: why they were thrown away, as in `Variation`.
     """
@@ -96,9 +96,7 @@ def with_blocks(parent: Architecture, blocks: tuple[Block, ...], d_model: int | 
     )
 
 
-def fitted_blocks(
-    space: Space, blocks: tuple[Block, ...], old_width: int, new_width: int
-) -> tuple[Block, ...] | None:
+def fitted_blocks(space: Space, blocks: tuple[Block, ...], old_width: int, new_width: int) -> tuple[Block, ...] | None:
     """The blocks at another width, each the nearest of its kind there; None where a kind has none."""
     choices = space.choices(new_width)
     fitted = [choices.fit(block, old_width) for block in blocks]

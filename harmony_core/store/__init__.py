@@ -5,11 +5,11 @@ from harmony_core.store.candidates import measured
 from harmony_core.store.folder import SearchFolder
 from harmony_core.store.journal import Journal
 from harmony_core.store.manifest import Manifest, check_unchanged, read_manifest, write_manifest
-from harmony_core.store.population import population_row
 from harmony_core.store.queries import curves, latency, ledger, population, selection, training
+from harmony_core.store.rows import population_row
 from harmony_core.store.schemas import CURVES, LATENCY, LEDGER, POPULATION, SELECTION, TRAINING
 from harmony_core.store.table import read_table, write_table
-from harmony_core.store.views import front, leaderboard, lineage, pareto_front
+from harmony_core.store.views import front, leaderboard, lineage, pareto_front, promoted_results
 
 __all__ = [
     "CURVES",
@@ -33,6 +33,7 @@ __all__ = [
     "pareto_front",
     "population",
     "population_row",
+    "promoted_results",
     "read_manifest",
     "read_table",
     "selection",

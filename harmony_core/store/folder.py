@@ -94,6 +94,9 @@ class SearchFolder:
 
     def shards(self, generation: int | None, table: str) -> list[Path]:
         """The shards of `training`, `curves` or `latency` that are there, in order."""
+        if generation is None:
+            folders = _by_number(self.generation(None), "shard=*")
+            return [path for path in (folder / f"{table}.parquet" for folder in folders) if path.is_file()]
         return _by_number(self.generation(generation) / table, "shard=*.parquet")
 
     def generations(self) -> list[int]:
@@ -101,6 +104,10 @@ class SearchFolder:
         return [_number(path) for path in _by_number(self.path, "generation=*")]
 
     def _shard(self, generation: int | None, table: str, shard: int) -> Path:
+        if generation is None:
+            # Not in a folder named after the table, so that `**/training/*.parquet` is the search alone:
+            # hive partitioning has no generation for the promoted, and their rows saw the test split.
+            return self.generation(None) / f"shard={shard:03d}" / f"{table}.parquet"
         return self.generation(generation) / table / f"shard={shard:03d}.parquet"
 
 

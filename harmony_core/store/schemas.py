@@ -215,7 +215,9 @@ LATENCY = table(
             unit="s",
             nullable=True,
         ),
-        column("seconds", FLOAT, "what the measurement took, warm-up and reference included; 0 when predicted", unit="s"),
+        column(
+            "seconds", FLOAT, "what the measurement took, warm-up and reference included; 0 when predicted", unit="s"
+        ),
         KERNEL_PATHS,
         HOST,
         STARTED_AT,

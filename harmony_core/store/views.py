@@ -70,6 +70,35 @@ def front(candidates: pl.DataFrame, objectives: Sequence[str], constrained: bool
     return candidates.filter(pl.Series(moocore.is_nondominated(values_NM, keep_weakly=True)))
 
 
+def promoted_results(search: Search) -> pl.LazyFrame:
+    """What promotion trained, lowest mean of test bits per byte first.
+
+    Columns: `schemas.POPULATION`, runs and failed (replicates that are ok, and not), val_bits_per_byte and
+    test_bits_per_byte (means over the runs), test_min, test_max, tokens, latency_seconds (the objective's mode).
+    """
+    folder = SearchFolder.find(search)
+    mode = read_manifest(folder.manifest).config["latency"]["objective"]
+    ok = pl.col("status") == "ok"
+    results = (
+        queries.training(folder, promoted=True)
+        .sort("candidate", "replicate")
+        .group_by("candidate", maintain_order=True)
+        .agg(
+            ok.sum().alias("runs"),
+            (~ok).sum().alias("failed"),
+            pl.col("val_bits_per_byte", "test_bits_per_byte").filter(ok).mean(),
+            pl.col("test_bits_per_byte").filter(ok).min().alias("test_min"),
+            pl.col("test_bits_per_byte").filter(ok).max().alias("test_max"),
+            pl.col("tokens").max(),
+        )
+    )
+    times = queries.latency(folder, promoted=True).filter(pl.col("mode") == mode)
+    times = times.select("candidate", pl.col("seconds_median").alias("latency_seconds"))
+    joined = queries.population(folder, promoted=True).join(results, on="candidate", how="left")
+    joined = joined.join(times, on="candidate", how="left")
+    return joined.sort("test_bits_per_byte", "candidate", nulls_last=True)
+
+
 def lineage(search: Search, architecture_id: str) -> pl.LazyFrame:
     """An architecture and all its ancestors: the population's rows and `depth`, 0 for itself, 1 for parents.
 

@@ -39,9 +39,7 @@ def bf16_speedup(rounds: int = 7) -> float:
         }
         for a, b in operands.values():
             a @ b
-        ratios = [
-            _seconds(*operands[torch.float32]) / _seconds(*operands[torch.bfloat16]) for _ in range(rounds)
-        ]
+        ratios = [_seconds(*operands[torch.float32]) / _seconds(*operands[torch.bfloat16]) for _ in range(rounds)]
         return statistics.median(ratios)
     finally:
         torch.set_num_threads(threads)

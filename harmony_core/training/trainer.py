@@ -95,6 +95,7 @@ def train(
     data_seed: int,
     splits: Iterable[Split] = ("validation",),
     time_limit_seconds: float = math.inf,
+    verify_data: bool = True,
     on_step: Callable[[CurvePoint], None] | None = None,
 ) -> TrainingResult:
     """Trains `architecture` from scratch and reads its loss on `splits`.
@@ -107,6 +108,7 @@ def train(
         data_seed: seed of the data order, which is a function of it and of the step alone.
         splits: what is evaluated after training.
         time_limit_seconds: wall time after which the run ends as `timed_out`.
+        verify_data: whether the data's checksums are read first; False where the caller has done so.
         on_step: called after every optimiser step.
 
     Returns:
@@ -115,7 +117,8 @@ def train(
     """
     result = TrainingResult()
     try:
-        _Run(architecture, recipe, data, init_seed, data_seed, time_limit_seconds, result).go(splits, on_step)
+        run = _Run(architecture, recipe, _Data(data, verify_data), init_seed, data_seed, time_limit_seconds, result)
+        run.go(splits, on_step)
     except OutOfTime as error:
         result.status, result.error = Status.TIMED_OUT, str(error)
     except (MemoryError, RuntimeError) as error:
@@ -127,6 +130,17 @@ def train(
     return result
 
 
+@dataclasses.dataclass(frozen=True)
+class _Data:
+    """Where the tokens lie, and whether to check them."""
+
+    folder: Path
+    verify: bool
+
+    def open(self, split: Literal["train"] | Split) -> TokenDataset:
+        return TokenDataset(self.folder, split, verify=self.verify)
+
+
 class _Run:
     """The state of one training."""
 
@@ -134,7 +148,7 @@ class _Run:
         self,
         architecture: Architecture,
         recipe: Recipe,
-        data: Path,
+        data: _Data,
         init_seed: int,
         data_seed: int,
         time_limit_seconds: float,
@@ -145,7 +159,7 @@ class _Run:
         self.limit = time_limit_seconds
         self.device = device_for_training()
         start_single_process()
-        self.train_data = TokenDataset(data, "train")
+        self.train_data = data.open("train")
         if architecture.vocab_size != self.train_data.vocab_size:
             raise ValueError(
                 f"vocab_size {architecture.vocab_size} of the architecture is not the data's "
@@ -213,7 +227,7 @@ class _Run:
     @torch.no_grad()
     def _evaluate(self, split: Split) -> None:
         recipe = self.recipe
-        dataset = TokenDataset(self.data, split)
+        dataset = self.data.open(split)
         nats, tokens, num_bytes = 0.0, 0, 0
         self.objective.eval()
         for rows in dataset.windows(recipe.batch_size, recipe.sequence_length, recipe.validation_tokens):

@@ -110,9 +110,7 @@ def test_yaml_and_json_give_back_the_same(name, tmp_path):
     architecture.to_yaml(path)
     assert Architecture.from_yaml(path) == architecture
     assert Architecture.from_json(architecture.to_json()) == architecture
-    assert canonical_json(architecture.model_dump()) == canonical_json(
-        Architecture.from_yaml(path).model_dump()
-    )
+    assert canonical_json(architecture.model_dump()) == canonical_json(Architecture.from_yaml(path).model_dump())
 
 
 def test_presets_cover_all_kinds():

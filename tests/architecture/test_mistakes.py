@@ -18,7 +18,7 @@ MISTAKES = {
     "unknown field": ({**MLP, "activaton": "gelu"}, "did you mean 'activation'?"),
     "unknown choice": ({**MLP, "activation": "tanh"}, "tanh"),
     "missing field": ({"kind": "mlp"}, "mlp.d_ff: missing: this field is required"),
-    "unknown kind": ({"kind": "gqq"}, "unknown block kind 'gqq'; use one of mha, "),
+    "unknown kind": ({"kind": "gqq"}, "blocks.0.kind: gqq: unknown block kind; use one of mha, "),
     "no kind": ({"d_ff": 64}, "a block is a mapping with a 'kind'"),
     "too many experts chosen": (
         {"kind": "moe", "n_routed": 2, "top_k": 3, "d_expert": 8},

@@ -87,3 +87,4 @@ def test_another_vocabulary():
     assert large.num_params() - small.num_params() == (4096 - 257) * 128
     assert large.id != known
     assert with_vocab(large, 257).id == known
+    assert not with_vocab(load_preset("mixtral-8x7b"), 257).tie_embeddings

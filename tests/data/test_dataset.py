@@ -1,14 +1,16 @@
+import hashlib
 import math
 import shutil
 import threading
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from harmony_core.data import SPLITS, DataManifest, TokenDataset, shards
+from harmony_core.data import SPLITS, DataManifest, TokenDataset
 from harmony_core.data.shards import open_shard, write_shards
 from harmony_core.errors import UserError
 
@@ -107,7 +109,9 @@ def test_bits_per_byte(data: TokenDataset) -> None:
         data.bits_per_byte(1.0, np.array([256]))
 
 
-def test_short_text_names_split_and_numbers(prepare_files: Callable, tmp_path: Path) -> None:
+def test_short_text_names_split_and_numbers(
+    prepare_files: Callable[..., tuple[Path, DataManifest]], tmp_path: Path
+) -> None:
     (tmp_path / "a.txt").write_text("0123456789\n" * 20)
     folder, manifest = prepare_files(tmp_path / "a.txt")
     tokens = manifest.splits["validation"].tokens
@@ -137,15 +141,31 @@ def test_damage_is_told_with_file_and_fix(copy: Path, file: str, damage: str) ->
     assert "prepare the data" in caught.value.fix
 
 
-def test_checksums_are_computed_once_a_process(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    computed: list[object] = []
-    real = shards.hashlib.file_digest
+def test_truncated_shard_is_told_without_checksums_too(copy: Path) -> None:
+    path = copy / "test-00000.bin"
+    path.write_bytes(path.read_bytes()[:-2])
+    with pytest.raises(UserError, match="bytes where the manifest has"):
+        TokenDataset(copy, "test", verify=False)
 
-    def counted(file: object, name: str) -> object:
+
+def test_edited_manifest_is_told(copy: Path) -> None:
+    path = copy / "manifest.json"
+    content = path.read_text()
+    assert '"vocab_size": 257' in content
+    path.write_text(content.replace('"vocab_size": 257', '"vocab_size": 258'))
+    with pytest.raises(UserError, match="corrupted"):
+        DataManifest.load(copy)
+
+
+def test_checksums_are_computed_once_a_process(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    computed: list[Any] = []
+    real = hashlib.file_digest
+
+    def counted(file: Any, name: str) -> Any:
         computed.append(file)
         return real(file, name)
 
-    monkeypatch.setattr(shards.hashlib, "file_digest", counted)
+    monkeypatch.setattr(hashlib, "file_digest", counted)
     for _ in range(3):
         TokenDataset(copy, "test")
     TokenDataset(copy, "train", verify=False)
@@ -158,13 +178,13 @@ def test_windows_cross_shards(tmp_path: Path, copy: Path, dtype: str) -> None:
     original = TokenDataset(copy, "test")
     stream = original.batch(0, 1, original.num_tokens - 1, 0)[0].astype(np.uint32)
     pieces = np.array_split(stream, 17)
-    small = write_shards(tmp_path, "test", pieces, dtype, shard_tokens=23)
-    assert [record.tokens for record in small[:-1]] == [23] * (len(small) - 1)
+    small = write_shards(tmp_path, "test", pieces, dtype, shard_tokens=701)
+    assert [record.tokens for record in small[:-1]] == [701] * (len(small) - 1)
     assert sum(record.tokens for record in small) == original.num_tokens
     many = TokenDataset(copy, "test")
     many._shards = [open_shard(tmp_path, record, dtype, verify=True) for record in small]
     many._ends = np.cumsum([record.tokens for record in small])
-    assert (many.batch(3, 5, 60, 1) == original.batch(3, 5, 60, 1)).all()
+    assert (many.batch(3, 5, 1500, 1) == original.batch(3, 5, 1500, 1)).all()
 
 
 def test_manifest_survives_reading(synthetic_folder: Path, tmp_path: Path) -> None:

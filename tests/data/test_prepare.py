@@ -61,7 +61,7 @@ def test_id_counts_what_is_used(tmp_path: Path) -> None:
     assert data_id(synthetic.model_copy(update={"seed": 1})) != data_id(synthetic)
 
 
-def test_changed_file_is_new_data(prepare_files: Callable, tmp_path: Path) -> None:
+def test_changed_file_is_new_data(prepare_files: Callable[..., tuple[Path, DataManifest]], tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("one line\n" * 50)
     first, manifest = prepare_files(path)
@@ -71,7 +71,7 @@ def test_changed_file_is_new_data(prepare_files: Callable, tmp_path: Path) -> No
     assert manifest.checksum != changed.checksum
 
 
-def test_max_bytes_cuts_every_split(prepare_files: Callable, tmp_path: Path) -> None:
+def test_max_bytes_cuts_every_split(prepare_files: Callable[..., tuple[Path, DataManifest]], tmp_path: Path) -> None:
     folder = tmp_path / "texts"
     folder.mkdir()
     for number in range(60):
@@ -84,7 +84,9 @@ def test_max_bytes_cuts_every_split(prepare_files: Callable, tmp_path: Path) -> 
     assert all(cut.splits[split].bytes <= 150 for split in SPLITS)
 
 
-def test_bpe_and_byte_hold_the_same_text(prepare_files: Callable, tmp_path: Path) -> None:
+def test_bpe_and_byte_hold_the_same_text(
+    prepare_files: Callable[..., tuple[Path, DataManifest]], tmp_path: Path
+) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes("Was für ein schöner Tag, 東京!\n".encode() * 200 + b"\xff\xfe raw\n" * 20)
     texts = []
@@ -98,7 +100,9 @@ def test_bpe_and_byte_hold_the_same_text(prepare_files: Callable, tmp_path: Path
     assert texts[0] == texts[1]
 
 
-def test_names_of_documents_are_bounded(prepare_files: Callable, tmp_path: Path) -> None:
+def test_names_of_documents_are_bounded(
+    prepare_files: Callable[..., tuple[Path, DataManifest]], tmp_path: Path
+) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text("".join(f'{{"text": "document {n}"}}\n' for n in range(1500)))
     _, manifest = prepare_files(path)
@@ -107,7 +111,9 @@ def test_names_of_documents_are_bounded(prepare_files: Callable, tmp_path: Path)
     assert sum(manifest.splits[split].num_documents for split in SPLITS) == 1500
 
 
-def test_text_for_fewer_than_three_splits_is_refused(prepare_files: Callable, tmp_path: Path) -> None:
+def test_text_for_fewer_than_three_splits_is_refused(
+    prepare_files: Callable[..., tuple[Path, DataManifest]], tmp_path: Path
+) -> None:
     (tmp_path / "a.txt").write_text("x")
     with pytest.raises(UserError, match="no text"):
         prepare_files(tmp_path / "a.txt")
@@ -174,8 +180,8 @@ def test_killed_half_way_leaves_no_folder_and_the_next_cleans_up(tmp_path: Path)
         "    print('ready', flush=True)\n"
         "    sys.stdin.read()\n"
     )
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen([sys.executable, "-c", code], text=True, **pipes) as process:
+    command, pipe = [sys.executable, "-c", code], subprocess.PIPE
+    with subprocess.Popen(command, text=True, stdin=pipe, stdout=pipe) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         [temporary] = tmp_path.iterdir()

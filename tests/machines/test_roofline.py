@@ -180,3 +180,10 @@ def test_no_work_is_refused(field: str) -> None:
     sizes = {"batch_size": 1, "context": 1, field: 0}
     with pytest.raises(ValueError, match=f"{field} is 0"):
         predict_seconds(toy(MLP_24), machine(), "prefill", precision="bf16", **sizes)
+
+
+def test_arithmetic_and_traffic_overlap() -> None:
+    """A roofline: the longer of the two counts, not their sum."""
+    both = block_part(predict_parts(toy(MLP_24), machine(flops=1e6, bandwidth=1e6), "prefill", 2, 5, "bf16"))
+    assert min(both.flops, both.bytes) > 0.2 * max(both.flops, both.bytes)
+    assert both.seconds == pytest.approx(max(both.flops, both.bytes) / 0.5e6)

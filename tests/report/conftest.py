@@ -11,6 +11,7 @@ import pytest
 
 from harmony_core.architecture.presets import load_preset
 from harmony_core.config import Config
+from harmony_core.report import write_report
 from harmony_core.store import (
     CURVES,
     LATENCY,
@@ -68,11 +69,10 @@ def write_generation(folder: SearchFolder, generation: int | None, entries: Any,
     write_table(folder.curves(generation, 0), tables["curves"], CURVES)
 
 
-@pytest.fixture
-def begun(tmp_path: Path) -> SearchFolder:
+def begin(root: Path) -> SearchFolder:
     """A search with a manifest and nothing else."""
     config = Config.parse({"search": {"name": "small"}})
-    folder = SearchFolder(tmp_path / "results" / "small")
+    folder = SearchFolder(root / "results" / "small")
     ideal = {"val_bits_per_byte": 0.0, "latency_seconds": 0.0, "num_active_params": 0.0}
     reference = {"val_bits_per_byte": 8.0, "latency_seconds": 1.0, "num_active_params": 4e6}
     manifest = Manifest(
@@ -90,11 +90,29 @@ def begun(tmp_path: Path) -> SearchFolder:
     return folder
 
 
-@pytest.fixture
-def search(begun: SearchFolder) -> SearchFolder:
+def finish(root: Path) -> SearchFolder:
     """A finished search of two generations, promoted."""
+    folder = begin(root)
     for generation, entries in enumerate(GENERATIONS):
-        write_generation(begun, generation, entries)
+        write_generation(folder, generation, entries)
     promoted = (("mixtral-nano", 2.3, 0.06), ("llama-nano", 2.4, 0.04))
-    write_generation(begun, None, promoted, role="baseline", name="</script><b>odd</b> | name")
-    return begun
+    write_generation(folder, None, promoted, role="baseline", name="</script><b>odd</b> | name")
+    return folder
+
+
+@pytest.fixture
+def begun(tmp_path: Path) -> SearchFolder:
+    return begin(tmp_path)
+
+
+@pytest.fixture
+def search(tmp_path: Path) -> SearchFolder:
+    return finish(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def reported(tmp_path_factory: pytest.TempPathFactory) -> SearchFolder:
+    """A finished search with its report; for tests that change nothing."""
+    folder = finish(tmp_path_factory.mktemp("reported"))
+    assert write_report(folder) == folder.report / "index.html"
+    return folder

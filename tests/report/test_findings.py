@@ -13,8 +13,8 @@ from harmony_core.report.findings import MAX_CURVE_POINTS, gather
 from harmony_core.store import TRAINING, SearchFolder, pareto_front, write_table
 
 
-def test_progress_is_of_all_generations_so_far(search: SearchFolder) -> None:
-    progress = gather(search).progress
+def test_progress_is_of_all_generations_so_far(reported: SearchFolder) -> None:
+    progress = gather(reported).progress
     assert progress["bred"].to_list() == [3, 2]
     assert progress["ok"].to_list() == [2, 2]
     # Generation 1 is worse in bits per byte, so the best stays; it is faster, so the volume grows.
@@ -34,16 +34,16 @@ def test_hypervolume_of_one_point_by_hand(search: SearchFolder) -> None:
     assert gather(search).progress["hypervolume"].to_list() == pytest.approx([expected])
 
 
-def test_front_is_marked_and_shown_best_first(search: SearchFolder) -> None:
-    findings = gather(search)
-    front = pareto_front(search).collect()["architecture_id"].to_list()
+def test_front_is_marked_and_shown_best_first(reported: SearchFolder) -> None:
+    findings = gather(reported)
+    front = pareto_front(reported).collect()["architecture_id"].to_list()
     assert findings.candidates.filter("on_front")["architecture_id"].to_list() == front
     assert findings.shown["architecture_id"].to_list() == front
     assert findings.candidates["val_bits_per_byte"].is_sorted()
 
 
-def test_curves_are_reduced_to_windows_of_equal_size(search: SearchFolder) -> None:
-    findings = gather(search)
+def test_curves_are_reduced_to_windows_of_equal_size(reported: SearchFolder) -> None:
+    findings = gather(reported)
     assert set(findings.curves["architecture_id"]) == set(findings.shown["architecture_id"])
     for _, curve in findings.curves.group_by("architecture_id"):
         assert curve.height == MAX_CURVE_POINTS
@@ -54,14 +54,14 @@ def test_curves_are_reduced_to_windows_of_equal_size(search: SearchFolder) -> No
         assert curve["train_loss"].is_sorted(descending=True)
 
 
-def test_promoted_is_sorted_by_the_test_split(search: SearchFolder) -> None:
-    promoted = gather(search).promoted
+def test_promoted_is_sorted_by_the_test_split(reported: SearchFolder) -> None:
+    promoted = gather(reported).promoted
     assert promoted["test_bits_per_byte"].to_list() == [2.4, 2.5]
     assert promoted["architecture_id"][0] == load_preset("mixtral-nano").id
 
 
-def test_figures_hold_the_rows(search: SearchFolder) -> None:
-    specs = {name: chart.to_dict() for name, chart in all_figures(gather(search)).items()}
+def test_figures_hold_the_rows(reported: SearchFolder) -> None:
+    specs = {name: chart.to_dict() for name, chart in all_figures(gather(reported)).items()}
     rows = {name: sum(len(data) for data in spec["datasets"].values()) for name, spec in specs.items()}
     assert rows["front_latency"] == rows["front_active_params"] == 4
     assert rows["progress"] == 4

@@ -10,6 +10,8 @@ import pytest
 from harmony_core.architecture.presets import load_preset
 from harmony_core.errors import UserError
 from harmony_core.report import write_report
+from harmony_core.report.findings import gather
+from harmony_core.report.page import html_page
 from harmony_core.store import SearchFolder, pareto_front
 
 FIGURES = ("front_active_params", "front_latency", "progress", "training_curves")
@@ -20,13 +22,12 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture
-def report(search: SearchFolder) -> dict[str, bytes]:
-    assert write_report(search) == search.report / "index.html"
-    return files(search.report)
+def report(reported: SearchFolder) -> dict[str, bytes]:
+    return files(reported.report)
 
 
-def test_every_file_is_there(search: SearchFolder, report: dict[str, bytes]) -> None:
-    front = pareto_front(search).collect()["architecture_id"].to_list()
+def test_every_file_is_there(reported: SearchFolder, report: dict[str, bytes]) -> None:
+    front = pareto_front(reported).collect()["architecture_id"].to_list()
     expected = {"index.html", "leaderboard.md"}
     expected |= {f"figures/{name}.{suffix}" for name in FIGURES for suffix in ("svg", "png")}
     expected |= {f"architectures/{name}.svg" for name in front}
@@ -37,8 +38,8 @@ def test_every_file_is_there(search: SearchFolder, report: dict[str, bytes]) -> 
         assert report[f"figures/{name}.svg"].startswith(b"<svg")
 
 
-def test_same_rows_same_bytes(search: SearchFolder, report: dict[str, bytes], tmp_path: Path) -> None:
-    write_report(search, tmp_path / "again")
+def test_same_rows_same_bytes(reported: SearchFolder, report: dict[str, bytes], tmp_path: Path) -> None:
+    write_report(reported, tmp_path / "again")
     assert files(tmp_path / "again") == report
 
 
@@ -57,18 +58,18 @@ def test_page_needs_nothing_else_and_text_stays_text(report: dict[str, bytes]) -
 def test_page_shows_test_split_and_failures(report: dict[str, bytes]) -> None:
     page = report["index.html"].decode()
     assert "On the test split" in page
-    assert "<td>2.4000</td><td>2.3000</td>" in page
+    assert "<td>2.4000</td><td>2.4000 to 2.4000</td><td>2.3000</td>" in page
     assert "<td>training</td><td>diverged</td><td>1</td>" in page
     assert "5 bred, 4 ok" in page
 
 
-def test_leaderboard_is_in_order_and_stars_the_front(search: SearchFolder, report: dict[str, bytes]) -> None:
+def test_leaderboard_is_in_order_and_stars_the_front(reported: SearchFolder, report: dict[str, bytes]) -> None:
     text = report["leaderboard.md"].decode()
     rows = [re.split(r" \| ", line.strip("| \n")) for line in text.split("\n\n")[2].splitlines()[2:]]
     best = [load_preset(name).id for name in ("mixtral-nano", "mamba-2-nano", "llama-nano", "jamba-nano")]
     assert [row[row.index(name)] for row, name in zip(rows, best, strict=True)] == best
     starred = {row[1] for row in rows if row[0] == "*"}
-    assert starred == set(pareto_front(search).collect()["architecture_id"])
+    assert starred == set(pareto_front(reported).collect()["architecture_id"])
     assert "| 2.4000 | 60.000 |" in text
     assert "On the test split" in text
     assert r"odd</b> \| name" in text
@@ -98,3 +99,9 @@ def test_damaged_file_is_told(search: SearchFolder) -> None:
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(UserError, match="curves"):
         write_report(search)
+
+
+def test_text_in_a_figure_cannot_end_the_script(begun: SearchFolder) -> None:
+    names = dict.fromkeys(FIGURES, ({"title": "</script><b>odd</b>"}, "<svg/>"))
+    page = html_page(gather(begun), names, {})
+    assert page.count("</script>") == 2

@@ -112,10 +112,7 @@ def test_duplicate_repeats_the_run_in_place():
     space = Space.parse(FREE)
     kinds = [MLP(d_ff=32), MLP(d_ff=64), MLP(d_ff=128)]
     parent = Architecture(d_model=32, vocab_size=VOCAB, blocks=tuple(kinds))
-    found = {
-        tuple(b.d_ff for b in (duplicate(space, parent, rng(seed)) or (parent,))[0].blocks)
-        for seed in range(100)
-    }
+    found = {tuple(b.d_ff for b in (duplicate(space, parent, rng(seed)) or (parent,))[0].blocks) for seed in range(100)}
     assert found == {
         (32, 32, 64, 128), (32, 64, 64, 128), (32, 64, 128, 128),
         (32, 64, 32, 64, 128), (32, 64, 128, 64, 128), (32, 64, 128, 32, 64, 128),
@@ -143,13 +140,11 @@ def test_width_refits_only_what_does_not_fit():
 
 
 def test_mutate_without_acceptable_children_is_a_dead_end():
-    space = Space.parse(
-        {**TINY, "depth": {"min": 1, "max": 1}, "constraints": {"count": {"mqa": {"max": 0}}}}
-    )
+    space = Space.parse({**TINY, "depth": {"min": 1, "max": 1}, "constraints": {"count": {"mqa": {"max": 0}}}})
     blocks = (MHA(num_heads=2, head_dim=16), MLP(d_ff=64))
     with pytest.raises(DeadEnd) as raised:
         mutate(space, Architecture(d_model=32, vocab_size=VOCAB, blocks=blocks), rng())
-    assert list(raised.value.rejected) == [("mutate", "count of mqa above max 0")]
+    assert list(raised.value.rejected) == [("mutation", "count of mqa above max 0")]
 
 
 def test_a_parent_from_elsewhere_is_refused():

@@ -52,7 +52,7 @@ def test_a_large_space_ends_after_max_draws():
 
 def test_dead_ends_are_counted_and_passed_over():
     space, ledger = SPACES["nano"], Ledger()
-    outcomes = iter([DeadEnd("mutate", 200, {("mutate", "num_params above max 1"): 150}), None])
+    outcomes = iter([DeadEnd("mutation", 200, {("mutation", "num_params above max 1"): 150}), None])
 
     def make() -> Variation:
         if (outcome := next(outcomes)) is not None:
@@ -61,8 +61,8 @@ def test_dead_ends_are_counted_and_passed_over():
 
     assert propose(make, space, set(), ledger).architecture == drawn(space)
     assert ledger.counts == {
-        ("mutate", "dead end"): 1,
-        ("mutate", "num_params above max 1"): 150,
+        ("mutation", "dead end"): 1,
+        ("mutation", "num_params above max 1"): 150,
         ("sample", "num_params above max 1"): 2,
     }
 
@@ -90,10 +90,10 @@ def test_sizes():
 
 def test_ledger_rows_are_sorted_and_add_up():
     ledger = Ledger()
-    ledger.add("train", "diverged")
+    ledger.add("training", "diverged")
     ledger.add("propose", "duplicate", 2)
-    ledger.merge({("train", "diverged"): 3})
+    ledger.merge({("training", "diverged"): 3})
     assert ledger.rows() == [
         {"stage": "propose", "reason": "duplicate", "count": 2},
-        {"stage": "train", "reason": "diverged", "count": 4},
+        {"stage": "training", "reason": "diverged", "count": 4},
     ]

@@ -49,7 +49,7 @@ MISTAKES = {
     "too many": (
         "blocks.mlp.domains.d_ff",
         list(range(1, 60_000)),
-        "59999 combinations: list fewer choices; 50000",
+        "59999 combinations: list fewer",
     ),
 }
 
@@ -88,11 +88,7 @@ def test_presets_that_a_nano_search_may_start_from(name):
 
 def test_baseline_kinds_are_allowed_where_listed():
     blocks = {**TINY["blocks"], "mamba": {"domains": {"d_state": [8, 16]}}}
-    kinds = {
-        block.kind
-        for seed in range(30)
-        for block in drawn(Space.parse({**TINY, "blocks": blocks}), seed).blocks
-    }
+    kinds = {block.kind for seed in range(30) for block in drawn(Space.parse({**TINY, "blocks": blocks}), seed).blocks}
     assert "mamba" in kinds
 
 
@@ -119,9 +115,7 @@ def test_gqa_is_not_offered_in_the_spelling_of_another_kind():
 
 
 def test_violations_name_each_reason():
-    space = Space.parse(
-        {**TINY, "constraints": {"num_params": {"max": 1000}, "kv_bytes_per_token": {"max": 0}}}
-    )
+    space = Space.parse({**TINY, "constraints": {"num_params": {"max": 1000}, "kv_bytes_per_token": {"max": 0}}})
     blocks = (MLP(d_ff=64), MoE(n_routed=2, top_k=1, d_expert=8), MHA(num_heads=2, head_dim=16))
     architecture = Architecture(d_model=32, vocab_size=VOCAB, tie_embeddings=False, blocks=blocks * 2)
     found = "\n".join(space.violations(architecture))
@@ -160,7 +154,5 @@ def test_id_follows_content():
 
 
 def test_no_torch():
-    code = (
-        "import sys, harmony_core.space, harmony_core.architecture.presets; assert 'torch' not in sys.modules"
-    )
+    code = "import sys, harmony_core.space, harmony_core.architecture.presets; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

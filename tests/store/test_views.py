@@ -8,14 +8,17 @@ import pytest
 from harmony_core.errors import UserError
 from harmony_core.store import (
     LATENCY,
+    POPULATION,
     TRAINING,
     SearchFolder,
     leaderboard,
     lineage,
+    measured,
     pareto_front,
     read_table,
     write_table,
 )
+from harmony_core.store.table import empty, frame, to_arrow
 from harmony_core.store.views import front
 
 Evaluate = Callable[..., None]
@@ -44,7 +47,7 @@ def searched(folder: SearchFolder, evaluate: Evaluate) -> SearchFolder:
     evaluate(
         folder,
         2,
-        [{"id": "child", "bits": 2.5, "latency": 0.2, "parents": ["worse", "fast"], "operator": "cross"}],
+        [{"id": "child", "bits": 2.5, "latency": 0.2, "parents": ["worse", "fast", "slow"], "operator": "cross"}],
     )
     return folder
 
@@ -68,15 +71,15 @@ def test_the_front_keeps_to_the_targets(searched: SearchFolder) -> None:
 def test_the_front_against_the_definition() -> None:
     rng = np.random.default_rng(0)
     points = rng.integers(0, 6, (60, 3)).astype(float)
-    frame = pl.DataFrame(points, schema=["a", "b", "c"]).with_columns(violation=pl.lit(0.0))
-    found = front(frame, ["a", "b", "c"], constrained=True).select("a", "b", "c").rows()
+    points_frame = pl.DataFrame(points, schema=["a", "b", "c"]).with_columns(violation=pl.lit(0.0))
+    found = front(points_frame, ["a", "b", "c"], constrained=True).select("a", "b", "c").rows()
     expected = [tuple(p) for p in points if not any((q <= p).all() and (q < p).any() for q in points)]
     assert found == expected
 
 
 def test_without_a_feasible_candidate_the_front_is_of_all() -> None:
-    frame = pl.DataFrame({"a": [1.0, 2.0], "violation": [0.1, 0.2]})
-    assert front(frame, ["a"], constrained=True)["a"].to_list() == [1.0]
+    broken = pl.DataFrame({"a": [1.0, 2.0], "violation": [0.1, 0.2]})
+    assert front(broken, ["a"], constrained=True)["a"].to_list() == [1.0]
     mixed = pl.DataFrame({"a": [1.0, 2.0], "violation": [0.1, 0.0]})
     assert front(mixed, ["a"], constrained=True)["a"].to_list() == [2.0]
     assert front(mixed, ["a"], constrained=False)["a"].to_list() == [1.0]
@@ -94,6 +97,28 @@ def test_replicates_are_averaged_and_one_failure_fails_all(searched: SearchFolde
     assert found["slow"] == 1.5
     assert "mid" not in found
     assert board.filter(pl.col("architecture_id") == "slow")["replicates"].to_list() == [2]
+
+
+def test_a_mean_over_the_lucky_replicates_is_not_given(make_row: MakeRow) -> None:
+    training = [
+        make_row(TRAINING, generation=0, replicate=0, val_bits_per_byte=1.0),
+        make_row(TRAINING, generation=0, replicate=1, val_bits_per_byte=7.0, status="timed_out"),
+        make_row(TRAINING, generation=0, replicate=2, val_bits_per_byte=None, status="diverged"),
+    ]
+    joined = measured(
+        frame(to_arrow([make_row(POPULATION, generation=0)], POPULATION)).lazy(),
+        frame(to_arrow(training, TRAINING)).lazy(),
+        empty(LATENCY).lazy(),
+        "prefill",
+        needs_latency=False,
+    )
+    row = joined.collect().row(0, named=True)
+    assert (row["status"], row["val_bits_per_byte"], row["replicates"]) == ("timed_out", None, 3)
+
+
+def test_equal_candidates_are_on_the_front_together() -> None:
+    twins = pl.DataFrame({"a": [1.0, 1.0, 2.0], "b": [1.0, 1.0, 2.0], "violation": [0.0, 0.0, 0.0]})
+    assert len(front(twins, ["a", "b"], constrained=True)) == 2
 
 
 def test_the_last_attempt_counts(searched: SearchFolder) -> None:
@@ -117,9 +142,9 @@ def test_lineage_is_all_ancestors_once_at_their_least_depth(searched: SearchFold
     rows = lineage(searched, "child").select("depth", "architecture_id", "operator").collect().rows()
     assert rows == [
         (0, "child", "cross"),
+        (1, "slow", "sample"),
         (1, "fast", "swap"),
         (1, "worse", "cross"),
-        (2, "slow", "sample"),
         (2, "mid", "sample"),
     ]
     assert lineage(searched, "mid").collect()["depth"].to_list() == [0]

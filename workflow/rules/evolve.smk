@@ -7,11 +7,11 @@ rule mutate:
         ledger=f"{SEARCH}/generation={{generation}}/ledger.parquet",
     log:
         f"{SEARCH}/work/logs/mutate/generation={{generation}}.log",
+    retries: 0
     params:
         command=HARMONY,
         search=SEARCH,
         generation=lambda wildcards: int(wildcards.generation),
-    retries: 0
     shell:
         "{params.command} mutate --search {params.search} --generation {params.generation} 2> >(tee {log} >&2)"
 
@@ -24,13 +24,13 @@ rule train:
         curves=f"{SEARCH}/generation={{generation}}/curves/shard={{shard}}.parquet",
     log:
         f"{SEARCH}/work/logs/train/generation={{generation}}/shard={{shard}}.log",
+    threads: plan.training_threads(workflow.cores)
     params:
         command=HARMONY,
         search=SEARCH,
         generation=lambda wildcards: int(wildcards.generation),
         shard=lambda wildcards: int(wildcards.shard),
         execution=plan.execution_json,
-    threads: plan.training_threads(workflow.cores)
     shell:
         "{params.command} train --search {params.search} --generation {params.generation}"
         " --shard {params.shard} --execution {params.execution:q} 2> >(tee {log} >&2)"
@@ -44,13 +44,13 @@ rule benchmark_latency:
         f"{SEARCH}/generation={{generation}}/latency/shard={{shard}}.parquet",
     log:
         f"{SEARCH}/work/logs/latency/generation={{generation}}/shard={{shard}}.log",
+    threads: workflow.cores
     params:
         command=HARMONY,
         search=SEARCH,
         generation=lambda wildcards: int(wildcards.generation),
         shard=lambda wildcards: int(wildcards.shard),
         execution=plan.execution_json,
-    threads: workflow.cores
     shell:
         "{params.command} latency --search {params.search} --generation {params.generation}"
         " --shard {params.shard} --execution {params.execution:q} 2> >(tee {log} >&2)"
@@ -59,17 +59,23 @@ rule benchmark_latency:
 rule select:
     input:
         population=f"{SEARCH}/generation={{generation}}/population.parquet",
-        training=expand(f"{SEARCH}/generation={{{{generation}}}}/training/shard={{shard}}.parquet", shard=plan.shards),
-        latency=expand(f"{SEARCH}/generation={{{{generation}}}}/latency/shard={{shard}}.parquet", shard=plan.shards),
+        training=expand(
+            f"{SEARCH}/generation={{{{generation}}}}/training/shard={{shard}}.parquet",
+            shard=plan.shards,
+        ),
+        latency=expand(
+            f"{SEARCH}/generation={{{{generation}}}}/latency/shard={{shard}}.parquet",
+            shard=plan.shards,
+        ),
         survivors=plan.previous_selection,
     output:
         f"{SEARCH}/generation={{generation}}/selection.parquet",
     log:
         f"{SEARCH}/work/logs/select/generation={{generation}}.log",
+    retries: 0
     params:
         command=HARMONY,
         search=SEARCH,
         generation=lambda wildcards: int(wildcards.generation),
-    retries: 0
     shell:
         "{params.command} select --search {params.search} --generation {params.generation} 2> >(tee {log} >&2)"

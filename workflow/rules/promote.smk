@@ -3,15 +3,15 @@ rule promote:
         plan.last_selection,
     output:
         population=f"{SEARCH}/promoted/population.parquet",
-        training=f"{SEARCH}/promoted/training/shard=000.parquet",
-        curves=f"{SEARCH}/promoted/curves/shard=000.parquet",
-        latency=f"{SEARCH}/promoted/latency/shard=000.parquet",
+        training=f"{SEARCH}/promoted/shard=000/training.parquet",
+        curves=f"{SEARCH}/promoted/shard=000/curves.parquet",
+        latency=f"{SEARCH}/promoted/shard=000/latency.parquet",
     log:
         f"{SEARCH}/work/logs/promote.log",
+    threads: workflow.cores
     params:
         command=HARMONY,
         search=SEARCH,
         execution=plan.execution_json,
-    threads: workflow.cores
     shell:
         "{params.command} promote --search {params.search} --execution {params.execution:q} 2> >(tee {log} >&2)"

@@ -6,9 +6,9 @@ rule report:
         f"{SEARCH}/report/index.html",
     log:
         f"{SEARCH}/work/logs/report.log",
+    retries: 0
     params:
         command=HARMONY,
         search=SEARCH,
-    retries: 0
     shell:
         "{params.command} report --search {params.search} 2> >(tee {log} >&2)"

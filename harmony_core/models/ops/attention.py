@@ -5,9 +5,13 @@ B batch, H query heads, G key/value heads, T tokens, K width of queries and keys
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention as sdpa
+
+from harmony_core.models.ops.blocked_attention import blocked_attention
+from harmony_core.models.ops.fused_attention import causal_sdpa, visible, window_sdpa
+
+# Blocked products keep every weight for backward: memory grows with tokens x context.
+BLOCKED_CONTEXT = 512
 
 
 def attention_reference(q_BHTK: Tensor, k_BGTK: Tensor, v_BGTV: Tensor, scale: float, window: int | None) -> Tensor:
@@ -20,13 +24,28 @@ def attention_reference(q_BHTK: Tensor, k_BGTK: Tensor, v_BGTV: Tensor, scale: f
     return weights_BHTT.to(v_BHTV.dtype) @ v_BHTV
 
 
-def visible(length: int, window: int | None, device: torch.device) -> Tensor:
-    """Boolean [T, T]: whether query i sees key j, that is j <= i and i - j < window."""
-    position = torch.arange(length, device=device)
-    distance = position[:, None] - position
-    return (distance >= 0) if window is None else (distance >= 0) & (distance < window)
+def attend(q_BTHK: Tensor, k_BTGK: Tensor, v_BTGV: Tensor, scale: float, window: int | None = None) -> Tensor:
+    """Each token attends to itself and those before it, at most `window` in all.
+
+    Args:
+        q_BTHK: queries; the heads of a group are neighbours.
+        k_BTGK: keys.
+        v_BTGV: values.
+        scale: factor of the scores.
+        window: tokens that a query sees, itself included; None is all.
+
+    Returns:
+        [B, T, H, V]; under autocast in the autocast type.
+    """
+    seen = min(q_BTHK.shape[1], window or q_BTHK.shape[1])
+    if q_BTHK.device.type == "cpu" and seen <= BLOCKED_CONTEXT:
+        return blocked_attention(q_BTHK, k_BTGK, v_BTGV, scale, window)
+    q_BHTK, k_BGTK, v_BGTV = (x.transpose(1, 2) for x in (q_BTHK, k_BTGK, v_BTGV))
+    if window is None:
+        return causal_sdpa(q_BHTK, k_BGTK, v_BGTV, scale).transpose(1, 2)
+    return window_sdpa(q_BHTK, k_BGTK, v_BGTV, scale, window).transpose(1, 2)
 
 
-def causal_attention(q_BHTK: Tensor, k_BGTK: Tensor, v_BGTV: Tensor, scale: float) -> Tensor:
-    """Each token attends to itself and all tokens before it: [B, H, T, V]."""
-    return sdpa(q_BHTK, k_BGTK, v_BGTV, is_causal=True, scale=scale, enable_gqa=q_BHTK.shape[1] != k_BGTK.shape[1])
+def attention_path(device_type: str) -> str:
+    """What `attend` does on a device, for the log."""
+    return f"blocked products up to {BLOCKED_CONTEXT} tokens, then sdpa" if device_type == "cpu" else "sdpa"

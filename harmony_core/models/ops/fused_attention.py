@@ -1,4 +1,4 @@
-"""Sliding-window attention that computes nothing far outside the window.
+"""Attention by PyTorch's fused kernels: causal, and with a window without computing far outside of it.
 
 B batch, H query heads, G key/value heads, T tokens, K head width, N query blocks, W window.
 """
@@ -9,10 +9,20 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention as sdpa
 
-from harmony_core.models.ops.attention import causal_attention, visible
+
+def visible(length: int, window: int | None, device: torch.device) -> Tensor:
+    """Boolean [T, T]: whether query i sees key j, that is j <= i and i - j < window."""
+    position = torch.arange(length, device=device)
+    distance = position[:, None] - position
+    return (distance >= 0) if window is None else (distance >= 0) & (distance < window)
 
 
-def window_attention(q_BHTK: Tensor, k_BGTK: Tensor, v_BGTK: Tensor, scale: float, window: int) -> Tensor:
+def causal_sdpa(q_BHTK: Tensor, k_BGTK: Tensor, v_BGTV: Tensor, scale: float) -> Tensor:
+    """Each token attends to itself and all tokens before it: [B, H, T, V]."""
+    return sdpa(q_BHTK, k_BGTK, v_BGTV, is_causal=True, scale=scale, enable_gqa=q_BHTK.shape[1] != k_BGTK.shape[1])
+
+
+def window_sdpa(q_BHTK: Tensor, k_BGTK: Tensor, v_BGTK: Tensor, scale: float, window: int) -> Tensor:
     """Each token attends to itself and the `window` - 1 tokens before it: [B, H, T, K].
 
     Sequences longer than two windows are cut into blocks of one window, and a block's queries meet
@@ -20,11 +30,11 @@ def window_attention(q_BHTK: Tensor, k_BGTK: Tensor, v_BGTK: Tensor, scale: floa
     """
     length, grouped = q_BHTK.shape[2], q_BHTK.shape[1] != k_BGTK.shape[1]
     if length <= window:
-        return causal_attention(q_BHTK, k_BGTK, v_BGTK, scale)
+        return causal_sdpa(q_BHTK, k_BGTK, v_BGTK, scale)
     if length <= 2 * window:
         mask_TT = visible(length, window, q_BHTK.device)
         return sdpa(q_BHTK, k_BGTK, v_BGTK, attn_mask=mask_TT, scale=scale, enable_gqa=grouped)
-    first = causal_attention(q_BHTK[:, :, :window], k_BGTK[:, :, :window], v_BGTK[:, :, :window], scale)
+    first = causal_sdpa(q_BHTK[:, :, :window], k_BGTK[:, :, :window], v_BGTK[:, :, :window], scale)
     return torch.cat((first, _later_blocks(q_BHTK, k_BGTK, v_BGTK, scale, window)), 2)
 
 
