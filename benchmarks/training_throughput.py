@@ -24,6 +24,17 @@ BATCH, LENGTH, VOCAB, WIDTH = 16, 256, 257, 128
 STEPS_A_ROUND, WARMUP_STEPS = 3, 3
 PROMISES = {"llama": 1.3, "mixtral": 1.5, "mamba2": 1.5}
 SIDES = ("harmony", "transformers")
+GROUPS = {
+    "products with weights": ("aten::mm", "aten::addmm", "mkldnn::_linear_pointwise"),
+    "products between activations": ("aten::bmm",),
+    "softmax": ("aten::_softmax", "aten::_softmax_backward_data"),
+    "copies and casts": ("aten::copy_", "aten::cat", "aten::index_select", "aten::fill_"),
+    "exponentials and gates": ("aten::silu", "aten::silu_backward", "aten::exp_", "aten::exp", "aten::softplus"),
+    "additions and multiplications": ("aten::mul", "aten::mul_", "aten::add", "aten::add_", "aten::sub"),
+    "multiply-adds and sums": ("aten::addcmul_", "aten::addcmul", "aten::sum", "aten::linalg_vector_norm"),
+    "AdamW": ("aten::_fused_adamw_",),
+}
+TABLE = "{:8} {:5} {:>9} {:>12} {:>6} {:>10} {:>8} {:>10}"
 
 
 def architecture(family: str) -> Any:
@@ -162,6 +173,45 @@ def train_step(side: str, model: Any, optimizer: Any, window: Any, bf16: bool) -
     return float(loss.detach())
 
 
+def breakdown(family: str, precision: str) -> None:
+    """Prints where a step of ours spends its time, and the time of its arithmetic at the machine's best product."""
+    import torch
+
+    from harmony_core.models import build, keep_freed_memory
+    from harmony_core.models.ops.matmul import product
+
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    model = build(architecture(family)).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.0, fused=True)
+    windows = text_tokens()[: 9 * BATCH * (LENGTH + 1)].view(9, BATCH, LENGTH + 1)
+    for window in windows[:6]:
+        train_step("harmony", model, optimizer, window, precision == "bf16")
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        start = time.perf_counter()
+        for window in windows[6:]:
+            train_step("harmony", model, optimizer, window, precision == "bf16")
+        seconds = (time.perf_counter() - start) / 3
+    shares = dict.fromkeys([*GROUPS, "everything else"], 0.0)
+    for event in profile.key_averages():
+        group = next((name for name, ops in GROUPS.items() if event.key in ops), "everything else")
+        shares[group] += event.self_cpu_time_total / 3e6
+    for group, spent in shares.items():
+        print(f"{group:30} {1e3 * spent:7.1f} ms {spent / sum(shares.values()):6.1%}")
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    x, w = torch.randn(4096, 256).to(dtype), torch.randn(1024, 256).to(dtype)
+    times = []
+    for _ in range(20):
+        start = time.perf_counter()
+        product(x, w)
+        times.append(time.perf_counter() - start)
+    rate = 2 * 4096 * 256 * 1024 / min(times)
+    needed = model.architecture.flops_per_token(LENGTH) * BATCH * LENGTH / rate
+    print(
+        f"step under the profiler {1e3 * seconds:.0f} ms; its FLOPs at {rate / 1e9:.0f} GFLOP/s: {1e3 * needed:.0f} ms"
+    )
+
+
 def compare(family: str, precision: str, rounds: int) -> dict[str, Any]:
     """Both sides in turns; medians over rounds, the ratio's range and the largest relative difference of losses."""
     environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
@@ -194,6 +244,7 @@ def compare(family: str, precision: str, rounds: int) -> dict[str, Any]:
         "steps": len(differences),
         "first_loss": round(losses["harmony"][0], 4),
         "last_loss": round(losses["harmony"][-1], 4),
+        "first_relative_loss_difference": float(f"{differences[0]:.1e}"),
         "max_relative_loss_difference": float(f"{max(differences):.1e}"),
     }
 
@@ -224,27 +275,27 @@ def main() -> int:
     parser.add_argument("--families", nargs="+", choices=PROMISES, default=list(PROMISES))
     parser.add_argument("--precisions", nargs="+", choices=("fp32", "bf16"), default=["fp32", "bf16"])
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--breakdown", nargs=2, metavar=("FAMILY", "PRECISION"), help="profile our side alone")
     parser.add_argument("--serve", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.breakdown:
+        breakdown(*arguments.breakdown)
+        return 0
     if arguments.serve:
         serve(*arguments.serve)
         return 0
     from importlib.metadata import version
 
     rows = []
-    print(
-        f"{'family':8} {'type':5} {'harmony':>9} {'transf.':>9} {'ratio':>6} {'range':>12} {'promise':>8} {'loss diff':>10}"
-    )
+    print(TABLE.format("family", "type", *SIDES, "ratio", "range", "promise", "loss diff."))
     for family in arguments.families:
         for precision in arguments.precisions:
             row = compare(family, precision, arguments.rounds)
             rows.append(row)
-            print(
-                f"{family:8} {precision:5} {row['harmony_tokens_per_second']:9,} {row['transformers_tokens_per_second']:9,} "
-                f"{row['ratio']:6.2f} {row['ratio_min']:5.2f}-{row['ratio_max']:5.2f} {row['promise']:8} "
-                f"{row['max_relative_loss_difference']:10.1e}",
-                flush=True,
-            )
+            speeds = [f"{row[f'{side}_tokens_per_second']:,}" for side in SIDES]
+            spread = f"{row['ratio_min']:.2f}-{row['ratio_max']:.2f}"
+            cells = (*speeds, row["ratio"], spread, row["promise"], row["max_relative_loss_difference"])
+            print(TABLE.format(family, precision, *cells), flush=True)
     versions = {name: version(name) for name in ("torch", "transformers")}
     shape = {"batch": BATCH, "sequence_length": LENGTH, "d_model": WIDTH, "threads": 1, "rounds": arguments.rounds}
     document = {"cpu": processor(), "python": platform.python_version(), **versions, **shape, "rows": rows}

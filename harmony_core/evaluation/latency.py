@@ -14,7 +14,7 @@ import torch
 from harmony_core.architecture import Architecture
 from harmony_core.evaluation.config import LatencyConfig
 from harmony_core.machines.host import host_name
-from harmony_core.models import HybridLM, build
+from harmony_core.models import HybridLM, build, keep_freed_memory
 from harmony_core.training.engine import device_for_training
 from harmony_core.training.precision import autocast
 from harmony_core.training.trainer import device_name
@@ -33,6 +33,7 @@ def run(payload: dict[str, Any]) -> dict[str, Any]:
         payload: `architecture` and `reference` (JSON text), `latency` (its configuration), `precision`,
             `row` (columns known before).
     """
+    keep_freed_memory()
     config = LatencyConfig.parse(payload["latency"])
     device = device_for_training()
     candidate = Bench(Architecture.from_json(payload["architecture"]), config, payload["precision"], device)

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from harmony_core.models import keep_freed_memory
+
 
 def device_for_training() -> torch.device:
     """The one place that chooses a device: this process's GPU where there is one, else the CPU."""
@@ -32,6 +34,7 @@ def import_deepspeed() -> Any:
 
 def start_single_process() -> None:
     """Makes this process a torch.distributed world of its own, through memory and not through a port."""
+    keep_freed_memory()
     deepspeed = import_deepspeed()
     if not torch.distributed.is_initialized():
         for name, value in (("RANK", "0"), ("LOCAL_RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_SIZE", "1")):

@@ -42,8 +42,8 @@ def test_children_are_warm_and_have_their_threads(tmp_path: Path) -> None:
     outcomes = run(tmp_path, [task(tmp_path, f"t{index}") for index in range(4)], workers=2)
     results = [of_task[0].result or {} for of_task in outcomes.values()]
     assert {result["threads"] for result in results} == {1}
-    # Importing torch alone takes longer than this; the first child waits for the forkserver.
-    assert sorted(result["start"] for result in results)[1] < 0.6
+    # All that takes seconds to import is there when the child begins (benchmarks/worker_start.py times it).
+    assert {tuple(result["warm"]) for result in results} == {("deepspeed", "torch", "torch._dynamo")}
 
 
 def test_a_dead_child_costs_itself_one_attempt(tmp_path: Path) -> None:

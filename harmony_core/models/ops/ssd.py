@@ -8,6 +8,7 @@ states that enter the chunks are the states that chunks add, summed with a matri
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -61,10 +62,10 @@ def ssd(x_BTHP: Tensor, dt_BTH: Tensor, a_H: Tensor, b_BTGN: Tensor, c_BTGN: Ten
 
 
 class _SSD(torch.autograd.Function):
-    """Forward and backward by hand: backward needs no decay's gradient of its own.
+    """y_i = sum_j<=i exp(L_i - L_j) (c_i b_j) (dt_j x_j), L the cumulative sum of log decays within a chunk.
 
-    With L the cumulative sum of log decays, y_i = sum_j<=i exp(L_i - L_j) (c_i b_j) (dt_j x_j), so
-    dL_i = <dy_i, y_i> - <d(dt x)_i, (dt x)_i>, and a step's log decay receives the sum of dL from it on.
+    Backward is by hand. A log decay's gradient is a difference of two large sums: both are taken over the same
+    products, so that what should cancel does, in bf16 too.
     """
 
     @staticmethod
@@ -72,45 +73,71 @@ class _SSD(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, dt: Tensor, log: Tensor, b: Tensor, c: Tensor, chunk: int, dtype: torch.dtype
     ) -> Tensor:
-        batch = x.shape[0]
+        batch, groups = x.shape[0], b.shape[2]
         b_SGQN, c_SGQN = _grouped(b.to(dtype), chunk), _grouped(c.to(dtype), chunk)
-        u_SGRQP = _headed((x * dt.unsqueeze(-1)).to(dtype), chunk, b.shape[2])
-        log_SGRQ = _headed(log.unsqueeze(-1), chunk, b.shape[2]).squeeze(-1).cumsum(-1)
+        u_SGRQP = _headed((x * dt.unsqueeze(-1)).to(dtype), chunk, groups)
+        log_SGRQ = _headed(log.unsqueeze(-1), chunk, groups).squeeze(-1).cumsum(-1)
         decay_SGRQQ = _within_decay(log_SGRQ).to(dtype)
         mix_SGRQQ = decay_SGRQQ * _products(c_SGQN, b_SGQN).unsqueeze(2)
         y_SGRQP = mix_SGRQQ @ u_SGRQP
         between = _between_decay(log_SGRQ[..., -1], batch).to(dtype)
-        weighted = u_SGRQP * torch.exp(log_SGRQ[..., -1:] - log_SGRQ).to(dtype).unsqueeze(-1)
-        entering_SGNF = _pass_on(between, b_SGQN.mT @ _joined(weighted), batch)
-        y_SGRQP += _parted(c_SGQN @ entering_SGNF, u_SGRQP) * torch.exp(log_SGRQ).to(dtype).unsqueeze(-1)
-        y = _natural(y_SGRQP, x.shape)
-        ctx.save_for_backward(x, dt, b_SGQN, c_SGQN, u_SGRQP, log_SGRQ, decay_SGRQQ, between, entering_SGNF, y)
+        added_SGNF = b_SGQN.mT @ _joined(u_SGRQP * _to_end(log_SGRQ, dtype))
+        entering_SGNF = _pass_on(between, added_SGNF, batch)
+        carried_SGRQP = _parted(c_SGQN @ entering_SGNF, u_SGRQP) * _from_start(log_SGRQ, dtype)
+        y_SGRQP += carried_SGRQP
+        ctx.save_for_backward(
+            x, dt, b_SGQN, c_SGQN, u_SGRQP, log_SGRQ, decay_SGRQQ, between, added_SGNF, entering_SGNF, carried_SGRQP
+        )
         ctx.chunk, ctx.types = chunk, (b.dtype, c.dtype)
-        return y
+        return _natural(y_SGRQP, x.shape)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     @without_autocast
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-        x, dt, b_SGQN, c_SGQN, u_SGRQP, log_SGRQ, decay_SGRQQ, between, entering_SGNF, y = ctx.saved_tensors
+        x, dt, b_SGQN, c_SGQN, u_SGRQP, log_SGRQ, decay_SGRQQ, between, added_SGNF, entering_SGNF, carried = (
+            ctx.saved_tensors
+        )
         batch, dtype = x.shape[0], u_SGRQP.dtype
         dy_SGRQP = _headed(dy.to(dtype), ctx.chunk, b_SGQN.shape[1])
+        dcarried_SGQF = _joined(dy_SGRQP * _from_start(log_SGRQ, dtype))
+        dentering_SGNF = c_SGQN.mT @ dcarried_SGQF
+        dadded_SGNF = _pass_on(between.mT, dentering_SGNF, batch)
+        du_later_SGRQP = _parted(b_SGQN @ dadded_SGNF, u_SGRQP) * _to_end(log_SGRQ, dtype)
+        dlog_SGRQ = _sum(dy_SGRQP * carried)
+        given_SGRQ = _sum(du_later_SGRQP * u_SGRQP)
+        dlog_SGRQ -= given_SGRQ
+        dlog_SGRQ[..., -1] += given_SGRQ.sum(-1) + _total_gradient(between, dentering_SGNF, added_SGNF, batch)
+
         mix_SGRQQ = decay_SGRQQ * _products(c_SGQN, b_SGQN).unsqueeze(2)
-        du_SGRQP = mix_SGRQQ.mT @ dy_SGRQP
-        dproducts_SGQQ = (dy_SGRQP @ u_SGRQP.mT).mul_(decay_SGRQQ).sum(2)
-        dcarried_SGQF = _joined(dy_SGRQP * torch.exp(log_SGRQ).to(dtype).unsqueeze(-1))
-        dadded_SGNF = _pass_on(between.mT, c_SGQN.mT @ dcarried_SGQF, batch)
-        to_end = torch.exp(log_SGRQ[..., -1:] - log_SGRQ).to(dtype).unsqueeze(-1)
+        du_SGRQP = (mix_SGRQQ.mT @ dy_SGRQP).add_(du_later_SGRQP)
+        dmix_SGRQQ = dy_SGRQP @ u_SGRQP.mT
+        mix_SGRQQ *= dmix_SGRQQ
+        dlog_SGRQ += _sum(mix_SGRQQ) - mix_SGRQQ.sum(-2, dtype=torch.float32)
+        dproducts_SGQQ = dmix_SGRQQ.mul_(decay_SGRQQ).sum(2)
+
         dc = dproducts_SGQQ @ b_SGQN + dcarried_SGQF @ entering_SGNF.mT
-        db = dproducts_SGQQ.mT @ c_SGQN + _joined(u_SGRQP * to_end) @ dadded_SGNF.mT
-        du_SGRQP += _parted(b_SGQN @ dadded_SGNF, u_SGRQP) * to_end
-        du = _natural(du_SGRQP, x.shape).float()
-        ddt = (du * x).sum(-1)
-        dcumulative = (dy.float() * y).sum(-1) - ddt * dt
-        dlog = dcumulative.flip(1).cumsum(1).flip(1)
+        db = dproducts_SGQQ.mT @ c_SGQN + _joined(u_SGRQP * _to_end(log_SGRQ, dtype)) @ dadded_SGNF.mT
         shape_b = (*x.shape[:2], *b_SGQN.shape[1::2])
         db, dc = (t.transpose(1, 2).reshape(shape_b).to(kind) for t, kind in zip((db, dc), ctx.types, strict=True))
-        return (du * dt.unsqueeze(-1)).to(x.dtype), ddt, dlog, db, dc, None, None
+        du = _natural(du_SGRQP, x.shape)
+        dlog = _natural(dlog_SGRQ.flip(-1).cumsum(-1).flip(-1).unsqueeze(-1), (*x.shape[:3], 1)).squeeze(-1)
+        return (du * dt.unsqueeze(-1)).to(x.dtype), _sum(du * x), dlog, db, dc, None, None
+
+
+def _sum(x: Tensor) -> Tensor:
+    """Over the last dimension, in fp32."""
+    return x.sum(-1, dtype=torch.float32)
+
+
+def _to_end(log_SGRQ: Tensor, dtype: torch.dtype) -> Tensor:
+    """What is left of each token's addition at the end of its chunk: [S, G, R, Q, 1]."""
+    return torch.exp(log_SGRQ[..., -1:] - log_SGRQ).to(dtype).unsqueeze(-1)
+
+
+def _from_start(log_SGRQ: Tensor, dtype: torch.dtype) -> Tensor:
+    """What is left of the entering state at each token: [S, G, R, Q, 1]."""
+    return torch.exp(log_SGRQ).to(dtype).unsqueeze(-1)
 
 
 def _grouped(x_BTGN: Tensor, chunk: int) -> Tensor:
@@ -125,9 +152,9 @@ def _headed(x_BTHP: Tensor, chunk: int, groups: int) -> Tensor:
     return x_SGRQP
 
 
-def _natural(x_SGRQP: Tensor, shape: torch.Size) -> Tensor:
+def _natural(x_SGRQP: Tensor, shape: Sequence[int]) -> Tensor:
     """The inverse of `_headed`."""
-    return x_SGRQP.flatten(1, 2).transpose(1, 2).reshape(shape)
+    return x_SGRQP.flatten(1, 2).transpose(1, 2).reshape(tuple(shape))
 
 
 def _joined(x_SGRQP: Tensor) -> Tensor:
@@ -164,11 +191,37 @@ def _between_decay(total_SGR: Tensor, batch: int) -> Tensor:
     return spans.cumsum(-2).exp().masked_fill(~below, 0.0).flatten(0, 1)
 
 
+def _by_head(x_SGNF: Tensor, per_group: int, batch: int) -> Tensor:
+    """[B, G, R, Z, N, P]."""
+    groups, state, width = x_SGNF.shape[1:]
+    by_chunk = x_SGNF.view(batch, -1, groups, state, per_group, width // per_group)
+    return by_chunk.permute(0, 2, 4, 1, 3, 5)
+
+
 def _pass_on(between_XZZ: Tensor, added_SGNF: Tensor, batch: int) -> Tensor:
-    """Sums over chunks with the decays of each head: [S, G, N, F] in and out."""
-    groups, state, width = added_SGNF.shape[1:]
-    per_group = between_XZZ.shape[0] // (batch * groups)
-    by_chunk = added_SGNF.view(batch, -1, groups, state, per_group, width // per_group)
-    by_head = by_chunk.permute(0, 2, 4, 1, 3, 5)
-    summed = between_XZZ @ by_head.reshape(between_XZZ.shape[0], between_XZZ.shape[1], -1)
+    """Sums over chunks with the decays of each head (X = B H): [S, G, N, F] in and out."""
+    heads, chunks = between_XZZ.shape[:2]
+    if chunks == 1:
+        return torch.zeros_like(added_SGNF)
+    by_head = _by_head(added_SGNF, heads // (batch * added_SGNF.shape[1]), batch)
+    summed = between_XZZ @ by_head.reshape(heads, chunks, -1)
     return summed.view(by_head.shape).permute(0, 3, 1, 4, 2, 5).reshape(added_SGNF.shape)
+
+
+def _total_gradient(between_XZZ: Tensor, dentering_SGNF: Tensor, added_SGNF: Tensor, batch: int) -> Tensor:
+    """The gradient of each chunk's summed log decay through `_pass_on`: [S, G, R].
+
+    A chunk's decay stands between every chunk before it and every chunk after it.
+    """
+    heads, chunks = between_XZZ.shape[:2]
+    groups = added_SGNF.shape[1]
+    per_group = heads // (batch * groups)
+    shape = (batch, groups, per_group, chunks)
+    if chunks == 1:
+        return added_SGNF.new_zeros(added_SGNF.shape[0], groups, per_group, dtype=torch.float32)
+    after, before = (_by_head(t, per_group, batch).reshape(heads, chunks, -1) for t in (dentering_SGNF, added_SGNF))
+    pairs_XZZ = (after @ before.mT).float() * between_XZZ.float()
+    crossing_XZZ = pairs_XZZ.flip(1).cumsum(1).flip(1).cumsum(2)
+    # Chunk w is crossed by the pairs z > w > y: those at row w + 1 and column w - 1 of the double sum.
+    total_XZ = torch.nn.functional.pad(crossing_XZZ[:, 2:].diagonal(dim1=1, dim2=2), (1, 1))
+    return total_XZ.view(shape).permute(0, 3, 1, 2).reshape(-1, groups, per_group)

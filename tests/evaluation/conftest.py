@@ -1,0 +1,65 @@
+"""A prepared search: synthetic text, predicted latency, no candidate yet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harmony_core.architecture import Architecture
+from harmony_core.config import Config
+from harmony_core.evaluation.prepare import prepare_search
+from harmony_core.evaluation.setting import Setting
+from harmony_core.store import SearchFolder, population_row
+
+CONFIG = {
+    "search": {"name": "small", "population": 4},
+    "space": "nano",
+    "data": {"source": "synthetic", "max_bytes": 60_000},
+    "recipe": {
+        "tokens": 1024,
+        "batch_size": 4,
+        "sequence_length": 64,
+        "precision": "fp32",
+        "validation_tokens": 512,
+    },
+    "latency": {"source": "predicted:cpu", "batch_size": 2, "context": 64},
+}
+
+
+@pytest.fixture
+def prepared(tmp_path: Path) -> Callable[..., Setting]:
+    """Prepares a search with some sections' keys changed."""
+
+    def prepare(**changes: dict[str, Any]) -> Setting:
+        data = {name: {**value, **changes.get(name, {})} if isinstance(value, dict) else value for name, value in CONFIG.items()}
+        data["execution"] = changes.get("execution", {})
+        folder = SearchFolder(tmp_path / "results" / "small")
+        prepare_search(Config.parse(data), folder, lambda line: None)
+        return Setting.open(folder.path)
+
+    return prepare
+
+
+@pytest.fixture
+def candidates() -> Callable[..., list[dict[str, Any]]]:
+    """Population rows of architectures with the given blocks."""
+
+    def rows(*stacks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        built = [Architecture.parse({"d_model": 32, "vocab_size": 257, "blocks": stack}) for stack in stacks]
+        return [
+            population_row(
+                architecture,
+                search="small",
+                generation=0,
+                candidate=index,
+                sequence_length=64,
+                origin="sample",
+                operator="given",
+            )
+            for index, architecture in enumerate(built)
+        ]
+
+    return rows

@@ -1,0 +1,125 @@
+"""A shard is trained to the end whatever its candidates do, and what is done stays done."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harmony_core.evaluation.setting import Setting
+from harmony_core.evaluation.training_shard import train_shard
+from harmony_core.store import CURVES, TRAINING, read_table
+
+GQA = {"kind": "gqa", "num_heads": 2, "num_kv_heads": 1, "head_dim": 16}
+MLP = {"kind": "mlp", "d_ff": 32}
+# Its first product of [256, 32] with [32, 2^30] does not fit any memory; nor does its weight.
+TOO_LARGE = {"kind": "mlp", "d_ff": 2**40}
+
+Prepared = Callable[..., Setting]
+Candidates = Callable[..., list[dict[str, Any]]]
+
+
+def train(setting: Setting, rows: list[dict[str, Any]], **options: Any) -> list[dict[str, Any]]:
+    """Trains the rows as generation 0, shard 0; returns the final rows as reported, in order of ending."""
+    reported: list[dict[str, Any]] = []
+    train_shard(setting, rows, 0, 0, report=lambda row, done, total: reported.append(row), **options)
+    return reported
+
+
+def test_failures_are_rows_and_the_others_go_on(prepared: Prepared, candidates: Candidates) -> None:
+    setting = prepared()
+    train(setting, candidates([GQA, MLP], [GQA, TOO_LARGE]))
+    rows = read_table(setting.folder.training(0, 0), TRAINING).sort("candidate")
+    assert rows["status"].to_list() == ["ok", "out_of_memory"]
+    assert rows["error"][0] is None
+    assert "allocate" in rows["error"][1]
+    assert rows["val_bits_per_byte"].is_null().to_list() == [False, True]
+
+
+def test_every_candidate_sees_the_same_seeds(prepared: Prepared, candidates: Candidates) -> None:
+    setting = prepared()
+    train(setting, candidates([GQA, MLP], [MLP, GQA]), replicates=range(2))
+    rows = read_table(setting.folder.training(0, 0), TRAINING)
+    assert rows.height == 4
+    assert rows.group_by("replicate").n_unique().select("init_seed", "data_seed").rows() == [(1, 1), (1, 1)]
+    assert rows["init_seed"].n_unique() == 2
+
+
+def test_the_time_limit_ends_in_a_row(prepared: Prepared, candidates: Candidates) -> None:
+    setting = prepared(execution={"time_limit_seconds": 1e-6})
+    (row,) = train(setting, candidates([GQA, MLP]))
+    assert row["status"] == "timed_out"
+
+
+def test_divergence_ends_in_a_row_with_its_curve(prepared: Prepared, candidates: Candidates) -> None:
+    recipe = {"learning_rate": 1e8, "gradient_clip": 0.0, "warmup_fraction": 0.0, "tokens": 64 * 256}
+    setting = prepared(recipe=recipe)
+    (row,) = train(setting, candidates([GQA, MLP]))
+    assert row["status"] == "diverged"
+    assert read_table(setting.folder.curves(0, 0), CURVES).height > 0
+
+
+def test_a_memory_limit_holds_for_the_candidate(prepared: Prepared, candidates: Candidates) -> None:
+    wide = [{"kind": "mlp", "d_ff": 2**21}]
+    setting = prepared(execution={"memory_limit_gb": 1.0})
+    small, large = sorted(train(setting, candidates([GQA, MLP], wide)), key=lambda row: row["candidate"])
+    assert (small["status"], large["status"]) == ("ok", "out_of_memory")
+
+
+def test_what_the_journal_holds_is_not_trained_again(prepared: Prepared, candidates: Candidates) -> None:
+    setting, rows = prepared(), candidates([GQA, MLP], [MLP, GQA])
+    first = train(setting, rows)
+    whole = read_table(setting.folder.training(0, 0), TRAINING)
+    journal = setting.work("training", 0, 0) / "journal.jsonl"
+    lines = journal.read_text().splitlines(keepends=True)
+    # As a kill leaves it: one record whole, the other torn, no Parquet file.
+    journal.write_text(lines[0] + lines[1][:40])
+    setting.folder.training(0, 0).unlink()
+    (again,) = train(setting, rows)
+    assert again["architecture_id"] == json.loads(lines[1])["row"]["architecture_id"]
+    assert len(first) == 2
+    losses = read_table(setting.folder.training(0, 0), TRAINING).sort("candidate")["val_loss"]
+    assert losses.equals(whole.sort("candidate")["val_loss"])
+
+
+def test_deaths_are_counted_over_restarts(prepared: Prepared, candidates: Candidates) -> None:
+    setting, rows = prepared(), candidates([GQA, MLP])
+    work = setting.work("training", 0, 0)
+    work.mkdir(parents=True)
+    key = f"00000-{rows[0]['architecture_id']}-r0"
+    (work / "journal.jsonl").write_text(json.dumps({"event": "death", "key": key, "error": "x"}) + "\n")
+    (row,) = train(setting, rows)
+    assert row["attempt"] == 2
+
+
+def test_a_candidate_that_dies_twice_has_crashed(
+    prepared: Prepared, candidates: Candidates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harmony_core.evaluation.training_shard.TARGET", "tests.evaluation.targets:die")
+    setting = prepared()
+    (row,) = train(setting, candidates([GQA, MLP]))
+    assert (row["status"], row["attempt"]) == ("crashed", 2)
+    assert "signal 9" in row["error"]
+    assert read_table(setting.folder.training(0, 0), TRAINING)["status"].to_list() == ["crashed"]
+
+
+def test_two_processes_on_one_shard_train_it_once(
+    prepared: Prepared, candidates: Candidates, tmp_path: Path
+) -> None:
+    import threading
+
+    setting, rows = prepared(), candidates([GQA, MLP], [MLP, GQA])
+    reports: list[list[dict[str, Any]]] = [[], []]
+
+    def work(index: int) -> None:
+        train_shard(setting, rows, 0, 0, report=lambda row, done, total: reports[index].append(row))
+
+    threads = [threading.Thread(target=work, args=(index,)) for index in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(len(of_one) for of_one in reports) == [0, 2]

@@ -1,0 +1,29 @@
+"""Files that are generated from the configuration's classes are in step with them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from harmony_core.cli.config import default_yaml, schema_json
+from harmony_core.config import Config
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_default_configuration_is_in_step() -> None:
+    text = (ROOT / "config" / "default.yaml").read_text()
+    assert text == default_yaml(), "run `harmony config default > config/default.yaml`"
+    assert Config.parse(yaml.safe_load(text)) == Config()
+
+
+def test_the_schema_is_in_step() -> None:
+    text = (ROOT / "workflow" / "schemas" / "config.schema.json").read_text()
+    assert text == schema_json(), "run `harmony config schema > workflow/schemas/config.schema.json`"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.yaml")), ids=lambda path: path.name)
+def test_every_configuration_is_valid(path: Path) -> None:
+    Config.from_yaml(path).resolved()
