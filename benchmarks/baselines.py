@@ -33,6 +33,7 @@ def write_config(folder: Path) -> Path:
     }
     config["space"] = str(folder / "space.yaml")
     config["data"]["fallback"] = None
+    config["latency"]["modes"] = ["prefill", "decode"]
     config["promote"] = {"top_k": 3, "replicates": 3, "baselines": BASELINES}
     path = folder / "config.yaml"
     path.write_text(yaml.safe_dump(config))

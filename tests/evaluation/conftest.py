@@ -34,7 +34,10 @@ def prepared(tmp_path: Path) -> Callable[..., Setting]:
     """Prepares a search with some sections' keys changed."""
 
     def prepare(**changes: dict[str, Any]) -> Setting:
-        data = {name: {**value, **changes.get(name, {})} if isinstance(value, dict) else value for name, value in CONFIG.items()}
+        data = {
+            name: {**value, **changes.get(name, {})} if isinstance(value, dict) else value
+            for name, value in CONFIG.items()
+        }
         data["execution"] = changes.get("execution", {})
         folder = SearchFolder(tmp_path / "results" / "small")
         prepare_search(Config.parse(data), folder, lambda line: None)

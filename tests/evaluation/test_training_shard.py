@@ -106,9 +106,7 @@ def test_a_candidate_that_dies_twice_has_crashed(
     assert read_table(setting.folder.training(0, 0), TRAINING)["status"].to_list() == ["crashed"]
 
 
-def test_two_processes_on_one_shard_train_it_once(
-    prepared: Prepared, candidates: Candidates, tmp_path: Path
-) -> None:
+def test_two_processes_on_one_shard_train_it_once(prepared: Prepared, candidates: Candidates, tmp_path: Path) -> None:
     import threading
 
     setting, rows = prepared(), candidates([GQA, MLP], [MLP, GQA])

@@ -154,6 +154,13 @@ def test_chunk_size_does_not_change_the_model():
     torch.testing.assert_close(outputs[0], outputs[2], rtol=1e-4, atol=1e-4)
 
 
+def test_no_two_parameters_share_their_draw():
+    model = model_of(ATTENTION, ATTENTION, {"kind": "mlp", "d_ff": 32, "activation": "gelu"})
+    first, second, mlp = (block.inner for block in model.blocks)
+    assert not torch.equal(first.qkv, second.qkv)
+    assert not torch.allclose(mlp.up * math.sqrt(1 / 6), mlp.down, atol=1e-3)
+
+
 def test_every_declared_name_is_a_parameter():
     model = model_of(ATTENTION, MIXTURE)
     assert [name for name, _, _ in declared_parameters(model)] == [name for name, _ in model.named_parameters()]

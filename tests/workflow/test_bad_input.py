@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -95,3 +96,35 @@ def test_an_unknown_search(tmp_path: Path) -> None:
     done = harmony(tmp_path, "top", "nowhere")
     assert done.returncode == 2
     assert done.stderr.startswith("error: search: nowhere: no such search")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of two megabytes."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", str(disk)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip(f"cannot mount a small file system: {mounted.stderr.decode().strip()}")
+    yield disk
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def test_a_full_disk_is_told_and_what_was_there_stays(small_disk: Path, finished: Path) -> None:
+    results = small_disk / "results" / "tiny"
+    shutil.copytree(finished / "results" / "tiny", results, ignore=shutil.ignore_patterns("report", "logs"))
+    (results / "generation=001" / "selection.parquet").unlink()
+    before = tables(results)
+    ballast = small_disk / "ballast"
+    with pytest.raises(OSError, match="No space left"), ballast.open("wb") as file:
+        while True:
+            file.write(bytes(512))
+            file.flush()
+    done = harmony(small_disk, "run", "select", "--search", "results/tiny", "--generation", "1")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "selection.parquet" in done.stderr
+    assert "space" in done.stderr
+    assert tables(results).keys() == before.keys()
+    ballast.unlink()
+    assert harmony(small_disk, "run", "select", "--search", "results/tiny", "--generation", "1").returncode == 0
