@@ -40,7 +40,7 @@ chaos: install  ## searches that are killed at random moments and resumed
 	$(BIN)/python -m pytest -m chaos $(PYTEST_ARGS)
 
 bench: install  ## every benchmark of benchmarks/
-	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done
+	@set -e; for name in worker_start training_throughput search_run baselines; do echo "== $$name"; $(BIN)/python -m benchmarks.$$name; done
 
 lint: install  ## ruff, mypy and snakefmt, changing nothing
 	$(BIN)/ruff check .

@@ -4,7 +4,7 @@ Two processes of one thread each hold one side each and take turns, a few steps 
 machine hits both; nothing is compiled on either side; both start from the same weights and read the same
 batches of the standard library's own source text.
 
-    python benchmarks/training_throughput.py [--families llama mixtral mamba2] [--rounds 7]
+    python -m benchmarks.training_throughput [--families llama mixtral mamba2] [--rounds 7]
 """
 
 from __future__ import annotations
@@ -12,15 +12,16 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 BATCH, LENGTH, VOCAB, WIDTH = 16, 256, 257, 128
+LEARNING_RATE = 3e-3
 STEPS_A_ROUND, WARMUP_STEPS = 3, 3
 PROMISES = {"llama": 1.3, "mixtral": 1.5, "mamba2": 1.5}
 SIDES = ("harmony", "transformers")
@@ -133,64 +134,68 @@ def serve(side: str, family: str, precision: str) -> None:
     """One side: reads a number of steps a line, answers with its seconds and losses."""
     import torch
 
-    from harmony_core.models import build, keep_freed_memory
-
     torch.set_num_threads(1)
-    if side == "harmony":
-        keep_freed_memory()
-    ours = build(architecture(family), init_seed=0)
-    model = ours if side == "harmony" else transformers_twin(family, ours)
-    model.train()
-    settings: dict[str, Any] = {"lr": 3e-3, "betas": (0.9, 0.95), "weight_decay": 0.0}
-    if side == "harmony":
-        settings["fused"] = True
-    optimizer = torch.optim.AdamW(model.parameters(), **settings)
+    step = our_step(family, precision) if side == "harmony" else their_step(family, precision)
     tokens, position = text_tokens(), 0
     for line in sys.stdin:
         losses, start = [], time.perf_counter()
         for _ in range(int(line)):
             window = tokens[position : position + BATCH * (LENGTH + 1)].view(BATCH, LENGTH + 1)
             position += BATCH * (LENGTH + 1)
-            losses.append(train_step(side, model, optimizer, window, precision == "bf16"))
+            losses.append(step(window))
         print(json.dumps({"seconds": time.perf_counter() - start, "losses": losses}), flush=True)
 
 
-def train_step(side: str, model: Any, optimizer: Any, window: Any, bf16: bool) -> float:
-    """One plain step; the loss before it, in nats."""
+def our_step(family: str, precision: str) -> Callable[[Any], float]:
+    """A step of the trainer, DeepSpeed's engine and all; returns the loss before it, in nats."""
     import torch
 
-    inputs, targets = window[:, :-1], window[:, 1:]
-    optimizer.zero_grad(set_to_none=True)
-    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
-        if side == "harmony":
-            loss = model.loss(inputs, targets).total
-        else:
-            logits = model(input_ids=inputs).logits.float()
-            loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
-    loss.backward()
-    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    optimizer.step()
-    return float(loss.detach())
+    from harmony_core.training.learner import Learner
+    from harmony_core.training.recipe import Recipe
+
+    shape = {"batch_size": BATCH, "sequence_length": LENGTH, "tokens": BATCH * LENGTH}
+    recipe = Recipe.parse({**shape, "learning_rate": LEARNING_RATE, "weight_decay": 0.0, "precision": precision})
+    learner = Learner(architecture(family), recipe, 0, torch.device("cpu"))
+    return lambda window: learner.step(window.numpy(), 1.0).cross_entropy
+
+
+def their_step(family: str, precision: str) -> Callable[[Any], float]:
+    """A step of a plain AdamW loop over the model of `transformers`."""
+    import torch
+
+    from harmony_core.models import build
+
+    model = transformers_twin(family, build(architecture(family), init_seed=0)).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.95), weight_decay=0.0)
+
+    def step(window: Any) -> float:
+        optimizer.zero_grad(set_to_none=True)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bf16"):
+            logits = model(input_ids=window[:, :-1]).logits.float()
+            loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), window[:, 1:].flatten())
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        return float(loss.detach())
+
+    return step
 
 
 def breakdown(family: str, precision: str) -> None:
     """Prints where a step of ours spends its time, and the time of its arithmetic at the machine's best product."""
     import torch
 
-    from harmony_core.models import build, keep_freed_memory
     from harmony_core.models.ops.matmul import product
 
     torch.set_num_threads(1)
-    keep_freed_memory()
-    model = build(architecture(family)).train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.0, fused=True)
+    step = our_step(family, precision)
     windows = text_tokens()[: 9 * BATCH * (LENGTH + 1)].view(9, BATCH, LENGTH + 1)
     for window in windows[:6]:
-        train_step("harmony", model, optimizer, window, precision == "bf16")
+        step(window)
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
         start = time.perf_counter()
         for window in windows[6:]:
-            train_step("harmony", model, optimizer, window, precision == "bf16")
+            step(window)
         seconds = (time.perf_counter() - start) / 3
     shares = dict.fromkeys([*GROUPS, "everything else"], 0.0)
     for event in profile.key_averages():
@@ -206,7 +211,7 @@ def breakdown(family: str, precision: str) -> None:
         product(x, w)
         times.append(time.perf_counter() - start)
     rate = 2 * 4096 * 256 * 1024 / min(times)
-    needed = model.architecture.flops_per_token(LENGTH) * BATCH * LENGTH / rate
+    needed = architecture(family).flops_per_token(LENGTH) * BATCH * LENGTH / rate
     print(
         f"step under the profiler {1e3 * seconds:.0f} ms; its FLOPs at {rate / 1e9:.0f} GFLOP/s: {1e3 * needed:.0f} ms"
     )
@@ -217,7 +222,7 @@ def compare(family: str, precision: str, rounds: int) -> dict[str, Any]:
     environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     workers = {}
     for side in SIDES:
-        command = [sys.executable, __file__, "--serve", side, family, precision]
+        command = [sys.executable, "-m", "benchmarks.training_throughput", "--serve", side, family, precision]
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         workers[side] = subprocess.Popen(command, env=environment, **pipes)
     speeds: dict[str, list[float]] = {side: [] for side in SIDES}
@@ -262,13 +267,6 @@ def ask(worker: subprocess.Popen[str], steps: int) -> dict[str, Any]:
     return answer
 
 
-def processor() -> str:
-    """The CPU's name, as the kernel gives it."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
-
-
 def main() -> int:
     """Runs every pair that was asked for; 1 where a promise is broken."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -296,12 +294,10 @@ def main() -> int:
             spread = f"{row['ratio_min']:.2f}-{row['ratio_max']:.2f}"
             cells = (*speeds, row["ratio"], spread, row["promise"], row["max_relative_loss_difference"])
             print(TABLE.format(family, precision, *cells), flush=True)
-    versions = {name: version(name) for name in ("torch", "transformers")}
+    from benchmarks.common import write_result
+
     shape = {"batch": BATCH, "sequence_length": LENGTH, "d_model": WIDTH, "threads": 1, "rounds": arguments.rounds}
-    document = {"cpu": processor(), "python": platform.python_version(), **versions, **shape, "rows": rows}
-    results = Path(__file__).parent / "results" / "training_throughput.json"
-    results.parent.mkdir(exist_ok=True)
-    results.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    write_result("training_throughput", {**shape, "transformers": version("transformers"), "rows": rows})
     return int(any(row["ratio"] < row["promise"] for row in rows))
 
 

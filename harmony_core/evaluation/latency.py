@@ -50,7 +50,7 @@ def run(payload: dict[str, Any]) -> dict[str, Any]:
                 "error": None,
                 "mode": mode,
                 "device": device_name(device),
-                "kernel_paths": " ".join(candidate.model.kernel_paths()),
+                "kernel_paths": ", ".join(candidate.model.kernel_paths()),
                 "host": host_name(),
                 "seconds": time.monotonic() - begin,
                 "started_at": started,

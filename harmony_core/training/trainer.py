@@ -10,16 +10,14 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-from torch import nn
 
 from harmony_core.architecture import Architecture
 from harmony_core.data import TokenDataset
-from harmony_core.models import HybridLM, build
-from harmony_core.training.engine import build_engine, device_for_training, start_single_process
-from harmony_core.training.precision import autocast
+from harmony_core.training.engine import device_for_training
+from harmony_core.training.learner import Learner
 from harmony_core.training.recipe import Recipe
 from harmony_core.training.schedule import learning_rate_factor, warmup_steps
 from harmony_core.training.status import DivergenceRule, Status
@@ -63,23 +61,6 @@ class TrainingResult:
     device: str = ""
     kernel_paths: str = ""
     curve: list[CurvePoint] = dataclasses.field(default_factory=list)
-
-
-class _Objective(nn.Module):
-    """What DeepSpeed calls: tokens in, one scalar loss out, in the recipe's precision."""
-
-    def __init__(self, model: HybridLM, precision: str, device: torch.device) -> None:
-        super().__init__()
-        self.model = model
-        self._device, self._precision = device, precision
-        self.cross_entropy = torch.zeros(())
-        self.auxiliary = torch.zeros(())
-
-    def forward(self, tokens_BT: torch.Tensor, targets_BT: torch.Tensor) -> torch.Tensor:
-        with autocast(self._device, self._precision):
-            terms = self.model.loss(tokens_BT, targets_BT)
-        self.cross_entropy, self.auxiliary = terms.cross_entropy.detach(), terms.auxiliary.detach()
-        return terms.cross_entropy + terms.auxiliary
 
 
 class OutOfTime(Exception):
@@ -155,32 +136,25 @@ class _Run:
         result: TrainingResult,
     ) -> None:
         self.recipe, self.data, self.data_seed, self.result = recipe, data, data_seed, result
-        self.deadline = time.monotonic() + time_limit_seconds
-        self.limit = time_limit_seconds
-        self.device = device_for_training()
-        start_single_process()
+        self.limit, self.deadline = time_limit_seconds, time.monotonic() + time_limit_seconds
         self.train_data = data.open("train")
         if architecture.vocab_size != self.train_data.vocab_size:
             raise ValueError(
                 f"vocab_size {architecture.vocab_size} of the architecture is not the data's "
                 f"{self.train_data.vocab_size}"
             )
-        self.model = build(architecture, init_seed=init_seed).to(self.device)
-        self.objective = _Objective(self.model, recipe.precision, self.device)
-        self.optimizer = _optimizer(self.model, recipe)
-        self.peaks = [group["lr"] for group in self.optimizer.param_groups]
-        micro = recipe.micro_batch_size or recipe.batch_size
-        self.accumulation = recipe.batch_size // micro
-        self.engine = build_engine(self.objective, self.optimizer, micro, self.accumulation)
+        device = device_for_training()
+        self.learner = Learner(architecture, recipe, init_seed, device)
         self.rule = DivergenceRule(architecture.vocab_size, warmup_steps(recipe))
-        result.device = device_name(self.device)
-        result.kernel_paths = " ".join(self.model.kernel_paths())
+        result.device = device_name(device)
+        result.kernel_paths = ", ".join(self.learner.model.kernel_paths())
 
     def go(self, splits: Iterable[Split], on_step: Callable[[CurvePoint], None] | None) -> None:
         """Trains to the end or to divergence, then evaluates."""
         result = self.result
         result.first_step_at = begin = time.monotonic()
         for step in range(self.recipe.num_steps):
+            self._check_time(f"step {step}")
             point = self._step(step, begin)
             result.curve.append(point)
             result.steps, result.tokens, result.seconds = step + 1, point.tokens, point.seconds
@@ -197,45 +171,21 @@ class _Run:
         result.eval_seconds = time.monotonic() - begin
 
     def _step(self, step: int, begin: float) -> CurvePoint:
-        recipe, engine = self.recipe, self.engine
-        factor = learning_rate_factor(recipe, step)
-        for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
-            group["lr"] = peak * factor
+        recipe, factor = self.recipe, learning_rate_factor(self.recipe, step)
         rows = self.train_data.batch(step, recipe.batch_size, recipe.sequence_length, self.data_seed)
-        batch = torch.from_numpy(rows).to(self.device)
-        loss = auxiliary = 0.0
-        norm = math.nan
-        for micro, part in enumerate(batch.chunk(self.accumulation)):
-            self._check_time(f"step {step}")
-            total = engine(part[:, :-1], part[:, 1:])
-            engine.backward(total)
-            loss += self.objective.cross_entropy.item() / self.accumulation
-            auxiliary += self.objective.auxiliary.item() / self.accumulation
-            if micro == self.accumulation - 1:
-                norm = self._clip()
-            engine.step()
-        self.model.after_step()
-        self.result.router_loss = auxiliary
+        losses = self.learner.step(rows, factor)
+        self.result.router_loss = losses.auxiliary
         tokens = (step + 1) * recipe.batch_size * recipe.sequence_length
-        return CurvePoint(step, tokens, loss, recipe.learning_rate * factor, norm, time.monotonic() - begin)
+        rate = recipe.learning_rate * factor
+        return CurvePoint(step, tokens, losses.cross_entropy, rate, losses.gradient_norm, time.monotonic() - begin)
 
-    def _clip(self) -> float:
-        """Clips the global gradient norm and returns it as it was."""
-        limit = self.recipe.gradient_clip or math.inf
-        return nn.utils.clip_grad_norm_(self.model.parameters(), limit).item()
-
-    @torch.no_grad()
     def _evaluate(self, split: Split) -> None:
-        recipe = self.recipe
-        dataset = self.data.open(split)
+        recipe, dataset = self.recipe, self.data.open(split)
         nats, tokens, num_bytes = 0.0, 0, 0
-        self.objective.eval()
         for rows in dataset.windows(recipe.batch_size, recipe.sequence_length, recipe.validation_tokens):
             self._check_time(f"evaluation on {split}")
-            batch = torch.from_numpy(rows).to(self.device)
-            self.objective(batch[:, :-1], batch[:, 1:])
             targets = rows[:, 1:]
-            nats += self.objective.cross_entropy.item() * targets.size
+            nats += self.learner.evaluate(rows) * targets.size
             tokens += targets.size
             num_bytes += int(dataset.token_bytes[targets].sum())
         loss, bits = nats / tokens, nats / math.log(2) / num_bytes
@@ -250,15 +200,6 @@ class _Run:
     def _check_time(self, where: str) -> None:
         if time.monotonic() > self.deadline:
             raise OutOfTime(f"time limit of {self.limit:g} s passed at {where}")
-
-
-def _optimizer(model: HybridLM, recipe: Recipe) -> torch.optim.Optimizer:
-    groups: list[dict[str, Any]] = model.parameter_groups(
-        recipe.learning_rate, recipe.weight_decay, recipe.lr_scaling, recipe.base_width
-    )
-    return torch.optim.AdamW(
-        groups, lr=recipe.learning_rate, betas=(recipe.beta1, recipe.beta2), eps=recipe.epsilon, fused=True
-    )
 
 
 def is_out_of_memory(error: BaseException) -> bool:

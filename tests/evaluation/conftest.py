@@ -34,11 +34,9 @@ def prepared(tmp_path: Path) -> Callable[..., Setting]:
     """Prepares a search with some sections' keys changed."""
 
     def prepare(**changes: dict[str, Any]) -> Setting:
-        data = {
-            name: {**value, **changes.get(name, {})} if isinstance(value, dict) else value
-            for name, value in CONFIG.items()
-        }
-        data["execution"] = changes.get("execution", {})
+        data: dict[str, Any] = {**CONFIG, "execution": {}}
+        for section, values in changes.items():
+            data[section] = {**data[section], **values}
         folder = SearchFolder(tmp_path / "results" / "small")
         prepare_search(Config.parse(data), folder, lambda line: None)
         return Setting.open(folder.path)

@@ -35,7 +35,8 @@ def test_warm_up_ends_when_times_are_stable(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_warm_up_is_capped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "seconds", lambda call, device, turns=itertools.cycle([1.0, 2.0]): next(turns))
+    turns = itertools.cycle([1.0, 2.0])
+    monkeypatch.setattr(module, "seconds", lambda call, device: next(turns))
     assert warm_up(lambda: None, 0.0, CPU) == 4
 
 

@@ -110,16 +110,21 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
+def fill(path: Path) -> None:
+    """Writes zeros until the disk is full."""
+    with path.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(512))
+
+
 def test_a_full_disk_is_told_and_what_was_there_stays(small_disk: Path, finished: Path) -> None:
     results = small_disk / "results" / "tiny"
     shutil.copytree(finished / "results" / "tiny", results, ignore=shutil.ignore_patterns("report", "logs"))
     (results / "generation=001" / "selection.parquet").unlink()
     before = tables(results)
     ballast = small_disk / "ballast"
-    with pytest.raises(OSError, match="No space left"), ballast.open("wb") as file:
-        while True:
-            file.write(bytes(512))
-            file.flush()
+    with pytest.raises(OSError, match="No space left"):
+        fill(ballast)
     done = harmony(small_disk, "run", "select", "--search", "results/tiny", "--generation", "1")
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
