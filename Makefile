@@ -30,6 +30,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	touch $@
 
 search: install  ## the search of config/nano.yaml, then its best candidates (SEARCH=nano)
+	@$(BIN)/harmony config check config/$(SEARCH).yaml > /dev/null
 	$(BIN)/snakemake --profile local --configfile config/$(SEARCH).yaml $(SNAKEMAKE_ARGS)
 	$(BIN)/harmony top $(SEARCH)
 
@@ -40,7 +41,8 @@ chaos: install  ## searches that are killed at random moments and resumed
 	$(BIN)/python -m pytest -m chaos $(PYTEST_ARGS)
 
 bench: install  ## every benchmark of benchmarks/
-	@set -e; for name in worker_start training_throughput search_run baselines; do echo "== $$name"; $(BIN)/python -m benchmarks.$$name; done
+	@status=0; for name in worker_start training_throughput search_run baselines; do \
+		echo "== $$name"; $(BIN)/python -m benchmarks.$$name || status=1; done; exit $$status
 
 lint: install  ## ruff, mypy and snakefmt, changing nothing
 	$(BIN)/ruff check .

@@ -1,4 +1,5 @@
 # The front door: reads the configuration, includes the rules, names the targets.
+import shlex
 import sys
 
 from snakemake.exceptions import WorkflowError
@@ -14,7 +15,7 @@ if not config:
 
 
 plan = Plan.read(config)
-HARMONY = f"{sys.executable} -m harmony_core run"
+HARMONY = f"{shlex.quote(sys.executable)} -m harmony_core run"
 SEARCH = plan.folder
 
 

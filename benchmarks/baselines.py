@@ -59,7 +59,9 @@ def markdown(rows: list[dict[str, Any]]) -> str:
         "|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
-        test = f"{row['test_bits_per_byte']:.3f} ({row['test_min']:.3f} to {row['test_max']:.3f})"
+        test = "failed"
+        if row["runs"]:
+            test = f"{row['test_bits_per_byte']:.3f} ({row['test_min']:.3f} to {row['test_max']:.3f})"
         costs = f"{row['num_active_non_embedding_params'] / 1e6:.2f} M | {row['flops_per_token'] / 1e6:.1f} M"
         times = f"{row['prefill'] * 1e3:.1f} ms | {row['decode'] * 1e3:.2f} ms"
         lines.append(f"| {row['model']} | {test} | {row['runs']} | {costs} | {times} | {row['pattern']} |")

@@ -135,6 +135,9 @@ def serve(side: str, family: str, precision: str) -> None:
     import torch
 
     torch.set_num_threads(1)
+    # What libraries print goes to standard error: standard output is for answers.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
     step = our_step(family, precision) if side == "harmony" else their_step(family, precision)
     tokens, position = text_tokens(), 0
     for line in sys.stdin:
@@ -143,7 +146,7 @@ def serve(side: str, family: str, precision: str) -> None:
             window = tokens[position : position + BATCH * (LENGTH + 1)].view(BATCH, LENGTH + 1)
             position += BATCH * (LENGTH + 1)
             losses.append(step(window))
-        print(json.dumps({"seconds": time.perf_counter() - start, "losses": losses}), flush=True)
+        print(json.dumps({"seconds": time.perf_counter() - start, "losses": losses}), file=answers, flush=True)
 
 
 def our_step(family: str, precision: str) -> Callable[[Any], float]:

@@ -18,7 +18,7 @@ from harmony_core.errors import UserError
 class Frozen(BaseModel):
     """An immutable, hashable value; a key that is not one of its fields is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @classmethod
     def parse(cls, data: Any, where: str = "") -> Self:

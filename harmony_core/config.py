@@ -8,10 +8,13 @@ from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
+from harmony_core.architecture.presets import load_preset
 from harmony_core.base import Frozen, digest, read_yaml
 from harmony_core.data.config import DataConfig
+from harmony_core.errors import UserError
 from harmony_core.evaluation.config import ExecutionConfig, LatencyConfig, PromoteConfig
 from harmony_core.evolution.config import AlgorithmConfig, Objective
+from harmony_core.machines import Machine
 from harmony_core.space import Space
 from harmony_core.training.recipe import Recipe
 
@@ -82,6 +85,28 @@ class Config(Frozen):
     def from_yaml(cls, path: Path | str) -> Config:
         """Reads and validates a file; the first mistake is a one-line `UserError`."""
         return cls.parse(read_yaml(path) or {}, Path(path).name)
+
+    @model_validator(mode="after")
+    def _check(self) -> Config:
+        try:
+            self.promotion_recipe()
+        except UserError as error:
+            raise ValueError(f"promote.{error}") from None
+        return self
+
+    def promotion_recipe(self) -> Recipe:
+        """The recipe of what is promoted: the search's, with `promote.tokens` where it is given."""
+        if self.promote.tokens is None:
+            return self.recipe
+        return Recipe.parse({**self.recipe.model_dump(), "tokens": self.promote.tokens})
+
+    def check_names(self) -> None:
+        """Refuses a space, preset or machine that does not exist, before anything is fetched or made."""
+        Space.read(self.space)
+        for name in (self.latency.reference, *self.search.initial, *self.promote.baselines):
+            load_preset(name)
+        if self.latency.source != "measured":
+            Machine.from_yaml(self.latency.source.removeprefix("predicted:"))
 
     def resolved(self) -> Config:
         """The same configuration with its space in full, so that a search does not hang on a file that may change."""

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from harmony_core.config import Config
 from harmony_core.errors import UserError
+from harmony_core.store.folder import CONFIG_FILE
 
 RESULTS = Path("results")
 
@@ -35,6 +36,7 @@ class Plan:
         """Validates Snakemake's `config`; a mistake, or a change to an existing search, ends in one line."""
         try:
             plan = cls(Config.parse(dict(data), "config"))
+            plan.config.check_names()
             plan._check_unchanged()
         except UserError as error:
             # Snakemake would print a traceback into the Snakefile; the person asked about a key.
@@ -47,22 +49,13 @@ class Plan:
         if path.exists():
             from harmony_core.store.manifest import check_unchanged, read_manifest
 
-            check_unchanged(read_manifest(path), self.config.resolved().identity())
+            before = Config.parse(read_manifest(path).config)
+            check_unchanged(self.config.search.name, before.identity(), self.config.resolved().identity())
 
     @property
     def folder(self) -> str:
         """Folder of the search."""
         return str(RESULTS / self.config.search.name)
-
-    @property
-    def config_json(self) -> str:
-        """The whole configuration, for `prepare`."""
-        return json.dumps(self.config.model_dump(mode="json", exclude_defaults=True))
-
-    @property
-    def execution_json(self) -> str:
-        """The part that may change within a search, for the steps that need it."""
-        return json.dumps(self.config.execution.model_dump(mode="json", exclude_defaults=True))
 
     @property
     def generations(self) -> list[str]:
@@ -108,10 +101,17 @@ class Plan:
         return min(available, execution.workers * execution.threads_per_candidate)
 
     def record_start(self) -> None:
-        """Writes who runs the search, for `harmony resume`."""
+        """Writes who runs the search, for `harmony resume`, and the configuration, for the steps.
+
+        The steps read a file and get no parameter, since Snakemake takes a job with another parameter for
+        another job: neither more generations nor more workers are a reason to do anything again.
+        """
         from harmony_core.cli.resume import record_main
+        from harmony_core.store import atomic_write
 
         record_main(Path(self.folder))
+        text = json.dumps(self.config.model_dump(mode="json", exclude_defaults=True), indent=2)
+        atomic_write(Path(self.folder) / CONFIG_FILE, text.encode() + b"\n")
 
     def _selection(self, generation: int) -> str:
         return f"{self.folder}/generation={generation:03d}/selection.parquet"

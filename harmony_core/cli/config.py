@@ -29,7 +29,9 @@ def schema() -> None:
 @app.command()
 def check(file: Annotated[Path, typer.Argument(help="A configuration file.")]) -> None:
     """Validates a configuration file; prints its hash."""
-    typer.echo(Config.from_yaml(file).hash)
+    config = Config.from_yaml(file)
+    config.check_names()
+    typer.echo(config.resolved().hash)
 
 
 def default_yaml() -> str:

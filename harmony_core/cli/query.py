@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import polars as pl
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from harmony_core.architecture import Architecture
@@ -51,18 +52,25 @@ def show(
     architecture = Architecture.from_json(row["architecture"])
     console.print(f"[bold]{architecture.id}[/]  {row['origin']}: {row['operator']}  (search {folder.name})")
     console.print(blocks_table(architecture))
-    results = training(folder).filter(pl.col("architecture_id") == architecture.id).collect()
+    results = _rows_of(architecture, training(folder), training(folder, promoted=True))
     for result in results.iter_rows(named=True):
         console.print(_result_line(result))
-    times = latency(folder).filter(pl.col("architecture_id") == architecture.id).collect()
+    times = _rows_of(architecture, latency(folder), latency(folder, promoted=True))
     for time in times.iter_rows(named=True):
         median, low, high = (seconds(time[f"seconds_{name}"]) for name in ("median", "p10", "p90"))
         setting = f"batch {time['batch_size']}, context {time['context']}, {time['source']} on {time['device']}"
         console.print(f"{time['mode']}: {median} (p10 {low}, p90 {high}); {setting}")
+    if row["generation"] is None:
+        # A preset that promotion trained: it comes from nowhere.
+        return
     ancestors = lineage(folder, architecture.id).filter(pl.col("depth") > 0).collect()
     for parent in ancestors.iter_rows(named=True):
         name = f"{parent['architecture_id']} (generation {parent['generation']})"
         console.print(f"{'  ' * parent['depth']}from {name}: {parent['operator']}")
+
+
+def _rows_of(architecture: Architecture, *frames: pl.LazyFrame) -> pl.DataFrame:
+    return pl.concat(frames).filter(pl.col("architecture_id") == architecture.id).collect()
 
 
 def candidates_table(frame: pl.DataFrame, title: str, search: Path) -> Table:
@@ -149,9 +157,12 @@ def find_candidate(prefix: str, search: Path | None) -> tuple[SearchFolder, dict
 
 
 def _result_line(result: dict[str, Any]) -> str:
-    head = f"trained (replicate {result['replicate']}, attempt {result['attempt']}): {result['status']}"
+    stage = "promoted" if result["generation"] is None else "trained"
+    head = f"{stage} (replicate {result['replicate']}, attempt {result['attempt']}): {result['status']}"
     if result["status"] != "ok":
-        return f"{head}: {result['error']}"
+        return f"{head}: {escape(str(result['error']))}"
+    if result["test_bits_per_byte"] is not None:
+        head += f", test {result['test_bits_per_byte']:.4f} bits/byte"
     return (
         f"{head}, validation {result['val_bits_per_byte']:.4f} bits/byte ({result['val_loss']:.4f} nats/token), "
         f"{result['tokens']} tokens in {result['seconds']:.1f} s, {result['precision']}, {result['device']}"

@@ -32,7 +32,7 @@ def record_main(folder: Path) -> None:
 
 def main_file(folder: Path) -> Path:
     """Where `record_main` writes."""
-    return folder / "work" / "main.json"
+    return SearchFolder(folder).main
 
 
 def resume(
@@ -44,13 +44,20 @@ def resume(
     What is finished stays; candidates that were under way are trained again. Jobs that outlived
     the main process are not started twice: the new ones wait for them and take their results.
     """
-    folder = SearchFolder.find(search).path
+    # By the record of its start, and not by its manifest: a search may be killed before it has one.
+    folder = next((path for path in (search, Path("results") / search) if main_file(path).is_file()), search)
     record = _read(folder)
     if is_alive(record) and not force:
         holder = f"pid {record['pid']} on {record['host']}"
-        raise UserError("search", folder, f"already run by {holder}; wait for it or end it")
+        fix = "wait for it or end it" if record["host"] == host_name() else "if it is dead, add --force"
+        raise UserError("search", folder, f"already run by {holder}; {fix}")
+    if not Path(record["folder"]).is_dir():
+        raise UserError("search", folder, f"was started in {record['folder']}, which is gone; start it anew")
     snakemake = [sys.executable, "-m", "snakemake", *record["arguments"]]
-    subprocess.run([*snakemake, "--unlock"], cwd=record["folder"], check=True)
+    unlocked = subprocess.run([*snakemake, "--unlock"], cwd=record["folder"], check=False)
+    if unlocked.returncode:
+        # Snakemake has said why.
+        raise typer.Exit(unlocked.returncode)
     os.chdir(record["folder"])
     os.execv(sys.executable, snakemake)
 
@@ -60,7 +67,9 @@ def is_alive(record: dict[str, Any]) -> bool:
     if record["host"] != host_name():
         return True
     try:
-        return bool(abs(psutil.Process(record["pid"]).create_time() - record["started"]) < 1.0)
+        process = psutil.Process(record["pid"])
+        same = abs(process.create_time() - record["started"]) < 1.0
+        return same and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
 
@@ -70,7 +79,7 @@ def _read(folder: Path) -> dict[str, Any]:
     try:
         record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError("search", folder, "was never started here; start it with snakemake --profile") from None
+        raise UserError("search", folder, "no such search here; start it with snakemake --profile") from None
     except ValueError:
         raise UserError(str(path), "not JSON", "start again with snakemake --profile and --unlock") from None
     return record

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +9,7 @@ import typer
 from rich.console import Console
 
 from harmony_core.cli import lines
-from harmony_core.store import SearchFolder, population, read_table, schemas
+from harmony_core.store import SearchFolder, population, read_manifest, read_table, schemas
 
 app = typer.Typer(help="The steps of a search; the workflow calls these.", no_args_is_help=True)
 console = Console(soft_wrap=True, highlight=False)
@@ -18,50 +17,58 @@ console = Console(soft_wrap=True, highlight=False)
 Search = Annotated[Path, typer.Option(help="Folder of the search, results/NAME.")]
 Generation = Annotated[int, typer.Option(min=0)]
 Shard = Annotated[int, typer.Option(min=0)]
-Execution = Annotated[str | None, typer.Option(help="The execution section in force, as JSON.")]
+Cores = Annotated[int | None, typer.Option(min=1, help="Cores that the job may use; all by default.")]
 
 
 @app.command()
-def prepare(search: Search, config: Annotated[str, typer.Option(help="The configuration, as JSON.")]) -> None:
-    """Prepares the data and writes the manifest."""
+def prepare(search: Search) -> None:
+    """Prepares the data and writes the manifest, from the configuration in the search's work folder."""
     from harmony_core.config import Config
     from harmony_core.evaluation.prepare import prepare_search
 
-    manifest = prepare_search(Config.parse(json.loads(config)), SearchFolder(search), console.print)
+    folder = SearchFolder(search)
+    manifest = prepare_search(Config.from_yaml(folder.config), folder, _say)
     console.print(lines.prepared(search.name, manifest))
 
 
 @app.command()
 def mutate(search: Search, generation: Generation) -> None:
     """Breeds a generation."""
+    from harmony_core.config import Config
     from harmony_core.evolution.generation import mutate_generation
 
-    mutate_generation(SearchFolder(search), generation)
+    folder = SearchFolder(search)
+    bred = mutate_generation(folder, generation)
+    wanted = Config.parse(read_manifest(folder.manifest).config).search.population
+    if bred < wanted:
+        console.print(
+            f"[bold]generation {generation}[/]: the space is exhausted, {bred} of {wanted} candidates are new"
+        )
 
 
 @app.command()
-def train(search: Search, generation: Generation, shard: Shard, execution: Execution = None) -> None:
+def train(search: Search, generation: Generation, shard: Shard, cores: Cores = None) -> None:
     """Trains a shard of a generation."""
     from harmony_core.evaluation.setting import Setting
     from harmony_core.evaluation.training_shard import train_shard
 
-    setting = Setting.open(search, execution)
+    setting = Setting.open(search)
 
     def report(row: dict[str, Any], done: int, total: int) -> None:
         console.print(lines.trained(row, patterns, f"generation {generation}", done, total))
 
     rows = shard_rows(setting, generation, shard)
     patterns = {row["candidate"]: row["pattern"] for row in rows}
-    train_shard(setting, rows, generation, shard, report=report)
+    train_shard(setting, rows, generation, shard, report=report, cores=cores)
 
 
 @app.command()
-def latency(search: Search, generation: Generation, shard: Shard, execution: Execution = None) -> None:
+def latency(search: Search, generation: Generation, shard: Shard) -> None:
     """Finds the latency of a shard of a generation."""
     from harmony_core.evaluation.latency_shard import benchmark_shard
     from harmony_core.evaluation.setting import Setting
 
-    setting = Setting.open(search, execution)
+    setting = Setting.open(search)
     rows = shard_rows(setting, generation, shard)
     benchmark_shard(setting, rows, generation, shard, report=_silent)
 
@@ -75,18 +82,18 @@ def select(search: Search, generation: Generation) -> None:
 
 
 @app.command()
-def promote(search: Search, execution: Execution = None) -> None:
+def promote(search: Search, cores: Cores = None) -> None:
     """Trains the front and the baselines again, on fresh seeds."""
     from harmony_core.evaluation.promote import promote as promote_search
     from harmony_core.evaluation.setting import Setting
 
-    setting = Setting.open(search, execution)
+    setting = Setting.open(search)
 
     def report(row: dict[str, Any], done: int, total: int) -> None:
         rows = population(search, promoted=True).select("candidate", "pattern").collect()
         console.print(lines.trained(row, dict(rows.iter_rows()), "promotion", done, total))
 
-    promote_search(setting, report, _silent)
+    promote_search(setting, report, _silent, cores)
 
 
 @app.command()
@@ -106,3 +113,7 @@ def shard_rows(setting: Any, generation: int, shard: int) -> list[dict[str, Any]
 
 def _silent(row: dict[str, Any], done: int, total: int) -> None:
     """A benchmark is too quick to be worth a line a candidate."""
+
+
+def _say(line: str) -> None:
+    console.print(line, markup=False)

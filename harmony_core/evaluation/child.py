@@ -15,6 +15,10 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from harmony_core.errors import UserError
+
+# Key of an answer that is nobody's result: the field, value and fix of a UserError.
+USER_ERROR = "user_error"
 _PR_SET_PDEATHSIG = 1
 
 
@@ -39,7 +43,10 @@ def main(target: str, payload: dict[str, Any], setup: dict[str, Any], parent: Co
 
     torch.set_num_threads(setup["threads"])
     module, function = target.split(":")
-    result = getattr(importlib.import_module(module), function)(payload)
+    try:
+        result = getattr(importlib.import_module(module), function)(payload)
+    except UserError as error:
+        result = {USER_ERROR: [error.field, str(error.value), error.fix]}
     parent.send_bytes(json.dumps(result).encode())
 
 

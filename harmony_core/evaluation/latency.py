@@ -17,7 +17,7 @@ from harmony_core.machines.host import host_name
 from harmony_core.models import HybridLM, build, keep_freed_memory
 from harmony_core.training.engine import device_for_training
 from harmony_core.training.precision import autocast
-from harmony_core.training.trainer import device_name
+from harmony_core.training.trainer import device_name, is_out_of_memory
 
 # Warm-up is over when the last calls agree this well, or when its time is up.
 _STABLE_CALLS, _STABLE_SPREAD = 4, 0.05
@@ -36,27 +36,40 @@ def run(payload: dict[str, Any]) -> dict[str, Any]:
     keep_freed_memory()
     config = LatencyConfig.parse(payload["latency"])
     device = device_for_training()
-    candidate = Bench(Architecture.from_json(payload["architecture"]), config, payload["precision"], device)
-    reference = Bench(Architecture.from_json(payload["reference"]), config, payload["precision"], device)
-    rows = []
-    for mode in config.modes:
-        started, begin = datetime.now(UTC).isoformat(), time.monotonic()
-        measured = measure(candidate.call(mode), reference.call(mode), config.repeats, config.warmup_seconds, device)
-        rows.append(
-            {
-                **payload["row"],
-                **measured,
-                "status": "ok",
-                "error": None,
-                "mode": mode,
-                "device": device_name(device),
-                "kernel_paths": ", ".join(candidate.model.kernel_paths()),
-                "host": host_name(),
-                "seconds": time.monotonic() - begin,
-                "started_at": started,
-            }
+    return {"rows": [_measure_mode(payload, config, mode, device) for mode in config.modes]}
+
+
+def _measure_mode(payload: dict[str, Any], config: LatencyConfig, mode: str, device: torch.device) -> dict[str, Any]:
+    started, begin = datetime.now(UTC).isoformat(), time.monotonic()
+    known = {
+        **payload["row"],
+        "mode": mode,
+        "device": device_name(device),
+        "host": host_name(),
+        "started_at": started,
+    }
+    try:
+        # Made anew for each mode: training steps move the weights, and with them the experts' loads.
+        candidate, reference = (
+            Bench(Architecture.from_json(payload[name]), config, payload["precision"], device)
+            for name in ("architecture", "reference")
         )
-    return {"rows": rows}
+        figures = measure(candidate.call(mode), reference.call(mode), config.repeats, config.warmup_seconds, device)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        nothing = dict.fromkeys(("seconds_median", "seconds_p10", "seconds_p90", "reference_seconds_median"))
+        told = {"status": "out_of_memory", "error": str(error), "kernel_paths": "", "repeats": 0, "warmups": 0}
+        return {**known, **nothing, **told, "seconds": time.monotonic() - begin}
+    paths = ", ".join(candidate.model.kernel_paths())
+    return {
+        **known,
+        **figures,
+        "status": "ok",
+        "error": None,
+        "kernel_paths": paths,
+        "seconds": time.monotonic() - begin,
+    }
 
 
 class Bench:
@@ -77,7 +90,11 @@ class Bench:
         self._tokens_BT = torch.randint(architecture.vocab_size, shape, generator=generator).to(device)
 
     def call(self, mode: str) -> Call:
-        """One call of a mode: `train` is a whole optimiser step, `prefill` a forward pass, `decode` one token."""
+        """One call of a mode.
+
+        `train` is a whole optimiser step (forward, backward, clipping, AdamW) without DeepSpeed's engine,
+        `prefill` a forward pass, `decode` one token a sequence with `context` - 1 in the cache.
+        """
         return {"train": self._train, "prefill": self._prefill, "decode": self._decode}[mode]()
 
     def _train(self) -> Call:
@@ -87,13 +104,17 @@ class Bench:
         def step() -> None:
             with autocast(self._device, self._precision):
                 terms = self.model.loss(self._tokens_BT[:, :-1], self._tokens_BT[:, 1:])
-            (terms.cross_entropy + terms.auxiliary).backward()
+            terms.total.backward()
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
+            self.model.after_step()
 
         return step
 
     def _prefill(self) -> Call:
+        self.model.eval()
+
         def forward() -> None:
             with torch.inference_mode(), autocast(self._device, self._precision):
                 self.model(self._tokens_BT[:, :-1])
@@ -101,17 +122,19 @@ class Bench:
         return forward
 
     def _decode(self) -> Call:
-        """Fills the cache to `context` tokens, then decodes on from there."""
-        spare = self._config.repeats + _REFERENCE_REPEATS + 4096
-        state = self.model.init_state(self._config.batch_size, self._config.context + spare)
+        self.model.eval()
+        last = self._config.context - 1
+        state = self.model.init_state(self._config.batch_size, self._config.context)
 
-        def step(position: int = -1) -> None:
+        def step(position: int) -> None:
+            # Every call decodes the same position, so that the cache stays as long as was asked for.
+            state.position = position
             with torch.inference_mode(), autocast(self._device, self._precision):
                 self.model.step(self._tokens_BT[:, position], state)
 
-        for position in range(self._config.context - 1):
+        for position in range(last):
             step(position)
-        return step
+        return lambda: step(last)
 
 
 def measure(

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from harmony_core.architecture import Architecture
 from harmony_core.architecture.presets import load_preset, with_vocab
+from harmony_core.evaluation.journalled import run_journalled
 from harmony_core.evaluation.lock import exclusive
-from harmony_core.evaluation.pool import Outcome, Task, WarmPool
+from harmony_core.evaluation.pool import Outcome, Task, make_pool
 from harmony_core.evaluation.setting import Setting
 from harmony_core.machines import Machine, predict_seconds
 from harmony_core.machines.host import host_name
-from harmony_core.store import Journal, schemas, write_table
+from harmony_core.store import schemas, write_table
 
 TARGET = "harmony_core.evaluation.latency:run"
 Report = Callable[[dict[str, Any], int, int], None]
@@ -28,10 +30,11 @@ def benchmark_shard(
     measured is measured again after a restart. A candidate that dies is a row that says so.
     """
     folder, work = setting.folder, setting.work("latency", generation, shard)
-    work.mkdir(parents=True, exist_ok=True)
     with exclusive(work / "lock"):
         if setting.config.latency.source == "measured":
-            rows = _measured(setting, population, generation, shard, report)
+            # Nor beside a training that outlived its main process.
+            with exclusive(setting.device_lock):
+                rows = _measured(setting, population, work, shard, report)
         else:
             rows = _predicted(setting, population, shard, report)
         timed = [{**row, "started_at": datetime.fromisoformat(row["started_at"])} for row in rows]
@@ -39,28 +42,19 @@ def benchmark_shard(
 
 
 def _measured(
-    setting: Setting, population: Sequence[dict[str, Any]], generation: int | None, shard: int, report: Report
+    setting: Setting, population: Sequence[dict[str, Any]], work: Path, shard: int, report: Report
 ) -> list[dict[str, Any]]:
-    work = setting.work("latency", generation, shard)
-    journal = Journal(work / "journal.jsonl")
-    records = journal.records()
-    done = {record["key"]: record for record in records if record["event"] == "final"}
-    tasks = [_task(setting, candidate, shard, records) for candidate in population]
-
-    def on_outcome(outcome: Outcome) -> None:
-        if not outcome.final:
-            journal.append({"event": "death", "key": outcome.task.key, "error": outcome.error})
-            return
-        rows = outcome.result["rows"] if outcome.result is not None else _failed(setting, outcome)
-        record = {"event": "final", "key": outcome.task.key, "rows": rows}
-        journal.append(record)
-        done[outcome.task.key] = record
-        report(_objective_row(setting, rows), len(done), len(tasks))
-
-    execution = setting.config.execution
-    pool = WarmPool(work / "logs", workers=1, threads=execution.threads_per_candidate, attempts=execution.attempts)
-    pool.run([task for task in tasks if task.key not in done], on_outcome)
-    return [row for task in tasks for row in done[task.key]["rows"]]
+    answers = run_journalled(
+        # All that a measurement needs, without DeepSpeed.
+        make_pool(setting, work, workers=1, preload=TARGET.split(":")[0]),
+        [_task(setting, candidate, shard) for candidate in population],
+        work / "journal.jsonl",
+        answer=lambda outcome: outcome.result or {"rows": _failed(setting, outcome)},
+        is_of=lambda answer, task: answer["rows"][0].items() >= task.payload["row"].items(),
+        report=lambda answer, done, total: report(_objective_row(setting, answer["rows"]), done, total),
+        before=lambda: None,
+    )
+    return [row for answer in answers for row in answer["rows"]]
 
 
 def _predicted(
@@ -115,7 +109,7 @@ def _known(setting: Setting, candidate: dict[str, Any], shard: int) -> dict[str,
     }
 
 
-def _task(setting: Setting, candidate: dict[str, Any], shard: int, records: Sequence[dict[str, Any]]) -> Task:
+def _task(setting: Setting, candidate: dict[str, Any], shard: int) -> Task:
     reference = with_vocab(load_preset(setting.config.latency.reference), setting.manifest.data["vocab_size"])
     payload = {
         "architecture": candidate["architecture"],
@@ -125,9 +119,8 @@ def _task(setting: Setting, candidate: dict[str, Any], shard: int, records: Sequ
         "row": _known(setting, candidate, shard),
     }
     key = f"{candidate['candidate']:05d}-{candidate['architecture_id']}"
-    deaths = sum(record["key"] == key and record["event"] == "death" for record in records)
     limit = setting.config.execution.time_limit_seconds
-    return Task(key, TARGET, payload, -float(candidate["candidate"]), limit, deaths)
+    return Task(key, TARGET, payload, -float(candidate["candidate"]), limit)
 
 
 def _failed(setting: Setting, outcome: Outcome) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""One process at a time: a lock that the kernel gives back when its holder dies."""
+"""Locks that the kernel gives back when their holder dies; waiting for one is not polling."""
 
 from __future__ import annotations
 
@@ -11,11 +11,24 @@ from pathlib import Path
 
 @contextmanager
 def exclusive(path: Path) -> Iterator[None]:
-    """Holds `path` locked; waits, without polling, while another process holds it."""
+    """Holds `path` alone; waits while any other process holds it."""
+    with _held(path, fcntl.LOCK_EX):
+        yield
+
+
+@contextmanager
+def shared(path: Path) -> Iterator[None]:
+    """Holds `path` beside others that share it; waits while a process holds it alone."""
+    with _held(path, fcntl.LOCK_SH):
+        yield
+
+
+@contextmanager
+def _held(path: Path, how: int) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        fcntl.flock(descriptor, how)
         yield
     finally:
         os.close(descriptor)

@@ -16,11 +16,18 @@ from multiprocessing.forkserver import ensure_running
 from pathlib import Path
 from typing import Any
 
+import psutil
+
+from harmony_core.errors import UserError
 from harmony_core.evaluation import child
+from harmony_core.evaluation.child import USER_ERROR
+from harmony_core.evaluation.setting import Setting
 from harmony_core.machines.host import usable_cores, visible_gpus
 
+PRELOAD = "harmony_core.evaluation.preload"
 # A child's own limit ends it cleanly; past this much more it is killed.
 GRACE_SECONDS = 30.0
+EXIT_SECONDS = 10.0
 # The forkserver's death is nobody's fault, but must not repeat for ever.
 _MAX_FORKSERVER_DEATHS = 3
 _FORKSERVER_GONE = 255
@@ -65,11 +72,14 @@ class WarmPool:
     """Runs tasks in forked children, as many at once as there are slots, longest expected first.
 
     Args:
-        workers: children at once; None is one a GPU, or one a core where there is no GPU.
+        workers: children at once; None is one a GPU, or as many as `cores` hold where there is no GPU.
+        cores: cores that the children may use together; None is all that this process may.
         threads: CPU threads of a child.
         attempts: how often a task that dies is begun, over all runs, before its death is final.
         log_folder: where each child's output goes, one file a task.
-        memory_limit_gb: a child's limit on its data; None sets none.
+        memory_limit_gb: a child's limit on its data; None is an even share of this machine's memory, and no
+            limit where there are GPUs, whose drivers map more than they use.
+        preload: module that is imported once, before the first fork.
     """
 
     def __init__(
@@ -77,16 +87,22 @@ class WarmPool:
         log_folder: Path,
         *,
         workers: int | None = None,
+        cores: int | None = None,
         threads: int = 1,
         attempts: int = 2,
         memory_limit_gb: float | None = None,
+        preload: str = PRELOAD,
     ) -> None:
         self._gpus = visible_gpus()
-        self._workers = workers or len(self._gpus) or max(1, usable_cores() // threads)
+        self._workers = workers or len(self._gpus) or max(1, (cores or usable_cores()) // threads)
         self._threads, self._attempts = threads, attempts
-        self._log_folder, self._memory_limit_gb = log_folder, memory_limit_gb
+        self._log_folder = log_folder
+        if memory_limit_gb is None and not self._gpus:
+            # A child that asks for too much is then told so, instead of killed by the kernel with no reason given.
+            memory_limit_gb = psutil.virtual_memory().total / self._workers / 1e9
+        self._memory_limit_gb = memory_limit_gb
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["harmony_core.evaluation.preload"])
+        self._context.set_forkserver_preload([preload])
         self._running: dict[str, _Running] = {}
         self._forkserver_deaths = 0
 
@@ -98,7 +114,8 @@ class WarmPool:
     def run(self, tasks: Iterable[Task], on_outcome: Callable[[Outcome], None]) -> None:
         """Runs every task to a final outcome; `on_outcome` hears of each attempt's end, in order of ending.
 
-        Children are killed when this ends by an exception, KeyboardInterrupt included.
+        Children are killed when this ends by an exception, KeyboardInterrupt included; so it does with a
+        UserError of a child, which is no candidate's fault: a damaged file, a full disk.
         """
         order = sorted(tasks, key=lambda task: (-task.expected_cost, task.key))
         waiting = deque((task, task.attempts_before + 1) for task in order)
@@ -157,8 +174,13 @@ class WarmPool:
         except (EOFError, ConnectionResetError):
             running.process.join()
             return self._dead(running, describe_exit(running.process.exitcode, running.log))
+        # It has nothing more to say; a child that is stuck on its way out may not hold up the shard.
+        running.process.join(EXIT_SECONDS)
+        running.process.kill()
         running.process.join()
         self._forget(running)
+        if USER_ERROR in answer:
+            raise UserError(*answer[USER_ERROR])
         return Outcome(running.task, running.attempt, answer)
 
     def _dead(self, running: _Running, error: str, *, killed: bool = False) -> Outcome:
@@ -178,6 +200,22 @@ class WarmPool:
             running.process.kill()
             running.process.join()
             self._forget(running)
+
+
+def make_pool(
+    setting: Setting, work: Path, *, cores: int | None = None, workers: int | None = None, preload: str = PRELOAD
+) -> WarmPool:
+    """A pool as a search's execution section has it, with its logs under `work`."""
+    execution = setting.config.execution
+    return WarmPool(
+        work / "logs",
+        workers=workers or execution.workers,
+        cores=cores,
+        threads=execution.threads_per_candidate,
+        attempts=execution.attempts,
+        memory_limit_gb=execution.memory_limit_gb,
+        preload=preload,
+    )
 
 
 def describe_exit(exitcode: int | None, log: Path) -> str:

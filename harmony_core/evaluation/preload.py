@@ -6,10 +6,15 @@ after any of these hangs.
 
 from __future__ import annotations
 
+import gc
+
+# Imported lazily by numpy.unique, which every batch calls.
 import torch
 
+# A child imports its parent's main module again, which is the command line.
 import harmony_core.cli.main
 import harmony_core.evaluation.latency
+import harmony_core.evaluation.pool
 import harmony_core.evaluation.training_task
 import harmony_core.training.trainer  # noqa: F401
 from harmony_core.training.engine import import_deepspeed
@@ -18,3 +23,6 @@ torch.set_num_threads(1)
 import_deepspeed()
 # The first optimiser of a process imports torch._dynamo, which costs as much as torch itself.
 torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))])
+# What is here stays for good: a child's garbage collector need not walk it, nor copy its pages.
+gc.collect()
+gc.freeze()

@@ -49,18 +49,18 @@ def prepare_search(config: Config, folder: SearchFolder, log: Callable[[str], No
     Raises:
         UserError: a changed configuration, an unknown preset, machine or space, data too short.
     """
+    config.check_names()
     config = config.resolved()
     with exclusive(folder.work("prepare.lock")):
         if folder.manifest.exists():
             manifest = read_manifest(folder.manifest)
-            check_unchanged(manifest, config.identity())
+            check_unchanged(folder.name, Config.parse(manifest.config).identity(), config.identity())
             return manifest
         data = prepare(config.data, folder.path.parent.parent / "data", log)
         check_long_enough(config, data)
         # An impossible budget shows at the first draw, and should show before anything is trained.
         sample(Space.read(config.space), data.vocab_size, np.random.default_rng(0))
-        presets = (config.latency.reference, *config.search.initial, *config.promote.baselines)
-        reference, *_ = [with_vocab(load_preset(name), data.vocab_size) for name in presets]
+        reference = with_vocab(load_preset(config.latency.reference), data.vocab_size)
         manifest = _manifest(config, data, reference, log)
         write_manifest(folder.manifest, manifest)
         return manifest
@@ -124,9 +124,11 @@ def hypervolume_frame(config: Config, reference: Architecture, latency_seconds: 
         "num_active_params": reference.num_active_params(),
         "flops_per_token": reference.flops_per_token(config.recipe.sequence_length, "train"),
         "kv_bytes_per_token": reference.kv_bytes_per_token(),
+        # Attention has no state: what its cache takes for one sequence is the measure.
         "state_bytes": reference.state_bytes() or reference.kv_cache_bytes(config.recipe.sequence_length),
     }
-    points = {name: _REFERENCE_MULTIPLE * float(cost) for name, cost in costs.items()}
+    # A cost that the reference does not have (a cache, for Mamba) is read against one unit.
+    points = {name: _REFERENCE_MULTIPLE * (float(cost) or 1.0) for name, cost in costs.items()}
     points["val_bits_per_byte"] = math.log2(256)
     names: tuple[str, ...] = get_args(Metric)
     return {"ideal": dict.fromkeys(names, 0.0), "reference": {name: points[name] for name in names}}
@@ -145,6 +147,7 @@ def _reference_latency(config: Config, reference: Architecture, precision: Resol
     torch.set_num_threads(config.execution.threads_per_candidate)
     device = device_for_training()
     call = Bench(reference, latency, precision, device).call(latency.objective)
+    # Not beside a training that outlived its main process.
     return float(measure(call, call, latency.repeats, latency.warmup_seconds, device)["seconds_median"])
 
 

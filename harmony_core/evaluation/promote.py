@@ -14,15 +14,14 @@ from harmony_core.evaluation.training_shard import Report, train_shard
 from harmony_core.store import pareto_front, population_row, schemas, write_table
 
 
-def promote(setting: Setting, report_training: Report, report_latency: Report) -> None:
+def promote(setting: Setting, report_training: Report, report_latency: Report, cores: int | None = None) -> None:
     """Writes `promoted/`: population, training (test split included), curves and latency.
 
     The members of the front are its `promote.top_k` best by validation bits per byte. Front and
-    baselines share the recipe, the seeds and, being measured in one job, the state of the machine.
+    baselines share the recipe and the seeds.
     """
-    config, recipe = setting.config, setting.recipe
-    if config.promote.tokens is not None:
-        recipe = recipe.model_copy(update={"tokens": config.promote.tokens})
+    config = setting.config
+    recipe = config.promotion_recipe().model_copy(update={"precision": setting.precision})
     population = [_row(setting, index, *member) for index, member in enumerate(_members(setting))]
     write_table(setting.folder.population(None), population, schemas.POPULATION)
     train_shard(
@@ -31,6 +30,7 @@ def promote(setting: Setting, report_training: Report, report_latency: Report) -
         None,
         0,
         report=report_training,
+        cores=cores,
         recipe=recipe,
         replicates=range(config.promote.replicates),
         splits=("validation", "test"),
@@ -41,14 +41,14 @@ def promote(setting: Setting, report_training: Report, report_latency: Report) -
 def _members(setting: Setting) -> list[tuple[Architecture, str, str | None]]:
     """Architecture, role and preset name of everything that is promoted, each architecture once."""
     front = pareto_front(setting.folder).sort("val_bits_per_byte").head(setting.config.promote.top_k)
-    members: list[tuple[Architecture, str, str | None]] = [
-        (Architecture.from_json(text), "front", None)
-        for text in front.select(pl.col("architecture")).collect()["architecture"]
-    ]
+    texts = front.select(pl.col("architecture")).collect()["architecture"]
     vocab_size = setting.manifest.data["vocab_size"]
-    for name in setting.config.promote.baselines:
-        members.append((with_vocab(load_preset(name), vocab_size), "baseline", name))
-    return members
+    presets = {name: with_vocab(load_preset(name), vocab_size) for name in setting.config.promote.baselines}
+    found = [Architecture.from_json(text) for text in texts]
+    # A search may find a preset, or begin with it.
+    known = {preset.id for preset in presets.values()}
+    members: list[tuple[Architecture, str, str | None]] = [(one, "front", None) for one in found if one.id not in known]
+    return members + [(preset, "baseline", name) for name, preset in presets.items()]
 
 
 def _row(setting: Setting, index: int, architecture: Architecture, role: str, name: str | None) -> dict[str, Any]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 from harmony_core.config import Config
+from harmony_core.data import Split, TokenDataset, prepare
+from harmony_core.errors import UserError
 from harmony_core.store import Manifest, SearchFolder, read_manifest
 from harmony_core.training.recipe import Recipe, ResolvedPrecision
 
@@ -20,18 +23,16 @@ class Setting:
     config: Config
 
     @classmethod
-    def open(cls, path: Path, execution: str | None = None) -> Setting:
+    def open(cls, path: Path) -> Setting:
         """Reads the manifest of the search in `path`; a search that was not prepared is a UserError.
 
-        Args:
-            path: folder of the search.
-            execution: JSON of the execution section in force, which may change within a search.
+        The execution section, which may change within a search, is that of the newest start.
         """
         folder = SearchFolder(path)
         manifest = read_manifest(folder.manifest)
         data = dict(manifest.config)
-        if execution is not None:
-            data["execution"] = json.loads(execution)
+        if folder.config.exists():
+            data["execution"] = json.loads(folder.config.read_text(encoding="utf-8")).get("execution", {})
         return cls(folder, manifest, Config.parse(data))
 
     @property
@@ -45,11 +46,35 @@ class Setting:
         return "bf16" if self.manifest.precision == "bf16" else "fp32"
 
     @property
+    def device_lock(self) -> Path:
+        """Shared by trainings, held alone by measurements."""
+        return self.folder.work("device.lock")
+
+    @property
+    def data_root(self) -> Path:
+        """Where prepared data of all searches lies: `data/` beside `results/`."""
+        return self.folder.path.parent.parent / "data"
+
+    @property
     def data_folder(self) -> Path:
-        """Where the prepared tokens lie: `data/` beside `results/`."""
-        return self.folder.path.parent.parent / "data" / str(self.manifest.data["id"])
+        """Where the search's tokens lie."""
+        return self.data_root / str(self.manifest.data["id"])
 
     def work(self, stage: str, generation: int | None, shard: int) -> Path:
         """Folder of a shard's journal, lock and logs."""
         part = "promoted" if generation is None else f"generation={generation:03d}"
         return self.folder.work(stage, part, f"shard={shard:03d}")
+
+    def check_data(self, splits: Iterable[Split]) -> None:
+        """Reads the checksums of some splits, having made the data again if its folder is gone.
+
+        Raises:
+            UserError: a damaged file, or data that is not what the search began with.
+        """
+        if not self.data_folder.exists():
+            prepare(self.config.data, self.data_root)
+        for split in splits:
+            found = TokenDataset(self.data_folder, split, verify=True).manifest
+            if found.checksum != self.manifest.data["checksum"]:
+                fix = f"the search began with {self.manifest.data['source']} of another checksum; restore the folder"
+                raise UserError(str(self.data_folder), f"{found.source}, checksum {found.checksum}", fix)

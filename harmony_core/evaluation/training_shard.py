@@ -6,17 +6,19 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from harmony_core.data import Split, TokenDataset
-from harmony_core.evaluation.lock import exclusive
-from harmony_core.evaluation.pool import Outcome, Task, WarmPool
+from harmony_core.data import Split
+from harmony_core.evaluation.journalled import run_journalled
+from harmony_core.evaluation.lock import exclusive, shared
+from harmony_core.evaluation.pool import Outcome, Task, make_pool
 from harmony_core.evaluation.seeds import data_seed, init_seed
 from harmony_core.evaluation.setting import Setting
 from harmony_core.machines.host import host_name
-from harmony_core.store import Journal, schemas, write_table
+from harmony_core.store import schemas, write_table
 from harmony_core.training.recipe import Recipe
 from harmony_core.training.status import Status
 
 TARGET = "harmony_core.evaluation.training_task:run"
+_IDENTITY = ("recipe_id", "init_seed", "data_seed")
 Report = Callable[[dict[str, Any], int, int], None]
 
 
@@ -27,6 +29,7 @@ def train_shard(
     shard: int,
     *,
     report: Report,
+    cores: int | None = None,
     recipe: Recipe | None = None,
     replicates: range = range(1),
     splits: Sequence[Split] = ("validation",),
@@ -43,47 +46,28 @@ def train_shard(
         generation: index, or None for the promoted.
         shard: index of the shard.
         report: called with each final row, how many are done and how many there are.
+        cores: cores that the job may use; None is all that this process may.
         recipe: None is the search's.
         replicates: replicate numbers, each with seeds of its own.
         splits: splits that are read after training.
     """
     folder, work = setting.folder, setting.work("training", generation, shard)
-    work.mkdir(parents=True, exist_ok=True)
-    with exclusive(work / "lock"):
-        journal = Journal(work / "journal.jsonl")
-        records = journal.records()
-        done = {record["key"]: record for record in records if record["event"] == "final"}
-        tasks = [
-            _task(setting, row, generation, shard, replicate, recipe or setting.recipe, splits)
-            for row in population
-            for replicate in replicates
-        ]
-        deaths = {task.key: sum(r["key"] == task.key and r["event"] == "death" for r in records) for task in tasks}
-        todo = [_after_deaths(task, deaths[task.key]) for task in tasks if task.key not in done]
-
-        def on_outcome(outcome: Outcome) -> None:
-            if not outcome.final:
-                journal.append({"event": "death", "key": outcome.task.key, "error": outcome.error})
-                return
-            record = {"event": "final", "key": outcome.task.key, **_answer(outcome)}
-            journal.append(record)
-            done[outcome.task.key] = record
-            report(record["row"], len(done), len(tasks))
-
-        pool = WarmPool(
-            work / "logs",
-            workers=setting.config.execution.workers,
-            threads=setting.config.execution.threads_per_candidate,
-            attempts=setting.config.execution.attempts,
-            memory_limit_gb=setting.config.execution.memory_limit_gb,
-        )
-        if todo:
+    reads: tuple[Split, ...] = ("train", *splits)
+    with exclusive(work / "lock"), shared(setting.device_lock):
+        answers = run_journalled(
+            make_pool(setting, work, cores=cores),
+            [
+                _task(setting, row, generation, shard, replicate, recipe or setting.recipe, splits)
+                for row in population
+                for replicate in replicates
+            ],
+            work / "journal.jsonl",
+            answer=_answer,
+            is_of=lambda answer, task: all(answer["row"][name] == task.payload["row"][name] for name in _IDENTITY),
+            report=lambda answer, done, total: report(answer["row"], done, total),
             # Checked once here: every candidate would read all of it again.
-            read: tuple[Split, ...] = ("train", *splits)
-            for split in read:
-                TokenDataset(setting.data_folder, split, verify=True)
-        pool.run(todo, on_outcome)
-        answers = [done[task.key] for task in tasks]
+            before=lambda: setting.check_data(reads),
+        )
         write_table(folder.curves(generation, shard), _curve_rows(answers), schemas.CURVES)
         write_table(folder.training(generation, shard), [_timed(a["row"]) for a in answers], schemas.TRAINING)
 
@@ -122,10 +106,6 @@ def _task(
     }
     key = f"{candidate['candidate']:05d}-{candidate['architecture_id']}-r{replicate}"
     return Task(key, TARGET, payload, candidate["flops_per_token"], limit)
-
-
-def _after_deaths(task: Task, deaths: int) -> Task:
-    return Task(task.key, task.target, task.payload, task.expected_cost, task.time_limit_seconds, deaths)
 
 
 def _answer(outcome: Outcome) -> dict[str, Any]:

@@ -7,6 +7,9 @@ from pathlib import Path
 
 from harmony_core.errors import UserError
 
+CONFIG_FILE = "work/config.json"
+MAIN_FILE = "work/main.json"
+
 
 class SearchFolder:
     """Names the files of one search; touches none of them.
@@ -54,6 +57,16 @@ class SearchFolder:
     def manifest(self) -> Path:
         """What the search is: configuration, versions, checksums."""
         return self.path / "manifest.json"
+
+    @property
+    def config(self) -> Path:
+        """The configuration of the newest start; `manifest` holds the one that the search began with."""
+        return self.path / CONFIG_FILE
+
+    @property
+    def main(self) -> Path:
+        """Who runs the search, and with which command."""
+        return self.path / MAIN_FILE
 
     @property
     def report(self) -> Path:

@@ -72,21 +72,20 @@ def read_manifest(path: Path | str) -> Manifest:
     return Manifest.parse(data, str(path))
 
 
-def check_unchanged(manifest: Manifest, identity: Json) -> None:
+def check_unchanged(name: str, old: Json, new: Json) -> None:
     """Refuses a configuration that is not the one the search was started with.
 
     Args:
-        manifest: of the existing search.
-        identity: `Config.identity()` now. Keys of the manifest's configuration that are not in it
-            (how many generations, where candidates run) may change.
+        name: of the search.
+        old: `Config.identity()` of the manifest's configuration.
+        new: `Config.identity()` now.
 
     Raises:
-        UserError: names every key that changed, with its old and new value.
+        UserError: names every key that changed, came or went, with its old and new value.
     """
     # Through JSON, so that tuples and lists are the same.
-    changes = _changes(manifest.config, json.loads(canonical_json(identity)), "")
+    changes = _changes(json.loads(canonical_json(old)), json.loads(canonical_json(new)), "")
     if changes:
-        name = manifest.config.get("search", {}).get("name", "")
         fix = "restore them, or give the new search another search.name"
         raise UserError(f"config of search {name!r}", "changed: " + "; ".join(changes), fix)
 
@@ -94,8 +93,9 @@ def check_unchanged(manifest: Manifest, identity: Json) -> None:
 def _changes(old: Any, new: Any, where: str) -> list[str]:
     if isinstance(old, dict) and isinstance(new, dict):
         found = []
-        for key in sorted(new):
-            found += _changes(old.get(key, _ABSENT), new[key], f"{where}.{key}" if where else key)
+        for key in sorted(old.keys() | new.keys()):
+            path = f"{where}.{key}" if where else key
+            found += _changes(old.get(key, _ABSENT), new.get(key, _ABSENT), path)
         return found
     return [] if old == new else [f"{where} {_text(old)} -> {_text(new)}"]
 

@@ -73,7 +73,9 @@ class Learner:
     def evaluate(self, rows_BT: np.ndarray) -> float:
         """Mean cross entropy on int64 [B, T + 1], in nats per token."""
         batch = torch.from_numpy(rows_BT).to(self.device)
+        self._objective.eval()
         self._objective(batch[:, :-1], batch[:, 1:])
+        self._objective.train()
         return self._objective.cross_entropy.item()
 
 

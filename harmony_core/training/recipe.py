@@ -58,6 +58,11 @@ class Recipe(Frozen):
             raise ValueError(
                 f"tokens {self.tokens} is less than one step; use at least {self.batch_size * self.sequence_length}"
             )
+        if self.validation_tokens < self.sequence_length:
+            raise ValueError(
+                f"validation_tokens {self.validation_tokens} is less than one sequence; "
+                f"use at least {self.sequence_length}"
+            )
         if self.micro_batch_size is not None and self.batch_size % self.micro_batch_size:
             raise ValueError(
                 f"micro_batch_size {self.micro_batch_size} does not divide batch_size {self.batch_size}; use a divisor"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import gc
 import math
 import resource
 import sys
@@ -105,8 +104,7 @@ def train(
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        result.status, result.error = Status.OUT_OF_MEMORY, str(error).splitlines()[0]
-    gc.collect()
+        result.status, result.error = Status.OUT_OF_MEMORY, (str(error).splitlines() or [type(error).__name__])[0]
     result.peak_memory_bytes = peak_memory_bytes()
     return result
 
@@ -205,7 +203,9 @@ class _Run:
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception is the allocator's, on a CPU or a GPU."""
     text = str(error)
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in text
+    # The allocator of torch, C++'s own, and oneDNN, which does not say why it could not make a primitive.
+    said = ("can't allocate memory", "bad_alloc", "could not create a primitive", "out of memory")
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(words in text for words in said)
 
 
 def peak_memory_bytes() -> int:

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from harmony_core.errors import UserError
+
 
 def answer(payload: dict[str, Any]) -> dict[str, Any]:
     warm = sorted({"torch", "torch._dynamo", "deepspeed"} & set(sys.modules))
@@ -39,3 +41,7 @@ def hang(payload: dict[str, Any]) -> dict[str, Any]:
     Path(payload["record"]).write_text(str(os.getpid()))
     signal.pause()
     return {}
+
+
+def complain(payload: dict[str, Any]) -> dict[str, Any]:
+    raise UserError("disk", "full", "make room")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import signal
@@ -39,8 +40,14 @@ def test_every_task_once_and_longest_first(tmp_path: Path) -> None:
 
 
 def test_children_are_warm_and_have_their_threads(tmp_path: Path) -> None:
-    outcomes = run(tmp_path, [task(tmp_path, f"t{index}") for index in range(4)], workers=2)
-    results = [of_task[0].result or {} for of_task in outcomes.values()]
+    # In a process of its own: a process has one forkserver, and other tests may have started it otherwise.
+    code = (
+        "import json, sys; from pathlib import Path; from tests.evaluation.test_pool import run, task\n"
+        "folder = Path(sys.argv[1]); outcomes = run(folder, [task(folder, f't{i}') for i in range(4)], workers=2)\n"
+        "print(json.dumps([of_task[0].result for of_task in outcomes.values()]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, capture_output=True, text=True)
+    results = json.loads(done.stdout.splitlines()[-1])
     assert {result["threads"] for result in results} == {1}
     # All that takes seconds to import is there when the child begins (benchmarks/worker_start.py times it).
     assert {tuple(result["warm"]) for result in results} == {("deepspeed", "torch", "torch._dynamo")}

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from harmony_core.errors import UserError
 from harmony_core.evaluation.setting import Setting
 from harmony_core.evaluation.training_shard import train_shard
 from harmony_core.store import CURVES, TRAINING, read_table
@@ -79,7 +82,7 @@ def test_what_the_journal_holds_is_not_trained_again(prepared: Prepared, candida
     journal.write_text(lines[0] + lines[1][:40])
     setting.folder.training(0, 0).unlink()
     (again,) = train(setting, rows)
-    assert again["architecture_id"] == json.loads(lines[1])["row"]["architecture_id"]
+    assert again["architecture_id"] == json.loads(lines[1])["answer"]["row"]["architecture_id"]
     assert len(first) == 2
     losses = read_table(setting.folder.training(0, 0), TRAINING).sort("candidate")["val_loss"]
     assert losses.equals(whole.sort("candidate")["val_loss"])
@@ -121,3 +124,43 @@ def test_two_processes_on_one_shard_train_it_once(prepared: Prepared, candidates
     for thread in threads:
         thread.join()
     assert sorted(len(of_one) for of_one in reports) == [0, 2]
+
+
+def test_a_journal_of_another_recipe_is_not_believed(prepared: Prepared, candidates: Candidates) -> None:
+    setting, rows = prepared(), candidates([GQA, MLP])
+    (first,) = train(setting, rows)
+    (second,) = train(setting, rows, recipe=setting.recipe.model_copy(update={"learning_rate": 1e-4}))
+    assert second["recipe_id"] != first["recipe_id"]
+    assert second["val_loss"] != first["val_loss"]
+
+
+def test_a_damaged_shard_stops_the_step_and_blames_no_candidate(prepared: Prepared, candidates: Candidates) -> None:
+    setting, rows = prepared(), candidates([GQA, MLP])
+    (shard,) = setting.data_folder.glob("train*.bin")
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:-1])
+    with pytest.raises(UserError, match=shard.name):
+        train(setting, rows)
+    assert not setting.folder.training(0, 0).exists()
+    # The error's advice: take the folder away, and it is made again.
+    shutil.rmtree(setting.data_folder)
+    (row,) = train(setting, rows)
+    assert row["status"] == "ok"
+
+
+def test_other_data_under_the_same_name_is_refused(prepared: Prepared, candidates: Candidates) -> None:
+    setting, rows = prepared(), candidates([GQA, MLP])
+    data = {**setting.manifest.data, "checksum": "0" * 64}
+    other = dataclasses.replace(setting, manifest=setting.manifest.model_copy(update={"data": data}))
+    with pytest.raises(UserError, match="another checksum"):
+        train(other, rows)
+
+
+def test_a_user_error_in_a_candidate_stops_the_step(
+    prepared: Prepared, candidates: Candidates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harmony_core.evaluation.training_shard.TARGET", "tests.evaluation.targets:complain")
+    setting = prepared()
+    with pytest.raises(UserError, match="disk: full: make room"):
+        train(setting, candidates([GQA, MLP]))
+    assert not setting.folder.training(0, 0).exists()

@@ -33,7 +33,7 @@ def test_more_generations_and_other_workers_are_allowed(folder: SearchFolder) ->
     data = json.loads(json.dumps(manifest.config))
     data["search"]["generations"] = 99
     data["execution"]["workers"] = 7
-    check_unchanged(manifest, Config.parse(data).identity())
+    check_unchanged("small", Config.parse(manifest.config).identity(), Config.parse(data).identity())
 
 
 def test_every_change_is_named_with_both_values(folder: SearchFolder) -> None:
@@ -43,7 +43,7 @@ def test_every_change_is_named_with_both_values(folder: SearchFolder) -> None:
     data["recipe"]["learning_rate"] = 0.1
     data["search"]["objectives"][1]["target"] = None
     with pytest.raises(UserError) as caught:
-        check_unchanged(manifest, Config.parse(data).identity())
+        check_unchanged("small", Config.parse(manifest.config).identity(), Config.parse(data).identity())
     text = str(caught.value)
     assert "recipe.learning_rate 0.003 -> 0.1" in text
     assert "search.seed 0 -> 5" in text
@@ -52,8 +52,10 @@ def test_every_change_is_named_with_both_values(folder: SearchFolder) -> None:
     assert text.count(" -> ") == 3
 
 
-def test_a_key_that_the_search_did_not_have_is_a_change(folder: SearchFolder) -> None:
-    manifest = read_manifest(folder.manifest)
-    identity = Config.parse(manifest.config).identity()
+def test_a_key_that_came_or_went_is_a_change(folder: SearchFolder) -> None:
+    identity = Config.parse(read_manifest(folder.manifest).config).identity()
+    other = {**identity, "recipe": {**identity["recipe"], "dropout": 0.1}}
     with pytest.raises(UserError, match=r"recipe\.dropout absent -> 0\.1"):
-        check_unchanged(manifest, {**identity, "recipe": {**identity["recipe"], "dropout": 0.1}})
+        check_unchanged("small", identity, other)
+    with pytest.raises(UserError, match=r"recipe\.dropout 0\.1 -> absent"):
+        check_unchanged("small", other, identity)

@@ -37,7 +37,10 @@ def test_a_bad_key_or_value(tmp_path: Path, changes: dict[str, Any], told: str) 
     ("changes", "told"),
     [
         ({"data": {"source": "files", "paths": ["/nowhere/text.txt"]}}, "/nowhere/text.txt"),
-        ({"recipe": {"sequence_length": 100000, "batch_size": 1, "tokens": 100000}}, "sequence_length"),
+        (
+            {"recipe": {"sequence_length": 100000, "batch_size": 1, "tokens": 100000, "validation_tokens": 100000}},
+            "sequence_length",
+        ),
         ({"latency": {"source": "predicted:abacus"}}, "abacus"),
         ({"promote": {"baselines": ["gpt-9"]}}, "gpt-9"),
     ],

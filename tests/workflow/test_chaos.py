@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -54,9 +53,8 @@ def strike(process: subprocess.Popen[bytes], generator: random.Random) -> None:
 
 
 def resume(folder: Path) -> subprocess.Popen[bytes]:
-    """Resumes in the background; before anything was recorded, it has to be started anew."""
-    if not (folder / "results" / "tiny" / "manifest.json").exists():
-        shutil.rmtree(folder / ".snakemake" / "locks", ignore_errors=True)
+    """Resumes in the background; where not even the start was recorded, starts anew."""
+    if not (folder / "results" / "tiny" / "work" / "config.json").exists():
         return start(folder, folder / "config.yaml")
     call = [sys.executable, "-m", "harmony_core", "resume", "results/tiny"]
     quiet = subprocess.DEVNULL

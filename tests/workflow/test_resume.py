@@ -26,7 +26,7 @@ def journal(folder: Path) -> list[dict[str, object]]:
 
 def finals(folder: Path) -> list[str]:
     """Keys of the candidates that have a final record, once for each record."""
-    return [f"{r['row']['generation']}/{r['key']}" for r in journal(folder) if r["event"] == "final"]  # type: ignore[index]
+    return [f"{r['answer']['row']['generation']}/{r['key']}" for r in journal(folder) if r["event"] == "final"]  # type: ignore[index]
 
 
 def start(folder: Path, config: Path) -> subprocess.Popen[bytes]:
@@ -139,3 +139,14 @@ def test_plain_snakemake_after_unlock_does_the_same(finished: Path, tmp_path: Pa
     subprocess.run(command(tmp_path, config, "--unlock"), check=True, cwd=ROOT, capture_output=True)
     subprocess.run(command(tmp_path, config), check=True, cwd=ROOT, capture_output=True)
     assert_same(finished / "results" / "tiny", tmp_path / "results" / "tiny")
+
+
+def test_a_search_killed_before_its_manifest_is_resumed(tmp_path: Path) -> None:
+    process = start(tmp_path, write_config(tmp_path, search={"generations": 1}, promote={"top_k": 0, "baselines": []}))
+    wait_for(lambda: (tmp_path / "results" / "tiny" / "work" / "config.json").exists(), process)
+    kill_everything(process)
+    process.wait()
+    assert not (tmp_path / "results" / "tiny" / "manifest.json").exists()
+    resumed = harmony(tmp_path, "resume", "tiny")
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    assert len(finals(tmp_path)) == 4

@@ -8,6 +8,5 @@ rule prepare_data:
     params:
         command=HARMONY,
         search=SEARCH,
-        config=plan.config_json,
     shell:
-        "{params.command} prepare --search {params.search} --config {params.config:q} 2> >(tee {log} >&2)"
+        "{params.command} prepare --search {params.search} 2> >(tee {log} >&2)"

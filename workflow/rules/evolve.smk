@@ -30,10 +30,9 @@ rule train:
         search=SEARCH,
         generation=lambda wildcards: int(wildcards.generation),
         shard=lambda wildcards: int(wildcards.shard),
-        execution=plan.execution_json,
     shell:
         "{params.command} train --search {params.search} --generation {params.generation}"
-        " --shard {params.shard} --execution {params.execution:q} 2> >(tee {log} >&2)"
+        " --shard {params.shard} --cores {threads} 2> >(tee {log} >&2)"
 
 
 # A latency is measured alone on its machine: the rule takes every core there is.
@@ -50,10 +49,9 @@ rule benchmark_latency:
         search=SEARCH,
         generation=lambda wildcards: int(wildcards.generation),
         shard=lambda wildcards: int(wildcards.shard),
-        execution=plan.execution_json,
     shell:
         "{params.command} latency --search {params.search} --generation {params.generation}"
-        " --shard {params.shard} --execution {params.execution:q} 2> >(tee {log} >&2)"
+        " --shard {params.shard} 2> >(tee {log} >&2)"
 
 
 rule select:

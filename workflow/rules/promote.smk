@@ -12,6 +12,5 @@ rule promote:
     params:
         command=HARMONY,
         search=SEARCH,
-        execution=plan.execution_json,
     shell:
-        "{params.command} promote --search {params.search} --execution {params.execution:q} 2> >(tee {log} >&2)"
+        "{params.command} promote --search {params.search} --cores {threads} 2> >(tee {log} >&2)"

@@ -1,0 +1,96 @@
+"""What the command says: numbers, costs of presets, mistakes in one line."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from harmony_core.cli.format import count, seconds
+from harmony_core.cli.resume import is_alive
+from harmony_core.machines.host import host_name
+
+
+def harmony(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    call = [sys.executable, "-m", "harmony_core", *arguments]
+    return subprocess.run(call, capture_output=True, text=True, check=False, cwd=cwd)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0, "0"), (771, "771"), (999.6e3, "1000K"), (1_235_814_400, "1.24B"), (352, "352"), (46_702_792_704, "46.7B")],
+)
+def test_counts_have_three_digits(value: float, text: str) -> None:
+    assert count(value) == text
+
+
+@pytest.mark.parametrize(("value", "text"), [(None, "-"), (2.5, "2.5 s"), (0.0123, "12.3 ms"), (4.2e-5, "42 us")])
+def test_seconds_have_a_unit(value: float | None, text: str) -> None:
+    assert seconds(value) == text
+
+
+def test_cost_of_a_preset_is_the_published_one() -> None:
+    done = harmony("cost", "llama-3.2-1b", "--machine", "frontier")
+    assert done.returncode == 0, done.stderr
+    assert "1,235,814,400" in done.stdout
+    assert "32,768" in harmony("cost", "llama-3.2-1b", "--context", "1").stdout
+    assert "decode on" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("cost", "gpt-9"), "gpt-9"),
+        (("top", "[/red]"), "[/red]: no such search"),
+        (("show", "abc"), "no candidate has this id"),
+        (("resume", "nothing"), "no such search here"),
+        (("config", "check", "nowhere.yaml"), "nowhere.yaml"),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_code_2(arguments: tuple[str, ...], told: str, tmp_path: Path) -> None:
+    done = harmony(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert told in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("space: nowhere", "nowhere"),
+        ("recipe: {learning_rate: .inf}", "recipe.learning_rate"),
+        ("recipe: {validation_tokens: 100}", "validation_tokens 100"),
+        ("promote: {tokens: 10}", "promote"),
+        ("promote: {baselines: [gpt-9]}", "gpt-9"),
+        ("latency: {source: 'predicted:abacus'}", "abacus"),
+        ("search: [", "not valid YAML"),
+    ],
+)
+def test_a_configuration_is_checked_to_its_names(text: str, told: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(text)
+    done = harmony("config", "check", "mine.yaml", cwd=tmp_path)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert told in done.stderr
+
+
+def record(pid: int, started: float, host: str) -> dict[str, object]:
+    return {"pid": pid, "started": started, "host": host}
+
+
+def test_alive_is_this_very_process_and_no_zombie() -> None:
+    me = psutil.Process()
+    assert is_alive(record(me.pid, me.create_time(), host_name()))
+    assert not is_alive(record(me.pid, me.create_time() - 100, host_name()))
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    assert not is_alive(record(child.pid, psutil.Process(child.pid).create_time(), host_name()))
+    child.wait()
+
+
+def test_another_host_counts_as_alive() -> None:
+    assert is_alive(record(1, 0.0, "elsewhere"))
