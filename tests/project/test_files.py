@@ -91,3 +91,7 @@ def test_no_machines_paths_in_the_files() -> None:
     private = re.compile(r"(?<![\w})])/(work|root|home|opt)/|\bpypi\.|pythonhosted|conda\.anaconda")
     found = [f"{path}: {match[0]}" for path in own if path.is_file() for match in private.finditer(path.read_text())]
     assert not found
+
+
+def test_the_readme_is_filled_in() -> None:
+    assert re.findall(r"^[A-Z_]{6,}$", (ROOT / "README.md").read_text(), flags=re.MULTILINE) == []
