@@ -48,7 +48,8 @@ def table(search: Path) -> list[dict[str, Any]]:
         model=pl.coalesce("name", pl.format("found {}", pl.col("architecture_id").str.head(8))),
     )
     columns = ["model", "role", "pattern", "runs", "failed", "test_bits_per_byte", "test_min", "test_max", "tokens"]
-    return named.select(*columns, *COUNTS, "prefill", "decode").collect().to_dicts()
+    table = named.select(*columns, *COUNTS, "prefill", "decode")
+    return table.sort("test_bits_per_byte", nulls_last=True).collect().to_dicts()
 
 
 def markdown(rows: list[dict[str, Any]]) -> str:

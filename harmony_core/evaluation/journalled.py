@@ -47,7 +47,8 @@ def run_journalled(
         def on_outcome(outcome: Outcome) -> None:
             key = outcome.task.key
             if not outcome.final:
-                journal.append({"event": "death", "key": key, "error": outcome.error})
+                event = "death" if outcome.counts else "interruption"
+                journal.append({"event": event, "key": key, "error": outcome.error})
                 return
             done[key] = answer(outcome)
             journal.append({"event": "final", "key": key, "answer": done[key]})

@@ -47,7 +47,17 @@ class Task:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """How one attempt ended: with a `result`, or dead with a reason (`killed` when the limit ended it)."""
+    """How one attempt ended.
+
+    Args:
+        task: whose attempt.
+        attempt: its number, from 1.
+        result: the answer; None for a child that died.
+        error: why it died.
+        killed: whether its time limit ended it.
+        final: whether the task is over; else it is begun again.
+        counts: whether the attempt counts against the task; the forkserver's death is nobody's fault.
+    """
 
     task: Task
     attempt: int
@@ -55,6 +65,7 @@ class Outcome:
     error: str | None = None
     killed: bool = False
     final: bool = True
+    counts: bool = True
 
 
 @dataclasses.dataclass
@@ -131,7 +142,7 @@ class WarmPool:
                 for outcome, slot in self._next_outcomes():
                     heapq.heappush(slots, slot)
                     if not outcome.final:
-                        waiting.append((outcome.task, outcome.attempt + (not _forgiven(outcome))))
+                        waiting.append((outcome.task, outcome.attempt + outcome.counts))
                     on_outcome(outcome)
         finally:
             self._kill_all()
@@ -185,11 +196,11 @@ class WarmPool:
 
     def _dead(self, running: _Running, error: str, *, killed: bool = False) -> Outcome:
         self._forget(running)
-        final = killed or running.attempt >= self._attempts
+        final, counts = killed or running.attempt >= self._attempts, True
         if running.process.exitcode == _FORKSERVER_GONE and self._forkserver_deaths < _MAX_FORKSERVER_DEATHS:
             self._forkserver_deaths += 1
-            error, final = "the worker that forked it died", False
-        return Outcome(running.task, running.attempt, None, error, killed, final)
+            error, final, counts = "the worker that forked it died", False, False
+        return Outcome(running.task, running.attempt, None, error, killed, final, counts)
 
     def _forget(self, running: _Running) -> None:
         running.answer.close()
@@ -226,10 +237,6 @@ def describe_exit(exitcode: int | None, log: Path) -> str:
     except OSError:
         lines = []
     return f"{how}: {lines[-1]}" if lines else how
-
-
-def _forgiven(outcome: Outcome) -> bool:
-    return outcome.error == "the worker that forked it died"
 
 
 def _set_thread_environment(threads: int) -> None:
