@@ -142,7 +142,7 @@ def test_plain_snakemake_after_unlock_does_the_same(finished: Path, tmp_path: Pa
 
 
 def test_a_search_killed_before_its_manifest_is_resumed(tmp_path: Path) -> None:
-    process = start(tmp_path, write_config(tmp_path, search={"generations": 1}, promote={"top_k": 0, "baselines": []}))
+    process = start_one_generation(tmp_path)
     wait_for(lambda: (tmp_path / "results" / "tiny" / "work" / "config.json").exists(), process)
     kill_everything(process)
     process.wait()
@@ -150,3 +150,19 @@ def test_a_search_killed_before_its_manifest_is_resumed(tmp_path: Path) -> None:
     resumed = harmony(tmp_path, "resume", "tiny")
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     assert len(finals(tmp_path)) == 4
+
+
+def test_a_manifest_that_snakemake_holds_for_incomplete_is_made_again_and_the_rest_too(tmp_path: Path) -> None:
+    process = start_one_generation(tmp_path)
+    wait_for(lambda: list((tmp_path / ".snakemake" / "incomplete").glob("*")), process)
+    kill_everything(process)
+    process.wait()
+    # As the step does it when it outlives the main process.
+    assert harmony(tmp_path, "run", "prepare", "--search", "results/tiny").returncode == 0
+    resumed = harmony(tmp_path, "resume", "tiny")
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    assert len(finals(tmp_path)) == 4
+
+
+def start_one_generation(folder: Path) -> subprocess.Popen[bytes]:
+    return start(folder, write_config(folder, search={"generations": 1}, promote={"top_k": 0, "baselines": []}))

@@ -1,6 +1,6 @@
 rule mutate:
     input:
-        manifest=ancient(f"{SEARCH}/manifest.json"),
+        manifest=f"{SEARCH}/manifest.json",
         ancestors=plan.ancestors,
     output:
         population=f"{SEARCH}/generation={{generation}}/population.parquet",
