@@ -26,4 +26,6 @@ def test_the_schema_is_in_step() -> None:
 
 @pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.yaml")), ids=lambda path: path.name)
 def test_every_configuration_is_valid(path: Path) -> None:
-    Config.from_yaml(path).resolved()
+    config = Config.from_yaml(path)
+    config.check_names()
+    assert isinstance(config.resolved().space, dict)

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import random
-import signal
 import subprocess
 import sys
 from pathlib import Path
 
-import psutil
 import pytest
 
 from tests.workflow.compare import assert_same
 from tests.workflow.conftest import harmony, write_config
-from tests.workflow.test_resume import family, finals, kill_everything, start
+from tests.workflow.test_resume import family, finals, kill, kill_everything, start
 
 KILLS = 6
 
@@ -44,11 +42,7 @@ def strike(process: subprocess.Popen[bytes], generator: random.Random) -> None:
         kill_everything(process)
         return
     children = family(process)
-    for child in generator.sample(children, generator.randint(0, len(children))):
-        try:
-            child.send_signal(signal.SIGKILL)
-        except psutil.NoSuchProcess:
-            continue
+    kill(generator.sample(children, generator.randint(0, len(children))))
     process.kill()
 
 

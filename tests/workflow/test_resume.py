@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -77,14 +78,19 @@ def kill_main_alone(process: subprocess.Popen[bytes]) -> None:
     process.kill()
 
 
+def kill(processes: list[psutil.Process]) -> None:
+    """Kills what is still there."""
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
 def kill_everything(process: subprocess.Popen[bytes]) -> None:
-    for child in [*family(process), psutil.Process(process.pid)]:
-        child.kill()
+    kill([*family(process), psutil.Process(process.pid)])
 
 
 def kill_main_and_step(process: subprocess.Popen[bytes]) -> None:
-    for child in named(process, "harmony_core", "run"):
-        child.kill()
+    kill(named(process, "harmony_core", "run"))
     process.kill()
 
 
@@ -110,10 +116,10 @@ def test_a_killed_worker_and_a_killed_forkserver_cost_an_attempt_only(finished: 
     wait_for(lambda: len(finals(tmp_path)) >= 1, process)
     # The forkserver's children carry its command line: the youngest is a candidate, the oldest the server.
     candidates = sorted(named(process, "multiprocessing.forkserver"), key=lambda child: child.create_time())
-    candidates[-1].kill()
+    kill(candidates[-1:])
     wait_for(lambda: len(finals(tmp_path)) >= 5, process)
     servers = sorted(named(process, "multiprocessing.forkserver"), key=lambda child: child.create_time())
-    servers[0].kill()
+    kill(servers[:1])
     assert process.wait(timeout=300) == 0
     assert_same(finished / "results" / "tiny", tmp_path / "results" / "tiny")
 
