@@ -147,7 +147,6 @@ def _reference_latency(config: Config, reference: Architecture, precision: Resol
     torch.set_num_threads(config.execution.threads_per_candidate)
     device = device_for_training()
     call = Bench(reference, latency, precision, device).call(latency.objective)
-    # Not beside a training that outlived its main process.
     return float(measure(call, call, latency.repeats, latency.warmup_seconds, device)["seconds_median"])
 
 

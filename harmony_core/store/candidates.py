@@ -44,8 +44,8 @@ def measured(
 
 def _trained(training: pl.LazyFrame) -> pl.LazyFrame:
     """One row a candidate: status, and means over its replicates."""
-    # Two shards can hold one candidate where candidates_per_job was changed on the way; the order of
-    # the rows must not matter then either.
+    # A workflow writes one row a candidate and replicate. Where files were put together by hand there can be
+    # more; the order of the rows must not matter then either.
     final = training.sort("attempt", "shard", descending=[True, False]).unique(
         [*KEY, "replicate"], keep="first", maintain_order=True
     )
