@@ -15,6 +15,8 @@ if not config:
 
 
 plan = Plan.read(config)
+if workflow.is_main_process:
+    plan.refuse_if_running()
 HARMONY = f"{shlex.quote(sys.executable)} -m harmony_core run"
 SEARCH = plan.folder
 
@@ -43,4 +45,12 @@ rule all:
 
 
 onstart:
-    plan.record_start()
+    plan.start()
+
+
+onsuccess:
+    plan.end()
+
+
+onerror:
+    plan.end()

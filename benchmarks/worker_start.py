@@ -16,7 +16,7 @@ from benchmarks.common import ROOT, write_result
 from harmony_core.architecture.presets import load_preset
 from harmony_core.data import prepare
 from harmony_core.data.config import DataConfig
-from harmony_core.evaluation.pool import Outcome, Task, WarmPool
+from harmony_core.workers import Outcome, Task, WarmPool
 from harmony_core.training.recipe import Recipe
 
 ROUNDS, LARGEST_RATIO = 10, 0.1

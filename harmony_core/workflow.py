@@ -7,16 +7,24 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from harmony_core.config import Config
 from harmony_core.errors import UserError
-from harmony_core.store.folder import CONFIG_FILE
+from harmony_core.store.folder import SearchFolder
+from harmony_core.workers.lease import Held, Lease
 
 RESULTS = Path("results")
+# Snakemake's options that only look: they need no right to the search.
+_LOOKING = {
+    "-n", "--dry-run", "--dryrun", "--lint", "--report", "--dag", "--rulegraph", "--filegraph", "--d3dag", "-D",
+    "--summary", "--detailed-summary", "-l", "--list", "--list-rules", "--list-target-rules", "--lc", "--list-changes",
+    "--lu", "--list-untracked",
+}  # fmt: skip
 
 
 class Wildcards(Protocol):
@@ -30,19 +38,27 @@ class Plan:
     """A search as the workflow sees it."""
 
     config: Config
+    lease: Lease
 
     @classmethod
     def read(cls, data: Mapping[str, Any]) -> Plan:
         """Validates Snakemake's `config`; a mistake, or a change to an existing search, ends in one line."""
         try:
-            plan = cls(Config.parse(dict(data), "config"))
-            plan.config.check_names()
+            config = Config.parse(dict(data), "config")
+            config.check_names()
+            plan = cls(config, main_lease(SearchFolder(RESULTS / config.search.name)))
             plan._check_unchanged()
         except UserError as error:
-            # Snakemake would print a traceback into the Snakefile; the person asked about a key.
-            print(f"error: {error}", file=sys.stderr)
-            raise SystemExit(UserError.EXIT_CODE) from None
+            _refuse(error)
         return plan
+
+    def refuse_if_running(self) -> None:
+        """Ends this process, in one line, where another one runs the search; looking is always allowed.
+
+        Before Snakemake looks at its own lock, whose message advises to remove it.
+        """
+        if _LOOKING.isdisjoint(sys.argv) and (held := self.lease.holder()) is not None:
+            _refuse(already_run(self.folder, held))
 
     def _check_unchanged(self) -> None:
         path = Path(self.folder) / "manifest.json"
@@ -92,26 +108,71 @@ class Plan:
         generation = int(wildcards.generation)
         return [self._selection(generation - 1)] if generation else []
 
+    @property
+    def latency_is_predicted(self) -> bool:
+        """Whether no device is needed to find latencies."""
+        return self.config.latency.source != "measured"
+
+    @staticmethod
+    def all_cores(cores: int | None) -> int:
+        """Every core of one machine; elsewhere the profile's resources say how many a job gets."""
+        return cores or 1
+
     def training_threads(self, cores: int | None) -> int:
-        """Cores of a training job: what its workers use, or all."""
+        """Cores of a training job on one machine: what its workers use, or all."""
         execution = self.config.execution
         available = cores or 1
         if execution.workers is None:
             return available
         return min(available, execution.workers * execution.threads_per_candidate)
 
-    def record_start(self) -> None:
-        """Writes who runs the search, for `harmony resume`, and the configuration, for the steps.
+    def start(self) -> None:
+        """Takes the search, and writes how it was started, for `harmony resume`, and its configuration.
 
         The steps read a file and get no parameter, since Snakemake takes a job with another parameter for
         another job: neither more generations nor more workers are a reason to do anything again.
         """
-        from harmony_core.cli.resume import record_main
         from harmony_core.store import atomic_write
 
-        record_main(Path(self.folder))
+        try:
+            self.lease.acquire()
+        except Held as held:
+            _refuse(already_run(self.folder, held))
+        folder = SearchFolder(self.folder)
+        record = {"arguments": sys.argv[1:], "folder": str(Path.cwd())}
+        atomic_write(folder.main, json.dumps(record, indent=2).encode() + b"\n")
         text = json.dumps(self.config.model_dump(mode="json", exclude_defaults=True), indent=2)
-        atomic_write(Path(self.folder) / CONFIG_FILE, text.encode() + b"\n")
+        atomic_write(folder.config, text.encode() + b"\n")
+
+    def end(self) -> None:
+        """Gives the search back."""
+        self.lease.release()
 
     def _selection(self, generation: int) -> str:
         return f"{self.folder}/generation={generation:03d}/selection.parquet"
+
+
+def main_lease(folder: SearchFolder) -> Lease:
+    """The right to run a search; its holder ends at once if another host took it over.
+
+    Ending at once is like a kill: what runs goes on, and belongs to the new holder.
+    """
+
+    def lost() -> None:
+        print(
+            f"error: {folder.name}: another process took this search over; this one ends", file=sys.stderr, flush=True
+        )
+        os._exit(1)
+
+    return Lease(folder.work("main.lease"), on_lost=lost)
+
+
+def already_run(search: str, held: Held) -> UserError:
+    """What the second process of a search is told."""
+    return UserError("search", search, f"already run by {held.holder}; wait for it, watch it, or end it there")
+
+
+def _refuse(error: UserError) -> NoReturn:
+    # Snakemake would print a traceback into the Snakefile; the person asked about a key.
+    print(f"error: {error}", file=sys.stderr)
+    raise SystemExit(UserError.EXIT_CODE) from None

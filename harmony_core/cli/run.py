@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
 
 from harmony_core.cli import lines
-from harmony_core.store import SearchFolder, population, read_manifest, read_table, schemas
+from harmony_core.store import SearchFolder, atomic_write, population, read_manifest, read_table, schemas
+
+if TYPE_CHECKING:
+    from harmony_core.evaluation.launcher import Launcher
 
 app = typer.Typer(help="The steps of a search; the workflow calls these.", no_args_is_help=True)
 console = Console(soft_wrap=True, highlight=False)
@@ -17,17 +22,33 @@ console = Console(soft_wrap=True, highlight=False)
 Search = Annotated[Path, typer.Option(help="Folder of the search, results/NAME.")]
 Generation = Annotated[int, typer.Option(min=0)]
 Shard = Annotated[int, typer.Option(min=0)]
-Cores = Annotated[int | None, typer.Option(min=1, help="Cores that the job may use; all by default.")]
+Cores = Annotated[int | None, typer.Option(min=1, help="Cores of a local launch; all by default.")]
+Kind = Annotated[
+    Literal["local", "srun"],
+    typer.Option("--launcher", help="Fork here, or use every task of this process's Slurm allocation."),
+]
+Flags = Annotated[str, typer.Option(help="What this site's srun needs, as one text.")]
 
 
 @app.command()
-def prepare(search: Search) -> None:
-    """Prepares the data and writes the manifest, from the configuration in the search's work folder."""
+def data(search: Search) -> None:
+    """Prepares the data, from the configuration in the search's work folder."""
     from harmony_core.config import Config
-    from harmony_core.evaluation.prepare import prepare_search
+    from harmony_core.evaluation.prepare import prepare_data
 
     folder = SearchFolder(search)
-    manifest = prepare_search(Config.from_yaml(folder.config), folder, _say)
+    found = prepare_data(Config.from_yaml(folder.config), folder, _say)
+    atomic_write(folder.data, found.model_dump_json(indent=2).encode() + b"\n")
+
+
+@app.command()
+def settle(search: Search) -> None:
+    """Settles what must not change later (precision, the reference's costs) and writes the manifest."""
+    from harmony_core.config import Config
+    from harmony_core.evaluation.prepare import settle_search
+
+    folder = SearchFolder(search)
+    manifest = settle_search(Config.from_yaml(folder.config), folder, _say)
     console.print(lines.prepared(search.name, manifest))
 
 
@@ -47,7 +68,14 @@ def mutate(search: Search, generation: Generation) -> None:
 
 
 @app.command()
-def train(search: Search, generation: Generation, shard: Shard, cores: Cores = None) -> None:
+def train(
+    search: Search,
+    generation: Generation,
+    shard: Shard,
+    cores: Cores = None,
+    launcher: Kind = "local",
+    srun_flags: Flags = "",
+) -> None:
     """Trains a shard of a generation."""
     from harmony_core.evaluation.setting import Setting
     from harmony_core.evaluation.training_shard import train_shard
@@ -59,18 +87,21 @@ def train(search: Search, generation: Generation, shard: Shard, cores: Cores = N
 
     rows = shard_rows(setting, generation, shard)
     patterns = {row["candidate"]: row["pattern"] for row in rows}
-    train_shard(setting, rows, generation, shard, report=report, cores=cores)
+    train_shard(setting, rows, generation, shard, report=report, launcher=_launcher(launcher, cores, srun_flags))
 
 
 @app.command()
-def latency(search: Search, generation: Generation, shard: Shard) -> None:
+def latency(
+    search: Search, generation: Generation, shard: Shard, launcher: Kind = "local", srun_flags: Flags = ""
+) -> None:
     """Finds the latency of a shard of a generation."""
     from harmony_core.evaluation.latency_shard import benchmark_shard
     from harmony_core.evaluation.setting import Setting
 
     setting = Setting.open(search)
     rows = shard_rows(setting, generation, shard)
-    benchmark_shard(setting, rows, generation, shard, report=_silent)
+    chosen = _launcher(launcher, None, srun_flags)
+    benchmark_shard(setting, rows, generation, shard, report=_silent, launcher=chosen)
 
 
 @app.command()
@@ -82,7 +113,7 @@ def select(search: Search, generation: Generation) -> None:
 
 
 @app.command()
-def promote(search: Search, cores: Cores = None) -> None:
+def promote(search: Search, cores: Cores = None, launcher: Kind = "local", srun_flags: Flags = "") -> None:
     """Trains the front and the baselines again, on fresh seeds."""
     from harmony_core.evaluation.promote import promote as promote_search
     from harmony_core.evaluation.setting import Setting
@@ -93,7 +124,7 @@ def promote(search: Search, cores: Cores = None) -> None:
         rows = population(search, promoted=True).select("candidate", "pattern").collect()
         console.print(lines.trained(row, dict(rows.iter_rows()), "promotion", done, total))
 
-    promote_search(setting, report, _silent, cores)
+    promote_search(setting, report, _silent, _launcher(launcher, cores, srun_flags))
 
 
 @app.command()
@@ -102,6 +133,32 @@ def report(search: Search) -> None:
     from harmony_core.report import write_report
 
     write_report(SearchFolder(search).path, SearchFolder(search).report)
+
+
+@app.command()
+def teams(search: Search, srun_flags: Flags = "") -> None:
+    """Holds the teams of a standing allocation until its time is over; the executor plugin starts this."""
+    from harmony_core.evaluation.launcher import own_teams, pilot_folder
+    from harmony_core.evaluation.setting import Setting
+    from harmony_core.workers import Interrupted
+    from harmony_core.workers.teams import split_flags
+
+    # The allocation is given back by this signal; leaving by an exception ends the ranks too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    setting = Setting.open(search)
+    flags = split_flags(srun_flags)
+    with own_teams(setting, pilot_folder(), flags, setting.config.execution.gpus_per_candidate) as held:
+        held.wait()
+        if held.failed.is_set():
+            raise typer.Exit(1)
+        raise Interrupted("the allocation ends")
+
+
+def _launcher(kind: Literal["local", "srun"], cores: int | None, srun_flags: str) -> Launcher:
+    from harmony_core.evaluation.launcher import Launcher
+    from harmony_core.workers.teams import split_flags
+
+    return Launcher(kind, cores, split_flags(srun_flags))
 
 
 def shard_rows(setting: Any, generation: int, shard: int) -> list[dict[str, Any]]:

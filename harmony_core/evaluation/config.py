@@ -53,6 +53,9 @@ class ExecutionConfig(Frozen):
         time_limit_seconds: a candidate's own limit, a safety net.
         memory_limit_gb: a candidate's own limit on memory; None sets none.
         attempts: how often a candidate that dies is tried before it counts as crashed.
+        gpus_per_candidate: ranks of an allocation that train one candidate together; on one machine always 1.
+        heartbeat_seconds: how often a rank of an allocation gives a sign of life.
+        heartbeat_timeout_seconds: a rank without one for this long is given up, and its candidate tried again.
     """
 
     candidates_per_job: int = Field(default=16, ge=1)
@@ -61,6 +64,17 @@ class ExecutionConfig(Frozen):
     time_limit_seconds: float = Field(default=3600.0, gt=0)
     memory_limit_gb: float | None = Field(default=None, gt=0)
     attempts: int = Field(default=2, ge=1)
+    gpus_per_candidate: int = Field(default=1, ge=1)
+    heartbeat_seconds: float = Field(default=5.0, gt=0)
+    heartbeat_timeout_seconds: float = Field(default=60.0, gt=0)
+
+    @model_validator(mode="after")
+    def _check(self) -> ExecutionConfig:
+        if self.heartbeat_timeout_seconds < 2 * self.heartbeat_seconds:
+            raise ValueError(
+                f"heartbeat_timeout_seconds is {self.heartbeat_timeout_seconds:g}; use at least twice heartbeat_seconds"
+            )
+        return self
 
 
 class PromoteConfig(Frozen):

@@ -10,49 +10,66 @@ from typing import Any
 from harmony_core.architecture import Architecture
 from harmony_core.architecture.presets import load_preset, with_vocab
 from harmony_core.evaluation.journalled import run_journalled
-from harmony_core.evaluation.lock import exclusive
-from harmony_core.evaluation.pool import Outcome, Task, make_pool
+from harmony_core.evaluation.launcher import Launcher
 from harmony_core.evaluation.setting import Setting
 from harmony_core.machines import Machine, predict_seconds
 from harmony_core.machines.host import host_name
 from harmony_core.store import schemas, write_table
+from harmony_core.workers import Lease, Outcome, Pool, Task
 
 TARGET = "harmony_core.evaluation.latency:run"
 Report = Callable[[dict[str, Any], int, int], None]
 
 
 def benchmark_shard(
-    setting: Setting, population: Sequence[dict[str, Any]], generation: int | None, shard: int, *, report: Report
+    setting: Setting,
+    population: Sequence[dict[str, Any]],
+    generation: int | None,
+    shard: int,
+    *,
+    report: Report,
+    launcher: Launcher,
 ) -> None:
     """Writes the shard's latency file: one row a candidate and mode.
 
-    Measured candidates run one after another, each in a process of its own, and nothing that was
-    measured is measured again after a restart. A candidate that dies is a row that says so.
+    Measured candidates run each in a process of its own with a device of its own (on a CPU, one after
+    another), and nothing that was measured is measured again after a restart. A candidate that dies is a
+    row that says so.
+
+    Raises:
+        Interrupted: the machines were taken away; doing it again goes on where this ended.
     """
     folder, work = setting.folder, setting.work("latency", generation, shard)
-    with exclusive(work / "lock"):
+    with Lease(work / "lease") as lease:
         if setting.config.latency.source == "measured":
-            # Nor beside a training that outlived its main process.
-            with exclusive(setting.device_lock):
-                rows = _measured(setting, population, work, shard, report)
+            # All that a measurement needs, without DeepSpeed.
+            with launcher.measuring(setting, work, generation, TARGET.split(":")[0]) as pool:
+                rows = _measured(setting, pool, lease, population, work, shard, report)
         else:
             rows = _predicted(setting, population, shard, report)
+        lease.check()
         timed = [{**row, "started_at": datetime.fromisoformat(row["started_at"])} for row in rows]
         write_table(folder.latency(generation, shard), timed, schemas.LATENCY)
 
 
 def _measured(
-    setting: Setting, population: Sequence[dict[str, Any]], work: Path, shard: int, report: Report
+    setting: Setting,
+    pool: Pool,
+    lease: Lease,
+    population: Sequence[dict[str, Any]],
+    work: Path,
+    shard: int,
+    report: Report,
 ) -> list[dict[str, Any]]:
     answers = run_journalled(
-        # All that a measurement needs, without DeepSpeed.
-        make_pool(setting, work, workers=1, preload=TARGET.split(":")[0]),
+        pool,
         [_task(setting, candidate, shard) for candidate in population],
         work / "journal.jsonl",
-        answer=lambda outcome: outcome.result or {"rows": _failed(setting, outcome)},
+        answer=lambda outcome: _answer(setting, outcome),
         is_of=lambda answer, task: answer["rows"][0].items() >= task.payload["row"].items(),
         report=lambda answer, done, total: report(_objective_row(setting, answer["rows"]), done, total),
         before=lambda: None,
+        guard=lease.check,
     )
     return [row for answer in answers for row in answer["rows"]]
 
@@ -85,6 +102,7 @@ def _predicted(
                     "reference_seconds_median": None,
                     "kernel_paths": "",
                     "seconds": 0.0,
+                    "device_seconds": 0.0,
                     "host": host_name(),
                     "started_at": datetime.now(UTC).isoformat(),
                 }
@@ -120,7 +138,14 @@ def _task(setting: Setting, candidate: dict[str, Any], shard: int) -> Task:
     }
     key = f"{candidate['candidate']:05d}-{candidate['architecture_id']}"
     limit = setting.config.execution.time_limit_seconds
-    return Task(key, TARGET, payload, -float(candidate["candidate"]), limit)
+    return Task(key, TARGET, payload, time_limit_seconds=limit)
+
+
+def _answer(setting: Setting, outcome: Outcome) -> dict[str, Any]:
+    """The child's rows, or rows that say how it died; the first one carries the device seconds of all."""
+    rows = _failed(setting, outcome) if outcome.result is None else outcome.result["rows"]
+    seconds = [outcome.device_seconds, *(0.0 for _ in rows[1:])]
+    return {"rows": [{**row, "device_seconds": one} for row, one in zip(rows, seconds, strict=True)]}
 
 
 def _failed(setting: Setting, outcome: Outcome) -> list[dict[str, Any]]:

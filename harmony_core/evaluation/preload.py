@@ -14,9 +14,9 @@ import torch
 # A child imports its parent's main module again, which is the command line.
 import harmony_core.cli.main
 import harmony_core.evaluation.latency
-import harmony_core.evaluation.pool
 import harmony_core.evaluation.training_task
-import harmony_core.training.trainer  # noqa: F401
+import harmony_core.training.trainer
+import harmony_core.workers.pool  # noqa: F401
 from harmony_core.training.engine import import_deepspeed
 
 torch.set_num_threads(1)

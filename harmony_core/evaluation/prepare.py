@@ -19,13 +19,13 @@ from harmony_core.architecture.presets import load_preset, with_vocab
 from harmony_core.config import Config
 from harmony_core.data import DataManifest, prepare
 from harmony_core.errors import UserError
-from harmony_core.evaluation.lock import exclusive
 from harmony_core.evolution.config import Metric
 from harmony_core.machines import Machine, predict_seconds
 from harmony_core.machines.host import cpu_name, host_name, usable_cores, visible_gpus
 from harmony_core.space import Space, sample
 from harmony_core.store import Manifest, SearchFolder, check_unchanged, read_manifest, write_manifest
 from harmony_core.training.recipe import ResolvedPrecision
+from harmony_core.workers import Lease
 
 # The hypervolume's reference point, in multiples of the reference architecture's own costs.
 _REFERENCE_MULTIPLE = 4.0
@@ -43,23 +43,34 @@ _PACKAGES = (
 )
 
 
-def prepare_search(config: Config, folder: SearchFolder, log: Callable[[str], None]) -> Manifest:
-    """Makes the search's data and manifest; an existing search must have the same configuration.
+def prepare_data(config: Config, folder: SearchFolder, log: Callable[[str], None]) -> DataManifest:
+    """Makes the search's data, and checks what can be checked before a machine is asked for.
 
     Raises:
-        UserError: a changed configuration, an unknown preset, machine or space, data too short.
+        UserError: an unknown preset, machine or space, an impossible budget, data too short.
     """
     config.check_names()
+    data = prepare(config.data, folder.path.parent.parent / "data", log)
+    check_long_enough(config, data)
+    # An impossible budget shows at the first draw, and should show before anything is trained.
+    sample(Space.read(config.space), data.vocab_size, np.random.default_rng(0))
+    return data
+
+
+def settle_search(config: Config, folder: SearchFolder, log: Callable[[str], None]) -> Manifest:
+    """Writes the search's manifest on the machine that its candidates will run on.
+
+    Raises:
+        UserError: the search exists with another configuration, or as for `prepare_data`.
+    """
     config = config.resolved()
-    with exclusive(folder.work("prepare.lock")):
+    with Lease(folder.work("settle.lease")):
         if folder.manifest.exists():
             manifest = read_manifest(folder.manifest)
             check_unchanged(folder.name, Config.parse(manifest.config).identity(), config.identity())
             return manifest
-        data = prepare(config.data, folder.path.parent.parent / "data", log)
-        check_long_enough(config, data)
-        # An impossible budget shows at the first draw, and should show before anything is trained.
-        sample(Space.read(config.space), data.vocab_size, np.random.default_rng(0))
+        # Made by the step before, which has said so; made again here if its folder is gone.
+        data = prepare_data(config, folder, lambda line: None)
         reference = with_vocab(load_preset(config.latency.reference), data.vocab_size)
         manifest = _manifest(config, data, reference, log)
         write_manifest(folder.manifest, manifest)

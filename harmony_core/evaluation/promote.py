@@ -9,12 +9,13 @@ import polars as pl
 from harmony_core.architecture import Architecture
 from harmony_core.architecture.presets import load_preset, with_vocab
 from harmony_core.evaluation.latency_shard import benchmark_shard
+from harmony_core.evaluation.launcher import Launcher
 from harmony_core.evaluation.setting import Setting
 from harmony_core.evaluation.training_shard import Report, train_shard
 from harmony_core.store import pareto_front, population_row, schemas, write_table
 
 
-def promote(setting: Setting, report_training: Report, report_latency: Report, cores: int | None = None) -> None:
+def promote(setting: Setting, report_training: Report, report_latency: Report, launcher: Launcher) -> None:
     """Writes `promoted/`: population, training (test split included), curves and latency.
 
     The members of the front are its `promote.top_k` best by validation bits per byte. Front and
@@ -30,12 +31,12 @@ def promote(setting: Setting, report_training: Report, report_latency: Report, c
         None,
         0,
         report=report_training,
-        cores=cores,
+        launcher=launcher,
         recipe=recipe,
         replicates=range(config.promote.replicates),
         splits=("validation", "test"),
     )
-    benchmark_shard(setting, population, None, 0, report=report_latency)
+    benchmark_shard(setting, population, None, 0, report=report_latency, launcher=launcher)
 
 
 def _members(setting: Setting) -> list[tuple[Architecture, str, str | None]]:

@@ -6,16 +6,18 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from harmony_core.architecture import Architecture
 from harmony_core.data import Split
+from harmony_core.evaluation.expectation import Expectation
 from harmony_core.evaluation.journalled import run_journalled
-from harmony_core.evaluation.lock import exclusive, shared
-from harmony_core.evaluation.pool import Outcome, Task, make_pool
+from harmony_core.evaluation.launcher import Launcher
 from harmony_core.evaluation.seeds import data_seed, init_seed
 from harmony_core.evaluation.setting import Setting
 from harmony_core.machines.host import host_name
 from harmony_core.store import schemas, write_table
 from harmony_core.training.recipe import Recipe
 from harmony_core.training.status import Status
+from harmony_core.workers import Lease, Outcome, Task
 
 TARGET = "harmony_core.evaluation.training_task:run"
 _IDENTITY = ("recipe_id", "init_seed", "data_seed")
@@ -29,7 +31,7 @@ def train_shard(
     shard: int,
     *,
     report: Report,
-    cores: int | None = None,
+    launcher: Launcher,
     recipe: Recipe | None = None,
     replicates: range = range(1),
     splits: Sequence[Split] = ("validation",),
@@ -46,18 +48,23 @@ def train_shard(
         generation: index, or None for the promoted.
         shard: index of the shard.
         report: called with each final row, how many are done and how many there are.
-        cores: cores that the job may use; None is all that this process may.
+        launcher: where the candidates run.
         recipe: None is the search's.
         replicates: replicate numbers, each with seeds of its own.
         splits: splits that are read after training.
+
+    Raises:
+        Interrupted: the machines were taken away; doing it again goes on where this ended.
     """
     folder, work = setting.folder, setting.work("training", generation, shard)
     reads: tuple[Split, ...] = ("train", *splits)
-    with exclusive(work / "lock"), shared(setting.device_lock):
+    recipe = recipe or setting.recipe
+    with Lease(work / "lease") as lease, launcher.training(setting, work, generation) as pool:
+        expectation = Expectation.of(setting, recipe, generation)
         answers = run_journalled(
-            make_pool(setting, work, cores=cores),
+            pool,
             [
-                _task(setting, row, generation, shard, replicate, recipe or setting.recipe, splits)
+                _task(setting, row, generation, shard, replicate, recipe, splits, expectation)
                 for row in population
                 for replicate in replicates
             ],
@@ -67,7 +74,9 @@ def train_shard(
             report=lambda answer, done, total: report(answer["row"], done, total),
             # Checked once here: every candidate would read all of it again.
             before=lambda: setting.check_data(reads),
+            guard=lease.check,
         )
+        lease.check()
         write_table(folder.curves(generation, shard), _curve_rows(answers), schemas.CURVES)
         write_table(folder.training(generation, shard), [_timed(a["row"]) for a in answers], schemas.TRAINING)
 
@@ -80,6 +89,7 @@ def _task(
     replicate: int,
     recipe: Recipe,
     splits: Sequence[Split],
+    expectation: Expectation,
 ) -> Task:
     limit = setting.config.execution.time_limit_seconds
     purpose = "search" if generation is not None else "promotion"
@@ -105,13 +115,15 @@ def _task(
         "time_limit_seconds": limit,
     }
     key = f"{candidate['candidate']:05d}-{candidate['architecture_id']}-r{replicate}"
-    return Task(key, TARGET, payload, candidate["flops_per_token"], limit)
+    seconds = expectation.seconds(Architecture.from_json(candidate["architecture"]))
+    return Task(key, TARGET, payload, seconds, limit)
 
 
 def _answer(outcome: Outcome) -> dict[str, Any]:
     """The child's own answer, or a row that says how it died."""
     if outcome.result is not None:
-        return outcome.result
+        row = {**outcome.result["row"], "device_seconds": outcome.device_seconds}
+        return {**outcome.result, "row": row}
     payload = outcome.task.payload
     recipe = Recipe.parse(payload["recipe"])
     empty = {field.name: None for field in schemas.TRAINING if field.nullable}
@@ -129,6 +141,7 @@ def _answer(outcome: Outcome) -> dict[str, Any]:
         "tokens": 0,
         "flops": 0.0,
         "seconds": 0.0,
+        "device_seconds": outcome.device_seconds,
         "device": "",
         "kernel_paths": "",
         "host": host_name(),

@@ -12,13 +12,20 @@ from pathlib import Path
 from harmony_core.errors import UserError
 
 
-def atomic_write(path: Path | str, content: bytes) -> None:
+def atomic_write(path: Path | str, content: bytes, mode: int | None = None) -> None:
     """Writes `content` to `path` so that a reader sees the old file or the new one, never a part.
+
+    Args:
+        path: the file; its folder is made.
+        content: all of it.
+        mode: permissions; None leaves them to the umask.
 
     Raises:
         UserError: the disk or the quota is full; nothing is left behind.
     """
     with replacing(path) as temporary:
+        if mode is not None:
+            temporary.touch(mode)
         temporary.write_bytes(content)
 
 

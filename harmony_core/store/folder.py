@@ -59,6 +59,11 @@ class SearchFolder:
         return self.path / "manifest.json"
 
     @property
+    def data(self) -> Path:
+        """What the search is trained on: sources, splits, checksums."""
+        return self.path / "data.json"
+
+    @property
     def config(self) -> Path:
         """The configuration of the newest start; `manifest` holds the one that the search began with."""
         return self.path / CONFIG_FILE

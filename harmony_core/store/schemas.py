@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 import pyarrow as pa
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 INT32, INT64, FLOAT, TEXT, BOOL = pa.int32(), pa.int64(), pa.float64(), pa.string(), pa.bool_()
 TIME = pa.timestamp("us", tz="UTC")
@@ -50,6 +50,12 @@ HOST = column("host", TEXT, "name of the machine it ran on")
 DEVICE = column("device", TEXT, "device it ran on, or that was predicted; empty if it never ran")
 KERNEL_PATHS = column("kernel_paths", TEXT, "which implementation each kind of block took; empty if none ran")
 STARTED_AT = column("started_at", TIME, "when it began", unit="UTC")
+DEVICE_SECONDS = column(
+    "device_seconds",
+    FLOAT,
+    "wall time times devices (or CPU slots) that the candidate held, lost attempts included",
+    unit="s",
+)
 NUM_PARAMS = column("num_params", INT64, "all parameters, tied weights once", unit="parameters")
 NUM_ACTIVE_PARAMS = column(
     "num_active_params", INT64, "parameters of one token's pass, input embedding included", unit="parameters"
@@ -159,6 +165,7 @@ TRAINING = table(
         column("seconds", FLOAT, "training, first step to last; null if it died", unit="s", nullable=True),
         column("eval_seconds", FLOAT, "evaluation; null if there was none", unit="s", nullable=True),
         column("tokens_per_second", FLOAT, "training speed; null if no step", unit="tokens/s", nullable=True),
+        DEVICE_SECONDS,
         column("peak_memory_bytes", INT64, "most memory held; null if unknown", unit="bytes", nullable=True),
         DEVICE,
         HOST,
@@ -218,6 +225,7 @@ LATENCY = table(
         column(
             "seconds", FLOAT, "what the measurement took, warm-up and reference included; 0 when predicted", unit="s"
         ),
+        DEVICE_SECONDS,
         KERNEL_PATHS,
         HOST,
         STARTED_AT,

@@ -11,7 +11,6 @@ import psutil
 import pytest
 
 from harmony_core.cli.format import count, seconds
-from harmony_core.cli.resume import is_alive
 from harmony_core.machines.host import host_name
 
 
@@ -76,21 +75,3 @@ def test_a_configuration_is_checked_to_its_names(text: str, told: str, tmp_path:
     done = harmony("config", "check", "mine.yaml", cwd=tmp_path)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     assert told in done.stderr
-
-
-def record(pid: int, started: float, host: str) -> dict[str, object]:
-    return {"pid": pid, "started": started, "host": host}
-
-
-def test_alive_is_this_very_process_and_no_zombie() -> None:
-    me = psutil.Process()
-    assert is_alive(record(me.pid, me.create_time(), host_name()))
-    assert not is_alive(record(me.pid, me.create_time() - 100, host_name()))
-    child = subprocess.Popen([sys.executable, "-c", ""])
-    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
-    assert not is_alive(record(child.pid, psutil.Process(child.pid).create_time(), host_name()))
-    child.wait()
-
-
-def test_another_host_counts_as_alive() -> None:
-    assert is_alive(record(1, 0.0, "elsewhere"))

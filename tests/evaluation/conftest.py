@@ -10,7 +10,7 @@ import pytest
 
 from harmony_core.architecture import Architecture
 from harmony_core.config import Config
-from harmony_core.evaluation.prepare import prepare_search
+from harmony_core.evaluation.prepare import settle_search
 from harmony_core.evaluation.setting import Setting
 from harmony_core.store import SearchFolder, population_row
 
@@ -38,7 +38,7 @@ def prepared(tmp_path: Path) -> Callable[..., Setting]:
         for section, values in changes.items():
             data[section] = {**data[section], **values}
         folder = SearchFolder(tmp_path / "results" / "small")
-        prepare_search(Config.parse(data), folder, lambda line: None)
+        settle_search(Config.parse(data), folder, lambda line: None)
         return Setting.open(folder.path)
 
     return prepare

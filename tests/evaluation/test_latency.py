@@ -12,6 +12,7 @@ import torch
 from harmony_core.evaluation import latency as module
 from harmony_core.evaluation.latency import measure, warm_up
 from harmony_core.evaluation.latency_shard import benchmark_shard
+from harmony_core.evaluation.launcher import Launcher
 from harmony_core.evaluation.setting import Setting
 from harmony_core.store import LATENCY, read_table
 
@@ -52,7 +53,7 @@ def test_figures_are_of_the_candidate_and_not_of_the_reference(monkeypatch: pyte
 def test_measured(prepared: Callable[..., Setting], candidates: Callable[..., list[dict[str, Any]]]) -> None:
     settings = {"source": "measured", "warmup_seconds": 0.05, "repeats": 3, "modes": ["train", "prefill", "decode"]}
     setting = prepared(latency=settings)
-    benchmark_shard(setting, candidates(*STACKS), 0, 0, report=nothing)
+    benchmark_shard(setting, candidates(*STACKS), 0, 0, report=nothing, launcher=Launcher())
     rows = read_table(setting.folder.latency(0, 0), LATENCY)
     times = dict(rows.select("mode", "seconds_median").iter_rows())
     assert times.keys() == {"train", "prefill", "decode"}
@@ -70,7 +71,7 @@ def test_predicted_is_a_function_of_the_architecture(
     setting = prepared()
     tables = []
     for shard in (0, 1):
-        benchmark_shard(setting, candidates(*STACKS), 0, shard, report=nothing)
+        benchmark_shard(setting, candidates(*STACKS), 0, shard, report=nothing, launcher=Launcher())
         tables.append(read_table(setting.folder.latency(0, shard), LATENCY).drop("shard", "started_at"))
     assert tables[0].equals(tables[1])
     assert tables[0]["source"].unique().to_list() == ["predicted:cpu"]
@@ -81,9 +82,9 @@ def test_a_candidate_that_dies_is_a_row(
     candidates: Callable[..., list[dict[str, Any]]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("harmony_core.evaluation.latency_shard.TARGET", "tests.evaluation.targets:die")
+    monkeypatch.setattr("harmony_core.evaluation.latency_shard.TARGET", "tests.workers.targets:die")
     setting = prepared(latency={"source": "measured", "warmup_seconds": 0.01, "repeats": 3})
-    benchmark_shard(setting, candidates(*STACKS), 0, 0, report=nothing)
+    benchmark_shard(setting, candidates(*STACKS), 0, 0, report=nothing, launcher=Launcher())
     rows = read_table(setting.folder.latency(0, 0), LATENCY)
     assert set(rows["status"]) == {"crashed"}
     assert rows["seconds_median"].null_count() == rows.height == 3

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from harmony_core.errors import UserError
+from harmony_core.evaluation.launcher import Launcher
 from harmony_core.evaluation.setting import Setting
 from harmony_core.evaluation.training_shard import train_shard
 from harmony_core.store import CURVES, TRAINING, read_table
@@ -28,7 +29,9 @@ Candidates = Callable[..., list[dict[str, Any]]]
 def train(setting: Setting, rows: list[dict[str, Any]], **options: Any) -> list[dict[str, Any]]:
     """Trains the rows as generation 0, shard 0; returns the final rows as reported, in order of ending."""
     reported: list[dict[str, Any]] = []
-    train_shard(setting, rows, 0, 0, report=lambda row, done, total: reported.append(row), **options)
+    train_shard(
+        setting, rows, 0, 0, report=lambda row, done, total: reported.append(row), launcher=Launcher(), **options
+    )
     return reported
 
 
@@ -101,7 +104,7 @@ def test_deaths_are_counted_over_restarts(prepared: Prepared, candidates: Candid
 def test_a_candidate_that_dies_twice_has_crashed(
     prepared: Prepared, candidates: Candidates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harmony_core.evaluation.training_shard.TARGET", "tests.evaluation.targets:die")
+    monkeypatch.setattr("harmony_core.evaluation.training_shard.TARGET", "tests.workers.targets:die")
     setting = prepared()
     (row,) = train(setting, candidates([GQA, MLP]))
     assert (row["status"], row["attempt"]) == ("crashed", 2)
@@ -116,7 +119,9 @@ def test_two_processes_on_one_shard_train_it_once(prepared: Prepared, candidates
     reports: list[list[dict[str, Any]]] = [[], []]
 
     def work(index: int) -> None:
-        train_shard(setting, rows, 0, 0, report=lambda row, done, total: reports[index].append(row))
+        train_shard(
+            setting, rows, 0, 0, report=lambda row, done, total: reports[index].append(row), launcher=Launcher()
+        )
 
     threads = [threading.Thread(target=work, args=(index,)) for index in range(2)]
     for thread in threads:
@@ -159,7 +164,7 @@ def test_other_data_under_the_same_name_is_refused(prepared: Prepared, candidate
 def test_a_user_error_in_a_candidate_stops_the_step(
     prepared: Prepared, candidates: Candidates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harmony_core.evaluation.training_shard.TARGET", "tests.evaluation.targets:complain")
+    monkeypatch.setattr("harmony_core.evaluation.training_shard.TARGET", "tests.workers.targets:complain")
     setting = prepared()
     with pytest.raises(UserError, match="disk: full: make room"):
         train(setting, candidates([GQA, MLP]))

@@ -27,7 +27,9 @@ MAY_IMPORT = {
         "models",
         "training",
         "evolution.config",
+        "workers",
     },
+    "workers": {"machines", "store"},
     "evolution": {"architecture", "config", "space", "store"},
 }
 # The forkserver imports what its children will, and their main module is the command line.

@@ -164,7 +164,7 @@ def test_a_manifest_that_snakemake_holds_for_incomplete_is_made_again_and_the_re
     kill_everything(process)
     process.wait()
     # As the step does it when it outlives the main process.
-    assert harmony(tmp_path, "run", "prepare", "--search", "results/tiny").returncode == 0
+    assert harmony(tmp_path, "run", "settle", "--search", "results/tiny").returncode == 0
     resumed = harmony(tmp_path, "resume", "tiny")
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     assert len(finals(tmp_path)) == 4

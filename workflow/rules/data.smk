@@ -1,12 +1,30 @@
+# Where the network is: on the node that Snakemake runs on.
 rule prepare_data:
     output:
-        f"{SEARCH}/manifest.json",
+        f"{SEARCH}/data.json",
     log:
         f"{SEARCH}/work/logs/prepare_data.log",
+    localrule: True
     retries: 0
-    threads: workflow.cores
     params:
         command=HARMONY,
         search=SEARCH,
     shell:
-        "{params.command} prepare --search {params.search} 2> >(tee {log} >&2)"
+        "{params.command} data --search {params.search} 2> >(tee {log} >&2)"
+
+
+# Where the candidates will run: precision and the reference's latency are that machine's.
+rule settle:
+    input:
+        f"{SEARCH}/data.json",
+    output:
+        f"{SEARCH}/manifest.json",
+    log:
+        f"{SEARCH}/work/logs/settle.log",
+    retries: 0
+    threads: plan.all_cores(workflow.cores)
+    params:
+        command=HARMONY,
+        search=SEARCH,
+    shell:
+        "{params.command} settle --search {params.search} 2> >(tee {log} >&2)"

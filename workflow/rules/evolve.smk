@@ -7,6 +7,7 @@ rule mutate:
         ledger=f"{SEARCH}/generation={{generation}}/ledger.parquet",
     log:
         f"{SEARCH}/work/logs/mutate/generation={{generation}}.log",
+    localrule: True
     retries: 0
     params:
         command=HARMONY,
@@ -25,6 +26,9 @@ rule train:
     log:
         f"{SEARCH}/work/logs/train/generation={{generation}}/shard={{shard}}.log",
     threads: plan.training_threads(workflow.cores)
+    resources:
+        launcher="local",
+        srun_flags="",
     params:
         command=HARMONY,
         search=SEARCH,
@@ -32,10 +36,11 @@ rule train:
         shard=lambda wildcards: int(wildcards.shard),
     shell:
         "{params.command} train --search {params.search} --generation {params.generation}"
-        " --shard {params.shard} --cores {threads} 2> >(tee {log} >&2)"
+        " --shard {params.shard} --cores {threads} --launcher {resources.launcher}"
+        " --srun-flags='{resources.srun_flags}' 2> >(tee {log} >&2)"
 
 
-# A latency is measured alone on its machine: the rule takes every core there is.
+# A latency is measured alone on its device: on one machine the rule takes every core there is.
 rule benchmark_latency:
     input:
         f"{SEARCH}/generation={{generation}}/population.parquet",
@@ -43,7 +48,11 @@ rule benchmark_latency:
         f"{SEARCH}/generation={{generation}}/latency/shard={{shard}}.parquet",
     log:
         f"{SEARCH}/work/logs/latency/generation={{generation}}/shard={{shard}}.log",
-    threads: workflow.cores
+    localrule: plan.latency_is_predicted
+    threads: plan.all_cores(workflow.cores)
+    resources:
+        launcher="local",
+        srun_flags="",
     params:
         command=HARMONY,
         search=SEARCH,
@@ -51,7 +60,8 @@ rule benchmark_latency:
         shard=lambda wildcards: int(wildcards.shard),
     shell:
         "{params.command} latency --search {params.search} --generation {params.generation}"
-        " --shard {params.shard} 2> >(tee {log} >&2)"
+        " --shard {params.shard} --launcher {resources.launcher}"
+        " --srun-flags='{resources.srun_flags}' 2> >(tee {log} >&2)"
 
 
 rule select:
@@ -70,6 +80,7 @@ rule select:
         f"{SEARCH}/generation={{generation}}/selection.parquet",
     log:
         f"{SEARCH}/work/logs/select/generation={{generation}}.log",
+    localrule: True
     retries: 0
     params:
         command=HARMONY,

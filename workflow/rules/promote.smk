@@ -8,9 +8,13 @@ rule promote:
         latency=f"{SEARCH}/promoted/shard=000/latency.parquet",
     log:
         f"{SEARCH}/work/logs/promote.log",
-    threads: workflow.cores
+    threads: plan.all_cores(workflow.cores)
+    resources:
+        launcher="local",
+        srun_flags="",
     params:
         command=HARMONY,
         search=SEARCH,
     shell:
-        "{params.command} promote --search {params.search} --cores {threads} 2> >(tee {log} >&2)"
+        "{params.command} promote --search {params.search} --cores {threads}"
+        " --launcher {resources.launcher} --srun-flags='{resources.srun_flags}' 2> >(tee {log} >&2)"

@@ -6,6 +6,7 @@ rule report:
         f"{SEARCH}/report/index.html",
     log:
         f"{SEARCH}/work/logs/report.log",
+    localrule: True
     retries: 0
     params:
         command=HARMONY,

@@ -14,8 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from harmony_core.evaluation import pool as pool_module
-from harmony_core.evaluation.pool import Outcome, Task, WarmPool
+from harmony_core.workers import Outcome, Task, WarmPool
+from harmony_core.workers import children as children_module
 
 ROOT = Path(__file__).parents[2]
 
@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 def task(tmp_path: Path, name: str, function: str = "answer", cost: float = 0.0, **options: object) -> Task:
     limit = options.pop("time_limit_seconds", 60.0)
     payload = {"name": name, "record": str(tmp_path / f"{function}.txt"), **options}
-    return Task(name, f"tests.evaluation.targets:{function}", payload, cost, float(str(limit)))
+    return Task(name, f"tests.workers.targets:{function}", payload, cost, float(str(limit)))
 
 
 def run(tmp_path: Path, tasks: list[Task], **options: object) -> dict[str, list[Outcome]]:
@@ -42,7 +42,7 @@ def test_every_task_once_and_longest_first(tmp_path: Path) -> None:
 def test_children_are_warm_and_have_their_threads(tmp_path: Path) -> None:
     # In a process of its own: a process has one forkserver, and other tests may have started it otherwise.
     code = (
-        "import json, sys; from pathlib import Path; from tests.evaluation.test_pool import run, task\n"
+        "import json, sys; from pathlib import Path; from tests.workers.test_pool import run, task\n"
         "folder = Path(sys.argv[1]); outcomes = run(folder, [task(folder, f't{i}') for i in range(4)], workers=2)\n"
         "print(json.dumps([of_task[0].result for of_task in outcomes.values()]))"
     )
@@ -76,7 +76,7 @@ def test_an_exception_is_told_by_its_last_line(tmp_path: Path) -> None:
 
 
 def test_a_child_that_hangs_is_killed_at_its_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool_module, "GRACE_SECONDS", 0.0)
+    monkeypatch.setattr(children_module, "GRACE_SECONDS", 0.0)
     outcomes = run(tmp_path, [task(tmp_path, "stuck", "hang", time_limit_seconds=1.0), task(tmp_path, "other")])
     (stuck,) = outcomes["stuck"]
     assert (stuck.killed, stuck.final) == (True, True)
@@ -104,7 +104,7 @@ def test_the_forkservers_death_is_forgiven(tmp_path: Path) -> None:
 
 def test_children_die_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from tests.evaluation.test_pool import run, task\n"
+        "import sys; from pathlib import Path; from tests.workers.test_pool import run, task\n"
         "folder = Path(sys.argv[1]); run(folder, [task(folder, 'stuck', 'hang')])"
     )
     parent = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT)

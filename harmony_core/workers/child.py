@@ -19,6 +19,8 @@ from harmony_core.errors import UserError
 
 # Key of an answer that is nobody's result: the field, value and fix of a UserError.
 USER_ERROR = "user_error"
+# Key of an answer that says: told to leave, and left where it can go on.
+INTERRUPTED = "interrupted"
 _PR_SET_PDEATHSIG = 1
 
 
@@ -39,9 +41,8 @@ def main(target: str, payload: dict[str, Any], setup: dict[str, Any], parent: Co
     if setup["memory_limit_gb"] is not None:
         limit = int(setup["memory_limit_gb"] * 1e9)
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
-    import torch
-
-    torch.set_num_threads(setup["threads"])
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(setup["threads"])
     module, function = target.split(":")
     try:
         result = getattr(importlib.import_module(module), function)(payload)

@@ -1,0 +1,134 @@
+"""Where a step's candidates run: in this process's own children, or on the teams of an allocation."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Literal
+
+from harmony_core.errors import UserError
+from harmony_core.evaluation.setting import Setting
+from harmony_core.machines.host import visible_gpus
+from harmony_core.workers.address import ADDRESS_FILE, Address
+from harmony_core.workers.feeder import TeamPool
+from harmony_core.workers.lock import exclusive, shared
+from harmony_core.workers.pool import PRELOAD, WarmPool
+from harmony_core.workers.task import Interrupted, Pool
+from harmony_core.workers.teams import Teams
+
+# Set by the executor plugin in a standing allocation: the folder in which its companion leaves its address.
+PILOT_FOLDER = "SNAKEMAKE_PILOT_FOLDER"
+_PILOT_SECONDS = 120.0
+_LAST = 10**9
+
+
+@dataclasses.dataclass(frozen=True)
+class Launcher:
+    """How a step finds its workers.
+
+    Args:
+        kind: `local` forks on this machine; `srun` starts teams in this process's allocation, or feeds those
+            of the standing allocation that it runs in.
+        cores: of a local launch; None is all that this process may use.
+        srun_flags: what the site's srun needs.
+    """
+
+    kind: Literal["local", "srun"] = "local"
+    cores: int | None = None
+    srun_flags: tuple[str, ...] = ()
+
+    @property
+    def standing(self) -> Path | None:
+        """Folder of the standing allocation that this process runs in."""
+        folder = os.environ.get(PILOT_FOLDER)
+        return Path(folder) if folder and self.kind == "srun" else None
+
+    @contextmanager
+    def training(self, setting: Setting, work: Path, generation: int | None) -> Iterator[Pool]:
+        """Workers for trainings; several trainings may share a device's machine, a measurement may not."""
+        if self.kind == "local":
+            with shared(setting.device_lock):
+                yield self._warm(setting, work, None, PRELOAD)
+            return
+        with self._teams(setting, work, (_order(generation), 0), setting.config.execution.gpus_per_candidate) as pool:
+            yield pool
+
+    @contextmanager
+    def measuring(self, setting: Setting, work: Path, generation: int | None, preload: str) -> Iterator[Pool]:
+        """Workers for measurements of latency, each alone on its device.
+
+        Raises:
+            UserError: in a standing allocation without GPUs, whose trainings share the cores.
+        """
+        if self.kind == "local":
+            # Nor beside a training that outlived its main process.
+            with exclusive(setting.device_lock):
+                yield self._warm(setting, work, 1, preload)
+            return
+        if self.standing is not None and not visible_gpus():
+            fix = "trainings share these CPUs; use predicted:MACHINE, or an allocation a shard (cluster: slurm)"
+            raise UserError("latency.source", "measured", fix)
+        with self._teams(setting, work, (_order(generation), 1), 1) as pool:
+            yield pool
+
+    def _warm(self, setting: Setting, work: Path, workers: int | None, preload: str) -> WarmPool:
+        execution = setting.config.execution
+        return WarmPool(
+            work / "logs",
+            workers=workers or execution.workers,
+            cores=self.cores,
+            threads=execution.threads_per_candidate,
+            attempts=execution.attempts,
+            memory_limit_gb=execution.memory_limit_gb,
+            preload=preload,
+        )
+
+    @contextmanager
+    def _teams(self, setting: Setting, work: Path, order: tuple[float, ...], team_size: int) -> Iterator[Pool]:
+        execution = setting.config.execution
+        own = own_teams(setting, work / "teams", self.srun_flags, team_size)
+        with nullcontext() if self.standing is not None else own as teams:
+            yield TeamPool(
+                _standing_address(self.standing) if teams is None else teams.address,
+                order,
+                work / "logs",
+                attempts=execution.attempts,
+                memory_limit_gb=execution.memory_limit_gb,
+            )
+
+
+def pilot_folder() -> Path:
+    """The folder of the standing allocation that this process runs in; UserError outside of one."""
+    folder = os.environ.get(PILOT_FOLDER)
+    if not folder:
+        raise UserError(PILOT_FOLDER, "not set", "this is started by the executor plugin, in cluster: pilot")
+    return Path(folder)
+
+
+def own_teams(setting: Setting, folder: Path, srun_flags: tuple[str, ...], team_size: int) -> Teams:
+    """The teams of this process's allocation, as the search's execution section has them."""
+    execution = setting.config.execution
+    return Teams(
+        folder,
+        team_size=team_size,
+        threads=execution.threads_per_candidate,
+        beat_seconds=execution.heartbeat_seconds,
+        silence_seconds=execution.heartbeat_timeout_seconds,
+        srun_flags=srun_flags,
+    )
+
+
+def _standing_address(folder: Path | None) -> Address:
+    assert folder is not None
+    try:
+        return Address.read(folder / ADDRESS_FILE, _PILOT_SECONDS)
+    except TimeoutError as error:
+        raise Interrupted(f"the standing allocation has no queue: {error}") from None
+
+
+def _order(generation: int | None) -> int:
+    """Older generations first: whoever waits for them waits least; promotion is the last."""
+    return _LAST if generation is None else generation

@@ -1,0 +1,65 @@
+"""Where the queue of an allocation listens, and the token that opens it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from pathlib import Path
+
+from harmony_core.workers.wire import Disconnected, Line, Message
+
+ADDRESS_FILE = "queue.json"
+_CONNECT_SECONDS = 10.0
+_POLL_SECONDS = 0.05
+
+
+@dataclasses.dataclass(frozen=True)
+class Address:
+    """Where a `QueueServer` listens.
+
+    Args:
+        hosts: names and numbers of its host, to be tried in this order.
+        port: TCP port.
+        token: what a connection must show first.
+    """
+
+    hosts: tuple[str, ...]
+    port: int
+    token: str = dataclasses.field(repr=False)
+
+    def to_json(self) -> str:
+        """As it is written to a file."""
+        return json.dumps(dataclasses.asdict(self))
+
+    @classmethod
+    def read(cls, path: Path, timeout: float = 0.0) -> Address:
+        """Reads a published address, waiting until it is there.
+
+        Raises:
+            TimeoutError: it was not there in time.
+        """
+        deadline = time.monotonic() + timeout
+        while True:
+            try:
+                data = json.loads(path.read_text(encoding="utf-8"))
+                return cls(tuple(data["hosts"]), int(data["port"]), data["token"])
+            except FileNotFoundError:
+                # A shared file system tells nobody when a file appears.
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"{path} did not appear in {timeout:g} s") from None
+                time.sleep(_POLL_SECONDS)
+
+    def connect(self, hello: Message) -> tuple[Line, Message]:
+        """Connects and greets; returns the line and the queue's welcome.
+
+        Raises:
+            ConnectionError: nobody answers there, or the token is refused.
+        """
+        line = Line.connect([(host, self.port) for host in self.hosts], _CONNECT_SECONDS)
+        try:
+            line.send({**hello, "type": "hello", "token": self.token})
+            return line, line.receive()
+        except Disconnected:
+            line.close()
+            raise

@@ -1,0 +1,339 @@
+"""The queue of an allocation as a TCP server: ranks ask for work, feeders bring it; lives outside every rank."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import hmac
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+from harmony_core.store.atomic import atomic_write
+from harmony_core.workers.address import Address
+from harmony_core.workers.task_queue import Assignment, Ended, Job, Rank, Report, TaskQueue
+from harmony_core.workers.wire import MAX_GREETING_BYTES, Disconnected, Message, pack, receive
+
+_GREETING_SECONDS = 30.0
+
+
+class QueueServer:
+    """Serves a `TaskQueue` from a thread of its own.
+
+    Args:
+        team_size: ranks a task.
+        silence_seconds: a rank that has not been heard of for this long is given up.
+        settings: told to every rank that joins (`beat_seconds`, `preload`, `threads`).
+        seconds_left: asked once, when a rank passes on the signal ahead of the time limit: how long the
+            allocation still has.
+    """
+
+    def __init__(
+        self,
+        *,
+        team_size: int = 1,
+        silence_seconds: float = 60.0,
+        settings: Message | None = None,
+        seconds_left: Callable[[], float] = lambda: 0.0,
+    ) -> None:
+        self._queue = TaskQueue(team_size)
+        self._silence, self._settings, self._seconds_left = silence_seconds, settings or {}, seconds_left
+        self._token = secrets.token_hex(32)
+        self._ranks: dict[int, _RankLine] = {}
+        self._feeders: dict[int, _FeederLine] = {}
+        self._number = self._finished = 0
+        self._noticed = False
+        self._dispatching = False
+        self._loop = asyncio.new_event_loop()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="queue", daemon=True)
+        self._port = 0
+        self.drained = threading.Event()
+        self.joined = threading.Event()
+
+    def start(self) -> Address:
+        """Listens on a free port of every interface; returns where, and the token that opens it."""
+        self._thread.start()
+        self._port = self._call(self._listen())
+        return Address(tuple(_own_addresses()), self._port, self._token)
+
+    def stop(self) -> None:
+        """Tells every rank to leave, and ends."""
+        self._call(self._close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def drain(self, seconds: float) -> None:
+        """Begins nothing more; what runs may go on for `seconds`. `drained` is set when nothing runs."""
+        self._call(self._drain(seconds))
+
+    def dismiss(self, why: str) -> None:
+        """Sends every rank away, as when the srun that started them is gone; their attempts do not count."""
+        self._call(self._dismiss(why))
+
+    @property
+    def num_ranks(self) -> int:
+        """Ranks that are connected now."""
+        return len(self._ranks)
+
+    @property
+    def finished(self) -> int:
+        """Attempts that have ended so far: whether anything gets on."""
+        return self._finished
+
+    def _call(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+
+    async def _listen(self) -> int:
+        server = await asyncio.start_server(self._greet, "0.0.0.0", 0, backlog=4096)
+        self._server = server
+        self._spawn(self._listen_for_silence())
+        return int(server.sockets[0].getsockname()[1])
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _close(self) -> None:
+        self._server.close()
+        for line in [*self._ranks.values(), *self._feeders.values()]:
+            line.send({"type": "bye"})
+            line.writer.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _greet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            hello = await asyncio.wait_for(receive(reader, MAX_GREETING_BYTES), _GREETING_SECONDS)
+            if not hmac.compare_digest(str(hello.get("token")), self._token):
+                return
+            self._number += 1
+            if hello["role"] == "rank":
+                await _RankLine(self._number, hello, writer).serve(self, reader)
+            else:
+                await _FeederLine(self._number, hello, writer).serve(self, reader)
+        except (Disconnected, TimeoutError):
+            return
+        finally:
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+
+    async def _listen_for_silence(self) -> None:
+        while True:
+            await asyncio.sleep(self._silence / 4)
+            now = time.monotonic()
+            for line in list(self._ranks.values()):
+                if now - line.heard > self._silence:
+                    self.rank_left(line, f"no sign of life from {line.rank.node} for {self._silence:g} s")
+                    # Should it wake up, it finds the line cut, and comes back as another rank.
+                    line.writer.transport.abort()
+
+    # What the lines call; all on the loop's thread.
+
+    def rank_joined(self, line: _RankLine) -> None:
+        """A rank has shown the token."""
+        self._ranks[line.rank.id] = line
+        line.send({"type": "welcome", "settings": self._settings})
+        self._queue.join(line.rank)
+        self.joined.set()
+        self._dispatch_soon()
+
+    def rank_left(self, line: _RankLine, why: str, counts: bool = True) -> None:
+        """A rank's connection is gone."""
+        if self._ranks.pop(line.rank.id, None) is None:
+            return
+        ended, broken = self._queue.leave(line.rank, why, counts)
+        self._tell(ended, broken)
+
+    def rank_ended(self, line: _RankLine, message: Message) -> None:
+        """A rank's part of an attempt is over."""
+        line.port = int(message["port"])
+        report = Report(**message["report"])
+        ended, broken = self._queue.ended(int(message["assignment"]), line.rank, report)
+        self._tell(ended, broken)
+
+    def noticed(self) -> None:
+        """A rank has got the signal ahead of the time limit."""
+        if not self._noticed:
+            self._noticed = True
+            self._spawn(self._drain_in_time())
+
+    def feeder_joined(self, line: _FeederLine) -> None:
+        """A feeder has shown the token."""
+        self._feeders[line.id] = line
+        line.send({"type": "welcome"})
+
+    def feeder_left(self, line: _FeederLine) -> None:
+        """A feeder's connection is gone: nobody wants its work any more."""
+        self._feeders.pop(line.id, None)
+        self._cancel(self._queue.withdraw(line.id))
+
+    def fed(self, line: _FeederLine, messages: list[Message]) -> None:
+        """A feeder has brought tasks."""
+        for message in messages:
+            line.tasks[message["key"]] = message
+        jobs = [
+            Job(line.id, one["key"], one["expected_seconds"], one["attempts_before"], one["attempts"])
+            for one in messages
+        ]
+        if self._queue.draining:
+            line.send({"type": "interrupted"})
+            return
+        line.unfinished += len(jobs)
+        self._queue.add(line.id, line.order, jobs)
+        self._dispatch_soon()
+
+    async def _drain_in_time(self) -> None:
+        seconds = await asyncio.to_thread(self._seconds_left)
+        await self._drain(seconds)
+
+    async def _drain(self, seconds: float) -> None:
+        for job in self._queue.drain():
+            self._feeders[job.feeder].unfinished -= 1
+        for line in self._ranks.values():
+            line.send({"type": "drain", "seconds": seconds})
+        self._tell([], [])
+
+    async def _dismiss(self, why: str) -> None:
+        for line in list(self._ranks.values()):
+            line.send({"type": "bye"})
+            self.rank_left(line, why, counts=False)
+
+    def _tell(self, ended: list[Ended], broken: list[Assignment]) -> None:
+        self._cancel(broken)
+        for one in ended:
+            self._finished += 1
+            if (feeder := self._feeders.get(one.assignment.job.feeder)) is not None:
+                feeder.ended(one, self._queue.draining)
+        if self._queue.draining:
+            for feeder in self._feeders.values():
+                feeder.interrupt_if_over()
+            if self._queue.num_running == 0:
+                self.drained.set()
+        self._dispatch_soon()
+
+    def _cancel(self, assignments: list[Assignment]) -> None:
+        for assignment in assignments:
+            for rank in assignment.team:
+                if rank.id in self._ranks:
+                    self._ranks[rank.id].send({"type": "cancel", "assignment": assignment.id})
+
+    def _dispatch_soon(self) -> None:
+        # Many ranks come at once: teams are formed once for all of them.
+        if not self._dispatching:
+            self._dispatching = True
+            self._loop.call_soon(self._dispatch)
+
+    def _dispatch(self) -> None:
+        self._dispatching = False
+        for assignment in self._queue.assign():
+            feeder = self._feeders[assignment.job.feeder]
+            leader = self._ranks[assignment.team[0].id]
+            for number, rank in enumerate(assignment.team):
+                world = {
+                    "rank": number,
+                    "size": len(assignment.team),
+                    "address": leader.address,
+                    "port": leader.port,
+                }
+                order = {"type": "assign", "assignment": assignment.id, "attempt": assignment.attempt, "world": world}
+                self._ranks[rank.id].send({**order, "task": feeder.tasks[assignment.job.key]})
+            feeder.send({"type": "begun", "key": assignment.job.key, "attempt": assignment.attempt})
+
+
+class _Line:
+    """One connection."""
+
+    def __init__(self, writer: asyncio.StreamWriter) -> None:
+        self.writer = writer
+        writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def send(self, message: Message) -> None:
+        """Sends without waiting; a line that is gone is noticed by its reader."""
+        if not self.writer.is_closing():
+            self.writer.write(pack(message))
+
+
+class _RankLine(_Line):
+    def __init__(self, number: int, hello: Message, writer: asyncio.StreamWriter) -> None:
+        super().__init__(writer)
+        self.rank = Rank(number, hello["node"], hello["node_index"], hello["local"])
+        self.address, self.port = str(writer.get_extra_info("peername")[0]), int(hello["port"])
+        self.heard = time.monotonic()
+
+    async def serve(self, server: QueueServer, reader: asyncio.StreamReader) -> None:
+        server.rank_joined(self)
+        try:
+            while True:
+                message = await receive(reader)
+                self.heard = time.monotonic()
+                if message["type"] == "ended":
+                    server.rank_ended(self, message)
+                elif message["type"] == "notice":
+                    server.noticed()
+        except Disconnected as error:
+            server.rank_left(self, f"the worker on {self.rank.node} is gone ({error})")
+
+
+class _FeederLine(_Line):
+    def __init__(self, number: int, hello: Message, writer: asyncio.StreamWriter) -> None:
+        super().__init__(writer)
+        self.id, self.order = number, tuple(hello["order"])
+        self.tasks: dict[str, Message] = {}
+        self.unfinished = 0
+        self._interrupted = False
+
+    async def serve(self, server: QueueServer, reader: asyncio.StreamReader) -> None:
+        server.feeder_joined(self)
+        try:
+            while True:
+                server.fed(self, (await receive(reader))["tasks"])
+        finally:
+            server.feeder_left(self)
+
+    def ended(self, one: Ended, draining: bool) -> None:
+        """Passes on how an attempt ended."""
+        # Not begun again either where the allocation is being left.
+        if one.final or draining:
+            self.unfinished -= 1
+        if one.final:
+            del self.tasks[one.assignment.job.key]
+        self.send(
+            {
+                "type": "ended",
+                "key": one.assignment.job.key,
+                "attempt": one.assignment.attempt,
+                "report": dataclasses.asdict(one.report),
+                "final": one.final,
+                "device_seconds": one.device_seconds,
+            }
+        )
+
+    def interrupt_if_over(self) -> None:
+        """Says so, once, when nothing of this feeder's runs and nothing more of it will."""
+        if self.tasks and self.unfinished == 0 and not self._interrupted:
+            self._interrupted = True
+            self.send({"type": "interrupted"})
+
+
+def publish(address: Address, path: Path) -> None:
+    """Writes an address for those who are to connect; only its owner may read it."""
+    atomic_write(path, address.to_json().encode(), mode=0o600)
+
+
+def _own_addresses() -> list[str]:
+    """Names and numbers under which this host may be reached, the surest first."""
+    name = socket.gethostname()
+    found = [name]
+    with contextlib.suppress(OSError):
+        found += sorted({str(info[4][0]) for info in socket.getaddrinfo(name, None, socket.AF_INET)})
+    return found

@@ -1,0 +1,189 @@
+"""What a person sees: what is finished stays, what is open moves on a terminal and is rare elsewhere."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from harmony_core.cli.display import Display
+from harmony_core.cli.progress_lines import duration
+from harmony_core.progress import ProgressReader
+from tests.progress.searches import PER_SHARD, MadeUpSearch
+
+VALUES: dict[int, tuple[float | None, float]] = {number: (3.0 + number, 0.01 * (number + 1)) for number in range(8)}
+HIDE, SHOW = "\x1b[?25l", "\x1b[?25h"
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Screen:
+    """A display, and what it wrote since the last look."""
+
+    def __init__(self, search: MadeUpSearch, terminal: bool) -> None:
+        self.file, self.clock = io.StringIO(), Clock()
+        console = Console(file=self.file, force_terminal=terminal, width=80, no_color=True)
+        self.display = Display(ProgressReader(search.folder), console, clock=self.clock)
+
+    def update(self, seconds: float = 0.0) -> str:
+        self.clock.now += seconds
+        self.display.update()
+        return self.new()
+
+    def new(self) -> str:
+        text = self.file.getvalue()
+        self.file.seek(0)
+        self.file.truncate()
+        return text
+
+
+@pytest.fixture
+def search(tmp_path: Path) -> Iterator[MadeUpSearch]:
+    made = MadeUpSearch(tmp_path)
+    made.prepare()
+    yield made
+    made.end()
+
+
+def test_in_a_file_what_is_open_is_a_line_a_minute_and_only_when_it_has_changed(search: MadeUpSearch) -> None:
+    screen = Screen(search, terminal=False)
+    assert screen.update() == "search toy: seed 1, shakespeare, vocabulary 256, fp32 on a CPU\n"
+    search.breed(0)
+    search.open(0)
+    search.begin(0, 0)
+    assert screen.update(59) == ""
+    assert screen.update(1) == "generation 0: 0/8 done, 1 running, 7 queued, 0 failed, nothing evaluated yet\n"
+    assert screen.update(300) == ""
+    search.train(0, 0, 3.0)
+    assert screen.update(1).startswith("generation 0: 1/8 done, 0 running, 7 queued, 0 failed")
+    search.begin(0, 1)
+    assert screen.update(59) == ""
+
+
+def test_in_a_file_a_finished_generation_is_one_line_at_once(search: MadeUpSearch) -> None:
+    screen = Screen(search, terminal=False)
+    screen.update()
+    summary = search.finish(0, VALUES)
+    (line,) = screen.update().splitlines()
+    assert line.startswith("generation 0: 8 evaluated, 0 failed, best 3.000 bits/byte, fastest prefill 10 ms, least ")
+    assert line.endswith(f" active, front of {summary.front_size}, hypervolume {summary.hypervolume:.4f}")
+    assert screen.update(600) == ""
+
+
+def test_what_is_open_is_told_once_more_at_the_end(search: MadeUpSearch) -> None:
+    screen = Screen(search, terminal=False)
+    search.breed(0)
+    screen.update()
+    screen.display.close()
+    assert screen.new().startswith("generation 0: 0/8 done, 0 running, 8 queued")
+    screen.display.close()
+    assert screen.new() == ""
+
+
+def test_a_long_line_is_not_folded_in_a_file(search: MadeUpSearch) -> None:
+    screen = Screen(search, terminal=False)
+    search.breed(0)
+    screen.update()
+    error = "CUDA error: " + "an illegal memory access was encountered " * 20
+    search.train(0, 3, None, error=error)
+    (line,) = screen.update().splitlines()
+    assert re.match(r"generation 0, candidate 3 \(\w{8}\): training diverged: CUDA error: an illegal", line)
+    assert line.count("illegal memory access") == 20
+
+
+def test_a_flood_of_failures_is_cut_and_counted(search: MadeUpSearch) -> None:
+    search.breed(0)
+    screen = Screen(search, terminal=False)
+    screen.update()
+    for number in range(8):
+        search.train(0, number, None)
+    for number in range(PER_SHARD):
+        search.measure(0, number, 0.1)
+    assert len([line for line in screen.update().splitlines() if "diverged" in line]) == 8
+    search.breed(1)
+    screen.display._most_failures = 3
+    for number in range(8):
+        search.train(1, number, None)
+    lines = screen.update().splitlines()
+    assert len([line for line in lines if "diverged" in line]) == 3
+    assert "... and 5 more that failed" in lines
+
+
+def test_an_error_with_brackets_is_text(search: MadeUpSearch) -> None:
+    search.breed(0)
+    screen = Screen(search, terminal=False)
+    search.train(0, 0, None, error="size mismatch [/red] [4, 5]")
+    assert "size mismatch [/red] [4, 5]\n" in screen.update()
+
+
+def test_data_in_place_of_what_was_asked_for_is_told(tmp_path: Path) -> None:
+    search = MadeUpSearch(tmp_path)
+    search.prepare("installed-python")
+    assert "(installed-python in place of shakespeare)\n" in Screen(search, terminal=False).update()
+
+
+def test_on_a_terminal_what_is_open_moves_and_what_is_finished_stays(search: MadeUpSearch) -> None:
+    screen = Screen(search, terminal=True)
+    search.breed(0)
+    assert HIDE in screen.update()
+    search.train(0, 0, 3.0)
+    update = screen.update()
+    # The region's lines are cleared before they are written again.
+    assert update.index("\x1b[2K") < update.index("generation 0: 1/8 done")
+    search.finish(0, VALUES)
+    update = screen.update()
+    assert "generation 0: 8 evaluated" in update
+    # Nothing is open: the region is gone, and the cursor back.
+    assert update.rstrip().endswith("\x1b[2K")
+    assert SHOW in update
+    screen.display.close()
+    assert screen.new() == ""
+
+
+def test_a_terminal_is_left_as_it_was(search: MadeUpSearch) -> None:
+    screen = Screen(search, terminal=True)
+    search.breed(0)
+    with screen.display as display:
+        display.update()
+        screen.new()
+    text = screen.new()
+    assert SHOW in text
+    assert text.splitlines()[-1].endswith("nothing evaluated yet")
+
+
+def test_before_there_is_a_manifest_a_terminal_says_what_is_going_on(tmp_path: Path) -> None:
+    search = MadeUpSearch(tmp_path)
+    assert "search toy: preparing data" in Screen(search, terminal=True).update()
+    assert Screen(search, terminal=False).update(600) == ""
+
+
+def test_a_slow_file_system_is_asked_less_often(search: MadeUpSearch, monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Screen(search, terminal=False)
+    screen.update()
+    assert (screen.display.pause, screen.display.least_pause) == (2.0, 0.0)
+    read = ProgressReader.read
+
+    def slowly(reader: ProgressReader) -> object:
+        screen.clock.now += 3.0
+        return read(reader)
+
+    monkeypatch.setattr(ProgressReader, "read", slowly)
+    screen.update()
+    assert screen.display.pause == pytest.approx(60.0)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(1, "10 s"), (44, "40 s"), (59, "60 s"), (60, "1 min"), (720, "12 min"), (5400, "1.5 h"), (180_000, "2.1 days")],
+)
+def test_durations_are_as_exact_as_an_estimate(seconds: float, text: str) -> None:
+    assert duration(seconds) == text

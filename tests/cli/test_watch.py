@@ -1,0 +1,182 @@
+"""`harmony watch` from another shell: a search that runs, ended, was killed, is not there."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harmony_core.cli.watch import holder
+from harmony_core.workflow import main_lease
+from tests.progress.searches import MadeUpSearch
+
+VALUES: dict[int, tuple[float | None, float]] = {number: (3.0 + number, 0.01) for number in range(8)}
+LIMIT_SECONDS = 60.0
+
+
+def call(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "harmony_core", "watch", *arguments]
+
+
+def watch(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        call(*arguments), capture_output=True, text=True, check=False, cwd=folder, timeout=LIMIT_SECONDS
+    )
+
+
+@pytest.fixture
+def search(tmp_path: Path) -> Iterator[MadeUpSearch]:
+    """A search that was started, and has an open generation."""
+    made = MadeUpSearch(tmp_path, generations=1)
+    made.record_start()
+    made.prepare()
+    made.breed(0)
+    made.open(0)
+    made.begin(0, 0)
+    yield made
+    made.end()
+
+
+def finish(search: MadeUpSearch) -> None:
+    search.finish(0, VALUES)
+    search.folder.report.mkdir()
+    (search.folder.report / "index.html").touch()
+
+
+@pytest.mark.parametrize("arguments", [("toy", "--once"), ("results/toy",)])
+def test_a_killed_search_says_that_nobody_runs_it(
+    search: MadeUpSearch, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    done = watch(tmp_path, *arguments)
+    assert done.returncode == 0, done.stderr
+    assert "generation 0: 0/8 done, 1 running, 7 queued" in done.stdout
+    assert done.stdout.splitlines()[-1].startswith("nobody runs it")
+    assert "harmony resume toy" in done.stdout
+
+
+def test_once_says_who_runs_it_and_ends(search: MadeUpSearch, tmp_path: Path) -> None:
+    lease = main_lease(search.folder)
+    lease.acquire()
+    try:
+        done = watch(tmp_path, "toy", "--once")
+    finally:
+        lease.release()
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].startswith(f"run by pid {os.getpid()} on ")
+    assert holder(search.folder) is None
+
+
+def test_a_finished_search_is_told_and_left(search: MadeUpSearch, tmp_path: Path) -> None:
+    finish(search)
+    done = watch(tmp_path, "toy")
+    assert done.returncode == 0, done.stderr
+    assert "generation 0: 8 evaluated" in done.stdout
+    assert done.stdout.splitlines()[-1] == "search toy: finished, results/toy/report/index.html"
+
+
+def test_it_follows_a_search_to_its_end(search: MadeUpSearch, tmp_path: Path) -> None:
+    lease = main_lease(search.folder)
+    lease.acquire()
+    try:
+        with subprocess.Popen(call("toy"), stdout=subprocess.PIPE, text=True, cwd=tmp_path) as process:
+            assert process.stdout is not None
+            # It has begun to follow once it has said what is searched.
+            assert process.stdout.readline().startswith("search toy: seed 1")
+            search.train(0, 5, None)
+            assert "candidate 5" in process.stdout.readline()
+            finish(search)
+            rest = process.stdout.read()
+            assert process.wait(LIMIT_SECONDS) == 0
+    finally:
+        lease.release()
+    assert "search toy: finished" in rest
+
+
+def test_it_notices_that_the_main_process_is_gone(search: MadeUpSearch, tmp_path: Path) -> None:
+    lease = main_lease(search.folder)
+    lease.acquire()
+    with subprocess.Popen(call("toy"), stdout=subprocess.PIPE, text=True, cwd=tmp_path) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        lease.release()
+        assert "nobody runs it" in process.stdout.read()
+        assert process.wait(LIMIT_SECONDS) == 0
+
+
+def test_ctrl_c_leaves_and_the_terminal_is_as_it_was(search: MadeUpSearch, tmp_path: Path) -> None:
+    lease = main_lease(search.folder)
+    lease.acquire()
+    ours, theirs = pty.openpty()
+    try:
+        with subprocess.Popen(
+            call("toy"), stdin=theirs, stdout=theirs, stderr=theirs, cwd=tmp_path, preexec_fn=_own_terminal
+        ) as process:
+            os.close(theirs)
+            shown = read_until(ours, "generation 0: 0/8 done")
+            os.write(ours, b"\x03")
+            shown += read_until(ours, None)
+            assert process.wait(LIMIT_SECONDS) == 0
+    finally:
+        os.close(ours)
+        lease.release()
+    assert "\x1b[?25l" in shown
+    assert "\x1b[?25h" in shown.rpartition("\x1b[?25l")[2]
+    assert "Traceback" not in shown
+    assert "Aborted" not in shown
+
+
+def _own_terminal() -> None:
+    import fcntl
+    import termios
+
+    os.setsid()
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+def read_until(terminal: int, text: str | None) -> str:
+    """What the terminal shows, until `text` or, for None, its end."""
+    shown, deadline = "", time.monotonic() + LIMIT_SECONDS
+    while text is None or text not in shown:
+        ready, _, _ = select.select([terminal], [], [], deadline - time.monotonic())
+        assert ready, shown
+        try:
+            part = os.read(terminal, 65536)
+        except OSError:
+            # Linux's word for the end of a terminal.
+            part = b""
+        if not part:
+            assert text is None, shown
+            break
+        shown += part.decode()
+    return shown
+
+
+def test_a_search_whose_data_is_not_there_yet(tmp_path: Path) -> None:
+    MadeUpSearch(tmp_path).record_start()
+    done = watch(tmp_path, "toy", "--once")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("search toy: its data is not prepared yet\nnobody runs it")
+
+
+@pytest.mark.parametrize("once", [(), ("--once",)])
+def test_an_unknown_search_is_one_line(search: MadeUpSearch, tmp_path: Path, once: tuple[str, ...]) -> None:
+    done = watch(tmp_path, "nowhere", *once)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert done.stderr.startswith("error: search: nowhere: no such search")
+    assert "results/ holds toy" in done.stderr
+
+
+def test_a_damaged_file_is_one_line(search: MadeUpSearch, tmp_path: Path) -> None:
+    finish(search)
+    path = search.folder.selection(0)
+    path.write_bytes(path.read_bytes()[:-100])
+    done = watch(tmp_path, "toy")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "selection.parquet" in done.stderr

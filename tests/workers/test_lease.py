@@ -1,0 +1,141 @@
+"""One holder at a time, on one host and across hosts, whatever the other one dies of."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from harmony_core.workers import Held, Lease, LeaseLost
+
+HOLD = (
+    "import sys, signal; from pathlib import Path; from harmony_core.workers import Lease\n"
+    "lease = Lease(Path(sys.argv[1]), beat_seconds=0.05); lease.acquire(); print('held', flush=True); signal.pause()"
+)
+
+
+def start(folder: Path, prefix: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+    """A process that holds the lease."""
+    process = subprocess.Popen([*prefix, sys.executable, "-c", HOLD, str(folder)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+@pytest.fixture
+def holder(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    started: list[subprocess.Popen[str]] = []
+
+    def make(prefix: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+        started.append(start(tmp_path / "lease", prefix))
+        return started[-1]
+
+    yield make
+    for process in started:
+        for child in psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []:
+            child.kill()
+        process.kill()
+        process.communicate()
+
+
+def lease(tmp_path: Path, **options: float) -> Lease:
+    return Lease(tmp_path / "lease", **{"beat_seconds": 0.05, "silence_seconds": 0.6, **options})
+
+
+def test_a_second_one_is_refused_and_told_who(tmp_path: Path, holder: Callable[..., subprocess.Popen[str]]) -> None:
+    process = holder()
+    with pytest.raises(Held, match=f"pid {process.pid} on "):
+        lease(tmp_path).acquire()
+
+
+def test_the_dead_hold_nothing(tmp_path: Path, holder: Callable[..., subprocess.Popen[str]]) -> None:
+    process = holder()
+    process.kill()
+    # Not yet waited for, it is a zombie, and that is dead as well.
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    with lease(tmp_path, silence_seconds=60) as mine:
+        mine.check()
+
+
+def test_a_released_lease_is_free_at_once(tmp_path: Path) -> None:
+    first, second = lease(tmp_path), lease(tmp_path)
+    first.acquire()
+    first.release()
+    second.acquire()
+    assert isinstance(lease(tmp_path).holder(), Held)
+    second.release()
+    assert lease(tmp_path).holder() is None
+
+
+def elsewhere() -> tuple[str, ...]:
+    """Runs what follows as if on another host: with another name and other process numbers."""
+    prefix = ("unshare", "--uts", "--pid", "--fork", "--kill-child", "sh", "-c", 'hostname other && exec "$@"', "sh")
+    if subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("this host lets nobody make another one (unshare)")
+    return prefix
+
+
+def test_another_hosts_holder_is_known_by_its_sign_of_life(
+    tmp_path: Path, holder: Callable[..., subprocess.Popen[str]]
+) -> None:
+    process = holder(elsewhere())
+    with pytest.raises(Held, match="on other"):
+        lease(tmp_path).acquire()
+    # It hangs: its file stays as it is, and is taken over after the silence, measured by our own clock.
+    (inner,) = psutil.Process(process.pid).children()
+    inner.suspend()
+    began = time.monotonic()
+    with lease(tmp_path) as mine:
+        assert 0.5 < time.monotonic() - began < 10
+        mine.check()
+
+
+def test_who_was_given_up_is_told(tmp_path: Path) -> None:
+    lost = threading.Event()
+    first = Lease(tmp_path / "lease", beat_seconds=0.02, on_lost=lost.set)
+    first.acquire()
+    (file,) = (tmp_path / "lease").iterdir()
+    # As if it had been taken on another host that then fell silent.
+    file.write_text(json.dumps({**json.loads(file.read_text()), "host": "other", "pid": 1}))
+    second = lease(tmp_path, silence_seconds=0.0)
+    second.acquire()
+    assert lost.wait(5)
+    with pytest.raises(LeaseLost):
+        first.check()
+    second.check()
+    first.release()
+    second.check()
+    second.release()
+
+
+def test_many_at_once_hold_it_one_after_another(tmp_path: Path) -> None:
+    inside, most, turns = 0, 0, []
+    counting = threading.Lock()
+
+    def work(number: int) -> None:
+        nonlocal inside, most
+        with lease(tmp_path, beat_seconds=0.01):
+            with counting:
+                inside += 1
+                most = max(most, inside)
+            time.sleep(0.02)
+            turns.append(number)
+            with counting:
+                inside -= 1
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(turns) == list(range(12))
+    assert most == 1
+    assert len(list((tmp_path / "lease").iterdir())) <= 2
