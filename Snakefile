@@ -19,6 +19,8 @@ if workflow.is_main_process:
     plan.refuse_if_running()
 HARMONY = f"{shlex.quote(sys.executable)} -m harmony_core run"
 SEARCH = plan.folder
+# None where jobs go to other machines, whose profile says how many cores each gets.
+CORES = workflow.resource_settings.cores
 
 
 wildcard_constraints:

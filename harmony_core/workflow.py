@@ -15,7 +15,7 @@ from typing import Any, NoReturn, Protocol
 
 from harmony_core.config import Config
 from harmony_core.errors import UserError
-from harmony_core.store.folder import SearchFolder
+from harmony_core.store.folder import SEARCH_VARIABLE, SearchFolder
 from harmony_core.workers.lease import Held, Lease
 
 RESULTS = Path("results")
@@ -138,6 +138,7 @@ class Plan:
             self.lease.acquire()
         except Held as held:
             _refuse(already_run(self.folder, held))
+        os.environ[SEARCH_VARIABLE] = self.folder
         folder = SearchFolder(self.folder)
         record = {"arguments": sys.argv[1:], "folder": str(Path.cwd())}
         atomic_write(folder.main, json.dumps(record, indent=2).encode() + b"\n")

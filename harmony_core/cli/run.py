@@ -12,6 +12,7 @@ from rich.console import Console
 
 from harmony_core.cli import lines
 from harmony_core.store import SearchFolder, atomic_write, population, read_manifest, read_table, schemas
+from harmony_core.store.folder import SEARCH_VARIABLE
 
 if TYPE_CHECKING:
     from harmony_core.evaluation.launcher import Launcher
@@ -136,18 +137,21 @@ def report(search: Search) -> None:
 
 
 @app.command()
-def teams(search: Search, srun_flags: Flags = "") -> None:
+def teams(
+    search: Annotated[Path, typer.Option(envvar=SEARCH_VARIABLE, help="Folder of the search, results/NAME.")],
+    srun_flags: Flags = "",
+) -> None:
     """Holds the teams of a standing allocation until its time is over; the executor plugin starts this."""
+    from harmony_core.config import Config
     from harmony_core.evaluation.launcher import own_teams, pilot_folder
-    from harmony_core.evaluation.setting import Setting
     from harmony_core.workers import Interrupted
     from harmony_core.workers.teams import split_flags
 
     # The allocation is given back by this signal; leaving by an exception ends the ranks too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    setting = Setting.open(search)
-    flags = split_flags(srun_flags)
-    with own_teams(setting, pilot_folder(), flags, setting.config.execution.gpus_per_candidate) as held:
+    # A search begins before it has its manifest.
+    execution = Config.from_yaml(SearchFolder(search).config).execution
+    with own_teams(execution, pilot_folder(), split_flags(srun_flags), execution.gpus_per_candidate) as held:
         held.wait()
         if held.failed.is_set():
             raise typer.Exit(1)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from harmony_core.errors import UserError
+from harmony_core.evaluation.config import ExecutionConfig
 from harmony_core.evaluation.setting import Setting
 from harmony_core.machines.host import visible_gpus
 from harmony_core.workers.address import ADDRESS_FILE, Address
@@ -89,7 +90,7 @@ class Launcher:
     @contextmanager
     def _teams(self, setting: Setting, work: Path, order: tuple[float, ...], team_size: int) -> Iterator[Pool]:
         execution = setting.config.execution
-        own = own_teams(setting, work / "teams", self.srun_flags, team_size)
+        own = own_teams(execution, work / "teams", self.srun_flags, team_size)
         with nullcontext() if self.standing is not None else own as teams:
             yield TeamPool(
                 _standing_address(self.standing) if teams is None else teams.address,
@@ -108,9 +109,8 @@ def pilot_folder() -> Path:
     return Path(folder)
 
 
-def own_teams(setting: Setting, folder: Path, srun_flags: tuple[str, ...], team_size: int) -> Teams:
-    """The teams of this process's allocation, as the search's execution section has them."""
-    execution = setting.config.execution
+def own_teams(execution: ExecutionConfig, folder: Path, srun_flags: tuple[str, ...], team_size: int) -> Teams:
+    """The teams of this process's allocation, as a search's execution section has them."""
     return Teams(
         folder,
         team_size=team_size,

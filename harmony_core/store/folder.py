@@ -9,6 +9,8 @@ from harmony_core.errors import UserError
 
 CONFIG_FILE = "work/config.json"
 MAIN_FILE = "work/main.json"
+# Set by a running search for what its executor starts beside the jobs.
+SEARCH_VARIABLE = "HARMONY_SEARCH"
 
 
 class SearchFolder:

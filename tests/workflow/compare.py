@@ -8,7 +8,7 @@ import polars as pl
 
 VOLATILE = {
     "host", "started_at", "attempt", "start_seconds", "seconds", "eval_seconds", "tokens_per_second",
-    "peak_memory_bytes",
+    "peak_memory_bytes", "device_seconds",
 }  # fmt: skip
 
 

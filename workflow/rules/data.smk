@@ -22,7 +22,7 @@ rule settle:
     log:
         f"{SEARCH}/work/logs/settle.log",
     retries: 0
-    threads: plan.all_cores(workflow.cores)
+    threads: plan.all_cores(CORES)
     params:
         command=HARMONY,
         search=SEARCH,

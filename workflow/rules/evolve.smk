@@ -25,7 +25,7 @@ rule train:
         curves=f"{SEARCH}/generation={{generation}}/curves/shard={{shard}}.parquet",
     log:
         f"{SEARCH}/work/logs/train/generation={{generation}}/shard={{shard}}.log",
-    threads: plan.training_threads(workflow.cores)
+    threads: plan.training_threads(CORES)
     resources:
         launcher="local",
         srun_flags="",
@@ -49,7 +49,7 @@ rule benchmark_latency:
     log:
         f"{SEARCH}/work/logs/latency/generation={{generation}}/shard={{shard}}.log",
     localrule: plan.latency_is_predicted
-    threads: plan.all_cores(workflow.cores)
+    threads: plan.all_cores(CORES)
     resources:
         launcher="local",
         srun_flags="",

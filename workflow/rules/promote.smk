@@ -8,7 +8,7 @@ rule promote:
         latency=f"{SEARCH}/promoted/shard=000/latency.parquet",
     log:
         f"{SEARCH}/work/logs/promote.log",
-    threads: plan.all_cores(workflow.cores)
+    threads: plan.all_cores(CORES)
     resources:
         launcher="local",
         srun_flags="",
