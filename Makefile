@@ -47,7 +47,7 @@ bench: install  ## every benchmark of benchmarks/
 lint: install  ## ruff, mypy and snakefmt, changing nothing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy --strict harmony_core
+	$(BIN)/mypy --strict harmony_core snakemake_executor_plugin_submitit snakemake_logger_plugin_harmony
 	$(BIN)/snakefmt --check Snakefile workflow
 
 format: install  ## what ruff and snakefmt can put right

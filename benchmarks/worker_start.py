@@ -16,8 +16,8 @@ from benchmarks.common import ROOT, write_result
 from harmony_core.architecture.presets import load_preset
 from harmony_core.data import prepare
 from harmony_core.data.config import DataConfig
-from harmony_core.workers import Outcome, Task, WarmPool
 from harmony_core.training.recipe import Recipe
+from harmony_core.workers import Outcome, Task, WarmPool
 
 ROUNDS, LARGEST_RATIO = 10, 0.1
 TARGET = "harmony_core.evaluation.training_task:run"

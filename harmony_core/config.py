@@ -66,6 +66,18 @@ class SearchConfig(Frozen):
         return self
 
 
+class BudgetConfig(Frozen):
+    """What a search may take; may be changed later in an existing search.
+
+    Args:
+        gpu_hours: hours of devices that its candidates hold, in training and in measuring, lost attempts and
+            promotion included; None sets no limit. On a machine without GPUs a CPU slot, the place of one
+            candidate, counts as the device. An allocation's idle devices do not count.
+    """
+
+    gpu_hours: float | None = Field(default=None, gt=0)
+
+
 class Config(Frozen):
     """Everything a search is a function of, its code and data aside.
 
@@ -80,6 +92,7 @@ class Config(Frozen):
     latency: LatencyConfig = LatencyConfig()
     execution: ExecutionConfig = ExecutionConfig()
     promote: PromoteConfig = PromoteConfig()
+    budget: BudgetConfig = BudgetConfig()
 
     @classmethod
     def from_yaml(cls, path: Path | str) -> Config:
@@ -114,12 +127,17 @@ class Config(Frozen):
         return self.model_copy(update={"space": space})
 
     def identity(self) -> dict[str, Any]:
-        """What must not change within a search: all but how many generations, and where they run."""
+        """What must not change within a search: all but how many generations, their budget, and where they run."""
         data = self.model_dump(mode="json")
-        del data["search"]["generations"]
+        del data["search"]["generations"], data["budget"]
         # Which candidates share a shard is part of the files' meaning; the rest is not.
         data["execution"] = {"candidates_per_job": self.execution.candidates_per_job}
         return data
+
+    def renewed(self, newest: Config) -> Config:
+        """The same search with what may change within it as in `newest`."""
+        search = self.search.model_copy(update={"generations": newest.search.generations})
+        return self.model_copy(update={"search": search, "execution": newest.execution, "budget": newest.budget})
 
     @property
     def hash(self) -> str:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
-from harmony_core.cli import config, cost, query, resume, run
+from harmony_core.cli import config, cost, doctor, query, resume, run, watch
 from harmony_core.errors import UserError
+from harmony_core.workers.lease import LeaseLost
+from harmony_core.workers.task import Interrupted
 
 app = typer.Typer(
     help="HARMONY finds efficient hybrid language models.",
@@ -21,7 +24,9 @@ app.command()(query.top)
 app.command()(query.pareto)
 app.command()(query.show)
 app.command()(cost.cost)
+app.command()(watch.watch)
 app.command()(resume.resume)
+app.command()(doctor.doctor)
 app.add_typer(config.app, name="config")
 app.add_typer(run.app, name="run")
 
@@ -33,3 +38,7 @@ def main() -> None:
     except UserError as error:
         Console(stderr=True, soft_wrap=True).print(f"[red]error:[/] {escape(str(error))}", highlight=False)
         sys.exit(UserError.EXIT_CODE)
+    except (Interrupted, LeaseLost) as stopped:
+        Console(stderr=True, soft_wrap=True).print(f"not finished: {escape(str(stopped))}", highlight=False)
+        # EX_TEMPFAIL of sysexits.h: the executor plugin submits such a job again.
+        sys.exit(os.EX_TEMPFAIL)

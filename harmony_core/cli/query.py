@@ -14,6 +14,7 @@ from rich.table import Table
 from harmony_core.architecture import Architecture
 from harmony_core.cli.format import count, seconds
 from harmony_core.errors import UserError
+from harmony_core.evolution.budget import spending
 from harmony_core.store import (
     SearchFolder,
     latency,
@@ -35,6 +36,9 @@ def top(search: SearchArgument, limit: Annotated[int, typer.Option("-n", min=1, 
     frame = leaderboard(search).head(limit).collect()
     console.print(candidates_table(frame, f"{SearchFolder.find(search).name}: best candidates", search))
     promoted(search)
+    spent = spending(SearchFolder.find(search))
+    if spent is not None:
+        console.print(f"budget: {spent} spent")
 
 
 def pareto(search: SearchArgument) -> None:

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from harmony_core.cli import lines
-from harmony_core.store import SearchFolder, atomic_write, population, read_manifest, read_table, schemas
+from harmony_core.store import SearchFolder, atomic_write, population, read_table, schemas
 from harmony_core.store.folder import SEARCH_VARIABLE
 
 if TYPE_CHECKING:
@@ -56,16 +56,12 @@ def settle(search: Search) -> None:
 @app.command()
 def mutate(search: Search, generation: Generation) -> None:
     """Breeds a generation."""
-    from harmony_core.config import Config
     from harmony_core.evolution.generation import mutate_generation
 
-    folder = SearchFolder(search)
-    bred = mutate_generation(folder, generation)
-    wanted = Config.parse(read_manifest(folder.manifest).config).search.population
-    if bred < wanted:
-        console.print(
-            f"[bold]generation {generation}[/]: the space is exhausted, {bred} of {wanted} candidates are new"
-        )
+    bred = mutate_generation(SearchFolder(search), generation)
+    if bred.reasons:
+        why = "; ".join(bred.reasons)
+        console.print(f"[bold]generation {generation}[/]: {bred.candidates} of {bred.wanted} candidates: {why}")
 
 
 @app.command()
@@ -88,7 +84,8 @@ def train(
 
     rows = shard_rows(setting, generation, shard)
     patterns = {row["candidate"]: row["pattern"] for row in rows}
-    train_shard(setting, rows, generation, shard, report=report, launcher=_launcher(launcher, cores, srun_flags))
+    chosen = _launcher(launcher if rows else "local", cores, srun_flags)
+    train_shard(setting, rows, generation, shard, report=report, launcher=chosen)
 
 
 @app.command()
@@ -101,16 +98,21 @@ def latency(
 
     setting = Setting.open(search)
     rows = shard_rows(setting, generation, shard)
-    chosen = _launcher(launcher, None, srun_flags)
+    chosen = _launcher(launcher if rows else "local", None, srun_flags)
     benchmark_shard(setting, rows, generation, shard, report=_silent, launcher=chosen)
 
 
 @app.command()
 def select(search: Search, generation: Generation) -> None:
     """Selects the survivors of a generation."""
+    from harmony_core.evolution.budget import spending
     from harmony_core.evolution.generation import select_generation
 
-    console.print(lines.selected(select_generation(SearchFolder(search), generation)))
+    folder = SearchFolder(search)
+    line = lines.selected(select_generation(folder, generation))
+    # Files of later generations may come and go meanwhile.
+    spent = spending(folder, generation)
+    console.print(line if spent is None else f"{line}, {spent} spent")
 
 
 @app.command()
@@ -125,7 +127,9 @@ def promote(search: Search, cores: Cores = None, launcher: Kind = "local", srun_
         rows = population(search, promoted=True).select("candidate", "pattern").collect()
         console.print(lines.trained(row, dict(rows.iter_rows()), "promotion", done, total))
 
-    promote_search(setting, report, _silent, _launcher(launcher, cores, srun_flags))
+    allowance = promote_search(setting, report, _silent, _launcher(launcher, cores, srun_flags))
+    if allowance.reason:
+        console.print(f"[bold]promotion[/]: {allowance.paid} of {allowance.wanted} candidates: {allowance.reason}")
 
 
 @app.command()
@@ -166,7 +170,10 @@ def _launcher(kind: Literal["local", "srun"], cores: int | None, srun_flags: str
 
 
 def shard_rows(setting: Any, generation: int, shard: int) -> list[dict[str, Any]]:
-    """The population rows that belong to a shard: consecutive candidates, `candidates_per_job` each."""
+    """The population rows that belong to a shard: consecutive candidates, `candidates_per_job` each.
+
+    A generation that was closed has none; its shards are written without an allocation's teams.
+    """
     size = setting.config.execution.candidates_per_job
     frame = read_table(setting.folder.population(generation), schemas.POPULATION)
     return frame.sort("candidate").slice(shard * size, size).to_dicts()

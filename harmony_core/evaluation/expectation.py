@@ -25,6 +25,8 @@ from harmony_core.training.recipe import Recipe
 # As much as this many measured candidates speak for the overall ratio.
 _RIDGE = 1.0
 _LEAST_FACTOR = 0.05
+# Every shard reads them again; more say nothing new of a dozen kinds, and a large search has hundreds of thousands.
+_MOST_TRAININGS = 4000
 
 
 class Expectation:
@@ -85,15 +87,16 @@ class Expectation:
 
 
 def _trained(setting: Setting, before: int | None) -> list[tuple[str, float]]:
-    """Architecture JSON and seconds of every training that ran to its end."""
-    folder, found = setting.folder, []
-    for generation in folder.generations():
+    """Architecture JSON and seconds of the newest trainings that ran to their end."""
+    folder, found, left = setting.folder, [], _MOST_TRAININGS
+    for generation in reversed(folder.generations()):
         files = folder.shards(generation, "training")
-        if not files or (before is not None and generation >= before):
+        if not left or not files or (before is not None and generation >= before):
             continue
         columns = ["candidate", "status", "seconds"]
         rows = pl.concat([read_table(path, TRAINING, columns) for path in files])
         rows = rows.filter((pl.col("status") == "ok") & (pl.col("seconds") > 0))
         born = read_table(folder.population(generation), POPULATION, ["candidate", "architecture"])
-        found.append(rows.join(born, on="candidate").select("architecture", "seconds"))
+        found.append(rows.join(born, on="candidate").sort("candidate").select("architecture", "seconds").head(left))
+        left -= found[-1].height
     return list(pl.concat(found).iter_rows()) if found else []

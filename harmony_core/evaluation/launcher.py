@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -90,15 +90,28 @@ class Launcher:
     @contextmanager
     def _teams(self, setting: Setting, work: Path, order: tuple[float, ...], team_size: int) -> Iterator[Pool]:
         execution = setting.config.execution
-        own = own_teams(execution, work / "teams", self.srun_flags, team_size)
-        with nullcontext() if self.standing is not None else own as teams:
+        with self._queue(setting, work / "teams", team_size) as address:
             yield TeamPool(
-                _standing_address(self.standing) if teams is None else teams.address,
+                address,
                 order,
                 work / "logs",
                 attempts=execution.attempts,
                 memory_limit_gb=execution.memory_limit_gb,
             )
+
+    @contextmanager
+    def _queue(self, setting: Setting, folder: Path, team_size: int) -> Iterator[Address]:
+        if self.standing is not None:
+            yield _standing_address(self.standing)
+            return
+        with own_teams(setting.config.execution, folder, self.srun_flags, team_size) as teams:
+            try:
+                yield teams.address
+            except Interrupted:
+                if not teams.failed.is_set():
+                    raise
+                # Another allocation would not mend it.
+                raise UserError("launcher", "srun", f"{teams.failure}; see {teams.log}") from None
 
 
 def pilot_folder() -> Path:
@@ -121,8 +134,7 @@ def own_teams(execution: ExecutionConfig, folder: Path, srun_flags: tuple[str, .
     )
 
 
-def _standing_address(folder: Path | None) -> Address:
-    assert folder is not None
+def _standing_address(folder: Path) -> Address:
     try:
         return Address.read(folder / ADDRESS_FILE, _PILOT_SECONDS)
     except TimeoutError as error:

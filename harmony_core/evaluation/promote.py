@@ -12,18 +12,26 @@ from harmony_core.evaluation.latency_shard import benchmark_shard
 from harmony_core.evaluation.launcher import Launcher
 from harmony_core.evaluation.setting import Setting
 from harmony_core.evaluation.training_shard import Report, train_shard
+from harmony_core.evolution.budget import Allowance, promotion_allowance
 from harmony_core.store import pareto_front, population_row, schemas, write_table
 
 
-def promote(setting: Setting, report_training: Report, report_latency: Report, launcher: Launcher) -> None:
-    """Writes `promoted/`: population, training (test split included), curves and latency.
+def promote(setting: Setting, report_training: Report, report_latency: Report, launcher: Launcher) -> Allowance:
+    """Writes `promoted/`: population, ledger, training (test split included), curves and latency.
 
     The members of the front are its `promote.top_k` best by validation bits per byte. Front and
-    baselines share the recipe and the seeds.
+    baselines share the recipe and the seeds. Where the budget does not pay for all, the front comes first;
+    the ledger and the answer say why.
     """
     config = setting.config
     recipe = config.promotion_recipe().model_copy(update={"precision": setting.precision})
-    population = [_row(setting, index, *member) for index, member in enumerate(_members(setting))]
+    members = _members(setting)
+    allowance = promotion_allowance(setting.folder, len(members))
+    population = [_row(setting, index, *member) for index, member in enumerate(members[: allowance.paid])]
+    if not population:
+        # Nobody for an allocation's teams to wait for.
+        launcher = Launcher()
+    write_table(setting.folder.ledger(None), _ledger(setting, allowance), schemas.LEDGER)
     write_table(setting.folder.population(None), population, schemas.POPULATION)
     train_shard(
         setting,
@@ -37,6 +45,7 @@ def promote(setting: Setting, report_training: Report, report_latency: Report, l
         splits=("validation", "test"),
     )
     benchmark_shard(setting, population, None, 0, report=report_latency, launcher=launcher)
+    return allowance
 
 
 def _members(setting: Setting) -> list[tuple[Architecture, str, str | None]]:
@@ -50,6 +59,12 @@ def _members(setting: Setting) -> list[tuple[Architecture, str, str | None]]:
     known = {preset.id for preset in presets.values()}
     members: list[tuple[Architecture, str, str | None]] = [(one, "front", None) for one in found if one.id not in known]
     return members + [(preset, "baseline", name) for name, preset in presets.items()]
+
+
+def _ledger(setting: Setting, allowance: Allowance) -> list[dict[str, Any]]:
+    left_out = allowance.wanted - allowance.paid
+    row = {"search": setting.folder.name, "generation": None, "stage": "propose", "reason": allowance.reason}
+    return [{**row, "count": left_out}] if left_out else []
 
 
 def _row(setting: Setting, index: int, architecture: Architecture, role: str, name: str | None) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The two steps of evolution that the workflow runs: make a generation, and select from it.
 
-Both are functions of the manifest and of recorded rows alone, so any of them can be done again.
+Both are functions of the configuration and of recorded rows alone, so any of them can be done again.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ import polars as pl
 from harmony_core.architecture import Architecture
 from harmony_core.config import Config
 from harmony_core.evolution.breeding import EXHAUSTED, Breeder, Child
+from harmony_core.evolution.budget import Allowance, generation_allowance
 from harmony_core.evolution.hypervolume import hypervolume
 from harmony_core.evolution.records import evaluated, recorded, selection_rows, survivors
 from harmony_core.evolution.registry import make_algorithm
 from harmony_core.evolution.scored import Scored
+from harmony_core.evolution.settings import read_settings
 from harmony_core.space import Ledger, Space, SpaceExhausted
 from harmony_core.store import (
     LEDGER,
@@ -28,12 +30,26 @@ from harmony_core.store import (
     SearchFolder,
     front,
     population_row,
-    read_manifest,
     read_table,
     write_table,
 )
 
 BREEDING = 0
+
+
+@dataclass(frozen=True)
+class Bred:
+    """What became of a generation's breeding.
+
+    Args:
+        candidates: how many it has.
+        wanted: how many the configuration asks for.
+        reasons: why it has fewer; empty if it has as many.
+    """
+
+    candidates: int
+    wanted: int
+    reasons: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -57,16 +73,17 @@ class GenerationSummary:
     hypervolume: float
 
 
-def mutate_generation(folder: SearchFolder, generation: int) -> int:
-    """Writes a generation's population and ledger; returns how many candidates it has.
+def mutate_generation(folder: SearchFolder, generation: int) -> Bred:
+    """Writes a generation's population and ledger.
 
     Generation 0 is `search.initial` and samples; generation g is bred from the selection of
-    g - 1 - lag. A space without anything new gives fewer rows, or none.
+    g - 1 - lag. A space without anything new gives fewer rows, or none, and so does a budget that is spent;
+    the ledger says why.
 
     Raises:
         UserError: the manifest or an earlier generation's file is missing or damaged.
     """
-    manifest, config = _settings(folder)
+    manifest, config = read_settings(folder)
     search = config.search
     algorithm = make_algorithm(search)
     source = generation - 1 - search.lag
@@ -79,7 +96,8 @@ def mutate_generation(folder: SearchFolder, generation: int) -> int:
         _architectures(folder, (one for one in told if one.ok)),
         _history(folder, generation),
     )
-    children = _children(breeder, config, generation)
+    allowance = generation_allowance(folder, config, generation)
+    children, reasons = _children(breeder, config, generation, allowance)
     rows = [
         population_row(
             child.architecture,
@@ -96,7 +114,7 @@ def mutate_generation(folder: SearchFolder, generation: int) -> int:
     ]
     write_table(folder.ledger(generation), _ledger_rows(folder, generation, breeder.ledger), LEDGER)
     write_table(folder.population(generation), rows, POPULATION)
-    return len(rows)
+    return Bred(len(rows), allowance.wanted, reasons)
 
 
 def select_generation(folder: SearchFolder, generation: int) -> GenerationSummary:
@@ -105,7 +123,7 @@ def select_generation(folder: SearchFolder, generation: int) -> GenerationSummar
     Raises:
         UserError: a file is missing or damaged, or a candidate has no result yet.
     """
-    manifest, config = _settings(folder)
+    manifest, config = read_settings(folder)
     new = evaluated(folder, generation, config)
     merged = [*(survivors(folder, generation - 1) if generation > 0 else []), *new]
     standings = make_algorithm(config.search).tell(merged)
@@ -114,23 +132,25 @@ def select_generation(folder: SearchFolder, generation: int) -> GenerationSummar
     return _summary(folder, generation, config, manifest, new)
 
 
-def _settings(folder: SearchFolder) -> tuple[Manifest, Config]:
-    manifest = read_manifest(folder.manifest)
-    return manifest, Config.parse(manifest.config, str(folder.manifest))
-
-
-def _children(breeder: Breeder, config: Config, generation: int) -> list[Child]:
-    search = config.search
+def _children(
+    breeder: Breeder, config: Config, generation: int, allowance: Allowance
+) -> tuple[list[Child], tuple[str, ...]]:
+    """The candidates, and why they are fewer than wanted."""
+    search, missing = config.search, {}
+    if allowance.paid < allowance.wanted:
+        missing[allowance.reason] = allowance.wanted - allowance.paid
     presets = [breeder.preset(name) for name in search.initial] if generation == 0 else []
     children = [child for child in presets if child is not None]
-    for candidate in range(len(children), search.population):
+    for candidate in range(len(children), allowance.paid):
         seed = np.random.SeedSequence([search.seed, BREEDING, generation, candidate])
         try:
             children.append(breeder.child(np.random.default_rng(seed)))
         except SpaceExhausted:
-            breeder.ledger.add("propose", EXHAUSTED, search.population - candidate)
+            missing[EXHAUSTED] = allowance.paid - candidate
             break
-    return children
+    for reason, count in missing.items():
+        breeder.ledger.add("propose", reason, count)
+    return children, tuple(missing)
 
 
 def _ledger_rows(folder: SearchFolder, generation: int, ledger: Ledger) -> list[dict[str, Any]]:

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from harmony_core.evolution.budget import spending
 from harmony_core.evolution.hypervolume import hypervolume
 from harmony_core.store import (
+    LEDGER,
     Manifest,
     SearchFolder,
     curves,
@@ -19,6 +21,7 @@ from harmony_core.store import (
     promoted_results,
     read_manifest,
 )
+from harmony_core.store.queries import scan
 
 # Members of the front whose training curves and diagrams are shown; more lines cannot be told apart.
 MAX_SHOWN = 8
@@ -40,6 +43,8 @@ class Findings:
         progress: a row a generation: bred, ok, best validation bits per byte so far, hypervolume so far.
         failures: draws thrown away and candidates that failed (`store.ledger`), summed over generations.
         promoted: what was trained again and read on the test split; no rows before promotion.
+        left_out: how many the budget kept from promotion, and why; empty where it kept none.
+        spending: what was spent of the budget; None without one.
     """
 
     name: str
@@ -50,6 +55,8 @@ class Findings:
     progress: pl.DataFrame
     failures: pl.DataFrame
     promoted: pl.DataFrame
+    left_out: str
+    spending: str | None
 
     @property
     def latency_setting(self) -> str:
@@ -84,21 +91,30 @@ def gather(folder: SearchFolder) -> Findings:
         progress=_progress(folder, manifest, candidates),
         failures=failures.collect(),
         promoted=promoted_results(folder).collect(),
+        left_out=_left_out(folder),
+        spending=spending(folder),
     )
+
+
+def _left_out(folder: SearchFolder) -> str:
+    rows = scan([folder.ledger(None)], LEDGER).select("count", "reason").collect()
+    return "; ".join(f"{count} left out: {reason}" for count, reason in rows.iter_rows())
 
 
 def _progress(folder: SearchFolder, manifest: Manifest, candidates: pl.DataFrame) -> pl.DataFrame:
     settings = manifest.config["search"]
     names = [objective["name"] for objective in settings["objectives"]]
     constrained = settings["algorithm"]["kind"] != "fitness"
-    bred = population(folder).group_by("generation").agg(bred=pl.len()).sort("generation").collect()
+    bred = dict(population(folder).group_by("generation").len().collect().iter_rows())
     rows = []
-    for generation, count in bred.iter_rows():
+    for generation in folder.generations():
+        if not folder.population(generation).is_file():
+            continue
         so_far = candidates.filter(pl.col("generation") <= generation)
         best = so_far["val_bits_per_byte"].min()
         volume = hypervolume(front(so_far, names, constrained), names, manifest.hypervolume)
         ok = candidates.filter(pl.col("generation") == generation).height
-        rows.append((generation, count, ok, best, volume))
+        rows.append((generation, bred.get(generation, 0), ok, best, volume))
     schema = {
         "generation": pl.Int32,
         "bred": pl.Int64,

@@ -85,6 +85,7 @@ def _summary(findings: Findings) -> str:
         "latency": findings.latency_setting,
         "started": manifest.created_at.isoformat(sep=" ", timespec="seconds"),
         "configuration": manifest.config_hash,
+        **({} if findings.spending is None else {"budget": f"{findings.spending} spent"}),
     }
     items = "".join(f"<dt>{escape(key)}</dt><dd>{escape(str(value))}</dd>" for key, value in facts.items())
     return f"<dl>{items}</dl>"
@@ -95,10 +96,13 @@ def _leaderboard(findings: Findings) -> str:
 
 
 def _promoted(findings: Findings) -> str:
-    if findings.promoted.is_empty():
-        return ""
-    note = "<p>Trained again on fresh seeds, with one recipe, and read on the test split.</p>"
-    return _section("On the test split", note + promoted_table(findings).to_html())
+    parts = []
+    if not findings.promoted.is_empty():
+        note = "<p>Trained again on fresh seeds, with one recipe, and read on the test split.</p>"
+        parts += [note, promoted_table(findings).to_html()]
+    if findings.left_out:
+        parts.append(f"<p>{escape(findings.left_out)}.</p>")
+    return _section("On the test split", "".join(parts)) if parts else ""
 
 
 def _section(title: str, body: str) -> str:

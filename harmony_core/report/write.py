@@ -56,10 +56,11 @@ def leaderboard_markdown(findings: Findings) -> str:
     title = f"# {findings.name}: leaderboard\n\n"
     note = f"\\* is on the Pareto front. Latency: {findings.latency_setting}.\n\n"
     text = title + note + leaderboard_table(findings, LEADERBOARD_ROWS).to_markdown()
-    if findings.promoted.is_empty():
+    if findings.promoted.is_empty() and not findings.left_out:
         return text
-    heading = "\n## On the test split, trained again on fresh seeds\n\n"
-    return text + heading + promoted_table(findings).to_markdown()
+    trained = [] if findings.promoted.is_empty() else [promoted_table(findings).to_markdown()]
+    left_out = [f"{findings.left_out}.\n"] if findings.left_out else []
+    return "\n".join([text, "## On the test split, trained again on fresh seeds\n", *trained, *left_out])
 
 
 def _rendered(chart: alt.TopLevelMixin) -> tuple[dict[str, Any], str]:

@@ -92,8 +92,8 @@ class SearchFolder:
         """Who is trained."""
         return self.generation(generation) / "population.parquet"
 
-    def ledger(self, generation: int) -> Path:
-        """What was thrown away while the generation was made."""
+    def ledger(self, generation: int | None) -> Path:
+        """What was thrown away while the generation was made; what promotion left out."""
         return self.generation(generation) / "ledger.parquet"
 
     def selection(self, generation: int) -> Path:

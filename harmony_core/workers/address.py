@@ -11,6 +11,8 @@ from harmony_core.workers.wire import Disconnected, Line, Message
 
 ADDRESS_FILE = "queue.json"
 _CONNECT_SECONDS = 10.0
+# A queue to which thousands come at once takes a while to greet each.
+_WELCOME_SECONDS = 60.0
 _POLL_SECONDS = 0.05
 
 
@@ -22,11 +24,13 @@ class Address:
         hosts: names and numbers of its host, to be tried in this order.
         port: TCP port.
         token: what a connection must show first.
+        settings: what a rank knows before it comes (`preload`, `threads`, `beat_seconds`).
     """
 
     hosts: tuple[str, ...]
     port: int
     token: str = dataclasses.field(repr=False)
+    settings: Message = dataclasses.field(default_factory=dict)
 
     def to_json(self) -> str:
         """As it is written to a file."""
@@ -43,7 +47,7 @@ class Address:
         while True:
             try:
                 data = json.loads(path.read_text(encoding="utf-8"))
-                return cls(tuple(data["hosts"]), int(data["port"]), data["token"])
+                return cls(tuple(data["hosts"]), int(data["port"]), data["token"], data["settings"])
             except FileNotFoundError:
                 # A shared file system tells nobody when a file appears.
                 if time.monotonic() > deadline:
@@ -54,12 +58,12 @@ class Address:
         """Connects and greets; returns the line and the queue's welcome.
 
         Raises:
-            ConnectionError: nobody answers there, or the token is refused.
+            ConnectionError: nobody answers there in time, or the token is refused.
         """
         line = Line.connect([(host, self.port) for host in self.hosts], _CONNECT_SECONDS)
         try:
             line.send({**hello, "type": "hello", "token": self.token})
-            return line, line.receive()
+            return line, line.receive(_WELCOME_SECONDS)
         except Disconnected:
             line.close()
             raise

@@ -35,6 +35,8 @@ def main(target: str, payload: dict[str, Any], setup: dict[str, Any], parent: Co
         parent: this end of a pipe to the process that started the task.
     """
     die_with_forkserver()
+    # Inherited as ignored from the forkserver; a child is asked to leave by it.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
     _redirect(Path(setup["log"]))
     os.environ.update(setup["environment"])
@@ -49,6 +51,10 @@ def main(target: str, payload: dict[str, Any], setup: dict[str, Any], parent: Co
     except UserError as error:
         result = {USER_ERROR: [error.field, str(error.value), error.fix]}
     parent.send_bytes(json.dumps(result).encode())
+
+
+def nothing() -> None:
+    """What a child does that is forked to see that children can be forked."""
 
 
 def _die_with(parent: Connection) -> None:

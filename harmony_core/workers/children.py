@@ -7,7 +7,7 @@ import json
 import multiprocessing
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
 from multiprocessing.forkserver import ensure_running
@@ -26,6 +26,7 @@ EXIT_SECONDS = 10.0
 # The forkserver's death is nobody's fault, but must not repeat for ever.
 _MAX_FORKSERVER_DEATHS = 3
 _FORKSERVER_GONE = 255
+_FORKSERVER = "harmony_core.workers.forkserver"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +75,7 @@ class Children:
     def __init__(self, preload: str, threads: int = 1) -> None:
         self._threads = threads
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload([preload])
+        self._context.set_forkserver_preload([_FORKSERVER, preload])
         self._running: list[Child] = []
         self._forkserver_deaths = 0
 
@@ -88,13 +89,17 @@ class Children:
         _set_thread_environment(self._threads)
         ensure_running()
 
+    def wait_until_warm(self) -> None:
+        """Does the same, and returns when `preload` is imported, so that no child has to wait for it."""
+        self.warm_up()
+        self._fork(child.nothing).join()
+
     def start(self, task: Task, attempt: int, setup: Setup) -> Child:
         """Forks a child for one attempt."""
         ours, theirs = self._context.Pipe()
         payload = {**task.payload, "attempt": attempt, "forked_at": time.monotonic()}
         given = {**dataclasses.asdict(setup), "log": str(setup.log)}
-        process = self._context.Process(target=child.main, args=(task.target, payload, given, theirs))
-        process.start()
+        process = self._fork(child.main, task.target, payload, given, theirs)
         theirs.close()
         began = time.monotonic()
         deadline = began + task.time_limit_seconds + GRACE_SECONDS
@@ -131,6 +136,20 @@ class Children:
         """Ends every child at once."""
         for one in self.running:
             self.kill(one)
+
+    def _fork(self, function: Callable[..., None], *arguments: Any) -> ForkServerProcess:
+        """Starts a process; where the forkserver dies of it, or while it imports, another one is started."""
+        deaths = 0
+        while True:
+            process = self._context.Process(target=function, args=arguments)
+            try:
+                process.start()
+            except (EOFError, OSError):
+                deaths += 1
+                if deaths > _MAX_FORKSERVER_DEATHS:
+                    raise
+            else:
+                return process
 
     def _collect(self, one: Child) -> Outcome:
         try:

@@ -1,7 +1,6 @@
 """One task of the allocation's srun: takes work from the queue and runs it in forked children, one at a time.
 
-`python -m harmony_core.workers.rank QUEUE_FILE`. Nothing heavy is imported here: the forkserver imports it,
-while the rank already answers.
+`python -m harmony_core.workers.rank QUEUE_FILE`. Torch is not imported here but in the forkserver.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from pathlib import Path
 from harmony_core.errors import UserError
 from harmony_core.machines.host import visible_gpus
 from harmony_core.workers.address import Address
+from harmony_core.workers.child import INTERRUPTED
 from harmony_core.workers.children import Children, Setup
 from harmony_core.workers.pool import even_share_gb
 from harmony_core.workers.task import Outcome, Task
@@ -25,6 +25,8 @@ from harmony_core.workers.wire import Disconnected, Line, Message
 
 # What a child gets to write a checkpoint in, of what the allocation still has, before it is killed.
 _LAST_SECONDS = 15.0
+# After SIGTERM comes SIGKILL, whatever the time limit: Slurm's KillWait, unless a site changed it.
+_KILL_WAIT_SECONDS = 30.0
 _RECONNECT_SECONDS = 30.0
 _NOTICES = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM)
 
@@ -60,14 +62,19 @@ class Worker:
 
     def __init__(self, address: Address, place: Place) -> None:
         self._address, self._place = address, place
-        self._children: Children | None = None
+        self._beat = float(address.settings["beat_seconds"])
+        self._threads = int(address.settings["threads"])
+        self._children = Children(address.settings["preload"], self._threads)
         self._assignment: int | None = None
-        self._give_up: float | None = None
-        self._told_to_leave: float | None = None
+        self._give_up = float("inf")
+        self._told_to_leave = False
+        self._terminated = False
         self._notices = Notices()
 
     def serve(self) -> None:
         """Works until the queue says goodbye, coming back after a cut line; ConnectionError if it is gone."""
+        # Before the queue knows of it: while the first child waits for imports, there is no sign of life.
+        self._children.wait_until_warm()
         deadline = time.monotonic() + _RECONNECT_SECONDS
         while True:
             try:
@@ -85,57 +92,59 @@ class Worker:
                 deadline = time.monotonic() + _RECONNECT_SECONDS
             finally:
                 # Whoever cut the line has given this work up.
-                self._stop()
+                self._children.kill_all()
+                self._assignment = None
                 line.close()
 
     def _greet(self) -> Line:
-        here = dataclasses.asdict(self._place)
-        line, welcome = self._address.connect({"role": "rank", **here, "port": free_port()})
-        settings = welcome["settings"]
-        self._beat = float(settings["beat_seconds"])
-        self._threads = int(settings["threads"])
-        if self._children is None:
-            self._children = Children(settings["preload"], self._threads)
-            self._children.warm_up()
+        line, _ = self._address.connect({"role": "rank", **dataclasses.asdict(self._place), "port": free_port()})
         return line
 
     def _turn(self, line: Line) -> bool:
         """Waits for whatever comes next, and does it; False is goodbye."""
-        assert self._children is not None
         for message in line.arrived():
             if message["type"] == "bye":
                 return False
             self._obey(message, line)
         self._end_in_time(line)
+        report = self._wait(line)
+        # Before the report: whether the allocation is being ended decides how a child's death is judged.
+        self._pass_on_notices(line)
+        if report is not None:
+            self._report(line, report)
+        line.send({"type": "beat"})
+        return True
+
+    def _wait(self, line: Line) -> Report | Outcome | None:
+        """Waits until something happens or a sign of life is due; what the child left, if it ended."""
         timeout = self._beat
-        if self._give_up is not None:
+        if self._children.running:
+            # Without a child there is nothing to give up, however late it is.
             timeout = min(timeout, max(0.0, self._give_up - time.monotonic()))
         try:
             ended = self._children.wait(timeout, [line, self._notices])
         except UserError as error:
-            self._report(line, Report(user_error=(error.field, str(error.value), error.fix)))
-            ended = []
-        for _, outcome in ended:
-            self._report(line, _report(outcome, interrupted=self._told_to_leave is not None))
-        if self._notices.take():
-            # The queue asks how soon the allocation ends, and tells every rank.
-            line.send({"type": "notice"})
-        line.send({"type": "beat"})
-        return True
+            return Report(user_error=(error.field, str(error.value), error.fix))
+        return ended[0][1] if ended else None
+
+    def _pass_on_notices(self, line: Line) -> None:
+        """The queue asks how soon the allocation ends, and tells every rank."""
+        for number in self._notices.take():
+            self._terminated = self._terminated or number == signal.SIGTERM
+            line.send({"type": "notice", "within": _KILL_WAIT_SECONDS if number == signal.SIGTERM else None})
 
     def _obey(self, message: Message, line: Line) -> None:
-        assert self._children is not None
         if message["type"] == "assign":
-            self._begin(message, line)
+            self._begin(message)
         elif message["type"] == "cancel" and message["assignment"] == self._assignment:
             seconds = sum(child.seconds for child in self._children.running)
             self._children.kill_all()
             self._report(line, Report(error="its team was broken up", counts=False, seconds=seconds))
         elif message["type"] == "drain":
-            self._give_up = time.monotonic() + max(0.0, message["seconds"] - _LAST_SECONDS)
+            # Told of it again: the end may have come nearer, but no later word moves it away.
+            self._give_up = min(self._give_up, time.monotonic() + max(0.0, message["seconds"] - _LAST_SECONDS))
 
-    def _begin(self, message: Message, line: Line) -> None:
-        assert self._children is not None
+    def _begin(self, message: Message) -> None:
         task, world = message["task"], message["world"]
         self._assignment = message["assignment"]
         setup = Setup(
@@ -154,37 +163,32 @@ class Worker:
         )
         self._children.start(one, message["attempt"], setup)
 
-    def _report(self, line: Line, report: Report) -> None:
+    def _report(self, line: Line, report: Report | Outcome) -> None:
+        if isinstance(report, Outcome):
+            report = _judged(report, interrupted=self._terminated or self._told_to_leave)
         assignment, self._assignment = self._assignment, None
-        self._told_to_leave = None
+        self._told_to_leave = False
         if assignment is not None:
-            fields = {field.name: getattr(report, field.name) for field in dataclasses.fields(report)}
-            line.send({"type": "ended", "assignment": assignment, "report": fields, "port": free_port()})
+            line.send({"type": "ended", "assignment": assignment, "report": vars(report), "port": free_port()})
 
     def _end_in_time(self, line: Line) -> None:
         """Ends what will not be over before the allocation is: first by asking, then at once."""
-        assert self._children is not None
-        if self._give_up is None or not self._children.running:
-            return
         now = time.monotonic()
+        if not self._children.running or now < self._give_up:
+            return
         (child,) = self._children.running
-        if self._told_to_leave is None and now >= self._give_up:
-            self._told_to_leave = now
+        if not self._told_to_leave:
+            self._told_to_leave = True
             self._give_up = now + _LAST_SECONDS / 2
-            os.kill(child.process.pid or 0, signal.SIGTERM)
-        elif self._told_to_leave is not None and now >= self._give_up:
+            child.process.terminate()
+        else:
             self._children.kill(child)
-            self._report(line, Report(error="interrupted", counts=False, seconds=child.seconds))
-
-    def _stop(self) -> None:
-        if self._children is not None:
-            self._children.kill_all()
-        self._assignment = None
+            self._report(line, Report(error=INTERRUPTED, counts=False, seconds=child.seconds))
 
 
-def _report(outcome: Outcome, interrupted: bool) -> Report:
+def _judged(outcome: Outcome, interrupted: bool) -> Report:
     if interrupted and outcome.result is None:
-        return Report(error="interrupted", counts=False, seconds=outcome.device_seconds)
+        return Report(error=INTERRUPTED, counts=False, seconds=outcome.device_seconds)
     return Report(outcome.result, outcome.error, outcome.killed, outcome.counts, outcome.device_seconds)
 
 
@@ -220,12 +224,12 @@ class Notices:
         """Readable when a signal has come."""
         return self._ours.fileno()
 
-    def take(self) -> bool:
-        """Whether a signal has come since the last time."""
+    def take(self) -> set[int]:
+        """The signals that have come since the last time."""
         try:
-            return bool(self._ours.recv(4096))
+            return set(self._ours.recv(4096)).intersection(_NOTICES)
         except BlockingIOError:
-            return False
+            return set()
 
 
 def free_port() -> int:
@@ -237,7 +241,8 @@ def free_port() -> int:
 
 def main() -> None:
     """Serves the queue whose file is the only argument."""
-    Worker(Address.read(Path(sys.argv[1])), Place.from_environment()).serve()
+    # On another node a shared file system may show it late.
+    Worker(Address.read(Path(sys.argv[1]), _RECONNECT_SECONDS), Place.from_environment()).serve()
 
 
 if __name__ == "__main__":

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import hmac
+import resource
 import secrets
 import socket
 import threading
@@ -16,10 +16,13 @@ from typing import Any
 
 from harmony_core.store.atomic import atomic_write
 from harmony_core.workers.address import Address
+from harmony_core.workers.child import INTERRUPTED
 from harmony_core.workers.task_queue import Assignment, Ended, Job, Rank, Report, TaskQueue
 from harmony_core.workers.wire import MAX_GREETING_BYTES, Disconnected, Message, pack, receive
 
 _GREETING_SECONDS = 30.0
+# Whoever has not taken what was left to say, and gone, after this long is cut off.
+_GOODBYE_SECONDS = 4.0
 
 
 class QueueServer:
@@ -28,7 +31,7 @@ class QueueServer:
     Args:
         team_size: ranks a task.
         silence_seconds: a rank that has not been heard of for this long is given up.
-        settings: told to every rank that joins (`beat_seconds`, `preload`, `threads`).
+        settings: of every rank (`beat_seconds`, `preload`, `threads`), handed out with the address.
         seconds_left: asked once, when a rank passes on the signal ahead of the time limit: how long the
             allocation still has.
     """
@@ -46,24 +49,25 @@ class QueueServer:
         self._token = secrets.token_hex(32)
         self._ranks: dict[int, _RankLine] = {}
         self._feeders: dict[int, _FeederLine] = {}
-        self._number = self._finished = 0
-        self._noticed = False
-        self._dispatching = False
-        self._loop = asyncio.new_event_loop()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="queue", daemon=True)
-        self._port = 0
+        self._number = self._finished = self._num_joined = 0
+        self._noticed: set[float | None] = set()
+        self._stranded_since: float | None = None
+        self._dispatching = self._closing = False
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._greeted: set[asyncio.Task[Any]] = set()
         self.drained = threading.Event()
-        self.joined = threading.Event()
 
     def start(self) -> Address:
         """Listens on a free port of every interface; returns where, and the token that opens it."""
+        _allow_open_files()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="queue", daemon=True)
         self._thread.start()
-        self._port = self._call(self._listen())
-        return Address(tuple(_own_addresses()), self._port, self._token)
+        port = self._call(self._listen())
+        return Address(tuple(_own_addresses()), port, self._token, self._settings)
 
     def stop(self) -> None:
-        """Tells every rank to leave, and ends."""
+        """Tells every rank and feeder to leave, and ends when they have heard all that was left to say."""
         self._call(self._close())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
@@ -83,15 +87,26 @@ class QueueServer:
         return len(self._ranks)
 
     @property
+    def num_joined(self) -> int:
+        """Ranks that have ever connected."""
+        return self._num_joined
+
+    @property
     def finished(self) -> int:
         """Attempts that have ended so far: whether anything gets on."""
         return self._finished
+
+    @property
+    def stranded_seconds(self) -> float:
+        """How long tasks have waited while nothing ran, no team could be formed, and nobody came or went."""
+        since = self._stranded_since
+        return 0.0 if since is None else time.monotonic() - since
 
     def _call(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
     async def _listen(self) -> int:
-        server = await asyncio.start_server(self._greet, "0.0.0.0", 0, backlog=4096)
+        server = await asyncio.start_server(self._connected, "0.0.0.0", 0, backlog=4096)
         self._server = server
         self._spawn(self._listen_for_silence())
         return int(server.sockets[0].getsockname()[1])
@@ -99,22 +114,42 @@ class QueueServer:
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(coroutine)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        self._greeted.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # At once; asyncio would tell of it when it collects its garbage.
+            self._loop.call_exception_handler({"message": "a connection of the queue broke", "exception": error})
 
     async def _close(self) -> None:
-        self._server.close()
+        # Whoever comes now is greeted with a goodbye.
+        self._closing = True
+        self._queue.drain()
         for line in [*self._ranks.values(), *self._feeders.values()]:
             line.send({"type": "bye"})
-            line.writer.close()
-        for task in self._tasks:
+        # They leave when they have heard it. Closing here first could lose what is still on its way to them.
+        if self._greeted:
+            await asyncio.wait(self._greeted, timeout=_GOODBYE_SECONDS)
+        self._server.close()
+        left = list(self._tasks)
+        for task in left:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*left, return_exceptions=True)
+
+    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # Were this a coroutine, asyncio would complain of every connection that is cut off at the end.
+        self._spawn(self._greet(reader, writer))
 
     async def _greet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             hello = await asyncio.wait_for(receive(reader, MAX_GREETING_BYTES), _GREETING_SECONDS)
-            if not hmac.compare_digest(str(hello.get("token")), self._token):
+            if not hmac.compare_digest(str(hello.get("token")).encode(), self._token.encode()):
                 return
+            connection = asyncio.current_task()
+            assert connection is not None
+            self._greeted.add(connection)
             self._number += 1
             if hello["role"] == "rank":
                 await _RankLine(self._number, hello, writer).serve(self, reader)
@@ -123,14 +158,19 @@ class QueueServer:
         except (Disconnected, TimeoutError):
             return
         finally:
-            writer.close()
-            with contextlib.suppress(ConnectionError):
-                await writer.wait_closed()
+            # Gone, or given up: not `close`, which would wait until all that was sent to it is taken.
+            writer.transport.abort()
 
     async def _listen_for_silence(self) -> None:
+        before = time.monotonic()
         while True:
             await asyncio.sleep(self._silence / 4)
             now = time.monotonic()
+            if now - before > self._silence / 2:
+                # This process itself stood still, and has not read what came in the meantime.
+                for line in self._ranks.values():
+                    line.heard = now
+            before = now
             for line in list(self._ranks.values()):
                 if now - line.heard > self._silence:
                     self.rank_left(line, f"no sign of life from {line.rank.node} for {self._silence:g} s")
@@ -142,9 +182,9 @@ class QueueServer:
     def rank_joined(self, line: _RankLine) -> None:
         """A rank has shown the token."""
         self._ranks[line.rank.id] = line
-        line.send({"type": "welcome", "settings": self._settings})
+        self._num_joined += 1
+        self._welcome(line)
         self._queue.join(line.rank)
-        self.joined.set()
         self._dispatch_soon()
 
     def rank_left(self, line: _RankLine, why: str, counts: bool = True) -> None:
@@ -159,23 +199,26 @@ class QueueServer:
         line.port = int(message["port"])
         report = Report(**message["report"])
         ended, broken = self._queue.ended(int(message["assignment"]), line.rank, report)
-        self._tell(ended, broken)
+        # The partners of one that left in time are told to leave as well, and write their part of a checkpoint.
+        self._tell(ended, [] if report.error == INTERRUPTED and self._queue.draining else broken)
 
-    def noticed(self) -> None:
-        """A rank has got the signal ahead of the time limit."""
-        if not self._noticed:
-            self._noticed = True
-            self._spawn(self._drain_in_time())
+    def noticed(self, within: float | None) -> None:
+        """A rank has got a signal: all is over in `within` seconds; None is the signal ahead of the time limit."""
+        # Every rank gets it and passes it on.
+        if within not in self._noticed:
+            self._noticed.add(within)
+            self._spawn(self._drain_in_time(within))
 
     def feeder_joined(self, line: _FeederLine) -> None:
         """A feeder has shown the token."""
         self._feeders[line.id] = line
-        line.send({"type": "welcome"})
+        self._welcome(line)
 
     def feeder_left(self, line: _FeederLine) -> None:
         """A feeder's connection is gone: nobody wants its work any more."""
         self._feeders.pop(line.id, None)
         self._cancel(self._queue.withdraw(line.id))
+        self._dispatch_soon()
 
     def fed(self, line: _FeederLine, messages: list[Message]) -> None:
         """A feeder has brought tasks."""
@@ -192,9 +235,13 @@ class QueueServer:
         self._queue.add(line.id, line.order, jobs)
         self._dispatch_soon()
 
-    async def _drain_in_time(self) -> None:
-        seconds = await asyncio.to_thread(self._seconds_left)
-        await self._drain(seconds)
+    def _welcome(self, line: _Line) -> None:
+        line.send({"type": "welcome"})
+        if self._closing:
+            line.send({"type": "bye"})
+
+    async def _drain_in_time(self, within: float | None) -> None:
+        await self._drain(await asyncio.to_thread(self._seconds_left) if within is None else within)
 
     async def _drain(self, seconds: float) -> None:
         for job in self._queue.drain():
@@ -248,6 +295,8 @@ class QueueServer:
                 order = {"type": "assign", "assignment": assignment.id, "attempt": assignment.attempt, "world": world}
                 self._ranks[rank.id].send({**order, "task": feeder.tasks[assignment.job.key]})
             feeder.send({"type": "begun", "key": assignment.job.key, "attempt": assignment.attempt})
+        stranded = self._queue.num_waiting > 0 and self._queue.num_running == 0
+        self._stranded_since = time.monotonic() if stranded else None
 
 
 class _Line:
@@ -272,6 +321,7 @@ class _RankLine(_Line):
 
     async def serve(self, server: QueueServer, reader: asyncio.StreamReader) -> None:
         server.rank_joined(self)
+        why = "what it sent makes no sense"
         try:
             while True:
                 message = await receive(reader)
@@ -279,9 +329,11 @@ class _RankLine(_Line):
                 if message["type"] == "ended":
                     server.rank_ended(self, message)
                 elif message["type"] == "notice":
-                    server.noticed()
+                    server.noticed(message["within"])
         except Disconnected as error:
-            server.rank_left(self, f"the worker on {self.rank.node} is gone ({error})")
+            why = str(error)
+        finally:
+            server.rank_left(self, f"the worker on {self.rank.node} is gone ({why})")
 
 
 class _FeederLine(_Line):
@@ -312,7 +364,8 @@ class _FeederLine(_Line):
                 "type": "ended",
                 "key": one.assignment.job.key,
                 "attempt": one.assignment.attempt,
-                "report": dataclasses.asdict(one.report),
+                # Not `asdict`, which copies a whole curve.
+                "report": vars(one.report),
                 "final": one.final,
                 "device_seconds": one.device_seconds,
             }
@@ -337,3 +390,9 @@ def _own_addresses() -> list[str]:
     with contextlib.suppress(OSError):
         found += sorted({str(info[4][0]) for info in socket.getaddrinfo(name, None, socket.AF_INET)})
     return found
+
+
+def _allow_open_files() -> None:
+    """A connection is an open file, and more of them are allowed than are given at first."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

@@ -21,14 +21,19 @@ from harmony_core.workers.server import QueueServer, publish
 # Starts in a row without any attempt that ended: then something is wrong that another start does not mend.
 _FRUITLESS_STARTS = 3
 _UNKNOWN_SECONDS = 60.0
-_GOODBYE_SECONDS = 20.0
+_LOOK_SECONDS = 0.5
+# Python and its packages, read by every rank at once from a shared file system.
+_START_SECONDS = 600.0
+# Together with the queue's goodbye less than the 20 s that the executor plugin gives before it kills.
+_GOODBYE_SECONDS = 8.0
+_TERMINATION_SECONDS = 4.0
 
 
 class Teams:
     """Queue and ranks of this process's allocation; a context manager.
 
     One srun starts all ranks. It goes on when ranks or nodes die, and is started again when it dies
-    itself or has no rank left. The queue is here, outside of every rank.
+    itself, has no rank left, or too few for a team. The queue is here, outside of every rank.
 
     Args:
         folder: where the queue's address and the ranks' output go; on the shared file system.
@@ -60,31 +65,37 @@ class Teams:
             settings={"preload": preload, "threads": threads, "beat_seconds": beat_seconds},
             seconds_left=seconds_left,
         )
+        self._silence = silence_seconds
         self._closing = threading.Event()
+        # Held by whoever starts srun or speaks to the queue, so that neither happens after the end.
+        self._lock = threading.Lock()
         self._srun: subprocess.Popen[bytes] | None = None
         self._watcher = threading.Thread(target=self._watch, name="srun", daemon=True)
         self.failed = threading.Event()
+        self.failure = ""
         self.address: Address
 
     def __enter__(self) -> Self:
         self._folder.mkdir(parents=True, exist_ok=True)
         self.address = self._server.start()
-        publish(self.address, self._folder / ADDRESS_FILE)
+        try:
+            publish(self.address, self._folder / ADDRESS_FILE)
+        except BaseException:
+            self._server.stop()
+            raise
         self._watcher.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._closing.set()
+        with self._lock:
+            self._closing.set()
+        # Ranks that are still starting do not hear the goodbye.
+        patience = _GOODBYE_SECONDS if self._server.num_ranks else 0.0
         self._server.stop()
-        srun = self._srun
-        if srun is not None:
-            try:
-                srun.wait(_GOODBYE_SECONDS)
-            except subprocess.TimeoutExpired:
-                # A rank that is stopped, or on a node that is gone, does not hear the goodbye.
-                srun.kill()
+        if self._srun is not None:
+            _end(self._srun, patience)
         self._watcher.join()
         (self._folder / ADDRESS_FILE).unlink(missing_ok=True)
 
@@ -99,24 +110,63 @@ class Teams:
             if self.failed.is_set():
                 return
 
+    @property
+    def log(self) -> Path:
+        """What srun and the ranks print."""
+        return self._folder / "ranks.log"
+
     def _watch(self) -> None:
         """Starts srun, and again when it ends although nobody said so."""
         fruitless = 0
-        while not self._closing.is_set() and not self._server.drained.is_set():
+        why = ""
+        while fruitless < _FRUITLESS_STARTS:
             before = self._server.finished
-            with (self._folder / "ranks.log").open("ab") as log:
-                self._srun = subprocess.Popen(self._command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-                status = self._srun.wait()
-            if self._closing.is_set() or self._server.drained.is_set():
-                return
+            try:
+                srun = self._start()
+            except OSError as error:
+                return self._fail(f"srun does not start: {error}")
+            if srun is None:
+                return None
+            why = self._stay_with(srun)
             fruitless = 0 if self._server.finished > before else fruitless + 1
-            print(f"srun ended with {status} before the work did", file=sys.stderr, flush=True)
-            if fruitless >= _FRUITLESS_STARTS:
-                self.failed.set()
+            with self._lock:
+                if self._is_over():
+                    return None
+                # Ranks that outlived it hold the places that the next ones need.
+                self._server.dismiss(why)
+            print(f"{why}, before the work did", file=sys.stderr, flush=True)
+            _end(srun, _GOODBYE_SECONDS)
+        return self._fail(f"no attempt ended in {_FRUITLESS_STARTS} starts of srun; at last, {why}")
+
+    def _start(self) -> subprocess.Popen[bytes] | None:
+        """Starts srun; None where it is all over."""
+        with self._lock, self.log.open("ab") as log:
+            if self._is_over():
+                return None
+            self._srun = subprocess.Popen(self._command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            return self._srun
+
+    def _stay_with(self, srun: subprocess.Popen[bytes]) -> str:
+        """Waits until srun ends or is of no use any more; returns which."""
+        joined = self._server.num_joined
+        while True:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return f"srun ended with {srun.wait(_LOOK_SECONDS)}"
+            limit = _START_SECONDS if self._server.num_joined == joined else self._silence
+            if self._server.stranded_seconds > limit and not self._is_over():
+                return "the ranks that are left make no team"
+
+    def _fail(self, failure: str) -> None:
+        print(f"{failure}; see {self.log}", file=sys.stderr, flush=True)
+        self.failure = failure
+        # Before the feeders hear that nothing more is begun: they ask why.
+        self.failed.set()
+        with self._lock:
+            if not self._is_over():
                 self._server.drain(0.0)
-                return
-            # Ranks that outlived it hold the places that the next ones need.
-            self._server.dismiss("the srun that started it died")
+
+    def _is_over(self) -> bool:
+        return self._closing.is_set() or self._server.drained.is_set()
 
     def _command(self) -> list[str]:
         """One srun over every node that the allocation still has; no death in it is its end."""
@@ -131,7 +181,7 @@ class Teams:
             "--overlap",
             "--unbuffered",
             "--label",
-            f"--nodes={f'1-{nodes}' if self._server.joined.is_set() else nodes}",
+            f"--nodes={f'1-{nodes}' if self._server.num_joined else nodes}",
             f"--ntasks-per-node={variables.get('SLURM_NTASKS_PER_NODE', '1')}",
             f"--cpus-per-task={variables.get('SLURM_CPUS_PER_TASK', '1')}",
             "--distribution=block",
@@ -142,6 +192,18 @@ class Teams:
             "harmony_core.workers.rank",
             str((self._folder / ADDRESS_FILE).absolute()),
         ]
+
+
+def _end(srun: subprocess.Popen[bytes], patience: float) -> None:
+    """Waits until srun has left with its ranks; then has them killed, and then kills it."""
+    for seconds, help_along in ((patience, srun.terminate), (_TERMINATION_SECONDS, srun.kill)):
+        try:
+            srun.wait(seconds)
+            return
+        except subprocess.TimeoutExpired:
+            # A rank that is stopped, or on a node that is gone, does not hear the goodbye.
+            help_along()
+    srun.wait()
 
 
 def num_nodes() -> int:

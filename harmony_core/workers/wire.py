@@ -79,10 +79,14 @@ class Line:
         except OSError as error:
             raise Disconnected(str(error)) from None
 
-    def receive(self) -> Message:
-        """Waits for the next message; Disconnected if the other side is gone."""
-        while (message := self._next()) is None:
-            self._fill()
+    def receive(self, timeout: float | None = None) -> Message:
+        """Waits for the next message; Disconnected if the other side is gone, or silent for `timeout` seconds."""
+        self._socket.settimeout(timeout)
+        try:
+            while (message := self._next()) is None:
+                self._fill()
+        finally:
+            self._socket.settimeout(None)
         return message
 
     def arrived(self) -> list[Message]:
@@ -127,7 +131,7 @@ class Line:
 def _parse(content: bytes) -> Message:
     try:
         message = json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Disconnected(f"not JSON: {error}") from None
     if not isinstance(message, dict):
         raise Disconnected("not a JSON object")

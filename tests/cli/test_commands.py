@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
-import psutil
 import pytest
 
 from harmony_core.cli.format import count, seconds
-from harmony_core.machines.host import host_name
 
 
 def harmony(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -65,6 +62,9 @@ def test_mistakes_are_one_line_and_exit_code_2(arguments: tuple[str, ...], told:
         ("recipe: {learning_rate: .inf}", "recipe.learning_rate"),
         ("recipe: {validation_tokens: 100}", "validation_tokens 100"),
         ("promote: {tokens: 10}", "promote"),
+        ("budget: {gpu_hours: 0}", "budget.gpu_hours: 0"),
+        ("budget: {gpu_hours: -2.5}", "budget.gpu_hours: -2.5"),
+        ("budget: {gpu_hour: 2}", "did you mean 'gpu_hours'?"),
         ("promote: {baselines: [gpt-9]}", "gpt-9"),
         ("latency: {source: 'predicted:abacus'}", "abacus"),
         ("search: [", "not valid YAML"),

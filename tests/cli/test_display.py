@@ -13,7 +13,7 @@ from rich.console import Console
 from harmony_core.cli.display import Display
 from harmony_core.cli.progress_lines import duration
 from harmony_core.progress import ProgressReader
-from tests.progress.searches import PER_SHARD, MadeUpSearch
+from tests.progress.searches import MadeUpSearch
 
 VALUES: dict[int, tuple[float | None, float]] = {number: (3.0 + number, 0.01 * (number + 1)) for number in range(8)}
 HIDE, SHOW = "\x1b[?25l", "\x1b[?25h"
@@ -100,22 +100,16 @@ def test_a_long_line_is_not_folded_in_a_file(search: MadeUpSearch) -> None:
     assert line.count("illegal memory access") == 20
 
 
-def test_a_flood_of_failures_is_cut_and_counted(search: MadeUpSearch) -> None:
+def test_a_flood_of_failures_is_cut_and_counted(search: MadeUpSearch, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harmony_core.cli.display.MOST_FAILURES", 3)
     search.breed(0)
     screen = Screen(search, terminal=False)
     screen.update()
     for number in range(8):
         search.train(0, number, None)
-    for number in range(PER_SHARD):
-        search.measure(0, number, 0.1)
-    assert len([line for line in screen.update().splitlines() if "diverged" in line]) == 8
-    search.breed(1)
-    screen.display._most_failures = 3
-    for number in range(8):
-        search.train(1, number, None)
     lines = screen.update().splitlines()
-    assert len([line for line in lines if "diverged" in line]) == 3
-    assert "... and 5 more that failed" in lines
+    assert [line.split(",")[0] for line in lines[:3]] == ["generation 0"] * 3
+    assert lines[3:] == ["... and 5 more that failed"]
 
 
 def test_an_error_with_brackets_is_text(search: MadeUpSearch) -> None:
@@ -147,6 +141,37 @@ def test_on_a_terminal_what_is_open_moves_and_what_is_finished_stays(search: Mad
     assert SHOW in update
     screen.display.close()
     assert screen.new() == ""
+
+
+def test_a_line_above_leaves_the_region_folded_and_whole(search: MadeUpSearch) -> None:
+    screen = Screen(search, terminal=True)
+    search.breed(0)
+    search.train(0, 0, 3.0)
+    search.measure(0, 0, 0.01)
+    assert "hypervolume" in screen.update()
+    screen.display.print("a note " + "of 140 columns " * 9 + "whole")
+    text = screen.new()
+    assert "of 140 columns of 140 columns whole\n" in text
+    assert "hypervolume" in text
+
+
+def test_an_estimate_alone_is_no_news_in_a_file_and_none_is_left_behind(search: MadeUpSearch) -> None:
+    screen = Screen(search, terminal=False)
+    search.breed(0)
+    screen.update()
+    for number in range(3):
+        search.train(0, number, 3.0)
+    assert screen.update(60).endswith(f", ETA {round(13 * 60 / 3 / 60)} min\n")
+    assert screen.update(600) == ""
+    search.train(0, 3, 3.0)
+    screen.update(1)
+    screen.new()
+    search.train(0, 4, 3.0)
+    screen.update(1)
+    screen.display.close()
+    text = screen.new()
+    assert text.startswith("generation 0: 5/8 done")
+    assert "ETA" not in text
 
 
 def test_a_terminal_is_left_as_it_was(search: MadeUpSearch) -> None:

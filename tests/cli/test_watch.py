@@ -9,11 +9,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from harmony_core.cli.watch import holder
+from harmony_core.workers import Lease
 from harmony_core.workflow import main_lease
 from tests.progress.searches import MadeUpSearch
 
@@ -61,18 +63,6 @@ def test_a_killed_search_says_that_nobody_runs_it(
     assert "harmony resume toy" in done.stdout
 
 
-def test_once_says_who_runs_it_and_ends(search: MadeUpSearch, tmp_path: Path) -> None:
-    lease = main_lease(search.folder)
-    lease.acquire()
-    try:
-        done = watch(tmp_path, "toy", "--once")
-    finally:
-        lease.release()
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1].startswith(f"run by pid {os.getpid()} on ")
-    assert holder(search.folder) is None
-
-
 def test_a_finished_search_is_told_and_left(search: MadeUpSearch, tmp_path: Path) -> None:
     finish(search)
     done = watch(tmp_path, "toy")
@@ -81,43 +71,71 @@ def test_a_finished_search_is_told_and_left(search: MadeUpSearch, tmp_path: Path
     assert done.stdout.splitlines()[-1] == "search toy: finished, results/toy/report/index.html"
 
 
-def test_it_follows_a_search_to_its_end(search: MadeUpSearch, tmp_path: Path) -> None:
-    lease = main_lease(search.folder)
-    lease.acquire()
+@contextmanager
+def watching(folder: Path, **streams: Any) -> Iterator[subprocess.Popen[bytes]]:
+    """A `harmony watch` that does not outlive the test."""
+    process = subprocess.Popen(call("toy"), cwd=folder, **streams)
     try:
-        with subprocess.Popen(call("toy"), stdout=subprocess.PIPE, text=True, cwd=tmp_path) as process:
-            assert process.stdout is not None
-            # It has begun to follow once it has said what is searched.
-            assert process.stdout.readline().startswith("search toy: seed 1")
-            search.train(0, 5, None)
-            assert "candidate 5" in process.stdout.readline()
-            finish(search)
-            rest = process.stdout.read()
-            assert process.wait(LIMIT_SECONDS) == 0
+        yield process
     finally:
-        lease.release()
-    assert "search toy: finished" in rest
+        process.kill()
+        process.wait()
 
 
-def test_it_notices_that_the_main_process_is_gone(search: MadeUpSearch, tmp_path: Path) -> None:
-    lease = main_lease(search.folder)
-    lease.acquire()
-    with subprocess.Popen(call("toy"), stdout=subprocess.PIPE, text=True, cwd=tmp_path) as process:
-        assert process.stdout is not None
-        process.stdout.readline()
-        lease.release()
-        assert "nobody runs it" in process.stdout.read()
+@pytest.fixture
+def lease(search: MadeUpSearch) -> Iterator[Lease]:
+    """The right to run the search, which this process has."""
+    held = main_lease(search.folder)
+    held.acquire()
+    yield held
+    held.release()
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    """Where to read and where to write."""
+    ours, theirs = os.pipe()
+    yield ours, theirs
+    os.close(ours)
+
+
+def test_once_says_who_runs_it_and_ends(search: MadeUpSearch, lease: Lease, tmp_path: Path) -> None:
+    done = watch(tmp_path, "toy", "--once")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].startswith(f"run by pid {os.getpid()} on ")
+
+
+def test_it_follows_a_search_to_its_end(
+    search: MadeUpSearch, lease: Lease, pipe: tuple[int, int], tmp_path: Path
+) -> None:
+    ours, theirs = pipe
+    with watching(tmp_path, stdout=theirs) as process:
+        os.close(theirs)
+        # It has begun to follow once it has said what is searched.
+        read_until(ours, "search toy: seed 1")
+        search.train(0, 5, None)
+        read_until(ours, "candidate 5")
+        finish(search)
+        read_until(ours, "search toy: finished")
         assert process.wait(LIMIT_SECONDS) == 0
 
 
-def test_ctrl_c_leaves_and_the_terminal_is_as_it_was(search: MadeUpSearch, tmp_path: Path) -> None:
-    lease = main_lease(search.folder)
-    lease.acquire()
+def test_it_notices_that_the_main_process_is_gone(
+    search: MadeUpSearch, lease: Lease, pipe: tuple[int, int], tmp_path: Path
+) -> None:
+    ours, theirs = pipe
+    with watching(tmp_path, stdout=theirs) as process:
+        os.close(theirs)
+        read_until(ours, "search toy: seed 1")
+        lease.release()
+        read_until(ours, "nobody runs it")
+        assert process.wait(LIMIT_SECONDS) == 0
+
+
+def test_ctrl_c_leaves_and_the_terminal_is_as_it_was(search: MadeUpSearch, lease: Lease, tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
     try:
-        with subprocess.Popen(
-            call("toy"), stdin=theirs, stdout=theirs, stderr=theirs, cwd=tmp_path, preexec_fn=_own_terminal
-        ) as process:
+        with watching(tmp_path, stdin=theirs, stdout=theirs, stderr=theirs, preexec_fn=own_terminal) as process:
             os.close(theirs)
             shown = read_until(ours, "generation 0: 0/8 done")
             os.write(ours, b"\x03")
@@ -125,14 +143,14 @@ def test_ctrl_c_leaves_and_the_terminal_is_as_it_was(search: MadeUpSearch, tmp_p
             assert process.wait(LIMIT_SECONDS) == 0
     finally:
         os.close(ours)
-        lease.release()
     assert "\x1b[?25l" in shown
     assert "\x1b[?25h" in shown.rpartition("\x1b[?25l")[2]
     assert "Traceback" not in shown
     assert "Aborted" not in shown
 
 
-def _own_terminal() -> None:
+def own_terminal() -> None:
+    """Makes standard input the terminal that controls this process (for `preexec_fn`)."""
     import fcntl
     import termios
 
@@ -140,14 +158,14 @@ def _own_terminal() -> None:
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
-def read_until(terminal: int, text: str | None) -> str:
-    """What the terminal shows, until `text` or, for None, its end."""
+def read_until(source: int, text: str | None) -> str:
+    """What a terminal or pipe brings, until `text` or, for None, its end."""
     shown, deadline = "", time.monotonic() + LIMIT_SECONDS
     while text is None or text not in shown:
-        ready, _, _ = select.select([terminal], [], [], deadline - time.monotonic())
+        ready, _, _ = select.select([source], [], [], deadline - time.monotonic())
         assert ready, shown
         try:
-            part = os.read(terminal, 65536)
+            part = os.read(source, 65536)
         except OSError:
             # Linux's word for the end of a terminal.
             part = b""
@@ -180,3 +198,11 @@ def test_a_damaged_file_is_one_line(search: MadeUpSearch, tmp_path: Path) -> Non
     done = watch(tmp_path, "toy")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "selection.parquet" in done.stderr
+
+
+def test_a_file_that_cannot_be_read_is_one_line(search: MadeUpSearch, tmp_path: Path) -> None:
+    # As one without the right to it, which a test that runs as root cannot take from itself.
+    search.journal("training", 0, 1).path.mkdir(parents=True)
+    done = watch(tmp_path, "toy", "--once")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "journal.jsonl" in done.stderr

@@ -34,7 +34,7 @@ def prepared(tmp_path: Path) -> Callable[..., Setting]:
     """Prepares a search with some sections' keys changed."""
 
     def prepare(**changes: dict[str, Any]) -> Setting:
-        data: dict[str, Any] = {**CONFIG, "execution": {}}
+        data: dict[str, Any] = {**CONFIG, "execution": {}, "promote": {}}
         for section, values in changes.items():
             data[section] = {**data[section], **values}
         folder = SearchFolder(tmp_path / "results" / "small")

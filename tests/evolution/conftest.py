@@ -58,13 +58,15 @@ def made_up(architecture_id: str, num_params: int) -> tuple[str, float, float]:
 
 @pytest.fixture
 def start(tmp_path: Path) -> Callable[..., SearchFolder]:
-    """Begins a search; `search` overrides its settings."""
+    """Begins a search; `search` overrides its settings, `sections` those of other sections."""
 
-    def begin(name: str = "toy", space: str = SPACE, **search: Any) -> SearchFolder:
+    def begin(
+        name: str = "toy", space: str = SPACE, sections: dict[str, Any] | None = None, **search: Any
+    ) -> SearchFolder:
         space_file = tmp_path / f"{name}-space.yaml"
         space_file.write_text(space)
         settings = {"name": name, "seed": 1, "population": 8, **search}
-        config = Config.parse({"search": settings, "space": str(space_file)})
+        config = Config.parse({"search": settings, "space": str(space_file), **(sections or {})})
         folder = SearchFolder(tmp_path / "results" / name)
         metrics = schemas.SELECTION.names[6:13]
         write_manifest(
@@ -91,9 +93,14 @@ def start(tmp_path: Path) -> Callable[..., SearchFolder]:
 
 @pytest.fixture
 def measure() -> Callable[..., None]:
-    """Writes made-up results of a generation, over two shards; `backwards` is another order of workers."""
+    """Writes made-up results of a generation, over two shards; `backwards` is another order of workers.
 
-    def write(folder: SearchFolder, generation: int, backwards: bool = False, fail: bool = False) -> None:
+    `cost` is the device seconds of each candidate, nine tenths of them in training.
+    """
+
+    def write(
+        folder: SearchFolder, generation: int, backwards: bool = False, fail: bool = False, cost: float = 0.0
+    ) -> None:
         population = read_table(folder.population(generation), POPULATION)
         for shard in (0, 1):
             training, latency = [], []
@@ -103,11 +110,18 @@ def measure() -> Callable[..., None]:
                 status, bits, seconds = made_up(row["architecture_id"], row["num_params"])
                 status = "crashed" if fail else status
                 bits_or_none = bits if status == "ok" else None
-                training += [{**blank(TRAINING), **key, "status": status, "val_bits_per_byte": bits_or_none}]
+                result = {"status": status, "val_bits_per_byte": bits_or_none, "device_seconds": cost * 0.9}
+                training += [{**blank(TRAINING), **key, **result}]
                 if status == "ok":
                     latency += [
-                        {**blank(LATENCY), **key, "mode": mode, "seconds_median": seconds * factor}
-                        for mode, factor in (("train", 3.0), ("prefill", 1.0), ("decode", 0.1))
+                        {
+                            **blank(LATENCY),
+                            **key,
+                            "mode": mode,
+                            "seconds_median": seconds * factor,
+                            "device_seconds": cost * share,
+                        }
+                        for mode, factor, share in (("train", 3.0, 0.1), ("prefill", 1.0, 0.0), ("decode", 0.1, 0.0))
                     ]
             step = -1 if backwards else 1
             write_table(folder.training(generation, shard), training[::step], TRAINING)

@@ -52,7 +52,7 @@ def content(folder: SearchFolder) -> dict[str, bytes]:
 
 def test_generation_0_is_samples_of_the_space(start: Start) -> None:
     folder = start()
-    assert mutate_generation(folder, 0) == 8
+    assert mutate_generation(folder, 0).candidates == 8
     rows = read_table(folder.population(0), POPULATION)
     assert rows["origin"].to_list() == ["sample"] * 8
     assert rows["candidate"].to_list() == list(range(8))
@@ -148,7 +148,7 @@ def test_a_generation_with_lag_needs_no_selection_of_the_one_before(start: Start
     mutate_generation(folder, 1)  # while generation 0 is still training
     measure(folder, 0)
     select_generation(folder, 0)
-    assert mutate_generation(folder, 2) == 8  # while generation 1 is
+    assert mutate_generation(folder, 2).candidates == 8  # while generation 1 is
     assert "sample" not in set(read_table(folder.population(2), POPULATION)["origin"])
 
 
@@ -209,7 +209,7 @@ def test_a_generation_that_failed_altogether_is_followed_by_samples(start: Start
     summary = select_generation(folder, 0)
     assert (summary.evaluated, summary.failed, summary.best_val_bits_per_byte) == (0, 8, None)
     assert (summary.front_size, summary.hypervolume) == (0, 0.0)
-    assert mutate_generation(folder, 1) == 8
+    assert mutate_generation(folder, 1).candidates == 8
     assert set(read_table(folder.population(1), POPULATION)["origin"]) == {"sample"}
 
 
@@ -235,7 +235,7 @@ def test_presets_come_first_where_the_config_asks_for_them(start: Start) -> None
     config = read_manifest(folder.manifest).config
     text = folder.manifest.read_text().replace(config["space"], "nano")
     folder.manifest.write_text(text)
-    assert mutate_generation(folder, 0) == 4
+    assert mutate_generation(folder, 0).candidates == 4
     rows = read_table(folder.population(0), POPULATION)
     assert rows["origin"].to_list() == ["preset", "sample", "sample", "sample"]
     assert rows["name"].to_list() == ["llama-nano", None, None, None]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 PACKAGE = Path(__file__).parents[2] / "harmony_core"
+PLUGIN = PACKAGE.parent / "snakemake_executor_plugin_submitit"
 BASE = {"base", "errors", "resources"}
 MAY_IMPORT = {
     "architecture": set(),
@@ -27,9 +30,12 @@ MAY_IMPORT = {
         "models",
         "training",
         "evolution.config",
+        "evolution.budget",
         "workers",
     },
     "workers": {"machines", "store"},
+    "progress": {"config", "store", "evolution.hypervolume"},
+    "site": {"config", "data", "store"},
     "evolution": {"architecture", "config", "space", "store"},
 }
 # The forkserver imports what its children will, and their main module is the command line.
@@ -60,3 +66,16 @@ def test_a_room_imports_only_what_lies_below_it(room: str) -> None:
         and (name, module) not in EXCEPTIONS
     ]
     assert wrong == []
+
+
+@pytest.mark.parametrize("path", sorted(PLUGIN.rglob("*.py")), ids=lambda path: str(path.relative_to(PLUGIN)))
+def test_the_executor_plugin_stands_alone(path: Path) -> None:
+    """Any user of Snakemake could install it."""
+    assert "harmony_core" not in path.read_text()
+
+
+def test_a_job_starts_without_snakemake() -> None:
+    """What runs in a scheduler's job imports neither Snakemake nor its interface, which a start would wait for."""
+    code = "import sys, snakemake_executor_plugin_submitit.runner; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert {name.split(".")[0] for name in loaded if name.startswith("snakemake")} == {PLUGIN.name}

@@ -21,8 +21,8 @@ EXTRAS = {name: [Requirement(text) for text in texts] for name, texts in PROJECT
 
 # What a module is called where its distribution is called otherwise.
 DISTRIBUTIONS = {"yaml": "pyyaml", "vl_convert": "vl-convert-python"}
-# Run as commands or imported by the Snakefile alone; and what needs an extra, imported where it is used.
-COMMANDS = {"snakemake"}
+PACKAGES = ("harmony_core", "snakemake_executor_plugin_submitit", "snakemake_logger_plugin_harmony")
+# What needs an extra, imported where it is used.
 OPTIONAL = {requirement.name for name in ("gpu", "bo", "hf", "eval") for requirement in EXTRAS[name]}
 
 
@@ -42,8 +42,8 @@ def canonical(name: str) -> str:
 
 
 def imported() -> Iterator[str]:
-    """Names of the distributions that harmony_core imports, anywhere in its functions too."""
-    for path in (ROOT / "harmony_core").rglob("*.py"):
+    """Names of the distributions that our packages import, anywhere in their functions too."""
+    for path in (path for package in PACKAGES for path in (ROOT / package).rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             modules: list[str] = []
             if isinstance(node, ast.Import):
@@ -52,14 +52,14 @@ def imported() -> Iterator[str]:
                 modules = [node.module]
             for module in modules:
                 top = module.split(".")[0]
-                if top not in sys.stdlib_module_names and top != "harmony_core":
+                if top not in sys.stdlib_module_names and top not in PACKAGES:
                     yield DISTRIBUTIONS.get(top, canonical(top))
 
 
 def test_what_is_imported_is_declared_and_the_other_way_round() -> None:
     declared = {canonical(one.name) for one in CORE}
     optional = {canonical(name) for name in OPTIONAL}
-    assert set(imported()) - optional == declared - COMMANDS
+    assert set(imported()) - optional == declared
 
 
 def test_conda_has_the_same_dependencies() -> None:

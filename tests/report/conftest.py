@@ -15,6 +15,7 @@ from harmony_core.report import write_report
 from harmony_core.store import (
     CURVES,
     LATENCY,
+    LEDGER,
     POPULATION,
     TRAINING,
     Manifest,
@@ -69,9 +70,9 @@ def write_generation(folder: SearchFolder, generation: int | None, entries: Any,
     write_table(folder.curves(generation, 0), tables["curves"], CURVES)
 
 
-def begin(root: Path) -> SearchFolder:
+def begin(root: Path, **sections: Any) -> SearchFolder:
     """A search with a manifest and nothing else."""
-    config = Config.parse({"search": {"name": "small"}})
+    config = Config.parse({"search": {"name": "small"}, **sections})
     folder = SearchFolder(root / "results" / "small")
     ideal = {"val_bits_per_byte": 0.0, "latency_seconds": 0.0, "num_active_params": 0.0}
     reference = {"val_bits_per_byte": 8.0, "latency_seconds": 1.0, "num_active_params": 4e6}
@@ -103,6 +104,22 @@ def finish(root: Path) -> SearchFolder:
 @pytest.fixture
 def begun(tmp_path: Path) -> SearchFolder:
     return begin(tmp_path)
+
+
+def close(root: Path) -> SearchFolder:
+    """A search whose budget was spent by the first of its two generations, and left nothing to promotion."""
+    folder = begin(root, budget={"gpu_hours": 0.001})
+    write_generation(folder, 0, GENERATIONS[0])
+    for generation in (1, None):
+        write_generation(folder, generation, ())
+        row = {"search": "small", "generation": generation, "stage": "propose", "reason": "budget of <it>", "count": 3}
+        write_table(folder.ledger(generation), [row], LEDGER)
+    return folder
+
+
+@pytest.fixture
+def closed(tmp_path: Path) -> SearchFolder:
+    return close(tmp_path)
 
 
 @pytest.fixture

@@ -105,3 +105,20 @@ def test_text_in_a_figure_cannot_end_the_script(begun: SearchFolder) -> None:
     names = dict.fromkeys(FIGURES, ({"title": "</script><b>odd</b>"}, "<svg/>"))
     page = html_page(gather(begun), names, {})
     assert page.count("</script>") == 2
+
+
+def test_a_spent_budget_is_told_with_what_it_left_out(closed: SearchFolder) -> None:
+    page = write_report(closed).read_text()
+    # Half a second in each row of training and of latency.
+    assert "<dt>budget</dt><dd>0.000833 of 0.001 GPU-hours spent</dd>" in page
+    assert "<td>1</td><td>0</td><td>0</td><td>2.4000</td>" in page
+    assert "<td>propose</td><td>budget of &lt;it&gt;</td><td>3</td>" in page
+    assert "<p>3 left out: budget of &lt;it&gt;.</p>" in page
+    assert "Trained again" not in page
+    text = (closed.report / "leaderboard.md").read_text()
+    assert text.endswith("\n## On the test split, trained again on fresh seeds\n\n3 left out: budget of <it>.\n")
+
+
+def test_without_a_budget_none_is_told(report: dict[str, bytes]) -> None:
+    assert "GPU-hours" not in report["index.html"].decode()
+    assert "left out" not in report["leaderboard.md"].decode()

@@ -20,6 +20,7 @@ def test_the_layout_is_the_documented_one() -> None:
         folder.curves(3, 4): "generation=003/curves/shard=004.parquet",
         folder.latency(1000, 0): "generation=1000/latency/shard=000.parquet",
         folder.population(None): "promoted/population.parquet",
+        folder.ledger(None): "promoted/ledger.parquet",
         folder.training(None, 0): "promoted/shard=000/training.parquet",
     }
     for path, name in names.items():

@@ -28,11 +28,12 @@ def test_no_manifest_is_a_user_error(folder: SearchFolder) -> None:
         read_manifest(folder.manifest)
 
 
-def test_more_generations_and_other_workers_are_allowed(folder: SearchFolder) -> None:
+def test_more_generations_another_budget_and_other_workers_are_allowed(folder: SearchFolder) -> None:
     manifest = read_manifest(folder.manifest)
     data = json.loads(json.dumps(manifest.config))
     data["search"]["generations"] = 99
     data["execution"]["workers"] = 7
+    data["budget"]["gpu_hours"] = 3.5
     check_unchanged("small", Config.parse(manifest.config).identity(), Config.parse(data).identity())
 
 

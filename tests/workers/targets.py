@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -45,3 +46,62 @@ def hang(payload: dict[str, Any]) -> dict[str, Any]:
 
 def complain(payload: dict[str, Any]) -> dict[str, Any]:
     raise UserError("disk", "full", "make room")
+
+
+def echo(payload: dict[str, Any]) -> dict[str, Any]:
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+    print(f"log of {payload['attempt']}")
+    return {"attempt": payload["attempt"], "world": {name: os.environ.get(name) for name in names}}
+
+
+def hold(payload: dict[str, Any]) -> dict[str, Any]:
+    """Works until the file `gate` is there; a test cannot reach a child in any better way."""
+    record(payload)
+    while not Path(payload["gate"]).exists():
+        time.sleep(0.02)
+    return {"attempt": payload["attempt"]}
+
+
+def checkpoint(payload: dict[str, Any]) -> dict[str, Any]:
+    """Goes on for ever; when told to leave, writes a checkpoint and says so."""
+
+    def leave(number: int, frame: object) -> None:
+        raise InterruptedError
+
+    signal.signal(signal.SIGTERM, leave)
+    try:
+        record(payload)
+        while True:
+            signal.pause()
+    except InterruptedError:
+        # Longer than the others of its team: they are not to be killed before they have written theirs.
+        time.sleep(payload.get("writing_seconds", {}).get(os.environ["RANK"], 0.0))
+        record(payload, ".checkpoint")
+        return {"interrupted": True}
+
+
+def stubborn(payload: dict[str, Any]) -> dict[str, Any]:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    return hang(payload)
+
+
+def all_reduce(payload: dict[str, Any]) -> dict[str, Any]:
+    """A team's own world, read from the environment; its last rank dies of the first attempts while others wait."""
+    import torch
+    import torch.distributed
+
+    torch.distributed.init_process_group("gloo", init_method="env://")
+    rank, size = torch.distributed.get_rank(), torch.distributed.get_world_size()
+    if rank == size - 1 and payload["attempt"] <= payload["deaths"]:
+        os.kill(os.getpid(), signal.SIGKILL)
+    total = torch.tensor([rank + 1])
+    torch.distributed.all_reduce(total)
+    torch.distributed.destroy_process_group()
+    return {"total": int(total), "attempt": payload["attempt"]}
+
+
+def record(payload: dict[str, Any], suffix: str = "") -> None:
+    """Tells the test that this child is there, and which process it is; one file a rank of the team."""
+    path = f"{payload['record']}.{os.environ['RANK']}{suffix}"
+    Path(f"{path}.tmp").write_text(str(os.getpid()))
+    Path(f"{path}.tmp").replace(path)

@@ -40,10 +40,10 @@ def search(folder: Path, config: Path, *arguments: str) -> Completed:
     return subprocess.run(command(folder, config, *arguments), capture_output=True, text=True, check=False, cwd=ROOT)
 
 
-def harmony(folder: Path, *arguments: str) -> Completed:
+def harmony(folder: Path, *arguments: str, env: dict[str, str] | None = None) -> Completed:
     """Runs the `harmony` command in `folder`."""
     call = [sys.executable, "-m", "harmony_core", *arguments]
-    return subprocess.run(call, capture_output=True, text=True, check=False, cwd=folder)
+    return subprocess.run(call, capture_output=True, text=True, check=False, cwd=folder, env=env)
 
 
 @pytest.fixture(scope="session")

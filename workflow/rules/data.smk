@@ -10,7 +10,7 @@ rule prepare_data:
         command=HARMONY,
         search=SEARCH,
     shell:
-        "{params.command} data --search {params.search} 2> >(tee {log} >&2)"
+        "{params.command} data --search {params.search} > {log} 2>&1"
 
 
 # Where the candidates will run: precision and the reference's latency are that machine's.
@@ -27,4 +27,4 @@ rule settle:
         command=HARMONY,
         search=SEARCH,
     shell:
-        "{params.command} settle --search {params.search} 2> >(tee {log} >&2)"
+        "{params.command} settle --search {params.search} > {log} 2>&1"

@@ -14,7 +14,7 @@ rule mutate:
         search=SEARCH,
         generation=lambda wildcards: int(wildcards.generation),
     shell:
-        "{params.command} mutate --search {params.search} --generation {params.generation} 2> >(tee {log} >&2)"
+        "{params.command} mutate --search {params.search} --generation {params.generation} > {log} 2>&1"
 
 
 rule train:
@@ -37,7 +37,7 @@ rule train:
     shell:
         "{params.command} train --search {params.search} --generation {params.generation}"
         " --shard {params.shard} --cores {threads} --launcher {resources.launcher}"
-        " --srun-flags='{resources.srun_flags}' 2> >(tee {log} >&2)"
+        " --srun-flags='{resources.srun_flags}' > {log} 2>&1"
 
 
 # A latency is measured alone on its device: on one machine the rule takes every core there is.
@@ -61,7 +61,7 @@ rule benchmark_latency:
     shell:
         "{params.command} latency --search {params.search} --generation {params.generation}"
         " --shard {params.shard} --launcher {resources.launcher}"
-        " --srun-flags='{resources.srun_flags}' 2> >(tee {log} >&2)"
+        " --srun-flags='{resources.srun_flags}' > {log} 2>&1"
 
 
 rule select:
@@ -87,4 +87,4 @@ rule select:
         search=SEARCH,
         generation=lambda wildcards: int(wildcards.generation),
     shell:
-        "{params.command} select --search {params.search} --generation {params.generation} 2> >(tee {log} >&2)"
+        "{params.command} select --search {params.search} --generation {params.generation} > {log} 2>&1"

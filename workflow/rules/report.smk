@@ -12,4 +12,4 @@ rule report:
         command=HARMONY,
         search=SEARCH,
     shell:
-        "{params.command} report --search {params.search} 2> >(tee {log} >&2)"
+        "{params.command} report --search {params.search} > {log} 2>&1"

@@ -1,0 +1,23 @@
+"""Training that sleeps: nothing heavy is imported, as the forked children of `benchmarks.utilisation` start from this."""
+
+from __future__ import annotations
+
+import gc
+import time
+from typing import Any
+
+# What a child would import by itself: its own main function, and the modules of its parent's main module, the rank.
+import harmony_core.workers.address
+import harmony_core.workers.child
+import harmony_core.workers.pool
+import harmony_core.workers.task_queue  # noqa: F401
+
+gc.collect()
+gc.freeze()
+
+
+def train(payload: dict[str, Any]) -> dict[str, Any]:
+    """Sleeps for the payload's `seconds`; the answer says when, by the clock of the one host that all nodes are."""
+    began = time.time()
+    time.sleep(payload["seconds"])
+    return {"began": began, "ended": time.time()}

@@ -1,0 +1,82 @@
+"""The lines that tell how far a search is."""
+
+from __future__ import annotations
+
+from harmony_core.cli.format import count, seconds
+from harmony_core.cli.lines import prepared
+from harmony_core.progress import Failure, GenerationProgress
+from harmony_core.store import Manifest
+
+_UNITS = {
+    "num_params": "params",
+    "num_active_params": "active",
+    "flops_per_token": "FLOP/token",
+    "kv_bytes_per_token": "KV B/token",
+    "state_bytes": "state B",
+}
+
+
+def stage(progress: GenerationProgress) -> str:
+    """A generation or promotion, open or finished, in a line."""
+    name = "promotion" if progress.generation is None else f"generation {progress.generation}"
+    if progress.finished:
+        tally = [f"{progress.done - progress.failed} evaluated", f"{progress.failed} failed"]
+    else:
+        tally = _tally(progress)
+    found = [] if progress.generation is None else _found(progress)
+    return f"{name}: {', '.join([*tally, *found])}"
+
+
+def failure(failed: Failure) -> str:
+    """A candidate that failed, with its whole error."""
+    result = failed.result
+    where = "promotion" if failed.generation is None else f"generation {failed.generation}"
+    who = f"candidate {result.candidate} ({result.architecture_id[:8]})"
+    error = " ".join((result.error or "").split())
+    return f"{where}, {who}: {failed.stage} {result.status}: {error}"
+
+
+def begun(name: str, manifest: Manifest) -> str:
+    """What is searched; markup."""
+    found, wanted = manifest.data["source"], manifest.config["data"]["source"]
+    return prepared(name, manifest) + ("" if found == wanted else f" ({found} in place of {wanted})")
+
+
+def duration(value: float) -> str:
+    """A time as people say it: `40 s`, `12 min`, `3.5 h`, `2.1 days`; never more exact than an estimate is."""
+    if value < 60:
+        # To ten seconds, and never to none.
+        return f"{max(10, 10 * round(value / 10))} s"
+    if value < 90 * 60:
+        return f"{round(value / 60)} min"
+    if value < 36 * 3600:
+        return f"{value / 3600:.1f} h"
+    return f"{value / 86400:.1f} days"
+
+
+def _tally(progress: GenerationProgress) -> list[str]:
+    parts = [f"{progress.done}/{progress.total} done"]
+    if progress.running is not None and progress.done < progress.total:
+        parts += [f"{progress.running} running", f"{progress.queued} queued"]
+    if progress.done == progress.total and progress.measured is not None:
+        parts.append(f"{progress.measured} measured")
+    return [*parts, f"{progress.failed} failed"]
+
+
+def _found(progress: GenerationProgress) -> list[str]:
+    standing = progress.standing
+    if not standing.best:
+        return ["nothing evaluated yet" if not progress.finished else "nothing trained"]
+    mode = standing.config.latency.objective
+    best = [_best(name, value, mode) for name, value in standing.best.items()]
+    front = [f"front of {standing.front_size}"] if progress.finished else []
+    return [*best, *front, f"hypervolume {standing.hypervolume:.4f}"]
+
+
+def _best(name: str, value: float, mode: str) -> str:
+    """The lowest value of an objective; each may be another candidate's."""
+    if name == "val_bits_per_byte":
+        return f"best {value:.3f} bits/byte"
+    if name == "latency_seconds":
+        return f"fastest {mode} {seconds(value)}"
+    return f"least {count(value)} {_UNITS[name]}"

@@ -1,0 +1,7 @@
+"""How far a search is, read from its files alone, whoever runs it and wherever. Imports no torch."""
+
+from harmony_core.progress.generation import Failure, GenerationProgress
+from harmony_core.progress.pace import Pace
+from harmony_core.progress.search import ProgressReader, SearchProgress
+
+__all__ = ["Failure", "GenerationProgress", "Pace", "ProgressReader", "SearchProgress"]

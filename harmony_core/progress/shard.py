@@ -1,0 +1,81 @@
+"""One shard's tasks: from its journal while it is worked on, from its table once that is there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from harmony_core.progress.journal_tail import JournalTail
+from harmony_core.progress.result import Result, Row
+from harmony_core.progress.tables import read_if_there
+
+Key = tuple[int, int]
+
+
+class ShardReader:
+    """Follows one shard of one table.
+
+    Args:
+        table: the shard's Parquet file, its last word.
+        schema: of the table.
+        columns: those that `results` needs.
+        journal: where its tasks' events are written as they happen.
+        results: rows to results.
+        is_member: whether an architecture is that candidate's; a journal may outlive its search.
+    """
+
+    def __init__(
+        self,
+        table: Path,
+        schema: pa.Schema,
+        columns: Sequence[str],
+        journal: Path,
+        results: Callable[[Sequence[Row]], list[Result]],
+        is_member: Callable[[Result], bool],
+    ) -> None:
+        self.results: dict[Key, Result] = {}
+        self.is_whole = False
+        # None where the journal, of an older version, does not say what has begun.
+        self._running: set[str] | None = set()
+        self._is_fresh = True
+        self._table, self._schema, self._columns = table, schema, columns
+        self._journal = JournalTail(journal)
+        self._results, self._is_member = results, is_member
+
+    @property
+    def num_running(self) -> int | None:
+        """Tasks that have begun and not ended; None if nobody says."""
+        return None if self._running is None else len(self._running)
+
+    def read(self) -> None:
+        """Takes in what is new."""
+        if self.is_whole:
+            return
+        rows = read_if_there(self._table, self._schema, self._columns)
+        if rows is None:
+            for record in self._journal.read():
+                self._take(record)
+            return
+        found = self._results(rows.to_dicts())
+        self.results = {(one.candidate, one.replicate): one for one in found}
+        self._running, self.is_whole = set(), True
+
+    def _take(self, record: dict[str, Any]) -> None:
+        event, key = record.get("event"), record.get("key")
+        if event == "open" or (event == "begin" and self._running is None):
+            # Whatever an earlier process had begun ended with it.
+            self._running = set()
+        elif self._is_fresh and event != "begin":
+            self._running = None
+        self._is_fresh = False
+        if self._running is not None and isinstance(key, str):
+            (self._running.add if event == "begin" else self._running.discard)(key)
+        if event == "final":
+            answer = record["answer"]
+            for one in self._results(answer["rows"] if "rows" in answer else [answer["row"]]):
+                if self._is_member(one):
+                    # Of two final records of one task the first counts, as it does for those who write them.
+                    self.results.setdefault((one.candidate, one.replicate), one)

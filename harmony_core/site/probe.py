@@ -1,0 +1,123 @@
+"""A job of one task that begins as every job does, and says how it is there."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from harmony_core.errors import UserError
+from harmony_core.site.command import TOO_LATE, Run
+from harmony_core.site.demand import Demand
+from harmony_core.site.environment import TOLD, installed
+from harmony_core.site.finding import Finding, missing, ok, warning
+from harmony_core.site.limits import Site
+from harmony_core.site.node_report import ANSWER
+from harmony_core.site.profile import Profile
+
+LIMIT_SECONDS = 600.0
+_RUNTIME_MINUTES = 5
+# A shared file system may show a new file late.
+_APPEARS_SECONDS = 30.0
+_CLOCK_SECONDS = 2.0
+
+
+def check_node(profile: Profile, site: Site, run: Run, limit: float = LIMIT_SECONDS) -> Iterator[Finding]:
+    """Sends a job of one task and waits for it, at most `limit` seconds."""
+    try:
+        profile.folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="doctor-", dir=profile.folder) as folder:
+            place = Path(folder).absolute()
+            yield from _ask(profile, site, run, place, limit)
+    except OSError as error:
+        yield missing("probe", f"{profile.folder}: {error.strerror}", "choose another submitit-folder")
+
+
+def _ask(profile: Profile, site: Site, run: Run, folder: Path, limit: float) -> Iterator[Finding]:
+    demand = profile.demands()[0]
+    one = demand.model_copy(update={"nodes": 1, "runtime": min(demand.runtime or _RUNTIME_MINUTES, _RUNTIME_MINUTES)})
+    (folder / "probe.sh").write_text(script(profile, site, one, folder), encoding="utf-8")
+    name = f"harmony-doctor-{uuid.uuid4().hex[:8]}"
+    log = folder / "log"
+    before = time.time()
+    command = ["sbatch", "--wait", f"--job-name={name}", f"--output={log}", *one.flags(), str(folder / "probe.sh")]
+    try:
+        answer = run(command, limit=limit)
+    finally:
+        # Ends it where it still waits: after the limit, and after Ctrl-C.
+        run(["scancel", f"--name={name}"])
+    if answer.code == TOO_LATE:
+        yield warning("probe", f"no node within {limit:g} s", "try again with a higher --probe-seconds")
+        return
+    told = _answer(folder / ANSWER, _APPEARS_SECONDS if answer.code == 0 else 0.0)
+    after = time.time()
+    if told is None:
+        tail = log.read_text(encoding="utf-8", errors="replace").splitlines()[-1:] if log.is_file() else []
+        said = tail[0] if tail else f"{answer.reason}; it left no log, so {profile.folder} may not be shared"
+        yield missing("probe", f"the job failed: {said}", f"correct that, or submitit-setup in {profile.path}")
+        return
+    yield ok("probe", f"{told['node']} sees {profile.folder}, {told['devices']} GPUs of its own for one task")
+    yield from judge(told, site, before, after)
+
+
+def script(profile: Profile, site: Site, demand: Demand, folder: Path) -> str:
+    """The batch script: the profile's setup, then one task that reports."""
+    rules = profile.rules().values()
+    flags = next((str(rule["srun_flags"]) for rule in rules if rule.get("srun_flags")), "")
+    report = ["-m", "harmony_core.site.node_report", str(folder), *site.variables]
+    python = f'"${{HARMONY_PYTHON:-{sys.executable}}}"'
+    launch = f"srun --nodes=1 --ntasks=1 --cpus-per-task={demand.cpus_per_task} {flags} {python} {shlex.join(report)}"
+    return f"#!/bin/bash\n{profile.setup}\n{launch}\n"
+
+
+def judge(told: Mapping[str, Any], site: Site, before: float, after: float) -> Iterator[Finding]:
+    """What a node's report means.
+
+    Args:
+        told: the report.
+        site: what its jobs need.
+        before: this machine's clock when the job was sent.
+        after: this machine's clock when it was over.
+    """
+    here = installed()
+    differing = [
+        f"{name} {version}, here {here.get(name)}"
+        for name in TOLD
+        if (version := told["versions"].get(name)) != here.get(name)
+    ]
+    if differing:
+        yield missing("ranks' python", f"{told['python']} has {'; '.join(differing)}", "pack the environment again")
+    else:
+        yield ok("ranks' python", f"{told['python']}, the same versions as here")
+    if told["unset"]:
+        said = f"{', '.join(told['unset'])} not set on the node"
+        yield missing("job's variables", said, f"export them in profiles/{site.name}/setup.sh")
+    # The node looked at its clock between these two moments; only what lies outside them is certain.
+    apart = max(before - told["time"], told["time"] - after, 0.0)
+    if apart > _CLOCK_SECONDS:
+        said = f"{told['node']} is at least {apart:.0f} s apart from this machine"
+        yield warning("clocks", said, "times in logs will not agree; no result depends on them")
+    else:
+        yield ok("clocks", f"{told['node']} and this machine agree, as far as one job can tell")
+
+
+def _answer(path: Path, limit: float) -> dict[str, Any] | None:
+    deadline = time.monotonic() + limit
+    while not path.is_file():
+        if time.monotonic() >= deadline:
+            return None
+        time.sleep(0.1)
+    answer: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return answer
+
+
+def refuse_local(profile: Profile) -> None:
+    """A profile that sends nothing to Slurm has no node to ask."""
+    if not profile.uses_slurm:
+        raise UserError("--probe", profile.name, "this profile sends no job to Slurm; leave --probe out")

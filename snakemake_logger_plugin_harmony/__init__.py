@@ -1,0 +1,5 @@
+"""`--logger harmony`: what a person sees of a long search; a line a generation, and failures in full."""
+
+from snakemake_logger_plugin_harmony.handler import LogHandler
+
+__all__ = ["LogHandler"]

@@ -1,0 +1,139 @@
+"""Resources of Snakemake as parameters of submitit, and as lines of a batch script."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import submitit
+
+from snakemake_executor_plugin_submitit.backend import Resource
+from snakemake_executor_plugin_submitit.resources import (
+    ResourceError,
+    local_parameters,
+    read_resources,
+    slurm_parameters,
+)
+
+
+@pytest.fixture
+def executor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> submitit.SlurmExecutor:
+    """Submitit's executor, where there need be no Slurm."""
+    monkeypatch.setattr(submitit.SlurmExecutor, "affinity", classmethod(lambda cls: 1))
+    return submitit.SlurmExecutor(tmp_path)
+
+
+def options(executor: submitit.SlurmExecutor, resources: dict[str, Resource], setup: str = "") -> dict[str, str]:
+    """What a batch script asks for."""
+    executor.update_parameters(**slurm_parameters(resources, setup))
+    lines = executor._make_submission_file_text("command", "uid").splitlines()
+    pairs = (line.removeprefix("#SBATCH --").partition("=") for line in lines if line.startswith("#SBATCH"))
+    ours = {name: value for name, _, value in pairs}
+    return {name: ours[name] for name in ours.keys() - {"output", "error", "open-mode", "job-name"}}
+
+
+def test_the_least(executor: submitit.SlurmExecutor) -> None:
+    expected = {"cpus-per-task": "2", "nodes": "1", "requeue": "", "signal": "USR2@300"}
+    assert options(executor, {"threads": 2}) == expected
+
+
+def test_everything(executor: submitit.SlurmExecutor) -> None:
+    resources: dict[str, Resource] = {
+        "threads": 1,
+        "cpus_per_task": 7,
+        "nodes": 2,
+        "tasks_per_node": 8,
+        "runtime": 120,
+        "mem_mb": 1500,
+        "gpus_per_task": 1,
+        "slurm_partition": "batch",
+        "slurm_account": "abc123",
+        "qos": "debug",
+        "constraint": "nvme",
+        "reservation": "maintenance",
+        "slurm_extra": "--network=disable_rdzv_get --core-spec=8 --exclusive",
+        "unknown": "left alone",
+    }
+    assert options(executor, resources) == {
+        "cpus-per-task": "7",
+        "nodes": "2",
+        "ntasks-per-node": "8",
+        "time": "120",
+        "mem": "1500M",
+        "gpus-per-task": "1",
+        "partition": "batch",
+        "account": "abc123",
+        "qos": "debug",
+        "constraint": "nvme",
+        "reservation": "maintenance",
+        "network": "disable_rdzv_get",
+        "core-spec": "8",
+        "exclusive": "",
+        "requeue": "",
+        "signal": "USR2@300",
+    }
+
+
+@pytest.mark.parametrize(
+    ("resources", "name", "value"),
+    [
+        ({"mem_mb_per_cpu": 500, "mem_mb": 9000}, "mem-per-cpu", "500M"),
+        ({"gpu": 2}, "gpus", "2"),
+        ({"gpus": 2, "gpu_model": "a100"}, "gpus", "a100:2"),
+        ({"tasks": 16, "nodes": 2}, "ntasks", "16"),
+        # Ahead of a limit by half of it at most: a signal at once would end what has just begun.
+        ({"runtime": 4}, "signal", "USR2@120"),
+    ],
+)
+def test_one(executor: submitit.SlurmExecutor, resources: dict[str, Resource], name: str, value: str) -> None:
+    assert options(executor, resources)[name] == value
+
+
+def test_a_job_that_shall_not_be_requeued(executor: submitit.SlurmExecutor) -> None:
+    asked = options(executor, {"slurm_extra": "--no-requeue"})
+    assert "no-requeue" in asked
+    assert "requeue" not in asked
+
+
+def test_setup_goes_into_the_script_in_order(executor: submitit.SlurmExecutor) -> None:
+    executor.update_parameters(**slurm_parameters({}, "module load a\nexport B=1"))
+    lines = executor._make_submission_file_text("command", "uid").splitlines()
+    assert lines.index("module load a") + 1 == lines.index("export B=1") < lines.index("command")
+
+
+@pytest.mark.parametrize(
+    ("resources", "says"),
+    [
+        ({"nodes": "two"}, "resource nodes=two: give a whole number, at least 0"),
+        ({"runtime": -5}, "resource runtime=-5: give a whole number, at least 0"),
+        ({"slurm_extra": "--array=0-9"}, "--array is set by the plugin"),
+        ({"slurm_extra": "-C nvme"}, "-C: write long options as --name=value or --name"),
+        ({"slurm_extra": "--nice 5"}, "5: write long options as --name=value or --name"),
+        ({"slurm_extra": "--comment='no end"}, "No closing quotation"),
+    ],
+)
+def test_nonsense_is_an_error_of_one_line(resources: dict[str, Resource], says: str) -> None:
+    with pytest.raises(ResourceError) as caught:
+        slurm_parameters(resources)
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_local_jobs_have_one_node_and_no_limit_unless_asked(tmp_path: Path) -> None:
+    assert local_parameters({"threads": 2, "tasks_per_node": 8, "gpus": 1, "runtime": 5}) == {
+        "timeout_min": 5,
+        "gpus_per_node": 1,
+    }
+    assert local_parameters({})["timeout_min"] > 60 * 24 * 300
+    with pytest.raises(ResourceError, match="nodes=2: the local cluster is this one machine"):
+        local_parameters({"nodes": 2})
+
+
+def test_resources_in_a_line() -> None:
+    assert read_resources("nodes=2 slurm_extra='--a=b --c' runtime=120") == {
+        "nodes": 2,
+        "slurm_extra": "--a=b --c",
+        "runtime": 120,
+    }
+    with pytest.raises(ResourceError, match="write name=value"):
+        read_resources("nodes")

@@ -1,0 +1,189 @@
+"""Slurm's commands replaced by scripts on PATH: what is asked, how often, and what is made of the answers.
+
+tests/slurm runs the plugin on a real Slurm; here are the answers that a small one does not give.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from snakemake_executor_plugin_submitit.cluster import Outlook, Refusal, Refused
+from snakemake_executor_plugin_submitit.folder import Folder
+from snakemake_executor_plugin_submitit.journal import Place
+from snakemake_executor_plugin_submitit.slurm import REQUEUE_SECONDS, Slurm, leave_slurm_job
+
+Command = Callable[[str, str], None]
+
+
+@pytest.fixture
+def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder in front of PATH."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    return folder
+
+
+@pytest.fixture
+def command(path: Path) -> Command:
+    """Put a script on PATH; each of its calls is noted with its arguments."""
+
+    def write(name: str, script: str) -> None:
+        (path / name).write_text(f'#!/bin/bash\necho "{name} $*" >> {path}/calls\n{script}\n')
+        (path / name).chmod(0o755)
+
+    for name in ("sbatch", "squeue", "scancel", "scontrol", "srun", "sacct"):
+        write(name, "exit 0")
+    return write
+
+
+@pytest.fixture
+def slurm(folder: Folder, command: Command) -> Slurm:
+    """Slurm, asked as often as wanted."""
+    return Slurm(folder, logging.getLogger("test"), query_seconds=0, settle_seconds=5)
+
+
+def calls(path: Path, name: str) -> list[str]:
+    noted = path / "calls"
+    lines = noted.read_text().splitlines() if noted.exists() else []
+    return [line for line in lines if line.split()[0] == name]
+
+
+def place(job_id: str | None = "7_0", index: int = 0) -> Place:
+    return Place("slurm", "one-1234", index, job_id)
+
+
+@pytest.mark.parametrize(
+    ("row", "over", "words", "settle"),
+    [
+        ("7|0|PENDING|Priority|x", False, "", 0.0),
+        ("7|0|RUNNING|None|x", False, "", 0.0),
+        ("7|0|COMPLETING|None|x", False, "", 0.0),
+        ("7|0|REQUEUED|None|x", False, "", 0.0),
+        ("7|0|PENDING|BeginTime|x", False, "", 0.0),
+        ("7|0|TIMEOUT|TimeLimit|x", True, "TIMEOUT: it ran into its time limit", 5.0),
+        ("7|0|OUT_OF_MEMORY|OutOfMemory|x", True, "mem_mb", 5.0),
+        ("7|0|CANCELLED|None|x", True, "CANCELLED: it was cancelled (scancel)", 5.0),
+        ("7|0|NODE_FAIL|NodeDown|x", True, "NODE_FAIL", REQUEUE_SECONDS),
+        ("7|0|PREEMPTED|None|x", True, "PREEMPTED", REQUEUE_SECONDS),
+        ("8|0|RUNNING|None|x", True, "Slurm no longer knows it (squeue does not list it)", REQUEUE_SECONDS),
+    ],
+)
+def test_states(slurm: Slurm, command: Command, row: str, over: bool, words: str, settle: float) -> None:
+    command("squeue", f"echo '{row}'")
+    outlooks = slurm.look([place()])
+    assert outlooks is not None
+    outlook = outlooks[place()]
+    assert (outlook.over, outlook.settle_seconds, outlook.hopeless) == (over, settle, False)
+    assert words in outlook.words
+
+
+def test_a_job_that_will_never_start(slurm: Slurm, command: Command) -> None:
+    command("squeue", "echo '7|0|PENDING|PartitionTimeLimit|x'")
+    outlooks = slurm.look([place()])
+    assert outlooks is not None
+    assert outlooks[place()].hopeless
+
+
+def test_all_jobs_are_asked_for_in_one_question(slurm: Slurm, command: Command, path: Path) -> None:
+    command("squeue", "for i in $(seq 0 99); do echo \"7|$i|RUNNING|None|x\"; done; echo '9|N/A|RUNNING|None|x'")
+    places = [*(place(f"7_{index}", index) for index in range(100)), place("9")]
+    assert slurm.look(places) == {one: Outlook(False, job_id=one.job_id or "") for one in places}
+    assert len(calls(path, "squeue")) == 1
+
+
+def test_no_question_comes_too_early(folder: Folder, command: Command, path: Path) -> None:
+    slurm = Slurm(folder, logging.getLogger("test"), query_seconds=60)
+    assert slurm.look([place()]) is not None
+    assert slurm.look([place()]) is None
+    assert len(calls(path, "squeue")) == 1
+
+
+def test_no_answer_is_no_news_and_said_once(slurm: Slurm, command: Command, caplog: pytest.LogCaptureFixture) -> None:
+    command("squeue", "echo 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1")
+    assert slurm.look([place()]) is None
+    assert slurm.look([place()]) is None
+    assert caplog.text.count("Unable to contact slurm controller") == 1
+
+
+def test_a_command_that_hangs_is_no_news(slurm: Slurm, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("snakemake_executor_plugin_submitit.squeue.ANSWER_SECONDS", 0.2)
+    command("squeue", "exec sleep 600")
+    begun = time.monotonic()
+    assert slurm.look([place()]) is None
+    assert time.monotonic() - begun < 60
+
+
+def test_a_job_of_unknown_id_is_found_by_its_name(slurm: Slurm, command: Command) -> None:
+    command("squeue", "echo '7|0|RUNNING|None|one-1234'; echo '7|1|TIMEOUT|None|one-1234'")
+    first, second, third = place(None), place(None, 1), place(None, 2)
+    outlooks = slurm.look([first, second, third])
+    assert outlooks is not None
+    assert outlooks[first] == Outlook(False, job_id="7_0")
+    assert (outlooks[second].over, outlooks[second].job_id) == (True, "7_1")
+    assert outlooks[third].over
+
+
+def test_sacct_has_the_words_for_what_slurmctld_forgot(slurm: Slurm, command: Command) -> None:
+    command("squeue", "exit 0")
+    command("sacct", "echo '7_0|CANCELLED by 1000'")
+    outlooks = slurm.look([place()])
+    assert outlooks is not None
+    assert "Slurm no longer knows it (CANCELLED by sacct)" in outlooks[place()].words
+
+
+def test_a_site_without_accounting_has_no_words_and_no_error(slurm: Slurm, command: Command, path: Path) -> None:
+    command("squeue", "exit 0")
+    command("sacct", "echo 'Slurm accounting storage is disabled' >&2; exit 1")
+    assert slurm.look([place()])
+    (path / "sacct").unlink()
+    assert slurm.look([place()])
+
+
+def test_cancelling_is_one_call(slurm: Slurm, command: Command, path: Path) -> None:
+    slurm.cancel([place("7_0"), place("7_1", 1), place("9")])
+    (call,) = calls(path, "scancel")
+    assert call.endswith("7_0 7_1 9")
+    slurm.cancel([])
+    assert len(calls(path, "scancel")) == 1
+
+
+@pytest.mark.parametrize("said", ["sbatch: error: Socket timed out on send/recv operation", ""])
+def test_a_submission_of_unknown_fate_is_cancelled_by_its_name(
+    slurm: Slurm, command: Command, path: Path, said: str
+) -> None:
+    command("sbatch", f"echo '{said}' >&2; exit 1")
+    with pytest.raises(Refusal) as caught:
+        slurm.submit("one-1234", slurm.parameters({}), [print, print])
+    assert caught.value.kind is (Refused.NOW if said else Refused.FOREVER)
+    (call,) = calls(path, "scancel")
+    assert call.endswith("--name=one-1234")
+
+
+def test_what_was_refused_for_ever_is_not_in_the_queue(slurm: Slurm, command: Command, path: Path) -> None:
+    command("sbatch", "echo 'sbatch: error: Batch job submission failed: Invalid qos specification' >&2; exit 1")
+    with pytest.raises(Refusal, match="Invalid qos specification"):
+        slurm.submit("one-1234", slurm.parameters({}), [print])
+    assert calls(path, "scancel") == []
+
+
+@pytest.mark.parametrize(("answer", "largest"), [("MaxArraySize            = 4001", 4001), ("", 1001)])
+def test_largest_array_is_asked_for_once(slurm: Slurm, command: Command, path: Path, answer: str, largest: int) -> None:
+    command("scontrol", f"echo 'ClusterName = x'; echo '{answer}'")
+    assert [slurm.largest_array, slurm.largest_array] == [largest, largest]
+    assert len(calls(path, "scontrol")) == 1
+
+
+def test_snakemake_in_a_job_of_its_own_passes_none_of_it_on() -> None:
+    environment = {"SLURM_JOB_ID": "1", "SLURM_NTASKS": "8", "SLURM_CONF": "/etc/slurm.conf", "HOME": "/root"}
+    leave_slurm_job(environment)
+    assert environment == {"SLURM_CONF": "/etc/slurm.conf", "HOME": "/root"}
+    outside = {"SLURM_CONF": "/etc/slurm.conf", "SLURM_CLUSTERS": "a"}
+    leave_slurm_job(outside)
+    assert outside == {"SLURM_CONF": "/etc/slurm.conf", "SLURM_CLUSTERS": "a"}

@@ -1,0 +1,83 @@
+"""Resources become what sbatch is asked for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from harmony_core.errors import UserError
+from harmony_core.site import Demand
+
+
+def test_flags_are_those_that_are_given() -> None:
+    resources = {
+        "nodes": 2,
+        "tasks_per_node": 8,
+        "cpus_per_task": 7,
+        "mem_mb": 0,
+        "runtime": "2h",
+        "slurm_partition": "'batch'",
+        "slurm_account": "",
+        "slurm_extra": "--core-spec=8 --no-kill",
+        "launcher": "srun",
+    }
+    demand = Demand.from_resources("train", resources)
+    assert demand.flags() == [
+        "--nodes=2",
+        "--ntasks-per-node=8",
+        "--cpus-per-task=7",
+        "--mem=0",
+        "--time=120",
+        "--partition=batch",
+        "--core-spec=8",
+        "--no-kill",
+    ]
+    assert (demand.cpus_per_node, demand.node_gpus, demand.node_mb) == (56, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("resources", "gpus"),
+    [
+        ({}, 0),
+        ({"gpus": 16, "nodes": 2}, 8),
+        ({"gpu": 3, "nodes": 2}, 2),
+        ({"gpus_per_node": 4}, 4),
+        ({"gpus_per_task": 1, "tasks_per_node": 8}, 8),
+    ],
+)
+def test_gpus_of_a_node(resources: dict[str, Any], gpus: int) -> None:
+    assert Demand.from_resources("train", resources).node_gpus == gpus
+
+
+@pytest.mark.parametrize(
+    ("resources", "cpus", "memory"),
+    [
+        ({"threads": 4, "mem_mb_per_cpu": 1000}, 4, 4000),
+        ({"tasks": 6, "nodes": 2, "cpus_per_task": 2, "mem_mb": 500}, 6, 500),
+    ],
+)
+def test_cpus_and_memory_of_a_node(resources: dict[str, Any], cpus: int, memory: int) -> None:
+    demand = Demand.from_resources("train", resources)
+    assert (demand.cpus_per_node, demand.node_mb) == (cpus, memory)
+
+
+@pytest.mark.parametrize(
+    ("text", "minutes"), [(90, 90), ("90", 90), ("2h", 120), ("1.5 h", 90), ("1d", 1440), ("30s", 1)]
+)
+def test_runtime_in_minutes(text: object, minutes: int) -> None:
+    assert Demand.from_resources("train", {"runtime": text}).runtime == minutes
+
+
+@pytest.mark.parametrize(
+    ("resources", "told"),
+    [
+        ({"nodes": "many"}, "train.nodes: many: give a whole number"),
+        ({"runtime": "2 fortnights"}, "train.runtime: 2 fortnights: give minutes"),
+        ({"nodes": 0}, "train.nodes: 0: "),
+    ],
+)
+def test_nonsense_is_named(resources: dict[str, Any], told: str) -> None:
+    with pytest.raises(UserError) as caught:
+        Demand.from_resources("train", resources)
+    assert told in str(caught.value)

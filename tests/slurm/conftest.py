@@ -1,0 +1,49 @@
+"""A Slurm cluster for the tests, started once and put in order after each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.slurm.cluster import Cluster
+from tests.slurm.packages import ACCOUNTING, SLURM, install
+
+
+def start(packages: dict[str, str], **description: Any) -> Iterator[Cluster]:
+    """Starts a cluster, or skips the test where its packages are not there and cannot be installed."""
+    if reason := install(packages):
+        pytest.skip(reason)
+    cluster = Cluster(**description)
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+@pytest.fixture(scope="session")
+def session_cluster() -> Iterator[Cluster]:
+    """The cluster as the last test left it, for fixtures that outlive a test."""
+    yield from start(SLURM)
+
+
+@pytest.fixture
+def cluster(session_cluster: Cluster) -> Iterator[Cluster]:
+    """Four idle nodes of 64 CPUs and 8 GPUs, without accounting; what a test does to them is undone."""
+    yield session_cluster
+    session_cluster.restore()
+
+
+@pytest.fixture(scope="session")
+def session_accounting_cluster() -> Iterator[Cluster]:
+    """The cluster with accounting as the last test left it."""
+    yield from start(SLURM | ACCOUNTING, nodes=2, accounting=True)
+
+
+@pytest.fixture
+def accounting_cluster(session_accounting_cluster: Cluster) -> Iterator[Cluster]:
+    """Two idle nodes of a site with sacct, accounts and limits; jobs and nodes are restored, limits are not."""
+    yield session_accounting_cluster
+    session_accounting_cluster.restore()

@@ -1,0 +1,256 @@
+"""The srun of an allocation, a stand-in that starts real ranks: restarted when it dies, ended when all is over."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from harmony_core.errors import UserError
+from harmony_core.workers import Interrupted
+from harmony_core.workers import teams as teams_module
+from harmony_core.workers.address import ADDRESS_FILE
+from harmony_core.workers.teams import Teams, parse_time_left, seconds_left, split_flags
+from tests.workers.allocation import ROOT, TARGETS, Feeding, child_of, is_gone, task, wait_until
+
+# As srun does: one process a task; SIGTERM ends them by force, and its own SIGKILL leaves them behind.
+SRUN = """#!/bin/bash
+printf '%s ' "$@" >> "$FAKE/commands"; echo >> "$FAKE/commands"
+echo $$ >> "$FAKE/sruns"
+[ -z "$FAKE_FAILS" ] || { echo "no such partition" >&2; exit 1; }
+while [[ $1 == --* ]]; do shift; done
+trap 'kill -KILL $(jobs -p); exit 143' TERM
+for ((local = 0; local < SLURM_NTASKS_PER_NODE; local++)); do
+    SLURM_LOCALID=$local SLURM_NODEID=0 SLURMD_NODENAME=n0 "$@" & echo $! >> "$FAKE/ranks"
+done
+wait
+"""
+SQUEUE = """#!/bin/bash
+echo "$*" >> "$FAKE/asked"
+echo "$FAKE_LEFT"
+"""
+
+
+class Fake:
+    """The stand-ins' folder: what they were told, and which processes they are."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for name, content in (("srun", SRUN), ("squeue", SQUEUE)):
+            (folder / name).write_text(content)
+            (folder / name).chmod(0o755)
+
+    def lines(self, name: str) -> list[str]:
+        path = self.folder / name
+        return path.read_text().splitlines() if path.exists() else []
+
+    def processes(self, name: str) -> list[psutil.Process]:
+        """Those of them that live."""
+        found = [psutil.Process(int(line)) for line in self.lines(name) if psutil.pid_exists(int(line))]
+        return [process for process in found if not is_gone(process)]
+
+
+@pytest.fixture
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fake]:
+    folder = tmp_path / "fake"
+    folder.mkdir()
+    made = Fake(folder)
+    variables = {
+        "PATH": f"{folder}:{os.environ['PATH']}",
+        "FAKE": str(folder),
+        "FAKE_LEFT": "1-00:00:00",
+        "FAKE_FAILS": "",
+        "SLURM_JOB_ID": "7",
+        "SLURM_NTASKS_PER_NODE": "1",
+        "SLURM_CPUS_PER_TASK": "3",
+        "SLURM_JOB_NUM_NODES": "2",
+    }
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    # The ranks find the tests' functions here.
+    monkeypatch.chdir(ROOT)
+    yield made
+    for name in ("sruns", "ranks"):
+        for process in made.processes(name):
+            process.kill()
+
+
+@pytest.fixture
+def teams(tmp_path: Path, fake: Fake) -> Callable[..., Teams]:
+    def make(**options: object) -> Teams:
+        options = {"beat_seconds": 0.2, "preload": TARGETS, **options}
+        return Teams(tmp_path / "teams", **options)  # type: ignore[arg-type]
+
+    return make
+
+
+def test_one_srun_works_and_leaves_with_its_ranks(teams: Callable[..., Teams], fake: Fake, tmp_path: Path) -> None:
+    with teams(srun_flags=("--gpus-per-task=1",)) as held:
+        (outcome,) = Feeding(held.address, tmp_path, [task(tmp_path, "a")]).end()
+        assert outcome.result is not None
+        leaving = time.monotonic()
+    assert time.monotonic() - leaving < 4.0
+    assert fake.processes("sruns") == []
+    (command,) = fake.lines("commands")
+    for flag in ("--kill-on-bad-exit=0", "--wait=0", "--no-kill", "--nodes=2", "--ntasks-per-node=1"):
+        assert flag in command.split()
+    assert "--cpus-per-task=3" in command
+    assert "--gpus-per-task=1" in command
+    assert not (tmp_path / "teams" / ADDRESS_FILE).exists()
+    assert not held.failed.is_set()
+
+
+def test_an_srun_that_is_killed_is_started_again_at_no_attempts_cost(
+    teams: Callable[..., Teams], fake: Fake, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with teams() as held:
+        one = task(tmp_path, "a", "hold")
+        feeding = Feeding(held.address, tmp_path, [one], attempts=1)
+        child = child_of(tmp_path, "a")
+        fake.processes("sruns")[0].kill()
+        # Its rank, which outlived it, is sent away.
+        wait_until(lambda: is_gone(child), "the old child to end")
+        Path(one.payload["gate"]).touch()
+        lost, answered = feeding.end()
+        assert (lost.error, lost.counts) == ("srun ended with -9", False)
+        assert answered.result == {"attempt": 1}
+    first, second = fake.lines("commands")
+    # The first waits for every node; the next takes what is left of them.
+    assert "--nodes=2" in first
+    assert "--nodes=1-2" in second
+    assert "srun ended with -9, before the work did" in capfd.readouterr().err
+
+
+def test_too_few_ranks_for_a_team_are_started_anew(
+    teams: Callable[..., Teams], fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_NTASKS_PER_NODE", "2")
+    with teams(team_size=2, silence_seconds=1.0) as held:
+        assert Feeding(held.address, tmp_path, [task(tmp_path, "a")]).end()[0].result
+        fake.processes("ranks")[1].kill()
+        wait_until(lambda: held._server.num_ranks == 1, "the loss to be noticed")
+        assert Feeding(held.address, tmp_path, [task(tmp_path, "b")]).end()[0].result
+    assert len(fake.lines("sruns")) == 2
+
+
+def test_a_stopped_rank_holds_up_neither_work_nor_leaving(
+    teams: Callable[..., Teams], fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(teams_module, "_GOODBYE_SECONDS", 0.5)
+    with teams(silence_seconds=1.0) as held:
+        assert Feeding(held.address, tmp_path, [task(tmp_path, "a")]).end()[0].result
+        (stopped,) = fake.processes("ranks")
+        stopped.suspend()
+        # It was the only one: srun, which waits for it, is ended and started again.
+        assert Feeding(held.address, tmp_path, [task(tmp_path, "b")]).end()[-1].result
+        wait_until(lambda: is_gone(stopped), "the stopped rank to be killed")
+        (second,) = fake.processes("ranks")
+        second.suspend()
+    assert fake.processes("ranks") == fake.processes("sruns") == []
+    assert len(fake.lines("sruns")) == 2
+
+
+def test_slurms_signal_drains_by_the_controllers_clock(
+    teams: Callable[..., Teams], fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_LEFT", "16")
+    with teams() as held:
+        feeding = Feeding(held.address, tmp_path, [task(tmp_path, "a", "checkpoint")], attempts=1)
+        child_of(tmp_path, "a")
+        os.kill(fake.processes("ranks")[0].pid, signal.SIGUSR2)
+        held.wait()
+        assert held.drained.is_set()
+        with pytest.raises(Interrupted):
+            feeding.end()
+    assert [outcome.error for outcome in feeding.outcomes] == ["interrupted"]
+    assert fake.lines("asked") == ["--noheader --format=%L --jobs=7"]
+    assert not held.failed.is_set()
+
+
+def test_an_srun_that_never_works_is_given_up(
+    teams: Callable[..., Teams], fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_FAILS", "yes")
+    with teams() as held:
+        with pytest.raises(Interrupted):
+            Feeding(held.address, tmp_path, [task(tmp_path, "a")]).end()
+        held.wait()
+        assert held.failed.is_set()
+        assert held.failure == "no attempt ended in 3 starts of srun; at last, srun ended with 1"
+        # Whoever comes later is not left waiting either.
+        with pytest.raises(Interrupted):
+            Feeding(held.address, tmp_path, [task(tmp_path, "b")]).end()
+    assert len(fake.lines("sruns")) == 3
+    assert "no such partition" in held.log.read_text()
+
+
+def test_a_machine_without_srun_is_said_and_not_waited_for(
+    teams: Callable[..., Teams], fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (fake.folder / "srun").unlink()
+    monkeypatch.setenv("PATH", str(fake.folder))
+    with teams() as held:
+        with pytest.raises(Interrupted):
+            Feeding(held.address, tmp_path, [task(tmp_path, "a")]).end()
+        assert held.failure.startswith("srun does not start: ")
+
+
+def test_leaving_while_srun_starts_leaves_nothing(teams: Callable[..., Teams], fake: Fake) -> None:
+    began = time.monotonic()
+    for _ in range(3):
+        with teams():
+            pass
+    # Nobody is there yet who could hear a goodbye.
+    assert time.monotonic() - began < 10.0
+    assert fake.processes("sruns") == []
+    assert [thread for thread in threading.enumerate() if thread.name in ("srun", "queue")] == []
+
+
+def test_outside_a_job_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    with pytest.raises(UserError, match="not inside a Slurm job"):
+        Teams(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("16", 16), ("0:00", 0), ("59:01", 3541), ("2:00:00", 7200), ("1-02:03:04", 93784)]
+)
+def test_slurms_times(text: str, seconds: float) -> None:
+    assert parse_time_left(text) == seconds
+
+
+@pytest.mark.parametrize("answer", ["UNLIMITED", "INVALID", "", "NOT_SET"])
+def test_an_unknown_time_is_a_short_one(fake: Fake, monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
+    monkeypatch.setenv("FAKE_LEFT", answer)
+    assert seconds_left() == 60.0
+
+
+def test_no_squeue_is_an_unknown_time(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(fake.folder / "nowhere"))
+    assert seconds_left() == 60.0
+
+
+def test_flags_are_split_as_a_shell_does() -> None:
+    assert split_flags("--gpu-bind=closest --comment='two words'") == ("--gpu-bind=closest", "--comment=two words")
+    with pytest.raises(UserError, match="close the quotes"):
+        split_flags("--comment='open")
+
+
+def test_another_python_may_be_named(
+    teams: Callable[..., Teams], fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An environment that was unpacked on each node's own disk."""
+    copy = tmp_path / "python"
+    copy.write_text(f'#!/bin/bash\nexec {sys.executable} "$@"\n')
+    copy.chmod(0o755)
+    monkeypatch.setenv("HARMONY_PYTHON", str(copy))
+    with teams() as held:
+        assert Feeding(held.address, tmp_path, [task(tmp_path, "a")]).end()[0].result
+    assert f" {copy} -u -m harmony_core.workers.rank" in fake.lines("commands")[0]
