@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import time
 from typing import Any
 
@@ -17,7 +18,7 @@ gc.freeze()
 
 
 def train(payload: dict[str, Any]) -> dict[str, Any]:
-    """Sleeps for the payload's `seconds`; the answer says when, by the clock of the one host that all nodes are."""
+    """Sleeps for the payload's `seconds`; says in which rank and when, by the clock of the one host that all nodes are."""
     began = time.time()
     time.sleep(payload["seconds"])
-    return {"began": began, "ended": time.time()}
+    return {"rank": int(os.environ["SLURM_PROCID"]), "began": began, "ended": time.time()}

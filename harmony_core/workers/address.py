@@ -25,12 +25,14 @@ class Address:
         port: TCP port.
         token: what a connection must show first.
         settings: what a rank knows before it comes (`preload`, `threads`, `beat_seconds`).
+        node: the scheduler's name for its node.
     """
 
     hosts: tuple[str, ...]
     port: int
     token: str = dataclasses.field(repr=False)
     settings: Message = dataclasses.field(default_factory=dict)
+    node: str = ""
 
     def to_json(self) -> str:
         """As it is written to a file."""
@@ -47,7 +49,7 @@ class Address:
         while True:
             try:
                 data = json.loads(path.read_text(encoding="utf-8"))
-                return cls(tuple(data["hosts"]), int(data["port"]), data["token"], data["settings"])
+                return cls(tuple(data["hosts"]), int(data["port"]), data["token"], data["settings"], data["node"])
             except FileNotFoundError:
                 # A shared file system tells nobody when a file appears.
                 if time.monotonic() > deadline:

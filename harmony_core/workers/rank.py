@@ -18,6 +18,7 @@ from harmony_core.machines.host import visible_gpus
 from harmony_core.workers.address import Address
 from harmony_core.workers.child import INTERRUPTED
 from harmony_core.workers.children import Children, Setup
+from harmony_core.workers.orphans import give_back, gives_back
 from harmony_core.workers.pool import even_share_gb
 from harmony_core.workers.task import Outcome, Task
 from harmony_core.workers.task_queue import Report
@@ -242,7 +243,14 @@ def free_port() -> int:
 def main() -> None:
     """Serves the queue whose file is the only argument."""
     # On another node a shared file system may show it late.
-    Worker(Address.read(Path(sys.argv[1]), _RECONNECT_SECONDS), Place.from_environment()).serve()
+    address, place = Address.read(Path(sys.argv[1]), _RECONNECT_SECONDS), Place.from_environment()
+    try:
+        Worker(address, place).serve()
+    except ConnectionError as error:
+        print(f"the queue is gone: {error}", file=sys.stderr)
+        if gives_back(place.node_index, place.local):
+            give_back(address.node)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

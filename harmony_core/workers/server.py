@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hmac
+import os
 import resource
 import secrets
 import socket
@@ -64,7 +65,8 @@ class QueueServer:
         self._thread = threading.Thread(target=self._loop.run_forever, name="queue", daemon=True)
         self._thread.start()
         port = self._call(self._listen())
-        return Address(tuple(_own_addresses()), port, self._token, self._settings)
+        node = os.environ.get("SLURMD_NODENAME", "")
+        return Address(tuple(_own_addresses()), port, self._token, self._settings, node)
 
     def stop(self) -> None:
         """Tells every rank and feeder to leave, and ends when they have heard all that was left to say."""

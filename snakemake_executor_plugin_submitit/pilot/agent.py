@@ -16,6 +16,7 @@ from ..guardian import Guardian
 from ..runner import GRACE_SECONDS, job_id
 from .companion import Companion
 from .events import Events
+from .idle import Idle
 from .jobs import Jobs
 from .session import Ending, Session, run_name
 
@@ -132,9 +133,9 @@ class Agent:
         if self._jobs.busy:
             self._idle.reset()
             return None
-        return (
-            Ending("time", "the companion left, or the time limit is near") if self._closing else self._nothing_to_do()
-        )
+        if self._closing:
+            return Ending("time", "the companion left, or the time limit is near")
+        return self._nothing_to_do()
 
     def _nothing_to_do(self) -> Ending | None:
         # In this order: the main process hands over its last jobs before it says that they are the last.
@@ -184,31 +185,3 @@ class Agent:
     def _start_companion(self, number: int) -> Child:
         work = replace(self._allocation.work, key=self._run, name="companion", attempt=number)
         return self._start(work)
-
-
-class Idle:
-    """Measures how long there has been nothing to do, by this process's own clock.
-
-    Args:
-        seconds: How long is too long.
-    """
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._beat: int | None = None
-        self.reset()
-
-    def reset(self) -> None:
-        """Something is to do."""
-        self._since = time.monotonic()
-
-    def too_long(self, beat: int | None) -> bool:
-        """Whether it has been too long.
-
-        Args:
-            beat: Of a main process that says that more will come; as long as it grows, the time does not count.
-        """
-        if beat is not None and beat != self._beat:
-            self._beat = beat
-            self.reset()
-        return time.monotonic() - self._since > self._seconds

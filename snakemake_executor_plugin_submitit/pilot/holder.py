@@ -61,7 +61,7 @@ class Holder:
                 if key not in self._given_back:
                     self._judge(key, status)
         if self.hopeless:
-            self.give_back(started=True)
+            self.give_back(with_agent=True)
 
     def take(self) -> None:
         """See to it that an allocation is held, and its successor where there shall be one."""
@@ -72,18 +72,18 @@ class Holder:
         elif self._chain and len(self._held) == 1:
             (key,) = self._held
             place = self._journal.place(key, 1)
-            if place is not None and place.job_id and self._session.has_started(key):
+            if place is not None and place.job_id and self._session.has_agent(key):
                 extra = f"{self._template.resources.get('slurm_extra', '')} --dependency=afterany:{place.job_id}"
                 resources = {**self._template.resources, "slurm_extra": extra.strip()}
                 self._successors.add(self._submit(replace(self._template, resources=resources)))
 
-    def give_back(self, started: bool = False) -> None:
+    def give_back(self, with_agent: bool = False) -> None:
         """Cancel what is held.
 
         Args:
-            started: Also those in which an agent runs, and would end by its orders.
+            with_agent: Also those in which an agent runs, which would end by its orders.
         """
-        keys = {key for key in self._held if started or not self._session.has_started(key)} - self._given_back
+        keys = {key for key in self._held if with_agent or not self._session.has_agent(key)} - self._given_back
         if keys:
             self._arrays.cancel(keys)
             self._given_back |= keys

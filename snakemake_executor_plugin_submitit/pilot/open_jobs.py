@@ -94,7 +94,7 @@ class OpenJobs:
         self._orders.close()
         if not self._wanted:
             # With jobs cancelled and not ended: their agent too, as nobody will see whether it does as it is told.
-            self._holder.give_back(started=bool(self._open))
+            self._holder.give_back(with_agent=bool(self._open))
 
     @property
     def _wanted(self) -> bool:

@@ -72,9 +72,10 @@ class Session:
         owner: str | None = read_json(self.root / "owner.json")
         return owner
 
-    def has_started(self, allocation: str) -> bool:
-        """Whether the inbox was last taken by an agent of this allocation."""
-        return (self.owner() or "").rpartition(".")[0] == allocation
+    def has_agent(self, allocation: str) -> bool:
+        """Whether an agent of this allocation took the inbox last, and has not said that it ended."""
+        owner = self.owner()
+        return owner is not None and owner.rpartition(".")[0] == allocation and self.ending(owner) is None
 
     def end(self, run: str, ending: Ending) -> None:
         """Say that nothing of this run is alive."""

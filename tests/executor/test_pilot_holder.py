@@ -199,7 +199,15 @@ def test_an_agent_that_runs_is_left_to_end_by_its_orders(site: Site) -> None:
     site.agent_starts()
     site.holder.give_back()
     assert not site.arrays.cancelled
-    site.holder.give_back(started=True)
+    site.holder.give_back(with_agent=True)
+    assert site.arrays.cancelled == [site.newest()]
+
+
+def test_what_was_requeued_and_waits_again_is_given_back(site: Site) -> None:
+    site.holder.take()
+    site.agent_starts()
+    site.session.end(f"{site.newest()}.life", Ending("killed"))
+    site.holder.give_back()
     assert site.arrays.cancelled == [site.newest()]
 
 

@@ -20,6 +20,7 @@ GENERATION = "results/tiny/generation=000"
 SELECTION = f"{GENERATION}/selection.parquet"
 # Two nodes with a rank each; the option replaces all of the profile's set-resources.
 TWO_NODES = ("--set-resources", "train:nodes=2", "train:tasks_per_node=1", "train:launcher=srun")
+ONE_RANK = ("--set-resources", "train:nodes=1", "train:tasks_per_node=1", "train:launcher=srun")
 # A rank is missed after seconds, not minutes.
 ONE_GENERATION: dict[str, dict[str, Any]] = {
     "search": {"generations": 1, "population": 6},
@@ -119,7 +120,7 @@ class RunningSearch:
     def job(self) -> str:
         """Slurm's id of the training job."""
         done = subprocess.run(
-            ["squeue", "--noheader", "--format=%A", "--states=RUNNING,PENDING,SUSPENDED,COMPLETING"],
+            ["squeue", "--noheader", "--format=%F", "--states=RUNNING,PENDING,SUSPENDED,COMPLETING"],
             capture_output=True, text=True, check=True, env=dict(self._environment),
         )  # fmt: skip
         (job, *_) = done.stdout.split()
@@ -143,6 +144,7 @@ class RunningSearch:
         if self.main.poll() is None:
             self.main.kill()
         self.main.wait()
+        self._log.close()
         for process in self.processes():
             process.kill()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 from tests.slurm.cluster import Cluster
 from tests.slurm.daemon import wait_until
 from tests.slurm.searches import (
+    ONE_RANK,
     SELECTION,
     TWO_NODES,
     RunningSearch,
@@ -242,7 +244,7 @@ def test_a_second_main_on_another_host_is_refused_too(begin: Begin, cluster: Clu
 
 def test_one_member_of_an_array_is_cancelled(tmp_path: Path, cluster: Cluster, undisturbed: Path) -> None:
     bred = breed(tmp_path / "bred", execution={"candidates_per_job": 3})
-    search = RunningSearch(bred, cluster.environment, SELECTION)
+    search = RunningSearch(bred, cluster.environment, SELECTION, *ONE_RANK)
     try:
         search.wait_for(lambda: len(search.keys("begin")) >= 2, "both shards train")
         job = search.job()
@@ -270,8 +272,7 @@ def test_a_full_disk_is_told_and_loses_nothing(bred: Path, undisturbed: Path, tm
         search = RunningSearch(folder, cluster.environment, SELECTION, *TWO_NODES, "--retries", "0")
         search.wait_until_training()
         ballast = disk / "ballast"
-        free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
-        ballast.write_bytes(b"x" * free)
+        fill(ballast)
         assert search.main.wait(timeout=120) != 0
         ballast.unlink()
         assert "No space left on device: free some space and run again" in search.said
@@ -286,10 +287,17 @@ def test_a_full_disk_is_told_and_loses_nothing(bred: Path, undisturbed: Path, tm
         wait_until(lambda: subprocess.run(["umount", str(disk)], capture_output=True).returncode == 0, "unmounted", 30)
 
 
+def fill(path: Path) -> None:
+    """Writes until the file system is full."""
+    with path.open("ab", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(b"x" * 4096)
+
+
 def test_ctrl_c_leaves_nothing(begin: Begin, cluster: Cluster) -> None:
     search = begin()
     search.wait_until_training()
     os.killpg(search.main.pid, signal.SIGINT)
     search.main.wait(timeout=60)
     wait_until(lambda: not search.processes(), "every process of the search is gone", 30)
-    assert not cluster.run("squeue", "--noheader")
+    wait_until(lambda: not cluster.run("squeue", "--noheader"), "Slurm has forgotten it", 30)

@@ -104,6 +104,7 @@ def test_a_batch_node_set_down_lives_on_and_does_no_harm(workflow: PilotWorkflow
     assert len(workflow.allocations()) == 1
 
 
+@pytest.mark.slow
 def test_the_batch_node_is_lost(workflow: PilotWorkflow, cluster: Cluster) -> None:
     workflow.start(companion=COMPANION)
     wait_until(lambda: workflow.exists("companion.0", "starts"))

@@ -1,0 +1,50 @@
+"""When the node of the batch process is lost: Slurm keeps the job, whose ranks have nobody to work for.
+
+Allocations are asked for with `--no-kill`, so that a lost node costs its own teams only. For the batch process's
+node that means a job that does nothing until its time limit; somebody who is left has to give it back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+
+# Slurm itself takes SlurmdTimeout (300 s by default) to find a node down.
+_PATIENCE_SECONDS = 900.0
+_ASK_SECONDS = 5.0
+_ANSWER_SECONDS = 20.0
+# Enough to outlive a further loss, and few enough for the controller.
+_NODES_THAT_ASK = 4
+
+
+def gives_back(node_index: int, local: int) -> bool:
+    """Whether this rank is among those that see to it."""
+    return "SLURM_JOB_ID" in os.environ and local == 0 and node_index < _NODES_THAT_ASK
+
+
+def give_back(batch_node: str) -> bool:
+    """Waits until Slurm says that `batch_node` is down, and requeues this job; whether it came to that.
+
+    While Slurm says nothing of the kind, the batch process may live and only be out of reach.
+    """
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        if _ask("sinfo", "--noheader", f"--nodes={batch_node}", "--format=%T").startswith("down"):
+            job = os.environ["SLURM_JOB_ID"]
+            print(f"{batch_node}, which ran the batch process, is down: requeueing job {job}", file=sys.stderr)
+            if _ask("scontrol", "requeue", job, failed="no") == "no":
+                # Some sites let nobody requeue; a cancelled job is submitted again by whoever waits for it.
+                _ask("scancel", job)
+            return True
+        time.sleep(_ASK_SECONDS)
+    return False
+
+
+def _ask(*command: str, failed: str = "") -> str:
+    with contextlib.suppress(subprocess.SubprocessError, OSError):
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=_ANSWER_SECONDS)
+        return done.stdout.strip()
+    return failed
