@@ -15,7 +15,7 @@ INSTALLED := $(VENV)/.installed
 export PATH := $(BIN):$(PATH)
 export DS_BUILD_OPS := 0
 
-.PHONY: help install search test chaos bench lint format clean
+.PHONY: help install search test test-slurm chaos bench lint format clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,7 +35,12 @@ search: install  ## the search of config/nano.yaml, then its best candidates (SE
 	$(BIN)/harmony top $(SEARCH)
 
 test: install  ## every test but chaos
-	$(BIN)/python -m pytest -m 'not chaos' $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m 'not chaos' --ignore=tests/slurm $(PYTEST_ARGS)
+	$(MAKE) test-slurm
+
+# Each worker has a cluster of its own; the tests mostly wait for Slurm to notice what was done to it.
+test-slurm: install  ## the tests on a real Slurm alone, which they start and stop
+	$(BIN)/python -m pytest -m 'not chaos' -n 3 --dist loadfile tests/slurm $(PYTEST_ARGS)
 
 chaos: install  ## searches that are killed at random moments and resumed
 	$(BIN)/python -m pytest -m chaos $(PYTEST_ARGS)

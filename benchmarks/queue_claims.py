@@ -128,32 +128,44 @@ def serve_ranks(address: Address, count: int, curve_steps: int, pipe: Connection
         pipe.send(getattr(ranks, name)(argument))
 
 
-def serve_feeders(address: Address, pipe: Connection) -> None:
-    """The shards' process: feeds a round when told to, and says when it began and ended, and what it heard."""
-    while (prefix := pipe.recv()) is not None:
-        begun: Counter[str] = Counter()
-        finals: Counter[str] = Counter()
-        lock = threading.Lock()
+class Feeders:
+    """Every shard of a round, a thread each, and what they heard."""
 
-        def on_begin(task: Task, attempt: int) -> None:
-            with lock:
-                begun[task.key] += 1
+    def __init__(self, address: Address, prefix: str) -> None:
+        self._address = address
+        self._shards = [tasks_of(shard, prefix) for shard in range(CLAIMS // SHARD)]
+        self._lock = threading.Lock()
+        self.begun: Counter[str] = Counter()
+        self.finals: Counter[str] = Counter()
 
-        def on_outcome(outcome: Outcome) -> None:
-            with lock:
-                finals[outcome.task.key] += outcome.final
-
-        def feed(shard: int, tasks: list[Task]) -> None:
-            TeamPool(address, (0, shard), Path("logs")).run(tasks, on_outcome, on_begin)
-
-        every = [tasks_of(shard, prefix) for shard in range(CLAIMS // SHARD)]
-        threads = [threading.Thread(target=feed, args=(shard, tasks)) for shard, tasks in enumerate(every)]
-        first = time.monotonic()
+    def run(self) -> tuple[float, float]:
+        """Brings all tasks and waits for all answers; when that began and ended."""
+        threads = [threading.Thread(target=self._feed, args=one) for one in enumerate(self._shards)]
+        began = time.monotonic()
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        pipe.send((first, time.monotonic(), dict(begun), dict(finals)))
+        return began, time.monotonic()
+
+    def _feed(self, shard: int, tasks: list[Task]) -> None:
+        TeamPool(self._address, (0, shard), Path("logs")).run(tasks, self._on_outcome, self._on_begin)
+
+    def _on_begin(self, task: Task, attempt: int) -> None:
+        with self._lock:
+            self.begun[task.key] += 1
+
+    def _on_outcome(self, outcome: Outcome) -> None:
+        with self._lock:
+            self.finals[outcome.task.key] += outcome.final
+
+
+def serve_feeders(address: Address, pipe: Connection) -> None:
+    """The shards' process: feeds a round when told to, and says when it began and ended, and what it heard."""
+    while (prefix := pipe.recv()) is not None:
+        feeders = Feeders(address, prefix)
+        began, ended = feeders.run()
+        pipe.send((began, ended, dict(feeders.begun), dict(feeders.finals)))
 
 
 def measure(connections: int, curve_steps: int) -> dict[str, Any]:

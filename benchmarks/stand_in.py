@@ -1,4 +1,4 @@
-"""Training that sleeps: nothing heavy is imported, as the forked children of `benchmarks.utilisation` start from this."""
+"""Training that sleeps, and what the forked children of `benchmarks.utilisation` start with: nothing heavy."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ gc.freeze()
 
 
 def train(payload: dict[str, Any]) -> dict[str, Any]:
-    """Sleeps for the payload's `seconds`; says in which rank and when, by the clock of the one host that all nodes are."""
+    """Sleeps for the payload's `seconds`; says in which rank and when, by the clock of the host that all nodes are."""
     began = time.time()
     time.sleep(payload["seconds"])
     return {"rank": int(os.environ["SLURM_PROCID"]), "began": began, "ended": time.time()}

@@ -17,6 +17,7 @@ class Workload:
         median_seconds: of a candidate.
         sigma: standard deviation of a duration's logarithm.
         error: standard deviation of the logarithm of prediction over duration; 0.3 is about 30%.
+        limit_seconds: a candidate's own limit, at which it is ended.
         seed: of durations and errors.
     """
 
@@ -25,16 +26,13 @@ class Workload:
     median_seconds: float = 0.5
     sigma: float = 1.0
     error: float = 0.3
+    limit_seconds: float = float("inf")
     seed: int = 0
 
     def generation(self, index: int) -> tuple[list[float], list[float]]:
         """Durations and expectations of a generation's candidates."""
         rng = np.random.default_rng([self.seed, index])
         durations = self.median_seconds * np.exp(self.sigma * rng.standard_normal(self.candidates))
+        durations = np.minimum(durations, self.limit_seconds)
         expectations = durations * np.exp(self.error * rng.standard_normal(self.candidates))
         return durations.tolist(), expectations.tolist()
-
-    @property
-    def busy_seconds(self) -> float:
-        """What all candidates take together."""
-        return sum(sum(self.generation(index)[0]) for index in range(self.generations))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from pathlib import Path
@@ -154,8 +155,11 @@ def teams(
     # The allocation is given back by this signal; leaving by an exception ends the ranks too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     # A search begins before it has its manifest.
-    execution = Config.from_yaml(SearchFolder(search).config).execution
-    with own_teams(execution, pilot_folder(), split_flags(srun_flags), execution.gpus_per_candidate) as held:
+    folder = SearchFolder(search)
+    execution = Config.from_yaml(folder.config).execution
+    # Not beside the address: that folder goes with the allocation.
+    log = folder.work("teams", f"{os.environ.get('SLURM_JOB_ID')}.log")
+    with own_teams(execution, pilot_folder(), split_flags(srun_flags), execution.gpus_per_candidate, log) as held:
         held.wait()
         if held.failed.is_set():
             raise typer.Exit(1)

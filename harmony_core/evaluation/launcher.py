@@ -122,7 +122,9 @@ def pilot_folder() -> Path:
     return Path(folder)
 
 
-def own_teams(execution: ExecutionConfig, folder: Path, srun_flags: tuple[str, ...], team_size: int) -> Teams:
+def own_teams(
+    execution: ExecutionConfig, folder: Path, srun_flags: tuple[str, ...], team_size: int, log: Path | None = None
+) -> Teams:
     """The teams of this process's allocation, as a search's execution section has them."""
     return Teams(
         folder,
@@ -131,6 +133,7 @@ def own_teams(execution: ExecutionConfig, folder: Path, srun_flags: tuple[str, .
         beat_seconds=execution.heartbeat_seconds,
         silence_seconds=execution.heartbeat_timeout_seconds,
         srun_flags=srun_flags,
+        log=log,
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -26,14 +25,14 @@ class Setting:
     def open(cls, path: Path) -> Setting:
         """Reads the manifest of the search in `path`; a search that was not prepared is a UserError.
 
-        The execution section, which may change within a search, is that of the newest start.
+        What may change within a search is that of the newest start.
         """
         folder = SearchFolder(path)
         manifest = read_manifest(folder.manifest)
-        data = dict(manifest.config)
+        config = Config.parse(manifest.config)
         if folder.config.exists():
-            data["execution"] = json.loads(folder.config.read_text(encoding="utf-8")).get("execution", {})
-        return cls(folder, manifest, Config.parse(data))
+            config = config.renewed(Config.from_yaml(folder.config))
+        return cls(folder, manifest, config)
 
     @property
     def recipe(self) -> Recipe:

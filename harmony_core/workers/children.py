@@ -26,6 +26,7 @@ EXIT_SECONDS = 10.0
 # The forkserver's death is nobody's fault, but must not repeat for ever.
 _MAX_FORKSERVER_DEATHS = 3
 _FORKSERVER_GONE = 255
+_DYING_SECONDS = 0.2
 _FORKSERVER = "harmony_core.workers.forkserver"
 
 
@@ -148,6 +149,8 @@ class Children:
                 deaths += 1
                 if deaths > _MAX_FORKSERVER_DEATHS:
                     raise
+                # Its socket is closed a moment before the kernel calls it dead, which another start looks at.
+                time.sleep(_DYING_SECONDS)
             else:
                 return process
 

@@ -193,12 +193,13 @@ class QueueServer:
         """A rank's connection is gone."""
         if self._ranks.pop(line.rank.id, None) is None:
             return
-        ended, broken = self._queue.leave(line.rank, why, counts)
+        seconds = 0.0 if line.began is None else time.monotonic() - line.began
+        ended, broken = self._queue.leave(line.rank, why, counts, seconds)
         self._tell(ended, broken)
 
     def rank_ended(self, line: _RankLine, message: Message) -> None:
         """A rank's part of an attempt is over."""
-        line.port = int(message["port"])
+        line.port, line.began = int(message["port"]), None
         report = Report(**message["report"])
         ended, broken = self._queue.ended(int(message["assignment"]), line.rank, report)
         # The partners of one that left in time are told to leave as well, and write their part of a checkpoint.
@@ -295,7 +296,9 @@ class QueueServer:
                     "port": leader.port,
                 }
                 order = {"type": "assign", "assignment": assignment.id, "attempt": assignment.attempt, "world": world}
-                self._ranks[rank.id].send({**order, "task": feeder.tasks[assignment.job.key]})
+                line = self._ranks[rank.id]
+                line.began = time.monotonic()
+                line.send({**order, "task": feeder.tasks[assignment.job.key]})
             feeder.send({"type": "begun", "key": assignment.job.key, "attempt": assignment.attempt})
         stranded = self._queue.num_waiting > 0 and self._queue.num_running == 0
         self._stranded_since = time.monotonic() if stranded else None
@@ -320,6 +323,7 @@ class _RankLine(_Line):
         self.rank = Rank(number, hello["node"], hello["node_index"], hello["local"])
         self.address, self.port = str(writer.get_extra_info("peername")[0]), int(hello["port"])
         self.heard = time.monotonic()
+        self.began: float | None = None
 
     async def serve(self, server: QueueServer, reader: asyncio.StreamReader) -> None:
         server.rank_joined(self)

@@ -168,8 +168,10 @@ class TaskQueue:
         self._idle.add(rank.id)
         self._changed.add(place)
 
-    def leave(self, rank: Rank, why: str, counts: bool = True) -> tuple[list[Ended], list[Assignment]]:
-        """A rank has gone; its attempt, if any, has died of it.
+    def leave(
+        self, rank: Rank, why: str, counts: bool = True, seconds: float = 0.0
+    ) -> tuple[list[Ended], list[Assignment]]:
+        """A rank has gone; its attempt, if any, has died of it after so many seconds.
 
         Returns:
             As `ended`.
@@ -181,7 +183,7 @@ class TaskQueue:
         self._changed.add(place)
         if rank.id not in self._of_rank:
             return [], []
-        return self.ended(self._of_rank[rank.id], rank, Report(error=why, counts=counts))
+        return self.ended(self._of_rank[rank.id], rank, Report(error=why, counts=counts, seconds=seconds))
 
     def assign(self) -> list[Assignment]:
         """Gives waiting jobs to idle teams."""

@@ -43,6 +43,7 @@ class Teams:
         silence_seconds: without one for this long, it is given up.
         srun_flags: what the site needs (`--gpus-per-task=1 --gpu-bind=closest`).
         preload: module that a rank's forkserver imports once.
+        log: what srun and the ranks print; None is a file in `folder`.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Teams:
         silence_seconds: float = 60.0,
         srun_flags: Sequence[str] = (),
         preload: str = PRELOAD,
+        log: Path | None = None,
     ) -> None:
         if "SLURM_JOB_ID" not in os.environ:
             raise UserError("launcher", "srun", "not inside a Slurm job; use --launcher local")
@@ -66,6 +68,7 @@ class Teams:
             seconds_left=seconds_left,
         )
         self._silence = silence_seconds
+        self.log = log or folder / "ranks.log"
         self._closing = threading.Event()
         # Held by whoever starts srun or speaks to the queue, so that neither happens after the end.
         self._lock = threading.Lock()
@@ -76,7 +79,8 @@ class Teams:
         self.address: Address
 
     def __enter__(self) -> Self:
-        self._folder.mkdir(parents=True, exist_ok=True)
+        for folder in (self._folder, self.log.parent):
+            folder.mkdir(parents=True, exist_ok=True)
         self.address = self._server.start()
         try:
             publish(self.address, self._folder / ADDRESS_FILE)
@@ -109,11 +113,6 @@ class Teams:
         while not self.drained.wait(1.0):
             if self.failed.is_set():
                 return
-
-    @property
-    def log(self) -> Path:
-        """What srun and the ranks print."""
-        return self._folder / "ranks.log"
 
     def _watch(self) -> None:
         """Starts srun, and again when it ends although nobody said so."""

@@ -3,8 +3,10 @@
 Imports little and starts everything at once: every second here is a second in which the whole allocation idles.
 """
 
+import os
 import shutil
 import signal
+import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -91,7 +93,9 @@ class Agent:
         """Run jobs until there is a reason to end; then end everything and say why."""
         predecessor = self._session.own(self._run)
         place = self._session.make_run(self._run)
-        self._environment = {FOLDER_VARIABLE: str(place)}
+        # A command of the environment that Snakemake runs in is found by its name, activated or not.
+        path = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)])
+        self._environment = {FOLDER_VARIABLE: str(place), "PATH": path}
         try:
             # A successor may start when all is done, before it is cancelled.
             ending = self._nothing_to_do() or self._serve(predecessor)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.slurm.cluster import Cluster
 from tests.slurm.packages import ACCOUNTING, SLURM, install
+from tests.slurm.searches import SELECTION, TWO_NODES, Begin, RunningSearch, breed, command, copy_search
+from tests.workflow.conftest import ROOT
 
 
 def start(packages: dict[str, str], **description: Any) -> Iterator[Cluster]:
@@ -47,3 +51,32 @@ def accounting_cluster(session_accounting_cluster: Cluster) -> Iterator[Cluster]
     """Two idle nodes of a site with sacct, accounts and limits; jobs and nodes are restored, limits are not."""
     yield session_accounting_cluster
     session_accounting_cluster.restore()
+
+
+@pytest.fixture(scope="session")
+def bred(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One shard of six candidates, to be trained."""
+    return breed(tmp_path_factory.mktemp("bred") / "search")
+
+
+@pytest.fixture(scope="session")
+def undisturbed(bred: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, trained on this machine without any fault."""
+    folder = copy_search(bred, tmp_path_factory.mktemp("undisturbed") / "search")
+    subprocess.run(command(folder, SELECTION, profile="local"), check=True, cwd=ROOT, capture_output=True)
+    return folder
+
+
+@pytest.fixture
+def begin(bred: Path, undisturbed: Path, tmp_path: Path, cluster: Cluster) -> Iterator[Begin]:
+    """Starts the search on two nodes of the cluster, up to its selection."""
+    started: list[RunningSearch] = []
+
+    def start(*arguments: str) -> RunningSearch:
+        folder = copy_search(bred, tmp_path / "search")
+        started.append(RunningSearch(folder, cluster.environment, SELECTION, *TWO_NODES, *arguments))
+        return started[-1]
+
+    yield start
+    for search in started:
+        search.stop()

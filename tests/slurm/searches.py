@@ -149,6 +149,9 @@ class RunningSearch:
             process.kill()
 
 
+Begin = Callable[..., RunningSearch]
+
+
 def breed(folder: Path, **changes: dict[str, Any]) -> Path:
     """A search up to generation 0's population, made here; returns its folder."""
     folder.mkdir()

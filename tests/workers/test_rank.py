@@ -114,7 +114,7 @@ class TestRanksDeath:
             assert answered.result == {"attempt": 2}
 
     def test_a_stopped_rank_is_given_up_and_comes_back_as_another(self, tmp_path: Path) -> None:
-        with allocation(tmp_path, 1, silence_seconds=1.0) as made:
+        with allocation(tmp_path, 1, silence_seconds=2.0) as made:
             one = task(tmp_path, "a", "hold")
             feeding = Feeding(made.address, tmp_path, [one])
             child = child_of(tmp_path, "a")
@@ -137,10 +137,10 @@ class TestRanksDeath:
         (tmp_path / "slow_preload.py").write_text(
             "import os, pathlib, time\n"
             f"path = pathlib.Path({str(importing)!r})\n"
-            "path.exists() or path.write_text(str(os.getpid())); time.sleep(2)\n"
+            "path.exists() or path.write_text(str(os.getpid())); time.sleep(3)\n"
         )
         monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-        with allocation(tmp_path, 0, silence_seconds=1.0, preload="slow_preload") as made:
+        with allocation(tmp_path, 0, silence_seconds=2.0, preload="slow_preload") as made:
             made.start_rank()
             wait_until(lambda: importing.exists() and importing.read_text(), "the imports to begin")
             os.kill(int(importing.read_text()), signal.SIGKILL)

@@ -132,11 +132,11 @@ def test_too_few_ranks_for_a_team_are_started_anew(
     teams: Callable[..., Teams], fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SLURM_NTASKS_PER_NODE", "2")
-    with teams(team_size=2, silence_seconds=1.0) as held:
-        assert Feeding(held.address, tmp_path, [task(tmp_path, "a")]).end()[0].result
+    with teams(team_size=2, silence_seconds=2.0) as held:
+        assert Feeding(held.address, tmp_path, [task(tmp_path, "a")]).end()[-1].result
         fake.processes("ranks")[1].kill()
         wait_until(lambda: held._server.num_ranks == 1, "the loss to be noticed")
-        assert Feeding(held.address, tmp_path, [task(tmp_path, "b")]).end()[0].result
+        assert Feeding(held.address, tmp_path, [task(tmp_path, "b")]).end()[-1].result
     assert len(fake.lines("sruns")) == 2
 
 
@@ -144,8 +144,8 @@ def test_a_stopped_rank_holds_up_neither_work_nor_leaving(
     teams: Callable[..., Teams], fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(teams_module, "_GOODBYE_SECONDS", 0.5)
-    with teams(silence_seconds=1.0) as held:
-        assert Feeding(held.address, tmp_path, [task(tmp_path, "a")]).end()[0].result
+    with teams(silence_seconds=2.0) as held:
+        assert Feeding(held.address, tmp_path, [task(tmp_path, "a")]).end()[-1].result
         (stopped,) = fake.processes("ranks")
         stopped.suspend()
         # It was the only one: srun, which waits for it, is ended and started again.
@@ -153,7 +153,9 @@ def test_a_stopped_rank_holds_up_neither_work_nor_leaving(
         wait_until(lambda: is_gone(stopped), "the stopped rank to be killed")
         (second,) = fake.processes("ranks")
         second.suspend()
-    assert fake.processes("ranks") == fake.processes("sruns") == []
+    assert fake.processes("sruns") == []
+    # A signal that kills is not yet a death.
+    wait_until(lambda: fake.processes("ranks") == [], "the second rank to be killed")
     assert len(fake.lines("sruns")) == 2
 
 
@@ -252,5 +254,5 @@ def test_another_python_may_be_named(
     copy.chmod(0o755)
     monkeypatch.setenv("HARMONY_PYTHON", str(copy))
     with teams() as held:
-        assert Feeding(held.address, tmp_path, [task(tmp_path, "a")]).end()[0].result
+        assert Feeding(held.address, tmp_path, [task(tmp_path, "a")]).end()[-1].result
     assert f" {copy} -u -m harmony_core.workers.rank" in fake.lines("commands")[0]

@@ -1,0 +1,93 @@
+"""Whatever a machine or Slurm does: results as if undisturbed, no candidate recorded twice, none lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.slurm.cluster import Cluster
+from tests.slurm.searches import Begin, RunningSearch
+
+
+def other_node(search: RunningSearch) -> str:
+    here = search.batch_node()
+    return next(node for rank in search.ranks() if (node := _node_of(rank)) != here)
+
+
+def _node_of(process: psutil.Process) -> str:
+    return str(process.environ()["SLURMD_NODENAME"])
+
+
+def set_other_node_down(search: RunningSearch, cluster: Cluster) -> None:
+    cluster.node_down(other_node(search))
+
+
+def set_batch_node_down(search: RunningSearch, cluster: Cluster) -> None:
+    cluster.node_down(search.batch_node())
+
+
+def kill_slurmd(search: RunningSearch, cluster: Cluster) -> None:
+    cluster.kill_slurmd(other_node(search))
+
+
+def lose_other_node(search: RunningSearch, cluster: Cluster) -> None:
+    cluster.lose_node(other_node(search))
+
+
+def lose_batch_node(search: RunningSearch, cluster: Cluster) -> None:
+    cluster.lose_node(search.batch_node())
+
+
+def requeue(search: RunningSearch, cluster: Cluster) -> None:
+    cluster.run("scontrol", "requeue", search.job())
+
+
+def restart_controller(search: RunningSearch, cluster: Cluster) -> None:
+    cluster.restart_slurmctld()
+
+
+@pytest.mark.parametrize(
+    "strike", [set_other_node_down, set_batch_node_down, kill_slurmd, lose_batch_node, requeue, restart_controller]
+)
+def test_struck(
+    strike: Callable[[RunningSearch, Cluster], None], begin: Begin, cluster: Cluster, undisturbed: Path
+) -> None:
+    search = begin()
+    search.wait_until_training()
+    strike(search, cluster)
+    search.ends_well(undisturbed)
+
+
+def test_the_other_teams_go_on_when_a_node_is_lost(begin: Begin, cluster: Cluster, undisturbed: Path) -> None:
+    search = begin()
+    search.wait_until_training()
+    job = search.job()
+    cluster.lose_node(other_node(search))
+    search.ends_well(undisturbed)
+    assert cluster.job_states(job) == ["COMPLETED"]
+    assert search.said.count("Slurm job ") == 1, "the shard was not submitted again"
+
+
+def test_preemption_gives_the_signal_and_the_shard_goes_on(begin: Begin, cluster: Cluster, undisturbed: Path) -> None:
+    search = begin("--default-resources", "slurm_partition=spare", "runtime=60", "slurm_extra='--no-kill'")
+    search.wait_until_training()
+    cluster.submit("exit 0", "--partition=main", "--nodes=4", "--exclusive", "--signal=TERM@1")
+    search.wait_for(lambda: search.keys("interruption"), "the trainings are told to leave")
+    search.ends_well(undisturbed)
+    assert not search.keys("death"), "leaving when told to is no death"
+
+
+def test_the_signal_ahead_of_the_time_limit_reaches_every_rank(
+    begin: Begin, cluster: Cluster, undisturbed: Path
+) -> None:
+    search = begin()
+    search.wait_until_training()
+    # As Slurm sends it ahead of the limit: to every process of the steps, and not to the batch process.
+    cluster.run("scancel", "--signal=USR2", search.job())
+    cluster.run("scontrol", "update", f"jobid={search.job()}", "timelimit=1")
+    search.ends_well(undisturbed)
+    assert not search.keys("death")
+    assert search.said.count("Slurm job ") == 2, "what was left was submitted again, and no failure"

@@ -1,0 +1,77 @@
+"""A whole search through `--profile slurm`: an allocation a shard, a standing allocation, and without any Slurm."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from harmony_core.store import latency, training
+from tests.slurm.cluster import Cluster
+from tests.slurm.searches import command
+from tests.workflow.compare import assert_same
+from tests.workflow.conftest import ROOT, search, write_config
+
+TWO_NODES = ("train:nodes=2", "train:tasks_per_node=1", "train:launcher=srun")
+PROMOTE = ("promote:tasks_per_node=1", "promote:launcher=srun")
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny search on this machine, without the executor plugin."""
+    folder = tmp_path_factory.mktemp("local")
+    done = search(folder, write_config(folder))
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder / "results" / "tiny"
+
+
+def run(folder: Path, environment: Mapping[str, str] | None, *arguments: str, **changes: dict[str, object]) -> str:
+    """Runs the tiny search with the slurm profile; returns what it printed."""
+    write_config(folder, **changes)
+    done = subprocess.run(
+        command(folder, *arguments), capture_output=True, text=True, cwd=ROOT, env=environment, check=False, timeout=400
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def test_an_allocation_a_shard(local: Path, tmp_path: Path, cluster: Cluster) -> None:
+    said = run(tmp_path, cluster.environment, "--set-resources", *TWO_NODES, *PROMOTE)
+    assert_same(local, tmp_path / "results" / "tiny")
+    # settle, two generations of one shard, promotion
+    assert said.count("Slurm job ") == 4
+
+
+@pytest.mark.parametrize("lag", [0, 1])
+def test_a_standing_allocation(local: Path, tmp_path: Path, cluster: Cluster, lag: int) -> None:
+    standing = ("--submitit-cluster", "pilot", "--submitit-pilot-resources", "nodes=2 tasks_per_node=1 runtime=60")
+    said = run(tmp_path, cluster.environment, *standing, search={"lag": lag})
+    assert said.count("Slurm job ") == 1
+    trained = training(tmp_path / "results" / "tiny").collect()
+    assert trained.height == 8
+    assert set(trained["status"]) == {"ok"}
+    if lag == 0:
+        assert_same(local, tmp_path / "results" / "tiny")
+
+
+def test_submitits_local_cluster_needs_no_slurm(local: Path, tmp_path: Path) -> None:
+    run(tmp_path, None, "--submitit-cluster", "local", "--set-resources", "train:launcher=local")
+    assert_same(local, tmp_path / "results" / "tiny")
+
+
+def test_latency_is_measured_alone_on_a_node(tmp_path: Path, cluster: Cluster) -> None:
+    measured = {"source": "measured", "warmup_seconds": 0.05, "repeats": 3, "modes": ["prefill"]}
+    one_rank = ("train:launcher=srun", "benchmark_latency:launcher=srun")
+    run(
+        tmp_path,
+        cluster.environment,
+        *("--set-resources", *one_rank),
+        search={"generations": 1},
+        latency={**measured, "objective": "prefill"},
+        promote={"top_k": 0, "baselines": []},
+    )
+    rows = latency(tmp_path / "results" / "tiny").collect()
+    assert set(rows["status"]) == {"ok"}
+    assert rows["seconds_median"].min() > 0  # type: ignore[operator]
