@@ -28,7 +28,7 @@ def teams() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with Teams(Path(os.environ[PILOT_FOLDER]), preload=PRELOAD) as held:
         held.wait()
-    return TRY_AGAIN
+    return 1 if held.failed.is_set() else TRY_AGAIN
 
 
 def train(tasks: Path, result: Path, generation: int) -> int:

@@ -1,12 +1,15 @@
 """Slurm as a :class:`Cluster`: submissions through submitit, one squeue for all jobs, one scancel for all."""
 
 import os
+import shlex
 import shutil
+import sys
 import time
 from collections.abc import Mapping, MutableMapping, Sequence
 
 import submitit
 
+from . import launch
 from .backend import Resource
 from .cluster import Function, Outlook, Refusal, Refused
 from .folder import Folder
@@ -83,7 +86,8 @@ class Slurm:
         Functions are pickled, and moved to where their jobs look for them when sbatch has named the job: what a
         submission of unknown fate left in the queue has nothing to run. It is cancelled all the same.
         """
-        executor = submitit.SlurmExecutor(self._folder.submitit)
+        python = f"{shlex.quote(sys.executable)} -u -m {launch.__name__}"
+        executor = submitit.SlurmExecutor(self._folder.submitit, python=python)
         executor.update_parameters(
             job_name=tag, array_parallelism=min(self._array_parallelism, len(functions)), **parameters
         )

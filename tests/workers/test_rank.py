@@ -59,7 +59,9 @@ class TestWork:
     ) -> None:
         one = task(tmp_path, "a", "hold")
         feeding = Feeding(pair.address, tmp_path, [one])
-        child_of(tmp_path, "a").send_signal(number)
+        child = child_of(tmp_path, "a")
+        child.send_signal(number)
+        wait_until(lambda: is_gone(child), "the child to die")
         Path(one.payload["gate"]).touch()
         died, answered = feeding.end()
         assert (died.error or "").startswith(f"killed by signal {number.value}")
@@ -75,6 +77,7 @@ class TestWork:
         feeding = Feeding(pair.address, tmp_path, [one], attempts=1)
         child = child_of(tmp_path, "a")
         child.parent().kill()
+        wait_until(lambda: is_gone(child), "the child of a dead forkserver to end")
         Path(one.payload["gate"]).touch()
         died, answered = feeding.end()
         assert (died.error, died.counts) == ("the worker that forked it died", False)
