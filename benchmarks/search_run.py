@@ -11,7 +11,7 @@ import polars as pl
 
 from benchmarks.common import ROOT, job_times, run_search, write_result
 from harmony_core.config import Config
-from harmony_core.machines.host import usable_cores
+from harmony_core.host import usable_cores
 from harmony_core.store import latency, training
 
 LIMIT_SECONDS, LEAST_SHARE = 600.0, 0.75

@@ -15,8 +15,8 @@ import polars as pl
 
 from harmony_core.architecture import Architecture
 from harmony_core.evaluation.setting import Setting
+from harmony_core.host import visible_gpus
 from harmony_core.machines import Machine
-from harmony_core.machines.host import visible_gpus
 from harmony_core.machines.machine import Precision
 from harmony_core.machines.roofline import predict_parts
 from harmony_core.store import POPULATION, TRAINING, read_table

@@ -13,7 +13,7 @@ import torch
 
 from harmony_core.architecture import Architecture
 from harmony_core.evaluation.config import LatencyConfig
-from harmony_core.machines.host import host_name
+from harmony_core.host import host_name
 from harmony_core.models import HybridLM, build, keep_freed_memory
 from harmony_core.training.engine import device_for_training
 from harmony_core.training.precision import autocast

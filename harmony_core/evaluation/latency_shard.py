@@ -12,8 +12,8 @@ from harmony_core.architecture.presets import load_preset, with_vocab
 from harmony_core.evaluation.journalled import run_journalled
 from harmony_core.evaluation.launcher import Launcher
 from harmony_core.evaluation.setting import Setting
+from harmony_core.host import host_name
 from harmony_core.machines import Machine, predict_seconds
-from harmony_core.machines.host import host_name
 from harmony_core.store import schemas, write_table
 from harmony_core.workers import Lease, Outcome, Pool, Task
 

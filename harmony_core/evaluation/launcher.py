@@ -12,7 +12,7 @@ from typing import Literal
 from harmony_core.errors import UserError
 from harmony_core.evaluation.config import ExecutionConfig
 from harmony_core.evaluation.setting import Setting
-from harmony_core.machines.host import visible_gpus
+from harmony_core.host import visible_gpus
 from harmony_core.workers.address import ADDRESS_FILE, Address
 from harmony_core.workers.feeder import TeamPool
 from harmony_core.workers.lock import exclusive, shared

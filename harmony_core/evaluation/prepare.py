@@ -20,8 +20,8 @@ from harmony_core.config import Config
 from harmony_core.data import DataManifest, prepare
 from harmony_core.errors import UserError
 from harmony_core.evolution.config import Metric
+from harmony_core.host import cpu_name, host_name, usable_cores, visible_gpus
 from harmony_core.machines import Machine, predict_seconds
-from harmony_core.machines.host import cpu_name, host_name, usable_cores, visible_gpus
 from harmony_core.space import Space, sample
 from harmony_core.store import Manifest, SearchFolder, check_unchanged, read_manifest, write_manifest
 from harmony_core.training.recipe import ResolvedPrecision

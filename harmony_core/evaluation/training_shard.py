@@ -13,7 +13,7 @@ from harmony_core.evaluation.journalled import run_journalled
 from harmony_core.evaluation.launcher import Launcher
 from harmony_core.evaluation.seeds import data_seed, init_seed
 from harmony_core.evaluation.setting import Setting
-from harmony_core.machines.host import host_name
+from harmony_core.host import host_name
 from harmony_core.store import schemas, write_table
 from harmony_core.training.recipe import Recipe
 from harmony_core.training.status import Status

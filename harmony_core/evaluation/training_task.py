@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from harmony_core.architecture import Architecture
-from harmony_core.machines.host import host_name
+from harmony_core.host import host_name
 from harmony_core.training.recipe import Recipe
 from harmony_core.training.trainer import TrainingResult, train
 

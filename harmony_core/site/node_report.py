@@ -12,8 +12,8 @@ import sys
 import time
 from pathlib import Path
 
+from harmony_core.atomic import atomic_write
 from harmony_core.site.environment import TOLD, installed
-from harmony_core.store.atomic import atomic_write
 
 ANSWER = "answer.json"
 

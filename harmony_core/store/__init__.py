@@ -1,6 +1,6 @@
 """A search on disk: schemas, atomic files, manifest, journal, lazy queries. Imports no torch."""
 
-from harmony_core.store.atomic import atomic_write
+from harmony_core.atomic import atomic_write
 from harmony_core.store.candidates import measured
 from harmony_core.store.folder import SearchFolder
 from harmony_core.store.journal import Journal

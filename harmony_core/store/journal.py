@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from harmony_core.atomic import no_space
 from harmony_core.errors import UserError
-from harmony_core.store.atomic import no_space
 
 
 class Journal:

@@ -7,9 +7,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from harmony_core.atomic import atomic_write
 from harmony_core.base import Frozen, canonical_json
 from harmony_core.errors import UserError
-from harmony_core.store.atomic import atomic_write
 from harmony_core.store.schemas import FORMAT_VERSION
 
 Json = dict[str, Any]

@@ -12,8 +12,8 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from harmony_core.atomic import replacing
 from harmony_core.errors import UserError
-from harmony_core.store.atomic import replacing
 
 Row = Mapping[str, Any]
 

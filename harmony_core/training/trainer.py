@@ -220,6 +220,6 @@ def device_name(device: torch.device) -> str:
     """The processor's own name."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    from harmony_core.machines.host import cpu_name
+    from harmony_core.host import cpu_name
 
     return cpu_name()

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from harmony_core.errors import UserError
-from harmony_core.machines.host import visible_gpus
+from harmony_core.host import visible_gpus
 from harmony_core.workers import child
 from harmony_core.workers.child import INTERRUPTED, USER_ERROR
 from harmony_core.workers.task import Outcome, Task

@@ -20,8 +20,8 @@ from typing import Any, Self
 
 import psutil
 
-from harmony_core.machines.host import host_name
-from harmony_core.store.atomic import no_space
+from harmony_core.atomic import no_space
+from harmony_core.host import host_name
 
 BEAT_SECONDS = 2.0
 SILENCE_SECONDS = 30.0

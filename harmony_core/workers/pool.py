@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from harmony_core.machines.host import usable_cores, visible_gpus
+from harmony_core.host import usable_cores, visible_gpus
 from harmony_core.workers.children import Child, Children, Setup
 from harmony_core.workers.task import Outcome, Task
 

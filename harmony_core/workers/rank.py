@@ -1,6 +1,6 @@
 """One task of the allocation's srun: takes work from the queue and runs it in forked children, one at a time.
 
-`python -m harmony_core.workers.rank QUEUE_FILE`. Torch is not imported here but in the forkserver.
+`python -m harmony_core.workers QUEUE_FILE`. Torch is not imported here but in the forkserver.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from harmony_core.errors import UserError
-from harmony_core.machines.host import visible_gpus
+from harmony_core.host import visible_gpus
 from harmony_core.workers.address import Address
 from harmony_core.workers.child import INTERRUPTED
 from harmony_core.workers.children import Children, Setup
@@ -251,7 +251,3 @@ def main() -> None:
         if gives_back(place.node_index, place.local):
             give_back(address.node)
         sys.exit(1)
-
-
-if __name__ == "__main__":
-    main()

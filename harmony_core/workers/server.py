@@ -15,7 +15,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-from harmony_core.store.atomic import atomic_write
+from harmony_core.atomic import atomic_write
 from harmony_core.workers.address import Address
 from harmony_core.workers.child import INTERRUPTED
 from harmony_core.workers.task_queue import Assignment, Ended, Job, Rank, Report, TaskQueue

@@ -188,7 +188,7 @@ class Teams:
             python,
             "-u",
             "-m",
-            "harmony_core.workers.rank",
+            "harmony_core.workers",
             str((self._folder / ADDRESS_FILE).absolute()),
         ]
 

@@ -81,12 +81,12 @@ def test_what_the_journal_holds_is_not_trained_again(prepared: Prepared, candida
     whole = read_table(setting.folder.training(0, 0), TRAINING)
     journal = setting.work("training", 0, 0) / "journal.jsonl"
     lines = journal.read_text().splitlines(keepends=True)
-    first = next(index for index, line in enumerate(lines) if json.loads(line)["event"] == "final")
-    # As a kill leaves it: one final record whole, what follows torn, no Parquet file.
-    journal.write_text("".join(lines[: first + 1]) + lines[first + 1][:40])
+    finals = [index for index, line in enumerate(lines) if json.loads(line)["event"] == "final"]
+    # As a kill leaves it: one final record whole, the other torn, no Parquet file.
+    journal.write_text("".join(lines[: finals[1]]) + lines[finals[1]][:40])
     setting.folder.training(0, 0).unlink()
     (again,) = train(setting, rows)
-    assert again["architecture_id"] == json.loads(lines[1])["answer"]["row"]["architecture_id"]
+    assert again["architecture_id"] == json.loads(lines[finals[1]])["answer"]["row"]["architecture_id"]
     assert len(first) == 2
     losses = read_table(setting.folder.training(0, 0), TRAINING).sort("candidate")["val_loss"]
     assert losses.equals(whole.sort("candidate")["val_loss"])

@@ -11,7 +11,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "harmony_core"
 PLUGIN = PACKAGE.parent / "snakemake_executor_plugin_submitit"
-BASE = {"base", "errors", "resources"}
+BASE = {"base", "errors", "resources", "atomic", "host"}
 MAY_IMPORT = {
     "architecture": set(),
     "space": {"architecture"},

@@ -110,7 +110,7 @@ class RunningSearch:
 
     def ranks(self) -> list[psutil.Process]:
         """The allocation's ranks, not their srun."""
-        return [one for one in self.processes("harmony_core.workers.rank") if "srun" not in one.name()]
+        return [one for one in self.processes("-m harmony_core.workers") if "srun" not in one.name()]
 
     def batch_node(self) -> str:
         """The node of the batch process."""

@@ -29,7 +29,7 @@ def kill_forkserver(search: RunningSearch, cluster: Cluster) -> None:
 
 
 def kill_srun(search: RunningSearch, cluster: Cluster) -> None:
-    for process in search.processes("srun", "harmony_core.workers.rank"):
+    for process in search.processes("srun", "-m harmony_core.workers"):
         process.kill()
 
 

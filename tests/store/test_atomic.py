@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from harmony_core.atomic import replacing
 from harmony_core.errors import UserError
 from harmony_core.store import atomic_write
-from harmony_core.store.atomic import replacing
 
 
 def test_the_file_is_whole_and_nothing_else_is_left(tmp_path: Path) -> None:

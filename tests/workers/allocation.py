@@ -52,7 +52,7 @@ class Allocation:
     def start_rank(self) -> subprocess.Popen[bytes]:
         """Starts the next rank, in a session of its own: a step whose every process can be signalled."""
         place = {"SLURMD_NODENAME": "n0", "SLURM_NODEID": "0", "SLURM_LOCALID": str(len(self.ranks))}
-        command = [sys.executable, "-m", "harmony_core.workers.rank", str(self.folder / ADDRESS_FILE)]
+        command = [sys.executable, "-m", "harmony_core.workers", str(self.folder / ADDRESS_FILE)]
         log = (self.folder / "ranks.log").open("ab")
         with log:
             one = subprocess.Popen(

@@ -244,7 +244,7 @@ class TestQueuesEnd:
             listener.settimeout(SECONDS)
             publish(Address(("127.0.0.1",), listener.getsockname()[1], "token", settings), tmp_path / ADDRESS_FILE)
             rank = subprocess.Popen(
-                [sys.executable, "-m", "harmony_core.workers.rank", str(tmp_path / ADDRESS_FILE)], cwd=ROOT
+                [sys.executable, "-m", "harmony_core.workers", str(tmp_path / ADDRESS_FILE)], cwd=ROOT
             )
             try:
                 line = Line(listener.accept()[0])

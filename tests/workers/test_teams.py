@@ -255,4 +255,4 @@ def test_another_python_may_be_named(
     monkeypatch.setenv("HARMONY_PYTHON", str(copy))
     with teams() as held:
         assert Feeding(held.address, tmp_path, [task(tmp_path, "a")]).end()[-1].result
-    assert f" {copy} -u -m harmony_core.workers.rank" in fake.lines("commands")[0]
+    assert f" {copy} -u -m harmony_core.workers" in fake.lines("commands")[0]
