@@ -20,7 +20,7 @@ from tests.slurm.cluster import Cluster
 from tests.slurm.daemon import find
 from tests.slurm.packages import ACCOUNTING, SLURM, install
 
-JOBS, LIMIT_SECONDS = 200, 180.0
+JOBS, LIMIT_SECONDS = 200, 60.0
 LEAST_RATIO, MOST_SUBMISSIONS = 10.0, 2
 OFFICIAL_VERSION = "2.8.0"
 # Each job books one CPU: as many run at once as two cores can carry Python processes, for both executors.
