@@ -126,7 +126,7 @@ class Cluster(Client):
             states = self.run("sinfo", "--noheader", "--Node", "--partition=main", "--format=%T").split()
             return states == ["idle"] * len(self.nodes)
 
-        wait_until(all_idle, "all nodes to be idle", seconds=60)
+        wait_until(all_idle, "all nodes to be idle", seconds=120)
 
     def job_processes(self, node: str | None = None) -> list[psutil.Process]:
         """Step daemons and processes of jobs, of all nodes or one."""
@@ -153,7 +153,7 @@ class Cluster(Client):
             self._slurmd[name].start()
         # A node that has come back by itself has nothing to resume, which is an error to scontrol.
         self.try_run("scontrol", "update", f"nodename={name}", "state=resume")
-        wait_until(lambda: self.node_state(name) in {"idle", "mixed", "allocated"}, f"node {name} to be up", 40)
+        wait_until(lambda: self.node_state(name) in {"idle", "mixed", "allocated"}, f"node {name} to be up", 120)
 
     def kill_slurmd(self, name: str) -> None:
         """Kills a node's slurmd; its jobs' processes go on, and Slurm finds the node down some seconds later."""
@@ -187,5 +187,5 @@ class Cluster(Client):
         for name in self.nodes:
             if self.node_state(name) != "idle":
                 self.node_up(name)
-        wait_until(lambda: not self.run("squeue", "--noheader"), "the queue to be empty", seconds=40)
+        wait_until(lambda: not self.run("squeue", "--noheader"), "the queue to be empty", seconds=120)
         self.wait_for_nodes()

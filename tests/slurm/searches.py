@@ -77,7 +77,7 @@ class RunningSearch:
         """The candidates of all records of one kind, in order."""
         return [record["key"] for record in self.journal() if record["event"] == event]
 
-    def wait_for(self, condition: Callable[[], object], what: str, seconds: float = 90.0) -> None:
+    def wait_for(self, condition: Callable[[], object], what: str, seconds: float = 180.0) -> None:
         """Waits until something has happened; the search's end is a failure."""
 
         def happened() -> bool:
@@ -126,7 +126,7 @@ class RunningSearch:
         (job, *_) = done.stdout.split()
         return job
 
-    def ends_well(self, undisturbed: Path, seconds: float = 180.0) -> None:
+    def ends_well(self, undisturbed: Path, seconds: float = 300.0) -> None:
         """Waits for the end; results are those of the undisturbed search, nothing recorded twice, none lost."""
         status = self.main.wait(timeout=seconds)
         self._log.close()
