@@ -4,8 +4,8 @@ rule prepare_data:
         f"{SEARCH}/data.json",
     log:
         f"{SEARCH}/work/logs/prepare_data.log",
-    localrule: True
     retries: 0
+    localrule: True
     params:
         command=HARMONY,
         search=SEARCH,

@@ -7,8 +7,8 @@ rule mutate:
         ledger=f"{SEARCH}/generation={{generation}}/ledger.parquet",
     log:
         f"{SEARCH}/work/logs/mutate/generation={{generation}}.log",
-    localrule: True
     retries: 0
+    localrule: True
     params:
         command=HARMONY,
         search=SEARCH,
@@ -80,8 +80,8 @@ rule select:
         f"{SEARCH}/generation={{generation}}/selection.parquet",
     log:
         f"{SEARCH}/work/logs/select/generation={{generation}}.log",
-    localrule: True
     retries: 0
+    localrule: True
     params:
         command=HARMONY,
         search=SEARCH,

@@ -6,8 +6,8 @@ rule report:
         f"{SEARCH}/report/index.html",
     log:
         f"{SEARCH}/work/logs/report.log",
-    localrule: True
     retries: 0
+    localrule: True
     params:
         command=HARMONY,
         search=SEARCH,
