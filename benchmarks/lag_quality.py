@@ -12,32 +12,21 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
 
 from benchmarks.common import write_result
+from benchmarks.made_up import prepare, result
 from harmony_core.architecture import Architecture
 from harmony_core.architecture.block import Block
 from harmony_core.config import Config
 from harmony_core.evolution.generation import mutate_generation, select_generation
 from harmony_core.evolution.hypervolume import hypervolume
 from harmony_core.space import Space, sample
-from harmony_core.store import (
-    LATENCY,
-    POPULATION,
-    TRAINING,
-    Manifest,
-    SearchFolder,
-    read_table,
-    schemas,
-    write_manifest,
-    write_table,
-)
+from harmony_core.store import LATENCY, POPULATION, TRAINING, SearchFolder, read_table, write_table
 
 SEEDS, GENERATIONS, POPULATION_SIZE = range(15), 30, 48
 SEARCHES = (("nsga2", 0), ("nsga2", 1), ("regularized_evolution", 0), ("regularized_evolution", 1), ("random", 0))
@@ -50,7 +39,6 @@ FRAME = {
 # Of the known front's hypervolume: how long a search needs to be so near.
 NEAR = 0.9
 WORST_DISTANCE = 9.0
-NEVER = datetime(2026, 1, 1, tzinfo=UTC)
 
 # A block is as far from good as the share of these that it does not have.
 GOOD: dict[str, dict[str, Any]] = {
@@ -136,21 +124,7 @@ def search(folder: SearchFolder, algorithm: str, lag: int, seed: int) -> list[fl
         "objectives": [{"name": name} for name in OBJECTIVES],
         "algorithm": {"kind": algorithm},
     }
-    config = Config.parse({"search": settings, "space": "nano"})
-    write_manifest(
-        folder.manifest,
-        Manifest(
-            config=config.model_dump(mode="json"),
-            config_hash=config.hash,
-            seed=seed,
-            precision="fp32",
-            packages={},
-            data={"vocab_size": VOCAB_SIZE},
-            machine={},
-            hypervolume=FRAME,
-            created_at=NEVER,
-        ),
-    )
+    prepare(folder, Config.parse({"search": settings, "space": "nano"}), VOCAB_SIZE, FRAME)
     volumes = []
     # In the order of a lagged search: a generation is bred before the one in front of it is selected.
     for generation in range(GENERATIONS + lag):
@@ -167,18 +141,10 @@ def measure(folder: SearchFolder, generation: int) -> None:
     training, latency = [], []
     for row in read_table(folder.population(generation), POPULATION).iter_rows(named=True):
         bits, seconds = objectives(Architecture.from_json(row["architecture"]))
-        key = {name: row[name] for name in ("search", "generation", "candidate", "architecture_id")}
-        training.append({**unused(TRAINING), **key, "status": "ok", "val_bits_per_byte": bits})
-        latency.append({**unused(LATENCY), **key, "mode": "prefill", "seconds_median": seconds})
+        training.append(result(TRAINING, row, status="ok", val_bits_per_byte=bits))
+        latency.append(result(LATENCY, row, mode="prefill", seconds_median=seconds))
     write_table(folder.training(generation, 0), training, TRAINING)
     write_table(folder.latency(generation, 0), latency, LATENCY)
-
-
-def unused(schema: pa.Schema) -> dict[str, Any]:
-    """Values of columns that neither breeding nor selection looks at."""
-    values = {pa.int32(): 0, pa.int64(): 0, pa.float64(): 0.0, pa.string(): "", schemas.TIME: NEVER}
-    allowed = {field.name: (field.metadata or {}).get(b"values", b"").decode().split("|")[0] for field in schema}
-    return {field.name: None if field.nullable else allowed[field.name] or values[field.type] for field in schema}
 
 
 def summary(runs: Iterable[list[float]], best: float) -> dict[str, Any]:

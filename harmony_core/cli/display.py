@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.text import Text
 
 from harmony_core.cli import progress_lines as lines
-from harmony_core.progress import Failure, Pace, ProgressReader, SearchProgress
+from harmony_core.progress import Failure, GenerationProgress, Pace, ProgressReader, SearchProgress
 
 LEAST_PAUSE_SECONDS = 2.0
 _LINE_SECONDS = 60.0
@@ -68,7 +68,7 @@ class Display:
         if progress.manifest is not None:
             self._once(lines.begun(self._name, progress.manifest), markup=True)
         for one in progress.stages:
-            if one.finished:
+            if _is_told_for_good(one):
                 self._once(lines.stage(one))
         self._print_failures(progress.failures)
         if progress.finished:
@@ -98,7 +98,7 @@ class Display:
 
     def _open_lines(self, with_eta: bool) -> list[str]:
         """What is under way; the time that is left, of the whole search, stands on the last line."""
-        under_way = [lines.stage(one) for one in self._progress.stages if not one.finished]
+        under_way = [lines.stage(one) for one in self._progress.stages if not _is_told_for_good(one)]
         if with_eta and under_way and self._seconds_left is not None:
             under_way[-1] += f", ETA {lines.duration(self._seconds_left)}"
         return under_way
@@ -139,6 +139,11 @@ class Display:
     def print(self, line: str, style: str | None = None, markup: bool = False) -> None:
         """Prints a line above the live region, whole, however narrow the terminal."""
         self.console.print(line, style=style, markup=markup, highlight=False, soft_wrap=True)
+
+
+def _is_told_for_good(stage: GenerationProgress) -> bool:
+    """Whether nothing more will be said of a generation or promotion."""
+    return stage.finished or stage.closed
 
 
 class _Region:

@@ -19,12 +19,15 @@ _UNITS = {
 def stage(progress: GenerationProgress) -> str:
     """A generation or promotion, open or finished, in a line."""
     name = "promotion" if progress.generation is None else f"generation {progress.generation}"
+    if progress.closed:
+        return f"{name}: closed, {progress.left_out}"
     if progress.finished:
         tally = [f"{progress.done - progress.failed} evaluated", f"{progress.failed} failed"]
     else:
         tally = _tally(progress)
     found = [] if progress.generation is None else _found(progress)
-    return f"{name}: {', '.join([*tally, *found])}"
+    left_out = [progress.left_out] if progress.left_out else []
+    return f"{name}: {', '.join([*tally, *found, *left_out])}"
 
 
 def failure(failed: Failure) -> str:

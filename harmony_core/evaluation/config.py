@@ -53,7 +53,8 @@ class ExecutionConfig(Frozen):
         time_limit_seconds: a candidate's own limit, a safety net.
         memory_limit_gb: a candidate's own limit on memory; None sets none.
         attempts: how often a candidate that dies is tried before it counts as crashed.
-        gpus_per_candidate: ranks of an allocation that train one candidate together; on one machine always 1.
+        gpus_per_candidate: ranks of an allocation that train one candidate together. So far only 1 is accepted:
+            teams of ranks can be formed, but the trainer uses one device a candidate.
         heartbeat_seconds: how often a rank of an allocation gives a sign of life.
         heartbeat_timeout_seconds: a rank without one for this long is given up, and its candidate tried again.
     """

@@ -14,9 +14,11 @@ from harmony_core.progress.result import LATENCY_COLUMNS, TRAINING_COLUMNS, Resu
 from harmony_core.progress.shard import ShardReader
 from harmony_core.progress.standing import Standing
 from harmony_core.progress.tables import read_if_there
-from harmony_core.store import LATENCY, POPULATION, SELECTION, TRAINING, SearchFolder
+from harmony_core.store import LATENCY, LEDGER, POPULATION, SELECTION, TRAINING, SearchFolder
 
 _LOSS, _LATENCY = "val_bits_per_byte", "latency_seconds"
+# How the ledger's reason begins where candidates are left out because the budget does not pay for them.
+_BUDGET = "budget of "
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +34,7 @@ class GenerationProgress:
         measured: candidates whose latency is known; None where it is predicted, which takes no time.
         finished: whether it was selected from (promotion: all tables are there).
         standing: of the search, this generation included.
+        left_out: how many candidates the budget does not pay for, and why, as recorded; empty where it pays for all.
     """
 
     generation: int | None
@@ -42,11 +45,17 @@ class GenerationProgress:
     measured: int | None
     finished: bool
     standing: Standing
+    left_out: str = ""
 
     @property
     def queued(self) -> int | None:
         """Trainings that have not begun."""
         return None if self.running is None else max(0, self.total - self.done - self.running)
+
+    @property
+    def closed(self) -> bool:
+        """Whether it has no candidate, since the budget is spent."""
+        return self.total == 0 and bool(self.left_out)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,6 +82,8 @@ class GenerationReader:
         self._replicates = 1 if generation is not None else config.promote.replicates
         shards = range(config.num_shards() if generation is not None else 1)
         self._stages = {stage: [self._shard(stage, shard) for shard in shards] for stage in ("training", "latency")}
+        # Written before the population.
+        self._left_out = _left_out(folder, generation)
         self._told: set[tuple[str, int, int]] = set()
         self._joined: tuple[Standing, int, Standing] | None = None
 
@@ -100,6 +111,7 @@ class GenerationReader:
             measured=sum(1 for _ in self.results("latency")) if self._config.latency.source == "measured" else None,
             finished=self._generation is None and self._is_whole(),
             standing=before if self._generation is None else self._join(before),
+            left_out=self._left_out,
         )
 
     def results(self, stage: str) -> Iterable[Result]:
@@ -188,4 +200,13 @@ def finished_generation(
         measured=None,
         finished=True,
         standing=before.join(alive.select(names)),
+        left_out=_left_out(folder, generation),
     )
+
+
+def _left_out(folder: SearchFolder, generation: int | None) -> str:
+    rows = read_if_there(folder.ledger(generation), LEDGER, ["reason", "count"])
+    if rows is None:
+        return ""
+    unpaid = rows.filter(pl.col("reason").str.starts_with(_BUDGET))
+    return "; ".join(f"{row['count']} left out: {row['reason']}" for row in unpaid.iter_rows(named=True))

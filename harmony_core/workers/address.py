@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+import socket
 import time
 from pathlib import Path
 
+from harmony_core.atomic import atomic_write
 from harmony_core.workers.wire import Disconnected, Line, Message
 
 ADDRESS_FILE = "queue.json"
@@ -69,3 +72,17 @@ class Address:
         except Disconnected:
             line.close()
             raise
+
+
+def publish(address: Address, path: Path) -> None:
+    """Writes an address for those who are to connect; only its owner may read it."""
+    atomic_write(path, address.to_json().encode(), mode=0o600)
+
+
+def own_addresses() -> list[str]:
+    """Names and numbers under which this host may be reached, the surest first."""
+    name = socket.gethostname()
+    found = [name]
+    with contextlib.suppress(OSError):
+        found += sorted({str(info[4][0]) for info in socket.getaddrinfo(name, None, socket.AF_INET)})
+    return found

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hmac
 import os
 import resource
 import secrets
-import socket
 import threading
 import time
 from collections.abc import Callable, Coroutine
-from pathlib import Path
 from typing import Any
 
-from harmony_core.atomic import atomic_write
-from harmony_core.workers.address import Address
+from harmony_core.workers.address import Address, own_addresses
 from harmony_core.workers.child import INTERRUPTED
-from harmony_core.workers.task_queue import Assignment, Ended, Job, Rank, Report, TaskQueue
-from harmony_core.workers.wire import MAX_GREETING_BYTES, Disconnected, Message, pack, receive
+from harmony_core.workers.lines import FeederLine, RankLine, ServerLine
+from harmony_core.workers.task_queue import Assignment, Ended, Job, Report, TaskQueue
+from harmony_core.workers.wire import MAX_GREETING_BYTES, Disconnected, Message, receive
 
 _GREETING_SECONDS = 30.0
 # Whoever has not taken what was left to say, and gone, after this long is cut off.
@@ -48,8 +45,8 @@ class QueueServer:
         self._queue = TaskQueue(team_size)
         self._silence, self._settings, self._seconds_left = silence_seconds, settings or {}, seconds_left
         self._token = secrets.token_hex(32)
-        self._ranks: dict[int, _RankLine] = {}
-        self._feeders: dict[int, _FeederLine] = {}
+        self._ranks: dict[int, RankLine] = {}
+        self._feeders: dict[int, FeederLine] = {}
         self._number = self._finished = self._num_joined = 0
         self._noticed: set[float | None] = set()
         self._stranded_since: float | None = None
@@ -66,7 +63,7 @@ class QueueServer:
         self._thread.start()
         port = self._call(self._listen())
         node = os.environ.get("SLURMD_NODENAME", "")
-        return Address(tuple(_own_addresses()), port, self._token, self._settings, node)
+        return Address(tuple(own_addresses()), port, self._token, self._settings, node)
 
     def stop(self) -> None:
         """Tells every rank and feeder to leave, and ends when they have heard all that was left to say."""
@@ -154,9 +151,9 @@ class QueueServer:
             self._greeted.add(connection)
             self._number += 1
             if hello["role"] == "rank":
-                await _RankLine(self._number, hello, writer).serve(self, reader)
+                await RankLine(self._number, hello, writer).serve(self, reader)
             else:
-                await _FeederLine(self._number, hello, writer).serve(self, reader)
+                await FeederLine(self._number, hello, writer).serve(self, reader)
         except (Disconnected, TimeoutError):
             return
         finally:
@@ -179,9 +176,9 @@ class QueueServer:
                     # Should it wake up, it finds the line cut, and comes back as another rank.
                     line.writer.transport.abort()
 
-    # What the lines call; all on the loop's thread.
+    # What the lines call (`lines.Listener`); all on the loop's thread.
 
-    def rank_joined(self, line: _RankLine) -> None:
+    def rank_joined(self, line: RankLine) -> None:
         """A rank has shown the token."""
         self._ranks[line.rank.id] = line
         self._num_joined += 1
@@ -189,7 +186,7 @@ class QueueServer:
         self._queue.join(line.rank)
         self._dispatch_soon()
 
-    def rank_left(self, line: _RankLine, why: str, counts: bool = True) -> None:
+    def rank_left(self, line: RankLine, why: str, counts: bool = True) -> None:
         """A rank's connection is gone."""
         if self._ranks.pop(line.rank.id, None) is None:
             return
@@ -197,7 +194,7 @@ class QueueServer:
         ended, broken = self._queue.leave(line.rank, why, counts, seconds)
         self._tell(ended, broken)
 
-    def rank_ended(self, line: _RankLine, message: Message) -> None:
+    def rank_ended(self, line: RankLine, message: Message) -> None:
         """A rank's part of an attempt is over."""
         line.port, line.began = int(message["port"]), None
         report = Report(**message["report"])
@@ -212,18 +209,18 @@ class QueueServer:
             self._noticed.add(within)
             self._spawn(self._drain_in_time(within))
 
-    def feeder_joined(self, line: _FeederLine) -> None:
+    def feeder_joined(self, line: FeederLine) -> None:
         """A feeder has shown the token."""
         self._feeders[line.id] = line
         self._welcome(line)
 
-    def feeder_left(self, line: _FeederLine) -> None:
+    def feeder_left(self, line: FeederLine) -> None:
         """A feeder's connection is gone: nobody wants its work any more."""
         self._feeders.pop(line.id, None)
         self._cancel(self._queue.withdraw(line.id))
         self._dispatch_soon()
 
-    def fed(self, line: _FeederLine, messages: list[Message]) -> None:
+    def fed(self, line: FeederLine, messages: list[Message]) -> None:
         """A feeder has brought tasks."""
         for message in messages:
             line.tasks[message["key"]] = message
@@ -238,7 +235,7 @@ class QueueServer:
         self._queue.add(line.id, line.order, jobs)
         self._dispatch_soon()
 
-    def _welcome(self, line: _Line) -> None:
+    def _welcome(self, line: ServerLine) -> None:
         line.send({"type": "welcome"})
         if self._closing:
             line.send({"type": "bye"})
@@ -302,100 +299,6 @@ class QueueServer:
             feeder.send({"type": "begun", "key": assignment.job.key, "attempt": assignment.attempt})
         stranded = self._queue.num_waiting > 0 and self._queue.num_running == 0
         self._stranded_since = time.monotonic() if stranded else None
-
-
-class _Line:
-    """One connection."""
-
-    def __init__(self, writer: asyncio.StreamWriter) -> None:
-        self.writer = writer
-        writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-    def send(self, message: Message) -> None:
-        """Sends without waiting; a line that is gone is noticed by its reader."""
-        if not self.writer.is_closing():
-            self.writer.write(pack(message))
-
-
-class _RankLine(_Line):
-    def __init__(self, number: int, hello: Message, writer: asyncio.StreamWriter) -> None:
-        super().__init__(writer)
-        self.rank = Rank(number, hello["node"], hello["node_index"], hello["local"])
-        self.address, self.port = str(writer.get_extra_info("peername")[0]), int(hello["port"])
-        self.heard = time.monotonic()
-        self.began: float | None = None
-
-    async def serve(self, server: QueueServer, reader: asyncio.StreamReader) -> None:
-        server.rank_joined(self)
-        why = "what it sent makes no sense"
-        try:
-            while True:
-                message = await receive(reader)
-                self.heard = time.monotonic()
-                if message["type"] == "ended":
-                    server.rank_ended(self, message)
-                elif message["type"] == "notice":
-                    server.noticed(message["within"])
-        except Disconnected as error:
-            why = str(error)
-        finally:
-            server.rank_left(self, f"the worker on {self.rank.node} is gone ({why})")
-
-
-class _FeederLine(_Line):
-    def __init__(self, number: int, hello: Message, writer: asyncio.StreamWriter) -> None:
-        super().__init__(writer)
-        self.id, self.order = number, tuple(hello["order"])
-        self.tasks: dict[str, Message] = {}
-        self.unfinished = 0
-        self._interrupted = False
-
-    async def serve(self, server: QueueServer, reader: asyncio.StreamReader) -> None:
-        server.feeder_joined(self)
-        try:
-            while True:
-                server.fed(self, (await receive(reader))["tasks"])
-        finally:
-            server.feeder_left(self)
-
-    def ended(self, one: Ended, draining: bool) -> None:
-        """Passes on how an attempt ended."""
-        # Not begun again either where the allocation is being left.
-        if one.final or draining:
-            self.unfinished -= 1
-        if one.final:
-            del self.tasks[one.assignment.job.key]
-        self.send(
-            {
-                "type": "ended",
-                "key": one.assignment.job.key,
-                "attempt": one.assignment.attempt,
-                # Not `asdict`, which copies a whole curve.
-                "report": vars(one.report),
-                "final": one.final,
-                "device_seconds": one.device_seconds,
-            }
-        )
-
-    def interrupt_if_over(self) -> None:
-        """Says so, once, when nothing of this feeder's runs and nothing more of it will."""
-        if self.tasks and self.unfinished == 0 and not self._interrupted:
-            self._interrupted = True
-            self.send({"type": "interrupted"})
-
-
-def publish(address: Address, path: Path) -> None:
-    """Writes an address for those who are to connect; only its owner may read it."""
-    atomic_write(path, address.to_json().encode(), mode=0o600)
-
-
-def _own_addresses() -> list[str]:
-    """Names and numbers under which this host may be reached, the surest first."""
-    name = socket.gethostname()
-    found = [name]
-    with contextlib.suppress(OSError):
-        found += sorted({str(info[4][0]) for info in socket.getaddrinfo(name, None, socket.AF_INET)})
-    return found
 
 
 def _allow_open_files() -> None:

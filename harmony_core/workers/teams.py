@@ -14,9 +14,9 @@ from types import TracebackType
 from typing import Self
 
 from harmony_core.errors import UserError
-from harmony_core.workers.address import ADDRESS_FILE, Address
+from harmony_core.workers.address import ADDRESS_FILE, Address, publish
 from harmony_core.workers.pool import PRELOAD
-from harmony_core.workers.server import QueueServer, publish
+from harmony_core.workers.server import QueueServer
 
 # Starts in a row without any attempt that ended: then something is wrong that another start does not mend.
 _FRUITLESS_STARTS = 3

@@ -79,6 +79,41 @@ def test_in_a_file_a_finished_generation_is_one_line_at_once(search: MadeUpSearc
     assert screen.update(600) == ""
 
 
+SMALLER = "5 left out: budget of 11 GPU-hours: 8 spent, 1 a candidate"
+CLOSED = "generation 2: closed, 8 left out: budget of 11 GPU-hours: 11 spent, 1 a candidate\n"
+
+
+@pytest.fixture
+def bounded(tmp_path: Path) -> MadeUpSearch:
+    """A search whose budget pays for eleven candidates of an hour; its first generation of eight is finished."""
+    search = MadeUpSearch(tmp_path, {"budget": {"gpu_hours": 11}}, generations=3)
+    search.prepare()
+    search.finish(0, VALUES, cost=3600.0)
+    return search
+
+
+def test_what_the_budget_leaves_out_is_told(bounded: MadeUpSearch) -> None:
+    screen = Screen(bounded, terminal=False)
+    assert "left out" not in screen.update()
+    bounded.breed(1)
+    assert re.fullmatch(rf"generation 1: 0/3 done, .*, {SMALLER}\n", screen.update(60))
+    bounded.finish(1, {number: VALUES[number] for number in range(3)}, cost=3600.0)
+    assert re.fullmatch(rf"generation 1: 3 evaluated, 0 failed, .*, {SMALLER}\n", screen.update())
+    bounded.breed(2)
+    assert screen.update() == CLOSED
+    bounded.finish(2, {})
+    assert screen.update(60) == ""
+
+
+def test_what_the_budget_left_out_is_told_afterwards(bounded: MadeUpSearch) -> None:
+    bounded.finish(1, {number: VALUES[number] for number in range(3)}, cost=3600.0)
+    bounded.finish(2, {})
+    _, whole, smaller, closed = Screen(bounded, terminal=False).update().splitlines(keepends=True)
+    assert "left out" not in whole
+    assert smaller.endswith(f", {SMALLER}\n")
+    assert closed == CLOSED
+
+
 def test_what_is_open_is_told_once_more_at_the_end(search: MadeUpSearch) -> None:
     screen = Screen(search, terminal=False)
     search.breed(0)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.made_up import blank
 from harmony_core.architecture import Architecture
 from harmony_core.evaluation import expectation as expectation_module
 from harmony_core.evaluation.expectation import Expectation
@@ -16,7 +17,6 @@ from harmony_core.machines import Machine
 from harmony_core.space import Space, sample
 from harmony_core.store import POPULATION, TRAINING, population_row, write_table
 from harmony_core.training.recipe import Recipe
-from tests.progress.searches import blank
 
 RECIPE = Recipe(batch_size=4, sequence_length=64, tokens=64_000)
 # By how much a machine is slower at each kind than the roofline says.

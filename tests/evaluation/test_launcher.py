@@ -16,8 +16,7 @@ from harmony_core.evaluation import launcher as launcher_module
 from harmony_core.evaluation.launcher import PILOT_FOLDER, Launcher, pilot_folder
 from harmony_core.evaluation.setting import Setting
 from harmony_core.workers import Interrupted, Outcome, Pool, Task, WarmPool
-from harmony_core.workers.address import ADDRESS_FILE
-from harmony_core.workers.server import publish
+from harmony_core.workers.address import ADDRESS_FILE, publish
 from tests.workers.peers import Queue
 
 Prepared = Callable[..., Setting]

@@ -5,26 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import polars as pl
-import pyarrow as pa
 import pytest
 
+from benchmarks.made_up import prepare, result
 from harmony_core.config import Config
-from harmony_core.store import (
-    LATENCY,
-    POPULATION,
-    TRAINING,
-    Manifest,
-    SearchFolder,
-    read_table,
-    schemas,
-    write_manifest,
-    write_table,
-)
+from harmony_core.store import LATENCY, POPULATION, TRAINING, SearchFolder, read_table, schemas, write_table
 
 SPACE = """
 pattern: layers
@@ -35,18 +24,8 @@ blocks:
   mamba2: {domains: {d_state: [16, 32], head_dim: [16]}}
   mlp: {domains: {d_ff: [64, 128, 192]}}
 """
-
-NEVER = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-def blank(schema: pa.Schema) -> dict[str, Any]:
-    """Values that no test here looks at."""
-    values = {pa.int32(): 0, pa.int64(): 0, pa.float64(): 0.0, pa.string(): "", schemas.TIME: NEVER}
-    row = {}
-    for field in schema:
-        allowed = (field.metadata or {}).get(b"values", b"").decode().split("|")
-        row[field.name] = None if field.nullable else allowed[0] or values[field.type]
-    return row
+# Each with its time, and its share of the cost, of a candidate.
+MODES = (("train", 3.0, 0.1), ("prefill", 1.0, 0.0), ("decode", 0.1, 0.0))
 
 
 def made_up(architecture_id: str, num_params: int) -> tuple[str, float, float]:
@@ -69,23 +48,8 @@ def start(tmp_path: Path) -> Callable[..., SearchFolder]:
         config = Config.parse({"search": settings, "space": str(space_file), **(sections or {})})
         folder = SearchFolder(tmp_path / "results" / name)
         metrics = schemas.SELECTION.names[6:13]
-        write_manifest(
-            folder.manifest,
-            Manifest(
-                config=config.model_dump(mode="json"),
-                config_hash=config.hash,
-                seed=config.search.seed,
-                precision="fp32",
-                packages={},
-                data={"vocab_size": 256},
-                machine={},
-                hypervolume={
-                    "ideal": dict.fromkeys(metrics, 0.0),
-                    "reference": {**dict.fromkeys(metrics, 1e6), "val_bits_per_byte": 8.0, "latency_seconds": 1.0},
-                },
-                created_at=NEVER,
-            ),
-        )
+        reference = {**dict.fromkeys(metrics, 1e6), "val_bits_per_byte": 8.0, "latency_seconds": 1.0}
+        prepare(folder, config, 256, {"ideal": dict.fromkeys(metrics, 0.0), "reference": reference})
         return folder
 
     return begin
@@ -105,24 +69,14 @@ def measure() -> Callable[..., None]:
         for shard in (0, 1):
             training, latency = [], []
             for row in population.filter(pl.col("candidate") % 2 == shard).iter_rows(named=True):
-                key = {name: row[name] for name in ("search", "generation", "candidate", "architecture_id")}
-                key["shard"] = shard
                 status, bits, seconds = made_up(row["architecture_id"], row["num_params"])
                 status = "crashed" if fail else status
-                bits_or_none = bits if status == "ok" else None
-                result = {"status": status, "val_bits_per_byte": bits_or_none, "device_seconds": cost * 0.9}
-                training += [{**blank(TRAINING), **key, **result}]
-                if status == "ok":
-                    latency += [
-                        {
-                            **blank(LATENCY),
-                            **key,
-                            "mode": mode,
-                            "seconds_median": seconds * factor,
-                            "device_seconds": cost * share,
-                        }
-                        for mode, factor, share in (("train", 3.0, 0.1), ("prefill", 1.0, 0.0), ("decode", 0.1, 0.0))
-                    ]
+                loss = bits if status == "ok" else None
+                ended = {"status": status, "val_bits_per_byte": loss, "device_seconds": cost * 0.9}
+                training.append(result(TRAINING, row, shard=shard, **ended))
+                for mode, factor, share in MODES if status == "ok" else ():
+                    timed = {"mode": mode, "seconds_median": seconds * factor, "device_seconds": cost * share}
+                    latency.append(result(LATENCY, row, shard=shard, **timed))
             step = -1 if backwards else 1
             write_table(folder.training(generation, shard), training[::step], TRAINING)
             write_table(folder.latency(generation, shard), latency[::step], LATENCY)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import polars as pl
-import pyarrow as pa
 
+from benchmarks.made_up import NEVER, blank
 from harmony_core.config import Config
 from harmony_core.evolution.generation import GenerationSummary, mutate_generation, select_generation
 from harmony_core.store import (
@@ -34,18 +34,7 @@ SPACE: dict[str, Any] = {
         "mlp": {"domains": {"d_ff": [64, 128, 192]}},
     },
 }
-NEVER = datetime(2026, 1, 1, tzinfo=UTC)
 PER_SHARD = 4
-
-
-def blank(schema: pa.Schema) -> dict[str, Any]:
-    """Values that no test here looks at."""
-    values = {pa.int32(): 0, pa.int64(): 0, pa.float64(): 0.0, pa.string(): "", schemas.TIME: NEVER}
-    row = {}
-    for field in schema:
-        allowed = (field.metadata or {}).get(b"values", b"").decode().split("|")
-        row[field.name] = None if field.nullable else allowed[0] or values[field.type]
-    return row
 
 
 class MadeUpSearch:
@@ -114,9 +103,16 @@ class MadeUpSearch:
         answer = {"rows": self.latency_rows(generation, candidate, seconds)}
         self._append("latency", generation, candidate, event="final", answer=answer)
 
-    def close(self, generation: int | None, values: dict[int, tuple[float | None, float]], shard: int = 0) -> None:
-        """Writes a shard's tables; `values` are bits per byte (None: diverged) and latency by candidate."""
-        training = [self.training_row(generation, number, bits, shard=shard) for number, (bits, _) in values.items()]
+    def close(
+        self, generation: int | None, values: dict[int, tuple[float | None, float]], shard: int = 0, cost: float = 0.0
+    ) -> None:
+        """Writes a shard's tables.
+
+        `values` are bits per byte (None: diverged) and latency by candidate, `cost` is what each training takes of the
+        budget [s].
+        """
+        spent = {"shard": shard, "device_seconds": cost}
+        training = [self.training_row(generation, number, bits, **spent) for number, (bits, _) in values.items()]
         write_table(self.folder.training(generation, shard), [_timed(row) for row in training], TRAINING)
         latency = [
             row
@@ -125,12 +121,14 @@ class MadeUpSearch:
         ]
         write_table(self.folder.latency(generation, shard), [_timed(row) for row in latency], LATENCY)
 
-    def finish(self, generation: int, values: dict[int, tuple[float | None, float]]) -> GenerationSummary:
+    def finish(
+        self, generation: int, values: dict[int, tuple[float | None, float]], cost: float = 0.0
+    ) -> GenerationSummary:
         """Breeds, trains, measures and selects a generation."""
         self.breed(generation)
         for shard in range(2):
-            members = range(shard * PER_SHARD, (shard + 1) * PER_SHARD)
-            self.close(generation, {number: values[number] for number in members}, shard)
+            members = {number: value for number, value in values.items() if number // PER_SHARD == shard}
+            self.close(generation, members, shard, cost)
         return select_generation(self.folder, generation)
 
     def journal(self, stage: str, generation: int | None, shard: int) -> Journal:

@@ -12,6 +12,7 @@ from typing import Any
 
 import psutil
 
+from tests.slurm.cluster import Cluster
 from tests.slurm.daemon import wait_until
 from tests.workflow.compare import assert_same
 from tests.workflow.conftest import ROOT, write_config
@@ -150,6 +151,15 @@ class RunningSearch:
 
 
 Begin = Callable[..., RunningSearch]
+Strike = Callable[[RunningSearch, Cluster], None]
+
+
+def strike_and_end_well(strike: Strike, begin: Begin, cluster: Cluster, undisturbed: Path) -> None:
+    """A search that is struck while candidates train ends as if undisturbed."""
+    search = begin()
+    search.wait_until_training()
+    strike(search, cluster)
+    search.ends_well(undisturbed)
 
 
 def breed(folder: Path, **changes: dict[str, Any]) -> Path:

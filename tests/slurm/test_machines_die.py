@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
 
 from tests.slurm.cluster import Cluster
-from tests.slurm.searches import Begin, RunningSearch
+from tests.slurm.searches import Begin, RunningSearch, Strike, strike_and_end_well
 
 
 def other_node(search: RunningSearch) -> str:
@@ -52,20 +51,15 @@ def restart_controller(search: RunningSearch, cluster: Cluster) -> None:
 @pytest.mark.parametrize(
     "strike", [set_other_node_down, set_batch_node_down, kill_slurmd, lose_batch_node, requeue, restart_controller]
 )
-def test_struck(
-    strike: Callable[[RunningSearch, Cluster], None], begin: Begin, cluster: Cluster, undisturbed: Path
-) -> None:
-    search = begin()
-    search.wait_until_training()
-    strike(search, cluster)
-    search.ends_well(undisturbed)
+def test_struck(strike: Strike, begin: Begin, cluster: Cluster, undisturbed: Path) -> None:
+    strike_and_end_well(strike, begin, cluster, undisturbed)
 
 
 def test_the_other_teams_go_on_when_a_node_is_lost(begin: Begin, cluster: Cluster, undisturbed: Path) -> None:
     search = begin()
     search.wait_until_training()
     job = search.job()
-    cluster.lose_node(other_node(search))
+    lose_other_node(search, cluster)
     search.ends_well(undisturbed)
     assert cluster.job_states(job) == ["COMPLETED"]
     assert search.said.count("Slurm job ") == 1, "the shard was not submitted again"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
 
 from tests.slurm.cluster import Cluster
-from tests.slurm.searches import Begin, RunningSearch
+from tests.slurm.searches import Begin, RunningSearch, Strike, strike_and_end_well
 
 
 def first(processes: list[psutil.Process]) -> psutil.Process:
@@ -48,13 +47,8 @@ def cancel_by_hand(search: RunningSearch, cluster: Cluster) -> None:
 @pytest.mark.parametrize(
     "strike", [kill_rank, kill_forkserver, kill_srun, kill_batch_process, kill_step, cancel_by_hand]
 )
-def test_struck(
-    strike: Callable[[RunningSearch, Cluster], None], begin: Begin, cluster: Cluster, undisturbed: Path
-) -> None:
-    search = begin()
-    search.wait_until_training()
-    strike(search, cluster)
-    search.ends_well(undisturbed)
+def test_struck(strike: Strike, begin: Begin, cluster: Cluster, undisturbed: Path) -> None:
+    strike_and_end_well(strike, begin, cluster, undisturbed)
 
 
 def test_a_stopped_rank_is_missed(begin: Begin, undisturbed: Path) -> None:

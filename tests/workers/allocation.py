@@ -16,9 +16,9 @@ from pathlib import Path
 import psutil
 
 from harmony_core.workers import Outcome, Task
-from harmony_core.workers.address import ADDRESS_FILE, Address
+from harmony_core.workers.address import ADDRESS_FILE, Address, publish
 from harmony_core.workers.feeder import TeamPool
-from harmony_core.workers.server import QueueServer, publish
+from harmony_core.workers.server import QueueServer
 
 ROOT = Path(__file__).parents[2]
 TARGETS = "tests.workers.targets"

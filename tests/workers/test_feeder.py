@@ -12,7 +12,7 @@ import pytest
 from harmony_core.errors import UserError
 from harmony_core.workers import Interrupted, Task
 from harmony_core.workers import address as address_module
-from harmony_core.workers.address import Address
+from harmony_core.workers.address import Address, publish
 from harmony_core.workers.feeder import TeamPool
 from tests.workers.allocation import Feeding
 from tests.workers.peers import Queue, hear
@@ -138,8 +138,6 @@ def test_the_address_is_waited_for(queue: Queue, tmp_path: Path) -> None:
 
 
 def test_the_token_is_for_its_owner(queue: Queue, tmp_path: Path) -> None:
-    from harmony_core.workers.server import publish
-
     publish(queue.address, tmp_path / "queue.json")
     assert (tmp_path / "queue.json").stat().st_mode & 0o777 == 0o600
     assert queue.address.token not in repr(queue.address)

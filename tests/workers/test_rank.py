@@ -17,9 +17,8 @@ import pytest
 from harmony_core.errors import UserError
 from harmony_core.workers import Interrupted
 from harmony_core.workers import rank as rank_module
-from harmony_core.workers.address import ADDRESS_FILE, Address
+from harmony_core.workers.address import ADDRESS_FILE, Address, publish
 from harmony_core.workers.rank import Place, Worker
-from harmony_core.workers.server import publish
 from harmony_core.workers.wire import Line
 from tests.workers.allocation import ROOT, SECONDS, Allocation, Feeding, allocation, child_of, is_gone, task, wait_until
 
