@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -114,7 +115,9 @@ class Workflow:
             main.kill()
             main.wait()
         for process in self.processes():
-            process.kill()
+            # What its killed parent had begun to end may be gone by now.
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
 
 
 def wait_until(condition: Callable[[], object], seconds: float = LIMIT_SECONDS) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 
 from tests.slurm.cluster import Cluster
 from tests.slurm.daemon import wait_until
@@ -129,7 +131,10 @@ class RunningSearch:
 
     def ends_well(self, undisturbed: Path, seconds: float = 300.0) -> None:
         """Waits for the end; results are those of the undisturbed search, nothing recorded twice, none lost."""
-        status = self.main.wait(timeout=seconds)
+        try:
+            status = self.main.wait(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            pytest.fail(f"the search did not end within {seconds:g} s:\n{self.said}")
         self._log.close()
         assert status == 0, self.said
         self.check(undisturbed)
@@ -147,7 +152,8 @@ class RunningSearch:
         self.main.wait()
         self._log.close()
         for process in self.processes():
-            process.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
 
 
 Begin = Callable[..., RunningSearch]
