@@ -35,7 +35,7 @@ search: install  ## the search of config/nano.yaml, then its best candidates (SE
 	$(BIN)/harmony top $(SEARCH)
 
 test: install  ## every test but chaos
-	$(BIN)/python -m pytest -m 'not chaos' --ignore=tests/slurm --ignore=tests/executor $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m 'not chaos' -n 2 --dist loadfile --ignore=tests/slurm --ignore=tests/executor $(PYTEST_ARGS)
 	$(MAKE) test-slurm
 
 # Each worker has a cluster of its own; the tests mostly wait for Slurm to notice what was done to it.
@@ -46,8 +46,8 @@ chaos: install  ## searches that are killed at random moments and resumed
 	$(BIN)/python -m pytest -m chaos $(PYTEST_ARGS)
 
 bench: install  ## every benchmark of benchmarks/
-	@status=0; for name in worker_start training_throughput search_run baselines queue_claims planning executor utilisation \
-		simulation lag_quality; do \
+	@status=0; for name in worker_start training_throughput operators search_run baselines queue_claims planning executor \
+		utilisation simulation lag_quality; do \
 		echo "== $$name"; $(BIN)/python -m benchmarks.$$name || status=1; done; exit $$status
 
 lint: install  ## ruff, mypy and snakefmt, changing nothing

@@ -86,7 +86,7 @@ class Config(Frozen):
     """
 
     search: SearchConfig = SearchConfig()
-    space: str | dict[str, Any] = "harmony"
+    space: str | dict[str, Any] = "nano"
     data: DataConfig = DataConfig()
     recipe: Recipe = Recipe()
     latency: LatencyConfig = LatencyConfig()
@@ -118,10 +118,11 @@ class Config(Frozen):
         return Recipe.parse({**self.recipe.model_dump(), "tokens": self.promote.tokens})
 
     def check_names(self) -> None:
-        """Refuses a space, preset or machine that does not exist, before anything is fetched or made."""
-        Space.read(self.space)
-        for name in (self.latency.reference, *self.search.initial, *self.promote.baselines):
-            load_preset(name)
+        """Refuses a space, preset or machine that does not exist, or that needs longer sequences."""
+        Space.read(self.space).check_length(self.recipe.sequence_length)
+        load_preset(self.latency.reference)
+        for name in (*self.search.initial, *self.promote.baselines):
+            load_preset(name).check_length(self.recipe.sequence_length)
         if self.latency.source != "measured":
             Machine.from_yaml(self.latency.source.removeprefix("predicted:"))
 

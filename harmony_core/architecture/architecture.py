@@ -27,12 +27,20 @@ class Architecture(Frozen):
         d_model: width of the residual stream D.
         vocab_size: rows V of the embedding.
         tie_embeddings: whether the output head is the embedding.
+        norm_epsilon: epsilon of every RMSNorm.
+        embedding_multiplier: factor of the embedded tokens (Granite's, as the next two).
+        residual_multiplier: factor of each block's output before it is added.
+        logits_divisor: what the logits are divided by.
         blocks: token mixers and channel mixers in order.
     """
 
     d_model: int
     vocab_size: int
     tie_embeddings: bool = True
+    norm_epsilon: float = 1e-5
+    embedding_multiplier: float = 1.0
+    residual_multiplier: float = 1.0
+    logits_divisor: float = 1.0
     blocks: tuple[SerializeAsAny[Block], ...]
 
     @field_validator("blocks", mode="before")
@@ -49,6 +57,9 @@ class Architecture(Frozen):
         for name in ("d_model", "vocab_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; use at least 1")
+        for name in ("norm_epsilon", "embedding_multiplier", "residual_multiplier", "logits_divisor"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; use a positive number")
         if not self.blocks:
             raise ValueError("blocks is empty; use at least one block")
         for index, block in enumerate(self.blocks):
@@ -102,6 +113,18 @@ class Architecture(Frozen):
 
     def _canonical_fields(self) -> dict[str, Any]:
         return self.model_dump(exclude_defaults=True)
+
+    def check_length(self, sequence_length: int) -> None:
+        """Refuses sequences that are too short to train all of a block, such as a window's or a filter's end.
+
+        Raises:
+            UserError: names the block, what is too long, and what is allowed.
+        """
+        for index, block in enumerate(self.blocks):
+            try:
+                block.check_length(sequence_length)
+            except ValueError as error:
+                raise UserError(f"blocks.{index}.{block.kind}", f"sequences of {sequence_length}", str(error)) from None
 
     @property
     def num_mixers(self) -> int:

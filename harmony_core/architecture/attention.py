@@ -6,12 +6,13 @@ import math
 from typing import Any
 
 from harmony_core.architecture.block import Block, Mode
+from harmony_core.architecture.rope import RopeScaling, check_rope
 
 
-def check_rope_base(base: float | None) -> None:
-    """Raises ValueError for a base that gives no rotary frequencies."""
-    if base is not None and not 0 < base < math.inf:
-        raise ValueError(f"rope_base is {base}; use a positive number")
+def check_scale(scale: float | None) -> None:
+    """Raises ValueError for a factor that is no factor of scores."""
+    if scale is not None and not 0 < scale < math.inf:
+        raise ValueError(f"scale is {scale}; use a positive number, or leave it out")
 
 
 class Attention(Block):
@@ -22,6 +23,11 @@ class Attention(Block):
         head_dim: width of a head.
         qk_norm: RMSNorm over each head of queries and keys, before the rotation.
         rope_base: base of the rotary frequencies; None means no positions at all (Jamba).
+        rope_fraction: share of each head, its first elements, that turns (GPT-NeoX; Bamba has 0.5).
+        rope_scaling: how the frequencies are changed for long contexts.
+        scale: factor of the scores; None is 1 / sqrt(head_dim).
+        bias: a bias on queries, keys and values.
+        out_bias: a bias on the output projection.
     """
 
     role = "mixer"
@@ -29,6 +35,11 @@ class Attention(Block):
     head_dim: int
     qk_norm: bool = False
     rope_base: float | None = 10000.0
+    rope_fraction: float = 1.0
+    rope_scaling: RopeScaling | None = None
+    scale: float | None = None
+    bias: bool = False
+    out_bias: bool = False
 
     @property
     def kv_heads(self) -> int:
@@ -41,13 +52,13 @@ class Attention(Block):
                 raise ValueError(f"{name} is {getattr(self, name)}; use at least 1")
         if self.kv_heads < 1 or self.num_heads % self.kv_heads:
             raise ValueError(f"num_kv_heads {self.kv_heads} does not divide num_heads {self.num_heads}; use a divisor")
-        check_rope_base(self.rope_base)
-        if self.rope_base is not None and self.head_dim % 2:
-            raise ValueError(f"head_dim {self.head_dim} is odd; rotary positions need an even one")
+        check_rope(self.rope_base, self.rope_fraction, self.head_dim, self.rope_scaling, "head_dim")
+        check_scale(self.scale)
 
     def num_params(self, d_model: int) -> int:
         projections = d_model * self.head_dim * (2 * self.num_heads + 2 * self.kv_heads)
-        return projections + (2 * self.head_dim if self.qk_norm else 0)
+        biases = self.head_dim * (self.num_heads + 2 * self.kv_heads) if self.bias else 0
+        return projections + biases + (d_model if self.out_bias else 0) + (2 * self.head_dim if self.qk_norm else 0)
 
     def visible_context(self, context: int, mode: Mode) -> float:
         """Tokens that a query sees: all so far when decoding, their mean over a sequence otherwise."""

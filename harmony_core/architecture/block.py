@@ -65,6 +65,9 @@ class Block(Frozen):
     def check(self, d_model: int) -> None:
         """Raises ValueError where the block does not fit a model of this width."""
 
+    def check_length(self, sequence_length: int) -> None:
+        """Raises ValueError where sequences of this many tokens are too short to train all of the block."""
+
     def canonical(self) -> Block:
         """The one spelling of what this block computes."""
         return self

@@ -20,6 +20,8 @@ class Mamba(Block):
         d_conv: taps of the short causal convolution.
         dt_rank: rank of the step size's projection; None is ceil(d_model / 16).
         inner_norms: RMSNorm over dt, B and C, as Jamba has it (arXiv:2403.19887, section 3).
+        bias: a bias on the projections in and out.
+        conv_bias: a bias on the convolution.
     """
 
     kind = "mamba"
@@ -29,6 +31,8 @@ class Mamba(Block):
     d_conv: int = 4
     dt_rank: int | None = None
     inner_norms: bool = False
+    bias: bool = False
+    conv_bias: bool = True
 
     def model_post_init(self, context: Any, /) -> None:
         for name in ("d_state", "expand", "d_conv"):
@@ -51,8 +55,9 @@ class Mamba(Block):
 
     def num_params(self, d_model: int) -> int:
         d_inner = self.d_inner(d_model)
-        # Convolution with bias, A, the bias of dt, D.
-        vectors = d_inner * (self.d_conv + 1) + d_inner * self.d_state + 2 * d_inner
+        # Convolution, A, the bias of dt, D.
+        vectors = d_inner * (self.d_conv + self.conv_bias) + d_inner * self.d_state + 2 * d_inner
+        vectors += 2 * d_inner + d_model if self.bias else 0
         norms = self.rank(d_model) + 2 * self.d_state if self.inner_norms else 0
         return self._matrices(d_model) + vectors + norms
 

@@ -18,6 +18,11 @@ class Mamba2(Block):
         n_groups: groups G of heads that share B and C.
         d_conv: taps of the short causal convolution.
         chunk_size: tokens Q treated as one matrix product; changes speed, not the result.
+        inner_width: inner width; None is expand x d_model (Nemotron-H gives the heads instead).
+        norm_groups: groups of channels that the gated RMSNorm runs over one by one; None is n_groups.
+        bias: a bias on the projections in and out.
+        conv_bias: a bias on the convolution.
+        dt_limit: step sizes are clamped to this range; None is no upper bound.
     """
 
     kind = "mamba2"
@@ -28,21 +33,35 @@ class Mamba2(Block):
     n_groups: int = 1
     d_conv: int = 4
     chunk_size: int = 64
+    inner_width: int | None = None
+    norm_groups: int | None = None
+    bias: bool = False
+    conv_bias: bool = True
+    dt_limit: tuple[float, float | None] = (0.0, None)
 
     def model_post_init(self, context: Any, /) -> None:
         for name in ("d_state", "expand", "head_dim", "n_groups", "d_conv", "chunk_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; use at least 1")
+        for name in ("inner_width", "norm_groups"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; use at least 1, or leave it out")
+        low, high = self.dt_limit
+        if low < 0 or (high is not None and high <= low):
+            raise ValueError(f"dt_limit is {list(self.dt_limit)}; use 0 <= low < high")
 
     def check(self, d_model: int) -> None:
         if self.d_inner(d_model) % self.head_dim:
-            raise ValueError(f"head_dim {self.head_dim} does not divide expand x d_model {self.d_inner(d_model)}")
+            wide = "expand x d_model" if self.inner_width is None else "inner_width"
+            raise ValueError(f"head_dim {self.head_dim} does not divide {wide} {self.d_inner(d_model)}")
         if self.num_heads(d_model) % self.n_groups:
             raise ValueError(f"n_groups {self.n_groups} does not divide the {self.num_heads(d_model)} heads")
+        if self.norm_groups is not None and self.d_inner(d_model) % self.norm_groups:
+            raise ValueError(f"norm_groups {self.norm_groups} does not divide the inner width {self.d_inner(d_model)}")
 
     def d_inner(self, d_model: int) -> int:
         """Inner width."""
-        return self.expand * d_model
+        return self.expand * d_model if self.inner_width is None else self.inner_width
 
     def num_heads(self, d_model: int) -> int:
         """Heads H."""
@@ -57,8 +76,10 @@ class Mamba2(Block):
 
     def num_params(self, d_model: int) -> int:
         d_inner = self.d_inner(d_model)
-        convolution = self.conv_dim(d_model) * (self.d_conv + 1)
-        return self._in_proj(d_model) + convolution + 3 * self.num_heads(d_model) + d_inner + d_inner * d_model
+        heads, conv_dim = self.num_heads(d_model), self.conv_dim(d_model)
+        convolution = conv_dim * (self.d_conv + self.conv_bias)
+        biases = d_inner + conv_dim + heads + d_model if self.bias else 0
+        return self._in_proj(d_model) + convolution + 3 * heads + d_inner + d_inner * d_model + biases
 
     def forward_flops_per_token(self, d_model: int, context: int, mode: Mode) -> float:
         d_inner = self.d_inner(d_model)

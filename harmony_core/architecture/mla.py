@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from harmony_core.architecture.attention import check_rope_base
+from harmony_core.architecture.attention import check_scale
 from harmony_core.architecture.block import Block, Mode, register
+from harmony_core.architecture.rope import RopeScaling, check_rope
 
 
 @register
@@ -22,6 +23,10 @@ class MLA(Block):
         v_head_dim: width of a head's values.
         q_lora_rank: width of the query latent; None projects queries directly.
         rope_base: base of the rotary frequencies.
+        rope_scaling: how the frequencies are changed for long contexts.
+        scale: factor of the scores; None is 1 / sqrt(qk_nope_head_dim + qk_rope_head_dim).
+        bias: a bias on the down-projections and on the output projection.
+        latent_epsilon: epsilon of the latents' RMSNorms; None is the architecture's.
     """
 
     kind = "mla"
@@ -33,6 +38,10 @@ class MLA(Block):
     v_head_dim: int
     q_lora_rank: int | None = None
     rope_base: float = 10000.0
+    rope_scaling: RopeScaling | None = None
+    scale: float | None = None
+    bias: bool = False
+    latent_epsilon: float | None = None
 
     def model_post_init(self, context: Any, /) -> None:
         for name in ("num_heads", "kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim"):
@@ -40,9 +49,10 @@ class MLA(Block):
                 raise ValueError(f"{name} is {getattr(self, name)}; use at least 1")
         if self.q_lora_rank is not None and self.q_lora_rank < 1:
             raise ValueError(f"q_lora_rank is {self.q_lora_rank}; use at least 1, or leave it out")
-        check_rope_base(self.rope_base)
-        if self.qk_rope_head_dim % 2:
-            raise ValueError(f"qk_rope_head_dim {self.qk_rope_head_dim} is odd; rotary positions need an even one")
+        check_rope(self.rope_base, 1.0, self.qk_rope_head_dim, self.rope_scaling, "qk_rope_head_dim")
+        check_scale(self.scale)
+        if self.latent_epsilon is not None and self.latent_epsilon <= 0:
+            raise ValueError(f"latent_epsilon is {self.latent_epsilon}; use a positive number, or leave it out")
 
     @property
     def qk_head_dim(self) -> int:
@@ -57,7 +67,9 @@ class MLA(Block):
         return q + kv_down + kv_up + self.num_heads * self.v_head_dim * d_model
 
     def num_params(self, d_model: int) -> int:
-        return self._matrices(d_model) + self.kv_lora_rank + (self.q_lora_rank or 0)
+        q_rank = self.q_lora_rank or 0
+        biases = q_rank + self.kv_lora_rank + self.qk_rope_head_dim + d_model if self.bias else 0
+        return self._matrices(d_model) + self.kv_lora_rank + q_rank + biases
 
     def forward_flops_per_token(self, d_model: int, context: int, mode: Mode) -> float:
         """Decoding is absorbed: the up-projections act on one query and one output, the latents are attended to.

@@ -21,9 +21,4 @@ def load_preset(name: str | Path) -> Architecture:
 def with_vocab(architecture: Architecture, vocab_size: int) -> Architecture:
     """The same blocks over another tokenizer's vocabulary."""
     # Built anew rather than copied: a copy would carry the old id along.
-    return Architecture(
-        d_model=architecture.d_model,
-        vocab_size=vocab_size,
-        tie_embeddings=architecture.tie_embeddings,
-        blocks=architecture.blocks,
-    )
+    return Architecture(**{**dict(architecture), "vocab_size": vocab_size})

@@ -25,6 +25,10 @@ class SWA(Attention):
         if self.window < 1:
             raise ValueError(f"window is {self.window}; use at least 1")
 
+    def check_length(self, sequence_length: int) -> None:
+        if self.window > sequence_length:
+            raise ValueError(f"window {self.window} is longer than the sequence; use at most {sequence_length}")
+
     def visible_context(self, context: int, mode: Mode) -> float:
         seen = min(context, self.window)
         if mode == "decode":

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import singledispatch
 
-from harmony_core.architecture import MLA, MLP, Attention, Block, Mamba, Mamba2, MoE
+from harmony_core.architecture import MLA, MLP, Attention, Block, Hyena, HyenaLI, Mamba, Mamba2, MoE
 from harmony_core.architecture.mlp import num_matrices
 
 
@@ -116,3 +116,18 @@ def _mamba(block: Mamba, d_model: int) -> Traffic:
     projections = d_model + 2 * inner + inner + rank + 2 * block.d_state + rank + inner + inner + d_model
     scan = 2 * inner + 2 * block.d_state + inner
     return Traffic(projections + 2 * inner + scan + 3 * inner, 9 + 3 * block.inner_norms)
+
+
+@_inner.register
+def _hyena(block: Hyena, d_model: int) -> Traffic:
+    projections = d_model + 3 * d_model + d_model + d_model
+    short = 2 * 3 * d_model
+    gates = 3 * d_model + 3 * d_model
+    convolution = 2 * d_model
+    # In and out, the short convolution, two gates, the convolution.
+    kernels = 6
+    if isinstance(block, HyenaLI):
+        # Each chunk writes the state that enters it once and reads it twice: to pass it on, and to use it.
+        convolution += 3 * d_model * block.state_size // block.chunk_size
+        kernels += 3
+    return Traffic(projections + short + gates + convolution, kernels)

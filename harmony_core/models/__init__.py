@@ -1,12 +1,13 @@
 """How an architecture computes: blocks, the language model, decoding; plain PyTorch on CPU and GPU."""
 
 # Importing a block's file registers its module.
-from harmony_core.models import attention, mamba, mamba2, mla, mlp, moe, swa
+from harmony_core.models import attention, hyena_li, hyena_mr, hyena_se, mamba, mamba2, mla, mlp, moe, swa
 from harmony_core.models.allocator import keep_freed_memory
+from harmony_core.models.generate import generate
 from harmony_core.models.lm import HybridLM, LossTerms, build
 from harmony_core.models.registry import implemented_kinds
 from harmony_core.models.state import DecodingState
 
-_BLOCKS = (attention, mamba, mamba2, mla, mlp, moe, swa)
+_BLOCKS = (attention, hyena_li, hyena_mr, hyena_se, mamba, mamba2, mla, mlp, moe, swa)
 
-__all__ = ["DecodingState", "HybridLM", "LossTerms", "build", "implemented_kinds", "keep_freed_memory"]
+__all__ = ["DecodingState", "HybridLM", "LossTerms", "build", "generate", "implemented_kinds", "keep_freed_memory"]

@@ -9,16 +9,18 @@ import math
 
 import torch
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention as sdpa
 from typing_extensions import override
 
 from harmony_core.architecture import Attention
+from harmony_core.architecture.rope import rotary_width
 from harmony_core.models.block import BlockModule, BlockState
 from harmony_core.models.norm import RMSNorm
 from harmony_core.models.ops.attention import attend, attention_path
+from harmony_core.models.ops.cached_attention import attend_cached
 from harmony_core.models.ops.matmul import linear
-from harmony_core.models.ops.rotary import rotate
-from harmony_core.models.parameter import matrix
+from harmony_core.models.ops.rope_table import rotary_table
+from harmony_core.models.ops.rotary import rotate_in_place, rotate_owned
+from harmony_core.models.parameter import ParameterSpec, constant, matrix
 from harmony_core.models.registry import implements
 
 
@@ -27,37 +29,50 @@ class AttentionModule(BlockModule):
     """One projection to queries, keys and values, attention, and one projection back.
 
     Args:
-        config: heads, head width, key/value heads, QK norm and rotary base.
+        config: heads, head width, key/value heads, QK norm, positions, scale and biases.
         d_model: width D.
+        norm_epsilon: of the QK norm.
     """
 
-    def __init__(self, config: Attention, d_model: int) -> None:
+    def __init__(self, config: Attention, d_model: int, norm_epsilon: float) -> None:
         super().__init__()
         self.num_heads, self.kv_heads, self.head_dim = config.num_heads, config.kv_heads, config.head_dim
-        self.rope_base = config.rope_base
         # Tokens that a query sees; None is all.
         self.window: int | None = None
-        self.scale = 1 / math.sqrt(config.head_dim)
-        width = config.head_dim * (config.num_heads + 2 * config.kv_heads)
+        self.scale = 1 / math.sqrt(config.head_dim) if config.scale is None else config.scale
+        self.table = None
+        if config.rope_base is not None:
+            turning = rotary_width(config.head_dim, config.rope_fraction)
+            self.table = rotary_table(turning, config.rope_base, config.rope_scaling)
+        width, inner = config.head_dim * (config.num_heads + 2 * config.kv_heads), config.head_dim * config.num_heads
+        bias = ParameterSpec(constant(0.0))
         self.qkv = self.declare("qkv", (width, d_model), matrix(d_model))
-        inner = config.head_dim * config.num_heads
+        self.qkv_bias = self.declare("qkv_bias", (width,), bias) if config.bias else None
         self.out = self.declare("out", (d_model, inner), matrix(inner, residual=True))
-        self.q_norm = RMSNorm(config.head_dim) if config.qk_norm else None
-        self.k_norm = RMSNorm(config.head_dim) if config.qk_norm else None
+        self.out_bias = self.declare("out_bias", (d_model,), bias) if config.out_bias else None
+        self.q_norm = RMSNorm(config.head_dim, norm_epsilon) if config.qk_norm else None
+        self.k_norm = RMSNorm(config.head_dim, norm_epsilon) if config.qk_norm else None
 
     @override
     def forward(self, x_BTD: Tensor) -> Tensor:
-        q_BTHK, k_BTGK, v_BTGK = self._project(x_BTD, 0)
-        return linear(attend(q_BTHK, k_BTGK, v_BTGK, self.scale, self.window).flatten(2), self.out)
+        return self._attend(*self._project(x_BTD))
 
-    def _project(self, x_BTD: Tensor, start: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values as [B, T, heads, K]; the first token is at position `start`."""
-        joined = linear(x_BTD, self.qkv).unflatten(-1, (-1, self.head_dim))
-        q, k, v = joined.split((self.num_heads, self.kv_heads, self.kv_heads), 2)
+    def _attend(self, q_BTHK: Tensor, k_BTGK: Tensor, v_BTGK: Tensor) -> Tensor:
+        y_BTHK = attend(q_BTHK, k_BTGK, v_BTGK, self.scale, self.window)
+        return linear(y_BTHK.flatten(2), self.out, self.out_bias)
+
+    def _project(self, x_BTD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values of whole sequences as [B, T, heads, K]."""
+        sizes = (self.num_heads, self.kv_heads, self.kv_heads)
+        joined = linear(x_BTD, self.qkv, self.qkv_bias).unflatten(-1, (-1, self.head_dim))
+        turns_TJ = None if self.table is None else self.table.slice(0, x_BTD.shape[1], x_BTD.device)
         if self.q_norm is not None and self.k_norm is not None:
+            q, k, v = joined.split(sizes, 2)
             q, k = self.q_norm(q), self.k_norm(k)
-        if self.rope_base is not None:
-            q, k = rotate(q, start, self.rope_base), rotate(k, start, self.rope_base)
+            return (q, k, v) if turns_TJ is None else (rotate_owned(q, turns_TJ), rotate_owned(k, turns_TJ), v)
+        if turns_TJ is not None:
+            joined = rotate_owned(joined, turns_TJ, self.num_heads + self.kv_heads)
+        q, k, v = joined.split(sizes, 2)
         return q, k, v
 
     def cache_length(self, max_context: int) -> int:
@@ -70,18 +85,35 @@ class AttentionModule(BlockModule):
         return {name: torch.zeros(shape, device=device, dtype=dtype) for name in ("keys", "values")}
 
     @override
+    def prefill(self, x_BTD: Tensor, state: BlockState) -> Tensor:
+        q_BTHK, k_BTGK, v_BTGK = self._project(x_BTD)
+        length, slots = x_BTD.shape[1], state["keys"].shape[2]
+        # A window's cache is a ring, in which the token at position t lies at t modulo its length.
+        first = max(0, length - slots)
+        place = torch.arange(first, length, device=x_BTD.device) % slots
+        for name, x_BTGK in (("keys", k_BTGK), ("values", v_BTGK)):
+            state[name][:, :, place] = x_BTGK[:, first:].transpose(1, 2).to(state[name].dtype)
+        return self._attend(q_BTHK, k_BTGK, v_BTGK)
+
+    @override
     def step(self, x_BD: Tensor, state: BlockState, position: int) -> Tensor:
-        q_B1HK, k_B1GK, v_B1GK = self._project(x_BD.unsqueeze(1), position)
-        keys_BGCK, values_BGCK = state["keys"], state["values"]
-        # Softmax does not ask for an order and keys carry their rotation, so a window's cache is a ring.
+        keys_BGCK, values_BGCK, heads = state["keys"], state["values"], self.num_heads
+        joined_BHK = linear(x_BD, self.qkv, self.qkv_bias).view(x_BD.shape[0], -1, self.head_dim)
+        turning = joined_BHK[:, : heads + self.kv_heads]
+        if self.q_norm is not None and self.k_norm is not None:
+            q, k = turning.split((heads, self.kv_heads), 1)
+            turning.copy_(torch.cat((self.q_norm(q), self.k_norm(k)), 1))
+        if self.table is not None:
+            rotate_in_place(turning, self.table.slice(position, position + 1, x_BD.device)[0])
+        # Softmax does not ask for an order and keys carry their rotation, so a window's cache may be a ring.
         slot = position % keys_BGCK.shape[2]
-        keys_BGCK[:, :, slot], values_BGCK[:, :, slot] = k_B1GK[:, 0], v_B1GK[:, 0]
-        seen = min(position + 1, keys_BGCK.shape[2])
-        # The query heads of a group are rows of one small product with the group's keys.
-        q_BGHK = q_B1HK.to(keys_BGCK.dtype).view(x_BD.shape[0], self.kv_heads, -1, self.head_dim)
-        y_BGHK = sdpa(q_BGHK, keys_BGCK[:, :, :seen], values_BGCK[:, :, :seen], scale=self.scale)
-        return linear(y_BGHK.flatten(1), self.out)
+        keys_BGCK[:, :, slot] = joined_BHK[:, heads : heads + self.kv_heads]
+        values_BGCK[:, :, slot] = joined_BHK[:, heads + self.kv_heads :]
+        seen = slice(position + 1)
+        q_BGRK = joined_BHK[:, :heads].unflatten(1, (self.kv_heads, -1)).to(keys_BGCK.dtype)
+        y_BGRK = attend_cached(q_BGRK, keys_BGCK[:, :, seen], values_BGCK[:, :, seen], self.scale)
+        return linear(y_BGRK.flatten(1), self.out, self.out_bias)
 
     @override
     def kernel_path(self) -> str:
-        return attention_path(self.device.type)
+        return attention_path(self.device.type, self.head_dim, self.window)

@@ -28,6 +28,13 @@ class BlockModule(Declared):
         """Zeroed tensors that `step` reads and writes in place; empty for a block without memory."""
         return {}
 
+    def prefill(self, x_BTD: Tensor, state: BlockState) -> Tensor:
+        """`forward` that leaves `state`, empty before, as `step` would after the T tokens."""
+        if state:
+            raise TypeError(f"{type(self).__name__} has memory and no prefill")
+        y_BTD: Tensor = self(x_BTD)
+        return y_BTD
+
     def step(self, x_BD: Tensor, state: BlockState, position: int) -> Tensor:
         """The output for the token at `position`, given `state` after the tokens before it."""
         y_B1D: Tensor = self(x_BD.unsqueeze(1))

@@ -7,19 +7,44 @@ import importlib
 import importlib.util
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 _LOG = logging.getLogger(__name__)
 
 
-@functools.cache
+_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+
+
 def onednn_fp32(device_type: str) -> bool:
-    """Whether fp32 products go to oneDNN: MKL leaves AVX-512 unused on CPUs that are not Intel's (2.3x slower)."""
-    return (
-        device_type == "cpu" and torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-    )
+    """Whether fp32 products go to oneDNN: MKL leaves AVX-512 unused on CPUs that are not Intel's (2.3x slower).
+
+    Not while `torch.compile` traces, whose own products take this place.
+    """
+    return _ONEDNN and device_type == "cpu" and not torch.compiler.is_compiling()
+
+
+def product_kernel(
+    x_RI: torch.Tensor, w_OI: torch.Tensor, stack: int
+) -> Literal["oneDNN", "weight first", "plain"]:
+    """How x W^T is multiplied: oneDNN for fp32 on a CPU, but for few rows, where reading W is all the time there is.
+
+    `stack` is the number of elements of the tensor that holds W, all experts' for an expert: a large one is taken to
+    lie in memory, a small one in a core's cache, to which a model's layers come in turn (so that even 128 KB are rarely
+    there still). From memory a product with W first reads 17 to 23 GB/s, x W^T 7 to 15, and
+    oneDNN as much as the first for one row of a large W, else 8 to 16; with more inputs than these oneDNN is the
+    fastest. From a cache it is x W^T, by up to 3 times (Zen 5, 1 to 4 rows).
+    """
+    # oneDNN refuses empty matrices, which an expert that nobody chose brings.
+    if x_RI.dtype != torch.float32 or not onednn_fp32(x_RI.device.type) or not x_RI.numel():
+        return "plain"
+    rows, inputs = x_RI.shape
+    if rows > 4:
+        return "oneDNN"
+    if stack < (1 << 20 if rows == 1 else 1 << 15):
+        return "plain"
+    return "oneDNN" if inputs > 1024 or (rows == 1 and w_OI.numel() > 1 << 19) else "weight first"
 
 
 @functools.cache
@@ -41,14 +66,68 @@ def ssd_kernel(device_type: str) -> Callable[..., Any] | None:
     return vendor(device_type, "mamba_ssm.ops.triton.ssd_combined", "mamba_chunk_scan_combined")
 
 
-def selective_scan_kernel(device_type: str) -> Callable[..., Any] | None:
-    """mamba-ssm's CUDA selective scan."""
+def scan_chunk(device_type: str, asked: int) -> int:
+    """Tokens of a chunk of the plain Mamba-2 scan: more than 64 cost a CPU more products than they save it calls."""
+    return min(asked, 64) if device_type == "cpu" else asked
+
+
+def selective_scan_kernel(device_type: str, d_state: int) -> Callable[..., Any] | None:
+    """mamba-ssm's CUDA selective scan, which takes at most 256 states a channel."""
+    if d_state > 256:
+        return None
     return vendor(device_type, "mamba_ssm.ops.selective_scan_interface", "selective_scan_fn")
 
 
-def conv_kernel(device_type: str) -> Callable[..., Any] | None:
-    """causal-conv1d's CUDA kernel."""
-    return vendor(device_type, "causal_conv1d", "causal_conv1d_fn")
+def conv_kernel(device_type: str, taps: int) -> Callable[..., Any] | None:
+    """causal-conv1d's CUDA kernel, which knows 2 to 4 taps."""
+    return vendor(device_type, "causal_conv1d", "causal_conv1d_fn") if 2 <= taps <= 4 else None
+
+
+def grouped_product(device_type: str, dtype: torch.dtype, widths: tuple[int, ...]) -> Callable[..., Any] | None:
+    """PyTorch's grouped GEMM, where it is one kernel: bf16 on a GPU, rows of a multiple of 16 bytes."""
+    if device_type != "cuda" or dtype != torch.bfloat16 or any(width % 8 for width in widths):
+        return None
+    return _device_grouped_product()
+
+
+@functools.cache
+def _device_grouped_product() -> Callable[..., Any] | None:
+    if torch.cuda.get_device_capability() < (8, 0):
+        return None
+    return getattr(torch.nn.functional, "grouped_mm", None) or getattr(torch, "_grouped_mm", None)
+
+
+def blocked_products(device_type: str) -> bool:
+    """Whether attention is blocks of plain products; not while `torch.compile` traces, which would unroll them."""
+    return device_type == "cpu" and not torch.compiler.is_compiling()
+
+
+def keys_first(q_BGRK: torch.Tensor, seen: int) -> bool:
+    """Whether decoding multiplies keys with a query, and not by SDPA: of long fp32 caches with a query a key/value
+    head MKL then reads a quarter more a second (Zen 5); elsewhere SDPA is as fast or faster.
+    """
+    return q_BGRK.device.type == "cpu" and q_BGRK.dtype == torch.float32 and q_BGRK.shape[2] == 1 and seen >= 256
+
+
+def window_kernel(device_type: str, head_dim: int) -> Callable[..., Any] | None:
+    """FlexAttention, compiled, for windows: Triton's kernels want heads of 16 elements or more."""
+    return _compiled_flex_attention(device_type) if head_dim >= 16 and importlib.util.find_spec("triton") else None
+
+
+@functools.cache
+def _compiled_flex_attention(device_type: str) -> Callable[..., Any] | None:
+    function = vendor(device_type, "torch.nn.attention.flex_attention", "flex_attention")
+    return None if function is None else torch.compile(function)
+
+
+def fir_path(device_type: str) -> Literal["direct", "blocked"]:
+    """How filters with a weight for each lag are convolved: oneDNN's depthwise kernel, else matrix products."""
+    return "direct" if onednn_fp32(device_type) else "blocked"
+
+
+def modal_path(device_type: str) -> Literal["chunked", "FFT"]:
+    """How sums of exponentials are convolved: between chunks one after the other, or on a GPU all at once by FFT."""
+    return "FFT" if device_type == "cuda" else "chunked"
 
 
 @functools.cache

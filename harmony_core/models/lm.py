@@ -11,9 +11,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from harmony_core.architecture import Architecture, Block
+from harmony_core.architecture import Architecture, Block, MoE
 from harmony_core.errors import UserError
 from harmony_core.models import groups
+from harmony_core.models.block import BlockState
+from harmony_core.models.context_parallel.group import ContextParallel
 from harmony_core.models.kernels import log_paths
 from harmony_core.models.moe import MoEModule
 from harmony_core.models.norm import RMSNorm
@@ -46,17 +48,30 @@ class LossTerms:
 
 
 class ResidualBlock(nn.Module):
-    """x + inner(norm(x))."""
+    """x + multiplier x inner(norm(x))."""
 
-    def __init__(self, config: Block, d_model: int) -> None:
+    def __init__(self, config: Block, architecture: Architecture) -> None:
         super().__init__()
-        self.norm = RMSNorm(d_model)
-        self.inner = module_for(config, d_model)
+        d_model, epsilon = architecture.d_model, architecture.norm_epsilon
+        self.norm = RMSNorm(d_model, epsilon)
+        self.inner = module_for(config, d_model, epsilon)
+        self.multiplier = architecture.residual_multiplier
 
     def forward(self, x_BTD: Tensor) -> tuple[Tensor, Tensor | None]:
         """The residual stream after the block, and its auxiliary loss if it has one."""
         y_BTD, auxiliary = self.inner.forward_with_loss(self.norm(x_BTD))
-        return x_BTD + y_BTD, auxiliary
+        return self._add(x_BTD, y_BTD), auxiliary
+
+    def prefill(self, x_BTD: Tensor, state: BlockState) -> Tensor:
+        """`forward` that fills an empty decoding state."""
+        return self._add(x_BTD, self.inner.prefill(self.norm(x_BTD), state))
+
+    def step(self, x_BD: Tensor, state: BlockState, position: int) -> Tensor:
+        """The residual stream of the token at `position`."""
+        return self._add(x_BD, self.inner.step(self.norm(x_BD), state, position))
+
+    def _add(self, x: Tensor, y: Tensor) -> Tensor:
+        return x + y if self.multiplier == 1.0 else x + y * self.multiplier
 
 
 class HybridLM(Declared):
@@ -71,15 +86,16 @@ class HybridLM(Declared):
         self.architecture = architecture
         shape, draw = (architecture.vocab_size, architecture.d_model), normal(EMBEDDING_STD)
         self.embedding = self.declare("embedding", shape, ParameterSpec(draw, "embedding"))
-        self.blocks = nn.ModuleList(ResidualBlock(block, shape[1]) for block in architecture.blocks)
-        self.norm = RMSNorm(shape[1])
+        self.blocks = nn.ModuleList(ResidualBlock(block, architecture) for block in architecture.blocks)
+        self.norm = RMSNorm(shape[1], architecture.norm_epsilon)
+        self._compiled = False
         self.head: nn.Parameter | None = None
         if not architecture.tie_embeddings:
             self.head = self.declare("head", shape, ParameterSpec(draw, "matrix", shape[1]))
 
     def forward(self, tokens_BT: Tensor) -> Tensor:
         """Logits [B, T, V] of the next token, from int64 [B, T]."""
-        return linear(self.hidden(tokens_BT), self.output_weight)
+        return self._logits(self.hidden(tokens_BT))
 
     def hidden(self, tokens_BT: Tensor) -> Tensor:
         """What the head reads: the normalised residual stream [B, T, D]."""
@@ -92,19 +108,32 @@ class HybridLM(Declared):
         no more than a slice of the logits exists at a time.
         """
         hidden_BTD, auxiliary = self._trunk(tokens_BT)
+        hidden_BTD = self._scaled(hidden_BTD)
         entropy = linear_cross_entropy(hidden_BTD.flatten(0, 1), self.output_weight, targets_BT.flatten())
         zero = torch.zeros((), device=entropy.device)
         return LossTerms(entropy, torch.stack(auxiliary).sum() if auxiliary else zero)
 
     def _trunk(self, tokens_BT: Tensor) -> tuple[Tensor, list[Tensor]]:
         log_paths(self.kernel_paths())
-        x_BTD = nn.functional.embedding(tokens_BT, self.embedding)
+        x_BTD = self._embed(tokens_BT)
         losses = []
         for block in self.blocks:
             x_BTD, auxiliary = block(x_BTD)
             if auxiliary is not None:
                 losses.append(auxiliary)
         return self.norm(x_BTD), losses
+
+    def _embed(self, tokens: Tensor) -> Tensor:
+        x = nn.functional.embedding(tokens, self.embedding)
+        multiplier = self.architecture.embedding_multiplier
+        return x if multiplier == 1.0 else x * multiplier
+
+    def _scaled(self, hidden: Tensor) -> Tensor:
+        divisor = self.architecture.logits_divisor
+        return hidden if divisor == 1.0 else hidden / divisor
+
+    def _logits(self, hidden: Tensor) -> Tensor:
+        return linear(self._scaled(hidden), self.output_weight)
 
     @property
     def output_weight(self) -> nn.Parameter:
@@ -126,11 +155,59 @@ class HybridLM(Declared):
         """
         if state.position >= state.max_context:
             raise UserError("max_context", state.max_context, "the state is full; make it with room for more tokens")
-        x_BD = nn.functional.embedding(tokens_B, self.embedding)
+        x_BD = self._embed(tokens_B)
         for block, memory in zip(self._residual_blocks(), state.blocks, strict=True):
-            x_BD = x_BD + block.inner.step(block.norm(x_BD), memory, state.position)
+            x_BD = block.step(x_BD, memory, state.position)
         state.position += 1
-        return linear(self.norm(x_BD), self.output_weight)
+        return self._logits(self.norm(x_BD))
+
+    @torch.no_grad()
+    def prefill(self, tokens_BT: Tensor, state: DecodingState) -> Tensor:
+        """Logits [B, V] after a whole prompt, read at once into an empty `state`.
+
+        Raises:
+            UserError: the state is not empty, or has no room for T tokens.
+        """
+        length = tokens_BT.shape[1]
+        if state.position:
+            fix = "prefill begins with an empty state; make a new one"
+            raise UserError("state", f"at position {state.position}", fix)
+        if not 1 <= length <= state.max_context:
+            raise UserError("tokens_BT", f"{length} tokens", f"use 1 to max_context {state.max_context}")
+        x_BTD = self._embed(tokens_BT)
+        for block, memory in zip(self._residual_blocks(), state.blocks, strict=True):
+            x_BTD = block.prefill(x_BTD, memory)
+        state.position = length
+        return self._logits(self.norm(x_BTD[:, -1]))
+
+    def use_context_parallel(self, cp: ContextParallel | None) -> None:
+        """From now on sequences are spread over the ranks of `cp`, each giving and getting its own tokens; None ends it.
+
+        `forward` and `loss` are then of this rank's tokens (`cp.shard`), and gradients its share of them
+        (`harmony_core.models.context_parallel`).
+
+        Raises:
+            UserError: a mixer that has no such form, or a mixture whose loss or capacity is of whole sequences.
+        """
+        for index, (config, block) in enumerate(zip(self.architecture.blocks, self._residual_blocks(), strict=True)):
+            if config.role == "mixer" and not hasattr(block.inner, "context_parallel"):
+                fix = "it cannot be spread over ranks; use hyena_se, hyena_mr or hyena_li, or no context parallelism"
+                raise UserError(f"blocks.{index}", config.kind, fix)
+            if isinstance(config, MoE) and (config.balancing == "aux" or config.capacity_factor is not None):
+                fix = "balancing aux and a capacity are of whole sequences; use bias or none, and no capacity"
+                raise UserError(f"blocks.{index}", config.kind, fix)
+        for block in self._residual_blocks():
+            if hasattr(block.inner, "context_parallel"):
+                block.inner.context_parallel = cp
+
+    def compile_blocks(self) -> None:
+        """Lets `torch.compile` compile each block at its next use; equal blocks share what was compiled.
+
+        Decoding is not compiled. The result is the same but for rounding. Needs a C++ compiler on a CPU.
+        """
+        for block in self.blocks:
+            block.compile()
+        self._compiled = True
 
     def parameter_groups(
         self,
@@ -158,7 +235,8 @@ class HybridLM(Declared):
     def kernel_paths(self) -> tuple[str, ...]:
         """`kind: path` for each kind of block, in order of first use."""
         pairs = zip(self.architecture.blocks, self._residual_blocks(), strict=True)
-        return tuple(dict.fromkeys(f"{config.kind}: {block.inner.kernel_path()}" for config, block in pairs))
+        paths = dict.fromkeys(f"{config.kind}: {block.inner.kernel_path()}" for config, block in pairs)
+        return (*paths, "torch.compile") if self._compiled else tuple(paths)
 
     def num_params(self) -> int:
         """Elements of all parameters, tied ones once: what `Architecture.num_params` says."""

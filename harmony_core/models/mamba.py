@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn.functional import silu, softplus
 from typing_extensions import override
 
 from harmony_core.architecture import Mamba
@@ -17,9 +18,11 @@ from harmony_core.models.block import BlockModule, BlockState
 from harmony_core.models.kernels import selective_scan_kernel
 from harmony_core.models.mamba2 import draw_dt_bias
 from harmony_core.models.norm import RMSNorm
-from harmony_core.models.ops.convolution import conv_silu, conv_silu_step
-from harmony_core.models.ops.linear_scan import linear_scan
+from harmony_core.models.ops.convolution import conv_silu, conv_silu_step, last_inputs
+from harmony_core.models.ops.mamba_kernels import run_selective_scan_kernel
 from harmony_core.models.ops.matmul import linear
+from harmony_core.models.ops.precision import without_autocast
+from harmony_core.models.ops.selective_scan import scan_step, selective_scan
 from harmony_core.models.parameter import ParameterSpec, constant, matrix, uniform
 from harmony_core.models.registry import implements
 
@@ -33,70 +36,89 @@ def _draw_a_log(shape: Sequence[int], generator: torch.Generator) -> Tensor:
 class MambaModule(BlockModule):
     """Gate and x from one projection; convolution; a scan whose step size, B and C follow x; projection back."""
 
-    def __init__(self, config: Mamba, d_model: int) -> None:
+    def __init__(self, config: Mamba, d_model: int, norm_epsilon: float) -> None:
         super().__init__()
         inner, rank, state = config.d_inner(d_model), config.rank(d_model), config.d_state
-        self.widths = (rank, state, state)
+        self.widths, zeros = (rank, state, state), ParameterSpec(constant(0.0))
         self.in_proj = self.declare("in_proj", (2 * inner, d_model), matrix(d_model))
+        self.in_bias = self.declare("in_bias", (2 * inner,), zeros) if config.bias else None
         bound = 1 / math.sqrt(config.d_conv)
         taps = ParameterSpec(uniform(-bound, bound), fan_in=config.d_conv)
         self.conv = self.declare("conv", (inner, config.d_conv), taps)
-        self.conv_bias = self.declare("conv_bias", (inner,), ParameterSpec(constant(0.0)))
+        self.conv_bias = self.declare("conv_bias", (inner,), zeros) if config.conv_bias else None
         self.x_proj = self.declare("x_proj", (sum(self.widths), inner), matrix(inner))
         # Step sizes are neither decayed nor scaled with the width, so this small matrix counts as a vector.
         self.dt_proj = self.declare("dt_proj", (inner, rank), ParameterSpec(matrix(rank).draw, fan_in=rank))
         self.dt_bias = self.declare("dt_bias", (inner,), ParameterSpec(draw_dt_bias))
         self.a_log = self.declare("a_log", (inner, state), ParameterSpec(_draw_a_log))
         self.skip = self.declare("skip", (inner,), ParameterSpec(constant(1.0)))
-        self.norms = torch.nn.ModuleList(RMSNorm(w) for w in self.widths) if config.inner_norms else None
+        self.norms = torch.nn.ModuleList(RMSNorm(w, norm_epsilon) for w in self.widths) if config.inner_norms else None
         self.out = self.declare("out", (d_model, inner), matrix(inner, residual=True))
+        self.out_bias = self.declare("out_bias", (d_model,), zeros) if config.bias else None
 
     @override
     def forward(self, x_BTD: Tensor) -> Tensor:
-        x_BTI, gate_BTI = linear(x_BTD, self.in_proj).chunk(2, -1)
-        x_BTI = conv_silu(x_BTI, self.conv, self.conv_bias)
-        y_BTI = self._scan(x_BTI, *self._select(x_BTI)) + self.skip * x_BTI
-        return linear(y_BTI * torch.nn.functional.silu(gate_BTI), self.out)
+        x_BTI, gate_BTI = self._project(x_BTD)
+        return self._finish(self._scan(x_BTI, with_state=False)[0], gate_BTI)
+
+    @override
+    def prefill(self, x_BTD: Tensor, state: BlockState) -> Tensor:
+        x_BTI, gate_BTI = self._project(x_BTD)
+        y_BTI, last_BIN = self._scan(x_BTI, with_state=True)
+        assert last_BIN is not None, "a state was asked for"
+        state["conv"].copy_(last_inputs(x_BTI, self.conv.shape[1]))
+        state["ssm"].copy_(last_BIN)
+        return self._finish(y_BTI, gate_BTI)
+
+    def _project(self, x: Tensor) -> tuple[Tensor, ...]:
+        """The convolution's input and the gate, [.., I] each."""
+        return linear(x, self.in_proj, self.in_bias).chunk(2, -1)
 
     def _select(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Step sizes [.., I], B and C [.., N], all fp32."""
+        """Step sizes before bias and softplus [.., I], B and C [.., N]."""
         dt, b, c = linear(x, self.x_proj).split(self.widths, -1)
         if self.norms is not None:
             dt, b, c = (norm(t) for norm, t in zip(self.norms, (dt, b, c), strict=True))
-        dt = torch.nn.functional.softplus(linear(dt, self.dt_proj).float() + self.dt_bias)
-        return dt, b.float(), c.float()
+        return linear(dt, self.dt_proj), b, c
 
-    def _scan(self, x_BTI: Tensor, dt_BTI: Tensor, b_BTN: Tensor, c_BTN: Tensor) -> Tensor:
+    def _scan(self, x_BTI: Tensor, with_state: bool) -> tuple[Tensor, Tensor | None]:
+        """y [B, T, I], and where asked the last state, [B, I, N] in fp32."""
+        x_BTI = conv_silu(x_BTI, self.conv, self.conv_bias)
+        raw_dt_BTI, b_BTN, c_BTN = self._select(x_BTI)
         a_IN = -torch.exp(self.a_log.float())
-        kernel = selective_scan_kernel(x_BTI.device.type)
-        if kernel is not None:
-            x, dt, b, c = (t.mT.contiguous() for t in (x_BTI.float(), dt_BTI, b_BTN, c_BTN))
-            y: Tensor = kernel(x, dt, a_IN, b, c)
-            return y.mT
-        decay_BTIN = torch.exp(dt_BTI.unsqueeze(-1) * a_IN)
-        update_BTIN = (dt_BTI * x_BTI).unsqueeze(-1) * b_BTN.unsqueeze(2)
-        states_BTIN = linear_scan(decay_BTIN.flatten(2), update_BTIN.flatten(2)).view(decay_BTIN.shape)
-        with torch.autocast(x_BTI.device.type, enabled=False):
-            return (states_BTIN @ c_BTN.unsqueeze(-1)).squeeze(-1)
+        kernel = selective_scan_kernel(x_BTI.device.type, a_IN.shape[1])
+        if kernel is None:
+            return selective_scan(x_BTI, self._step_sizes(raw_dt_BTI), a_IN, b_BTN, c_BTN, self.skip)
+        inputs = (x_BTI, raw_dt_BTI, a_IN, b_BTN, c_BTN, self.skip, self.dt_bias)
+        return run_selective_scan_kernel(kernel, *inputs, with_state)
+
+    def _step_sizes(self, raw_dt: Tensor) -> Tensor:
+        """[.., I], positive, in fp32."""
+        return softplus(raw_dt.float() + self.dt_bias)
+
+    def _finish(self, y: Tensor, gate: Tensor) -> Tensor:
+        return linear(y * silu(gate), self.out, self.out_bias)
 
     @override
     def init_state(self, batch_size: int, max_context: int, device: torch.device, dtype: torch.dtype) -> BlockState:
-        shape = (batch_size, *self.conv.shape)
         return {
-            "conv": torch.zeros(shape, device=device, dtype=dtype),
+            "conv": torch.zeros((batch_size, *self.conv.T.shape), device=device, dtype=dtype),
             "ssm": torch.zeros((batch_size, *self.a_log.shape), device=device),
         }
 
     @override
     def step(self, x_BD: Tensor, state: BlockState, position: int) -> Tensor:
-        x_BI, gate_BI = linear(x_BD, self.in_proj).chunk(2, -1)
+        x_BI, gate_BI = self._project(x_BD)
         x_BI = conv_silu_step(x_BI, state["conv"], self.conv, self.conv_bias)
-        dt_BI, b_BN, c_BN = self._select(x_BI)
-        decay_BIN = torch.exp(dt_BI.unsqueeze(-1) * -torch.exp(self.a_log.float()))
-        ssm_BIN = state["ssm"].mul_(decay_BIN).add_((dt_BI * x_BI).unsqueeze(-1) * b_BN.unsqueeze(1))
-        y_BI = (ssm_BIN * c_BN.unsqueeze(1)).sum(-1) + self.skip * x_BI
-        return linear(y_BI * torch.nn.functional.silu(gate_BI), self.out)
+        return self._finish(self._scan_step(x_BI, *self._select(x_BI), state["ssm"]), gate_BI)
+
+    @without_autocast
+    def _scan_step(self, x_BI: Tensor, raw_dt_BI: Tensor, b_BN: Tensor, c_BN: Tensor, state_BIN: Tensor) -> Tensor:
+        """y [B, I] of one token in fp32; moves the state on."""
+        x_BI, b_BN, c_BN, a_log_IN = (t.float() for t in (x_BI, b_BN, c_BN, self.a_log))
+        return scan_step(x_BI, self._step_sizes(raw_dt_BI), a_log_IN, b_BN, c_BN, self.skip, state_BIN)
 
     @override
     def kernel_path(self) -> str:
-        return "torch chunked recurrence" if selective_scan_kernel(self.device.type) is None else "mamba-ssm"
+        kernel = selective_scan_kernel(self.device.type, self.a_log.shape[1])
+        return "torch chunked recurrence" if kernel is None else "mamba-ssm"

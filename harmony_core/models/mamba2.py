@@ -10,16 +10,19 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn.functional import softplus
 from typing_extensions import override
 
 from harmony_core.architecture import Mamba2
 from harmony_core.models.block import BlockModule, BlockState
 from harmony_core.models.kernels import ssd_kernel
-from harmony_core.models.norm import EPSILON, RMSNorm
-from harmony_core.models.ops.convolution import conv_silu, conv_silu_step
+from harmony_core.models.norm import RMSNorm
+from harmony_core.models.ops.convolution import conv_silu, conv_silu_step, last_inputs
+from harmony_core.models.ops.gated_norm import gated_norm
+from harmony_core.models.ops.mamba_kernels import run_ssd_kernel
 from harmony_core.models.ops.matmul import linear
-from harmony_core.models.ops.rms_norm import rms_norm
-from harmony_core.models.ops.ssd import ssd
+from harmony_core.models.ops.precision import without_autocast
+from harmony_core.models.ops.ssd import ssd, ssd_step
 from harmony_core.models.parameter import ParameterSpec, constant, matrix, uniform
 from harmony_core.models.registry import implements
 
@@ -39,83 +42,94 @@ def _draw_a_log(shape: Sequence[int], generator: torch.Generator) -> Tensor:
 class Mamba2Module(BlockModule):
     """One projection to gate, x, B, C and step sizes; convolution; scan; gated norm; projection back.
 
-    The norm runs over each group's share of the inner width, as the authors' code and `transformers` have it.
+    The norm runs over each of `norm_groups` shares of the inner width, by default the share of each group of heads.
     """
 
-    ones_of_a_group: Tensor
-
-    def __init__(self, config: Mamba2, d_model: int) -> None:
+    def __init__(self, config: Mamba2, d_model: int, norm_epsilon: float) -> None:
         super().__init__()
         self.config = config
-        self.d_inner, self.conv_dim = config.d_inner(d_model), config.conv_dim(d_model)
-        self.num_heads = heads = config.num_heads(d_model)
-        self.in_proj = self.declare("in_proj", (self.d_inner + self.conv_dim + heads, d_model), matrix(d_model))
+        inner, conv, heads = config.d_inner(d_model), config.conv_dim(d_model), config.num_heads(d_model)
+        self.widths, zeros = (inner, conv, heads), ParameterSpec(constant(0.0))
+        self.norm_groups = config.n_groups if config.norm_groups is None else config.norm_groups
+        self.in_proj = self.declare("in_proj", (sum(self.widths), d_model), matrix(d_model))
+        self.in_bias = self.declare("in_bias", (sum(self.widths),), zeros) if config.bias else None
         bound = 1 / math.sqrt(config.d_conv)
         taps = ParameterSpec(uniform(-bound, bound), fan_in=config.d_conv)
-        self.conv = self.declare("conv", (self.conv_dim, config.d_conv), taps)
-        self.conv_bias = self.declare("conv_bias", (self.conv_dim,), ParameterSpec(constant(0.0)))
+        self.conv = self.declare("conv", (conv, config.d_conv), taps)
+        self.conv_bias = self.declare("conv_bias", (conv,), zeros) if config.conv_bias else None
         self.dt_bias = self.declare("dt_bias", (heads,), ParameterSpec(draw_dt_bias))
         self.a_log = self.declare("a_log", (heads,), ParameterSpec(_draw_a_log))
         self.skip = self.declare("skip", (heads,), ParameterSpec(constant(1.0)))
-        self.norm = RMSNorm(self.d_inner)
-        self.register_buffer("ones_of_a_group", torch.ones(self.d_inner // config.n_groups), persistent=False)
-        self.out = self.declare("out", (d_model, self.d_inner), matrix(self.d_inner, residual=True))
+        self.norm = RMSNorm(inner, norm_epsilon)
+        self.out = self.declare("out", (d_model, inner), matrix(inner, residual=True))
+        self.out_bias = self.declare("out_bias", (d_model,), zeros) if config.bias else None
 
     @override
     def forward(self, x_BTD: Tensor) -> Tensor:
-        gate_BTI, xbc_BTC, dt_BTH = self._project(x_BTD)
-        x_BTHP, b_BTGN, c_BTGN = self._split(conv_silu(xbc_BTC, self.conv, self.conv_bias))
-        y_BTHP = self._scan(x_BTHP, dt_BTH, b_BTGN, c_BTGN)
-        return self._finish(y_BTHP + self.skip[:, None] * x_BTHP, gate_BTI)
+        gate_BTI, xbc_BTC, raw_dt_BTH = self._project(x_BTD)
+        return self._finish(self._scan(xbc_BTC, raw_dt_BTH, with_state=False)[0], gate_BTI)
 
-    def _project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Gate [.., I], convolution's input [.., C], step sizes [.., H] in fp32."""
-        gate, xbc, dt = linear(x, self.in_proj).split((self.d_inner, self.conv_dim, self.num_heads), -1)
-        return gate, xbc, torch.nn.functional.softplus(dt.float() + self.dt_bias)
+    @override
+    def prefill(self, x_BTD: Tensor, state: BlockState) -> Tensor:
+        gate_BTI, xbc_BTC, raw_dt_BTH = self._project(x_BTD)
+        y_BTHP, last_BHPN = self._scan(xbc_BTC, raw_dt_BTH, with_state=True)
+        assert last_BHPN is not None, "a state was asked for"
+        state["conv"].copy_(last_inputs(xbc_BTC, self.config.d_conv))
+        state["ssm"].copy_(last_BHPN)
+        return self._finish(y_BTHP, gate_BTI)
+
+    def _project(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Gate [.., I], convolution's input [.., C], step sizes before bias and softplus [.., H]."""
+        return linear(x, self.in_proj, self.in_bias).split(self.widths, -1)
 
     def _split(self, xbc: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """x [.., H, P], B and C [.., G, N]."""
         config = self.config
-        maps = config.n_groups * config.d_state
-        x, b, c = xbc.split((self.d_inner, maps, maps), -1)
         groups = (config.n_groups, config.d_state)
+        x, b, c = xbc.split((self.widths[0], math.prod(groups), math.prod(groups)), -1)
         return x.unflatten(-1, (-1, config.head_dim)), b.unflatten(-1, groups), c.unflatten(-1, groups)
 
-    def _scan(self, x_BTHP: Tensor, dt_BTH: Tensor, b_BTGN: Tensor, c_BTGN: Tensor) -> Tensor:
-        a_H, chunk = -torch.exp(self.a_log.float()), self.config.chunk_size
-        kernel = ssd_kernel(x_BTHP.device.type)
-        if kernel is not None:
-            y: Tensor = kernel(x_BTHP, dt_BTH, a_H, b_BTGN, c_BTGN, chunk)
-            return y
-        return ssd(x_BTHP, dt_BTH, a_H, b_BTGN, c_BTGN, chunk)
+    def _step_sizes(self, raw_dt: Tensor) -> Tensor:
+        """[.., H], positive, in fp32."""
+        dt = softplus(raw_dt.float() + self.dt_bias)
+        low, high = self.config.dt_limit
+        return dt if low == 0 and high is None else dt.clamp(low, high)
+
+    def _scan(self, xbc_BTC: Tensor, raw_dt_BTH: Tensor, with_state: bool) -> tuple[Tensor, Tensor | None]:
+        """y [B, T, H, P], and where asked the last state, [B, H, P, N] in fp32."""
+        x_BTHP, b_BTGN, c_BTGN = self._split(conv_silu(xbc_BTC, self.conv, self.conv_bias))
+        a_H, config = -torch.exp(self.a_log.float()), self.config
+        kernel = ssd_kernel(xbc_BTC.device.type)
+        if kernel is None:
+            return ssd(x_BTHP, self._step_sizes(raw_dt_BTH), a_H, b_BTGN, c_BTGN, self.skip, config.chunk_size)
+        inputs = (x_BTHP, raw_dt_BTH, a_H, b_BTGN, c_BTGN, self.skip, self.dt_bias)
+        return run_ssd_kernel(kernel, *inputs, config.dt_limit, config.chunk_size, with_state)
 
     def _finish(self, y: Tensor, gate: Tensor) -> Tensor:
-        gated = y.flatten(-2) * torch.nn.functional.silu(gate)
-        if self.config.n_groups == 1:
-            return linear(self.norm(gated), self.out)
-        normed = rms_norm(gated.unflatten(-1, (self.config.n_groups, -1)), self.ones_of_a_group, EPSILON)
-        return linear(normed.flatten(-2) * self.norm.weight, self.out)
+        normed = gated_norm(y.flatten(-2), gate, self.norm.weight, self.norm.epsilon, self.norm_groups)
+        return linear(normed, self.out, self.out_bias)
 
     @override
     def init_state(self, batch_size: int, max_context: int, device: torch.device, dtype: torch.dtype) -> BlockState:
-        config = self.config
-        ssm = (batch_size, self.num_heads, config.head_dim, config.d_state)
+        _, conv, heads = self.widths
+        ssm = (batch_size, heads, self.config.head_dim, self.config.d_state)
         return {
-            "conv": torch.zeros((batch_size, self.conv_dim, config.d_conv), device=device, dtype=dtype),
+            "conv": torch.zeros((batch_size, self.config.d_conv, conv), device=device, dtype=dtype),
             "ssm": torch.zeros(ssm, device=device),
         }
 
     @override
     def step(self, x_BD: Tensor, state: BlockState, position: int) -> Tensor:
-        gate_BI, xbc_BC, dt_BH = self._project(x_BD)
-        x_BHP, b_BGN, c_BGN = self._split(conv_silu_step(xbc_BC, state["conv"], self.conv, self.conv_bias))
-        heads_per_group = self.num_heads // self.config.n_groups
-        b_BHN, c_BHN = (t.float().repeat_interleave(heads_per_group, 1) for t in (b_BGN, c_BGN))
-        decay_BH = torch.exp(dt_BH * -torch.exp(self.a_log.float()))
-        update_BHPN = (x_BHP.float() * dt_BH.unsqueeze(-1)).unsqueeze(-1) * b_BHN.unsqueeze(2)
-        ssm_BHPN = state["ssm"].mul_(decay_BH[..., None, None]).add_(update_BHPN)
-        y_BHP = (ssm_BHPN * c_BHN.unsqueeze(2)).sum(-1) + self.skip[:, None] * x_BHP
-        return self._finish(y_BHP, gate_BI)
+        gate_BI, xbc_BC, raw_dt_BH = self._project(x_BD)
+        xbc_BC = conv_silu_step(xbc_BC, state["conv"], self.conv, self.conv_bias)
+        return self._finish(self._scan_step(xbc_BC, raw_dt_BH, state["ssm"]), gate_BI)
+
+    @without_autocast
+    def _scan_step(self, xbc_BC: Tensor, raw_dt_BH: Tensor, state_BHPN: Tensor) -> Tensor:
+        """y [B, H, P] of one token in fp32; moves the state on."""
+        x_BHP, b_BGN, c_BGN = self._split(xbc_BC.float())
+        a_H = -torch.exp(self.a_log.float())
+        return ssd_step(x_BHP, self._step_sizes(raw_dt_BH), a_H, b_BGN, c_BGN, self.skip, state_BHPN)
 
     @override
     def kernel_path(self) -> str:

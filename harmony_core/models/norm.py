@@ -7,20 +7,20 @@ from torch import Tensor
 from harmony_core.models.ops.rms_norm import rms_norm
 from harmony_core.models.parameter import Declared, ParameterSpec, constant
 
-EPSILON = 1e-5
-
 
 class RMSNorm(Declared):
     """x / rms(x) x weight over the last dimension, in fp32 whatever the input is.
 
     Args:
         width: size of the last dimension.
+        epsilon: added to the mean square.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, epsilon: float) -> None:
         super().__init__()
+        self.epsilon = epsilon
         self.weight = self.declare("weight", (width,), ParameterSpec(constant(1.0)))
 
     def forward(self, x: Tensor) -> Tensor:
         """[.., width] in, [.., width] out; under autocast in the autocast type."""
-        return rms_norm(x, self.weight, EPSILON)
+        return rms_norm(x, self.weight, self.epsilon)

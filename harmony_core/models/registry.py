@@ -9,11 +9,11 @@ from harmony_core.architecture import Block, block_class
 from harmony_core.models.block import BlockModule
 
 _M = TypeVar("_M", bound=type[BlockModule])
-_MODULES: dict[str, Callable[[Any, int], BlockModule]] = {}
+_MODULES: dict[str, Callable[[Any, int, float], BlockModule]] = {}
 
 
 def implements(*kinds: str) -> Callable[[_M], _M]:
-    """Registers a module class, built as `cls(config, d_model)`, for kinds that architecture/ knows."""
+    """Registers a module class, built as `cls(config, d_model, norm_epsilon)`, for kinds that architecture/ knows."""
 
     def add(cls: _M) -> _M:
         for kind in kinds:
@@ -26,9 +26,9 @@ def implements(*kinds: str) -> Callable[[_M], _M]:
     return add
 
 
-def module_for(block: Block, d_model: int) -> BlockModule:
-    """The unfilled module of a block in a model of width `d_model`."""
-    return _MODULES[block.kind](block, d_model)
+def module_for(block: Block, d_model: int, norm_epsilon: float) -> BlockModule:
+    """The unfilled module of a block in a model of width `d_model` whose RMSNorms have this epsilon."""
+    return _MODULES[block.kind](block, d_model, norm_epsilon)
 
 
 def implemented_kinds() -> list[str]:

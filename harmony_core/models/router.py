@@ -10,6 +10,8 @@ from torch import Tensor
 
 from harmony_core.architecture import MoE
 from harmony_core.models.ops.matmul import linear
+from harmony_core.models.ops.precision import without_autocast
+from harmony_core.models.ops.routing import route
 from harmony_core.models.parameter import Declared, matrix
 
 
@@ -33,19 +35,14 @@ class Router(Declared):
         self.register_buffer("counts_E", torch.zeros(config.n_routed), persistent=False)
         self.register_buffer("load_E", torch.zeros(config.n_routed), persistent=False)
 
+    @without_autocast
     def forward(self, x_BTD: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Weights [B, T, K] in fp32, chosen experts [B, T, K], and the balancing loss for `aux`."""
         config = self.config
-        with torch.autocast(x_BTD.device.type, enabled=False):
-            logits_BTE = linear(x_BTD.float(), self.weight.float())
-            scores_BTE = logits_BTE.softmax(-1) if config.router == "softmax" else logits_BTE.sigmoid()
-            # The bias moves the choice alone (arXiv:2408.15664, equation 3); it is zero unless it balances.
-            preferred_BTE = scores_BTE.detach() + self.bias_E if config.balancing == "bias" else scores_BTE.detach()
-            chosen_BTK = preferred_BTE.topk(config.top_k, dim=-1).indices
-            weights_BTK = scores_BTE.gather(-1, chosen_BTK)
-            if config.normalize_top_k:
-                weights_BTK = weights_BTK / weights_BTK.sum(-1, keepdim=True).clamp_min(1e-20)
-            auxiliary = self._balancing_loss(scores_BTE, chosen_BTK) if config.balancing == "aux" else None
+        logits_BTE = linear(x_BTD.float(), self.weight.float())
+        scores_BTE = logits_BTE.softmax(-1) if config.router == "softmax" else logits_BTE.sigmoid()
+        weights_BTK, chosen_BTK = route(scores_BTE, self.bias_E, config)
+        auxiliary = self._balancing_loss(scores_BTE, chosen_BTK) if config.balancing == "aux" else None
         if self.training:
             self.counts_E += torch.bincount(chosen_BTK.flatten(), minlength=config.n_routed)
         return weights_BTK, chosen_BTK, auxiliary

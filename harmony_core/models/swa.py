@@ -13,8 +13,8 @@ from harmony_core.models.registry import implements
 class SWAModule(AttentionModule):
     """`AttentionModule` with a window; its decoding cache is a ring of that many tokens."""
 
-    def __init__(self, config: SWA, d_model: int) -> None:
-        super().__init__(config, d_model)
+    def __init__(self, config: SWA, d_model: int, norm_epsilon: float) -> None:
+        super().__init__(config, d_model, norm_epsilon)
         self.window = config.window
 
     @override

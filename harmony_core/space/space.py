@@ -82,6 +82,17 @@ class Space(Frozen):
         """First 16 hex digits of the SHA-256 of the space's canonical JSON."""
         return digest(self.model_dump(mode="json"))
 
+    def check_length(self, sequence_length: int) -> None:
+        """Refuses sequences that are too short for a block that may be drawn (`Architecture.check_length`)."""
+        for choices in self._choices.values():
+            for kind in choices.kinds():
+                for block in choices.blocks(kind):
+                    try:
+                        block.check_length(sequence_length)
+                    except ValueError as error:
+                        value = f"recipe.sequence_length {sequence_length}"
+                        raise UserError(f"space.blocks.{kind}", value, str(error)) from None
+
     @property
     def unit_size(self) -> int:
         """Blocks in one unit of depth: 2 in a layer, 1 when `free`."""

@@ -39,6 +39,8 @@ class Learner:
         start_single_process()
         self.recipe, self.device = recipe, device
         self.model = build(architecture, init_seed=init_seed).to(device)
+        if recipe.compile:
+            self.model.compile_blocks()
         self._objective = _Objective(self.model, recipe.precision, device)
         groups = self.model.parameter_groups(
             recipe.learning_rate, recipe.weight_decay, recipe.lr_scaling, recipe.base_width

@@ -31,6 +31,8 @@ class Recipe(Frozen):
         precision: `bf16` is autocast over fp32 weights; `auto` is resolved once, into the manifest.
         validation_tokens: tokens of the validation split that are read after training.
         micro_batch_size: sequences a forward pass; None is the whole batch.
+        compile: whether each block passes through `torch.compile`. Compiling takes a minute or more a process and
+            rounds differently, so it is the recipe's, and worth it for long trainings alone.
     """
 
     tokens: int = Field(default=2_000_000, ge=1)
@@ -51,6 +53,7 @@ class Recipe(Frozen):
     precision: Precision = "auto"
     validation_tokens: int = Field(default=131_072, ge=2)
     micro_batch_size: int | None = Field(default=None, ge=1)
+    compile: bool = False
 
     @model_validator(mode="after")
     def _check(self) -> Recipe:
@@ -76,4 +79,6 @@ class Recipe(Frozen):
 
     def id(self, data_checksum: str) -> str:
         """First 16 hex digits of the SHA-256 of the recipe and the data it reads (precision resolved)."""
-        return digest({"recipe": self.model_dump(), "data": data_checksum})
+        # Left out where it is off, so that recipes from before it keep their ids.
+        recipe = self.model_dump(exclude=None if self.compile else {"compile"})
+        return digest({"recipe": recipe, "data": data_checksum})

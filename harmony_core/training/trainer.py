@@ -94,7 +94,11 @@ def train(
     Returns:
         The result, whatever became of the run: divergence, memory and time are statuses here.
         Any other exception is a mistake in the code and is raised.
+
+    Raises:
+        UserError: the recipe's sequences are too short for a block.
     """
+    architecture.check_length(recipe.sequence_length)
     result = TrainingResult()
     try:
         run = _Run(architecture, recipe, _Data(data, verify_data), init_seed, data_seed, time_limit_seconds, result)

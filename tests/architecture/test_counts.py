@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harmony_core.architecture import GQA, MLA, MLP, SWA, Architecture, MoE
+from harmony_core.architecture import GQA, MLA, MLP, SWA, Architecture, HyenaLI, HyenaMR, HyenaSE, MoE
 from harmony_core.architecture.presets import load_preset
 
 # name: (all, active, active without the input embedding's look-up)
@@ -15,6 +15,9 @@ PARAMS = {
     "jamba-v0.1": (51_570_323_328, 12_110_311_296, 12_110_311_296 - 65_536 * 4096),
     "samba-1.3b": (1_330_207_488, 1_330_207_488, 1_330_207_488),
     "mamba-2-1.3b": (1_343_757_312, 1_343_757_312, 1_343_757_312),
+    "stripedhyena-2-1b": (1_107_989_760,) * 3,
+    "stripedhyena-2-7b": (6_481_059_584,) * 3,
+    "stripedhyena-2-40b": (40_331_142_144,) * 3,
 }
 KV_BYTES = {
     "llama-3.2-1b": 32_768,
@@ -23,12 +26,14 @@ KV_BYTES = {
     "deepseek-v2-lite": 31_104,
     "samba-1.3b": 9 * 2 * 2304 * 2,
     "mamba-2-1.3b": 0,
+    "stripedhyena-2-7b": 5 * 2 * 4096 * 2,
 }
 STATE_ELEMENTS = {
     "mamba-2-1.3b": 25_165_824 + 835_584,
     "jamba-v0.1": 4_587_520,
     "samba-1.3b": 9 * 4608 * (16 + 4),
     "llama-3.2-1b": 0,
+    "stripedhyena-2-7b": 27 * 3 * 4096 * 3 + 9 * 4096 * (7 + 128 + 16),
 }
 
 
@@ -107,6 +112,24 @@ def test_flops_of_one_layer_by_hand():
     assert architecture.flops_per_token(5, "decode") == matrices + 4 * 8 * 5
     assert architecture.flops_per_token(5, "prefill") == matrices + 4 * 8 * 3
     assert architecture.flops_per_token(5, "train") == 3 * (matrices + 4 * 8 * 3)
+
+
+def test_hyena_operators_by_hand():
+    """Width 8: in 3 x 64, out 64 and its bias of 8, 24 channels of 3 short taps; then each one's filter."""
+    shared_params, shared_flops = 4 * 64 + 8 + 24 * 3, 2 * 4 * 64 + 2 * 24 * 3
+    se, mr = HyenaSE(num_groups=4), HyenaMR(num_groups=2, filter_length=16)
+    li = HyenaLI(state_size=5, chunk_size=4)
+    assert se.num_params(8) == shared_params + 4 * 7
+    assert mr.num_params(8) == shared_params + 2 * 16 + 8
+    assert li.num_params(8) == shared_params + 8 * (5 + 5 + 1)
+    for mode in ("prefill", "decode"):
+        assert se.flops_per_token(8, 64, mode) == shared_flops + 2 * 8 * 7
+        assert mr.flops_per_token(8, 64, mode) == shared_flops + 2 * 8 * 16
+    # A state is decayed and added to, then read; a chunk's tokens meet in a matrix of 4 x 4 a channel.
+    assert li.flops_per_token(8, 64, "decode") == shared_flops + 4 * 8 * 5
+    assert li.flops_per_token(8, 64, "prefill") == shared_flops + 4 * 8 * 5 + 2 * 8 * 4
+    assert li.flops_per_token(8, 64, "train") == 3 * li.flops_per_token(8, 64, "prefill")
+    assert [block.state_elements(8) for block in (se, mr, li)] == [24 * 3 + 8 * 7, 24 * 3 + 8 * 16, 24 * 3 + 8 * 5]
 
 
 def test_window_saves_flops_and_cache_only_beyond_itself():

@@ -115,4 +115,4 @@ def test_yaml_and_json_give_back_the_same(name, tmp_path):
 
 def test_presets_cover_all_kinds():
     kinds = {block.kind for name in preset_names() for block in load_preset(name).canonical().blocks}
-    assert set(block_kinds()) - kinds == {"mha", "mqa"}
+    assert set(block_kinds()) - kinds == {"mqa"}

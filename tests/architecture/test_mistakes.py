@@ -37,6 +37,48 @@ MISTAKES = {
         {"kind": "swa", "num_heads": 2, "head_dim": 16, "num_kv_heads": 1, "window": 0},
         "window is 0; use at least 1",
     ),
+    "rotary share": ({**GQA, "rope_fraction": 1.5}, "rope_fraction is 1.5; use more than 0 and at most 1"),
+    "odd rotary share": ({**GQA, "rope_fraction": 0.2}, "rope_fraction 0.2 of head_dim 16 is odd"),
+    "rotary share of nothing": (
+        {**GQA, "rope_base": None, "rope_fraction": 0.5},
+        "rope_base is None, so nothing turns",
+    ),
+    "unknown rope scaling": ({**GQA, "rope_scaling": {"method": "dynamic", "factor": 2}}, "'linear', 'llama3' or 'yarn'"),
+    "rope scaling without its context": (
+        {**GQA, "rope_scaling": {"method": "yarn", "factor": 2}},
+        "original_context is None; yarn needs at least 1",
+    ),
+    "scale of scores": ({**GQA, "scale": 0}, "scale is 0.0; use a positive number"),
+    "groups of experts": (
+        {"kind": "moe", "n_routed": 6, "top_k": 2, "d_expert": 8, "n_groups": 4},
+        "n_groups 4 does not divide n_routed 6",
+    ),
+    "more experts than their groups have": (
+        {"kind": "moe", "n_routed": 6, "top_k": 3, "d_expert": 8, "n_groups": 3, "top_groups": 1},
+        "top_k 3 is above the 2 experts of top_groups 1",
+    ),
+    "capacity": (
+        {"kind": "moe", "n_routed": 6, "top_k": 2, "d_expert": 8, "capacity_factor": 0},
+        "capacity_factor is 0.0; use a positive number",
+    ),
+    "step sizes": ({"kind": "mamba2", "head_dim": 16, "dt_limit": [0.1, 0.01]}, "dt_limit is [0.1, 0.01]; use 0 <= low"),
+    "groups of the norm": (
+        {"kind": "mamba2", "head_dim": 16, "norm_groups": 3},
+        "norm_groups 3 does not divide the inner width 128",
+    ),
+    "filter groups": ({"kind": "hyena_se", "num_groups": 7}, "num_groups 7 does not divide d_model 64; use a divisor"),
+    "no filter groups": ({"kind": "hyena_mr", "num_groups": 0}, "num_groups is 0; use at least 1"),
+    "no taps": ({"kind": "hyena_se", "num_groups": 8, "filter_length": 0}, "filter_length is 0; use at least 1"),
+    "no short taps": ({"kind": "hyena_li", "short_filter_length": 0}, "short_filter_length is 0; use at least 1"),
+    "no states": ({"kind": "hyena_li", "state_size": 0}, "state_size is 0; use at least 1"),
+    "crossed decays": (
+        {"kind": "hyena_mr", "num_groups": 8, "decay_range": [2, 1]},
+        "decay_range is [2.0, 1.0]; use low <= high",
+    ),
+    "decay span": (
+        {"kind": "hyena_mr", "num_groups": 8, "decay_span": 100},
+        "decay_span 100 is shorter than filter_length 128; use at least 128, or leave it out",
+    ),
     "repetition": ({"repeat": 0, "blocks": [MLP]}, "a repetition is {repeat: a whole number from 1"),
 }
 
@@ -93,3 +135,28 @@ def test_unknown_preset_offers_the_nearest():
 def test_architectures_cannot_be_changed():
     with pytest.raises(ValueError, match="frozen"):
         parse().d_model = 32
+
+
+def test_sequences_shorter_than_a_window_are_refused():
+    window = {"kind": "swa", "num_heads": 2, "head_dim": 16, "num_kv_heads": 1, "window": 65}
+    architecture = parse(blocks=[MLP, window])
+    architecture.check_length(65)
+    with pytest.raises(UserError, match=r"blocks\.1\.swa: sequences of 64: window 65 is longer .*; use at most 64"):
+        architecture.check_length(64)
+
+
+@pytest.mark.parametrize(
+    ("block", "name", "taps"),
+    [
+        ({"kind": "hyena_se", "num_groups": 8}, "filter_length", 7),
+        ({"kind": "hyena_mr", "num_groups": 8}, "filter_length", 128),
+        ({"kind": "hyena_li"}, "short_filter_length", 3),
+    ],
+)
+def test_sequences_shorter_than_a_filter_are_refused(block, name, taps):
+    architecture = parse(blocks=[MLP, block])
+    architecture.check_length(taps)
+    with pytest.raises(UserError) as raised:
+        architecture.check_length(taps - 1)
+    message = f"sequences of {taps - 1}: {name} {taps} is longer than the sequence; use at most {taps - 1}"
+    assert f"blocks.1.{block['kind']}: {message}" in str(raised.value)

@@ -18,7 +18,9 @@ FULL = {
     "samba-nano": "samba-1.3b",
     "mamba-2-nano": "mamba-2-1.3b",
     "deepseek-nano": "deepseek-v2-lite",
+    "stripedhyena-2-nano": "stripedhyena-2-7b",
 }
+OTHER_SIZES = {"stripedhyena-2-1b", "stripedhyena-2-40b"}
 
 
 def kinds(architecture: Architecture) -> list[str]:
@@ -27,7 +29,7 @@ def kinds(architecture: Architecture) -> list[str]:
 
 def test_every_nano_preset_has_its_full_model():
     assert set(NANO) == set(FULL)
-    assert set(preset_names()) == set(FULL) | set(FULL.values())
+    assert set(preset_names()) == set(FULL) | set(FULL.values()) | OTHER_SIZES
 
 
 @pytest.mark.parametrize(("first", "second"), list(combinations(NANO, 2)))
@@ -76,6 +78,24 @@ def test_deepseek_is_dense_first_and_shares_experts(name):
     first, *others = load_preset(name).blocks[1::2]
     assert first.kind == "mlp"
     assert all(isinstance(block, MoE) and block.n_shared > 0 for block in others)
+
+
+@pytest.mark.parametrize(
+    ("name", "attention"),
+    [
+        ("stripedhyena-2-nano", [3]),
+        ("stripedhyena-2-1b", [3, 10, 17, 24]),
+        ("stripedhyena-2-7b", [3, 10, 17, 24, 31]),
+        ("stripedhyena-2-40b", [3, 10, 17, 24, 31, 35, 42, 49]),
+    ],
+)
+def test_stripedhyena_2_takes_its_operators_in_turn(name, attention):
+    architecture = load_preset(name)
+    mixers, channels = kinds(architecture)[::2], architecture.blocks[1::2]
+    assert [index for index, kind in enumerate(mixers) if kind == "mha"] == attention
+    hyena = [kind for kind in mixers if kind != "mha"]
+    assert hyena == [("hyena_se", "hyena_mr", "hyena_li")[index % 3] for index in range(len(hyena))]
+    assert [block.activation for block in channels] == ["geglu"] + ["bilinear"] * (len(channels) - 1)
 
 
 def test_another_vocabulary():

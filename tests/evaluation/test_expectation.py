@@ -59,7 +59,7 @@ def test_the_kinds_that_are_made_up_exist() -> None:
 
 @pytest.mark.parametrize("noise", [0.0, 0.1])
 def test_order_becomes_right_from_what_was_measured(noise: float) -> None:
-    seen, unseen = sampled(48, seed=1), sampled(200, seed=2)
+    seen, unseen = sampled(96, seed=1), sampled(200, seed=2)
     measured, truth = really(seen, noise, seed=3), really(unseen, noise=0.0)
     learned = new()
     before = correlation([learned.seconds(one) for one in unseen], truth)

@@ -4,53 +4,14 @@ import pytest
 import torch
 
 from harmony_core.models.ops import (
-    activation,
     attention,
     blocked_attention,
-    convolution,
     cross_entropy,
-    experts,
     fused_attention,
-    linear_scan,
-    matmul,
     rms_norm,
     rotary,
-    ssd,
 )
-
-
-def draw(*shape, seed=0, scale=1.0):
-    tensor = torch.randn(*shape, generator=torch.Generator().manual_seed(seed + sum(shape))) * scale
-    return tensor.requires_grad_()
-
-
-def assert_same(fast, plain, inputs, rtol=1e-4, atol=1e-5):
-    """`fast` and `plain`, called on the same inputs, agree in values and in every gradient."""
-    results = []
-    for function in (fast, plain):
-        y = function(*inputs)
-        seed = torch.Generator().manual_seed(7)
-        results.append((y, torch.autograd.grad(y, inputs, torch.randn(y.shape, generator=seed))))
-    (y_fast, grads_fast), (y_plain, grads_plain) = results
-    torch.testing.assert_close(y_fast, y_plain, rtol=rtol, atol=atol)
-    for got, expected in zip(grads_fast, grads_plain, strict=True):
-        size = 1 + float(expected.abs().sum()) / max(1, expected.numel())
-        torch.testing.assert_close(got, expected, rtol=rtol, atol=3 * atol * size)
-
-
-@pytest.mark.parametrize("shape", [((2, 7, 12), (20, 12)), ((1, 1, 12), (3, 12)), ((5, 40), (8, 40)), ((0, 6), (4, 6))])
-def test_linear(shape):
-    x, w = draw(*shape[0]), draw(*shape[1])
-    assert_same(matmul.linear, torch.nn.functional.linear, (x, w))
-
-
-def test_linear_takes_any_strides():
-    base, w = draw(6, 9, 8), draw(5, 6)
-    assert_same(
-        lambda b, w: matmul.linear(b.permute(1, 2, 0), w),
-        lambda b, w: torch.nn.functional.linear(b.permute(1, 2, 0), w),
-        (base, w),
-    )
+from tests.models.comparison import assert_same, draw
 
 
 def test_rms_norm():
@@ -59,12 +20,6 @@ def test_rms_norm():
         lambda x, w: rms_norm.rms_norm_reference(x, w, 1e-5),
         (draw(3, 5, 16), draw(16)),
     )
-
-
-@pytest.mark.parametrize("kind", ["swiglu", "gelu", "relu2"])
-def test_activation(kind):
-    x = (draw(3, 5, 16),)
-    assert_same(lambda x: activation.activate(x, kind), lambda x: activation.activate_reference(x, kind), x)
 
 
 def test_rotary():
@@ -142,63 +97,3 @@ def test_cross_entropy_survives_huge_logits():
     hidden, head = torch.full((2, 1), 300.0), torch.tensor([[1.0], [-1.0]])
     loss = cross_entropy.linear_cross_entropy(hidden, head, torch.tensor([0, 1]))
     assert loss.item() == pytest.approx(300.0)
-
-
-@pytest.mark.parametrize(("length", "taps"), [(9, 4), (2, 4), (5, 1)])
-def test_conv_silu(length, taps):
-    assert_same(convolution.conv_silu, convolution.conv_silu_reference, (draw(2, length, 6), draw(6, taps), draw(6)))
-
-
-def scan_inputs(length, groups=2, heads=4):
-    dt = torch.nn.functional.softplus(draw(2, length, heads)).detach().requires_grad_()
-    a = (-draw(heads).exp()).detach().requires_grad_()
-    maps = (draw(2, length, groups, 5, seed=1), draw(2, length, groups, 5, seed=2))
-    return draw(2, length, heads, 3), dt, a, *maps
-
-
-@pytest.mark.parametrize("chunk", [1, 4, 7, 64])
-@pytest.mark.parametrize("length", [1, 19, 28])
-def test_ssd_is_the_recurrence(length, chunk):
-    assert_same(lambda *inputs: ssd.ssd(*inputs, chunk), ssd.ssd_reference, scan_inputs(length), 1e-3, 1e-5)
-
-
-def test_ssd_with_one_group_and_strong_decay():
-    x, dt, a, b, c = scan_inputs(40, groups=1)
-    inputs = (x, dt, (a * 50).detach().requires_grad_(), b, c)
-    assert_same(lambda *inputs: ssd.ssd(*inputs, 8), ssd.ssd_reference, inputs, 1e-3, 1e-5)
-
-
-def test_ssd_does_not_depend_on_the_chunk():
-    inputs = scan_inputs(50)
-    torch.testing.assert_close(ssd.ssd(*inputs, 16), ssd.ssd(*inputs, 5), rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize("length", [1, 2, 16, 23])
-def test_linear_scan(length):
-    decay = torch.sigmoid(draw(2, length, 6)).detach().requires_grad_()
-    assert_same(linear_scan.linear_scan, linear_scan.linear_scan_reference, (decay, draw(2, length, 6)))
-
-
-@pytest.mark.parametrize("kind", ["swiglu", "gelu", "relu2"])
-@pytest.mark.parametrize("rows", [1, 5, 150])
-def test_experts_are_the_loop_over_tokens(rows, kind):
-    wide = 12 if kind == "swiglu" else 6
-    x, up, down = draw(rows, 8), draw(4, wide, 8), draw(4, 8, 6)
-    weights = draw(rows, 2)
-    # Expert 2 is chosen by nobody.
-    chosen = torch.stack([torch.arange(rows) % 2, torch.full((rows,), 3)], 1)
-    assert_same(
-        lambda x, w, u, d: experts.routed_experts(x, w, chosen, u, d, kind),
-        lambda x, w, u, d: experts.experts_reference(x, w, chosen, u, d, kind),
-        (x, weights, up, down),
-        1e-3,
-    )
-
-
-def test_filling_rows_stay_few():
-    chosen = torch.randint(8, (4096, 1), generator=torch.Generator().manual_seed(0))
-    order = experts._sort(chosen, 8)
-    assert all(size % 64 == 0 for size in order.sizes)
-    assert sum(order.sizes) < 4096 * 1.125 + 64
-    few = experts._sort(chosen[:9], 8)
-    assert sum(few.sizes) == 9

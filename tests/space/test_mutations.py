@@ -105,7 +105,7 @@ def test_replace_keeps_the_role_in_layers():
         assert [block.role for block in child.blocks] == ["mixer", "channel"] * (len(parent.blocks) // 2)
         assert child.blocks[changed[0]].kind != parent.blocks[changed[0]].kind
         reached.add(child.blocks[changed[0]].kind)
-    assert reached == {"mha", "mqa", "gqa", "mla", "swa", "mamba2", "mlp", "moe"}
+    assert reached == set(space.blocks)
 
 
 def test_duplicate_repeats_the_run_in_place():

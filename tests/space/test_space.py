@@ -73,8 +73,8 @@ def test_names_and_paths(tmp_path):
         Space.from_yaml(tmp_path / "none.yaml")
 
 
-def test_default_spaces_have_the_six_mixers_and_experts():
-    kinds = {"mha", "mqa", "gqa", "mla", "swa", "mamba2", "mlp", "moe"}
+def test_default_spaces_have_the_nine_mixers_and_experts():
+    kinds = {"mha", "mqa", "gqa", "mla", "swa", "mamba2", "hyena_se", "hyena_mr", "hyena_li", "mlp", "moe"}
     assert set(SPACES["nano"].blocks) == set(SPACES["harmony"].blocks) == kinds
     for name in ("nano", "harmony"):
         mamba = SPACES[name].blocks["mamba2"].domains
@@ -146,6 +146,13 @@ def test_a_mixer_is_required_unless_said_otherwise():
     channels = Architecture(d_model=32, vocab_size=VOCAB, blocks=(MLP(d_ff=64),))
     assert Space.parse(data).violations(channels) == ["num_mixers below min 1: 0"]
     assert Space.parse({**data, "constraints": {"num_mixers": {"min": 0}}}).violations(channels) == []
+
+
+def test_windows_longer_than_the_sequence_are_refused_by_name():
+    space = Space.from_yaml("nano")
+    space.check_length(256)
+    with pytest.raises(UserError, match=r"space\.blocks\.swa: recipe.sequence_length 127: window 128 .* at most 127"):
+        space.check_length(127)
 
 
 def test_id_follows_content():

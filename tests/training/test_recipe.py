@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from harmony_core.base import digest
 from harmony_core.errors import UserError
 from harmony_core.training.recipe import Recipe
 
@@ -25,6 +26,12 @@ def test_bad_values_are_named(field: str, value: object, told: str) -> None:
 def test_id_depends_on_every_field_and_on_the_data() -> None:
     base = Recipe(precision="fp32")
     ids = {base.id("a"), base.id("b")}
-    for change in ({"learning_rate": 1e-3}, {"tokens": 4096}, {"schedule": "wsd"}, {"precision": "bf16"}):
+    changes = ({"learning_rate": 1e-3}, {"tokens": 4096}, {"schedule": "wsd"}, {"precision": "bf16"}, {"compile": True})
+    for change in changes:
         ids.add(base.model_copy(update=change).id("a"))
-    assert len(ids) == 6
+    assert len(ids) == 7
+
+
+def test_id_is_that_of_recipes_from_before_compile_was_a_field() -> None:
+    before = Recipe(precision="fp32").model_dump(exclude={"compile"})
+    assert Recipe(precision="fp32").id("a") == digest({"recipe": before, "data": "a"})

@@ -43,6 +43,7 @@ def test_a_bad_key_or_value(tmp_path: Path, changes: dict[str, Any], told: str) 
         ),
         ({"latency": {"source": "predicted:abacus"}}, "abacus"),
         ({"promote": {"baselines": ["gpt-9"]}}, "gpt-9"),
+        ({"promote": {"baselines": ["samba-1.3b"]}}, "window 2048 is longer than the sequence; use at most 64"),
     ],
 )
 def test_what_only_the_first_step_can_see(tmp_path: Path, changes: dict[str, Any], told: str) -> None:

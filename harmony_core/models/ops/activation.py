@@ -1,69 +1,63 @@
 """Feed-forward activations by name, over a projection that holds gate and up side by side where there is a gate.
 
-`swiglu` is silu(gate) up (Shazeer 2020, arXiv:2002.05202, equation 6), `gelu` the exact one, `relu2` max(x, 0)^2
-(So et al. 2021, arXiv:2109.08668).
+`swiglu` is silu(gate) up, `geglu` gelu(gate) up with the exact GELU, `bilinear` gate up (Shazeer 2020,
+arXiv:2002.05202, equations 5 and 6); `gelu` is the exact one, `relu2` max(x, 0)^2 (So et al. 2021, arXiv:2109.08668).
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import gelu, silu
 
-from harmony_core.architecture.mlp import Activation
-from harmony_core.models.ops.precision import without_autocast
+from harmony_core.architecture.mlp import GATED, Activation
+
+
+def gates(activation: Activation) -> int:
+    """How many inner widths the projection holds: 2 with a gate, 1 without."""
+    return 2 if activation in GATED else 1
 
 
 def activate_reference(projected: Tensor, activation: Activation) -> Tensor:
-    """The formulas."""
-    if activation == "swiglu":
+    """The formulas: [.., 2F] -> [.., F] with a gate, [.., F] -> [.., F] without."""
+    if activation in GATED:
         gate, up = projected.chunk(2, -1)
-        return silu(gate) * up
+        return _open(gate, activation) * up
     return gelu(projected) if activation == "gelu" else torch.relu(projected).square()
 
 
-def forward(projected: Tensor, activation: Activation) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """The activation, and what `backward` needs to know."""
-    if activation == "swiglu":
-        gate, up = projected.chunk(2, -1)
-        activated = silu(gate)
-        return activated * up, (projected, activated)
-    return activate_reference(projected, activation), (projected,)
+def forward(projected: Tensor, activation: Activation) -> tuple[Tensor, Tensor | None]:
+    """The activation, and the opened gate, which `backward` shares; None without a gate."""
+    if activation not in GATED:
+        return activate_reference(projected, activation), None
+    gate, up = projected.chunk(2, -1)
+    opened = _open(gate, activation)
+    return opened * up, opened
 
 
-def backward(dy: Tensor, activation: Activation, kept: tuple[Tensor, ...]) -> Tensor:
-    """The gradient with respect to the projection."""
+def backward(dy: Tensor, projected: Tensor, opened: Tensor | None, activation: Activation) -> Tensor:
+    """The gradient with respect to the projection, from what `forward` took and gave."""
+    if opened is not None:
+        return _gated_backward(dy, projected, opened, activation)
     if activation == "gelu":
-        return torch.ops.aten.gelu_backward(dy, kept[0])  # type: ignore[no-any-return]
-    if activation == "relu2":
-        return torch.relu(kept[0]).mul_(2).mul_(dy)
-    projected, activated = kept
+        return torch.ops.aten.gelu_backward(dy, projected)  # type: ignore[no-any-return]
+    return torch.relu(projected).mul_(2).mul_(dy)
+
+
+def _open(gate: Tensor, activation: Activation) -> Tensor:
+    if activation == "bilinear":
+        return gate
+    return silu(gate) if activation == "swiglu" else gelu(gate)
+
+
+def _gated_backward(dy: Tensor, projected: Tensor, opened: Tensor, activation: Activation) -> Tensor:
     gate, up = projected.chunk(2, -1)
     d_projected = torch.empty_like(projected)
     d_gate, d_up = d_projected.chunk(2, -1)
-    torch.mul(dy, activated, out=d_up)
-    torch.ops.aten.silu_backward.grad_input(dy * up, gate, grad_input=d_gate)
+    torch.mul(dy, opened, out=d_up)
+    torch.mul(dy, up, out=d_gate)
+    if activation == "swiglu":
+        torch.ops.aten.silu_backward.grad_input(d_gate, gate, grad_input=d_gate)
+    elif activation == "geglu":
+        torch.ops.aten.gelu_backward.grad_input(d_gate, gate, grad_input=d_gate)
     return d_projected
-
-
-class _Activation(torch.autograd.Function):
-    @staticmethod
-    @without_autocast
-    def forward(ctx: Any, projected: Tensor, activation: Activation) -> Tensor:
-        y, kept = forward(projected, activation)
-        ctx.save_for_backward(*kept)
-        ctx.activation = activation
-        return y
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    @without_autocast
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, None]:
-        return backward(dy, ctx.activation, ctx.saved_tensors), None
-
-
-def activate(projected: Tensor, activation: Activation) -> Tensor:
-    """[.., 2F] -> [.., F] for `swiglu`, [.., F] -> [.., F] for `gelu` and `relu2`."""
-    return _Activation.apply(projected, activation)  # type: ignore[no-any-return, no-untyped-call]

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from harmony_core.models.kernels import blocked_products, window_kernel
 from harmony_core.models.ops.blocked_attention import blocked_attention
+from harmony_core.models.ops.flex_attention import flex_window
 from harmony_core.models.ops.fused_attention import causal_sdpa, visible, window_sdpa
-
-# Blocked products keep every weight for backward: memory grows with tokens x context.
-BLOCKED_CONTEXT = 512
 
 
 def attention_reference(q_BHTK: Tensor, k_BGTK: Tensor, v_BGTV: Tensor, scale: float, window: int | None) -> Tensor:
@@ -37,15 +36,21 @@ def attend(q_BTHK: Tensor, k_BTGK: Tensor, v_BTGV: Tensor, scale: float, window:
     Returns:
         [B, T, H, V]; under autocast in the autocast type.
     """
-    seen = min(q_BTHK.shape[1], window or q_BTHK.shape[1])
-    if q_BTHK.device.type == "cpu" and seen <= BLOCKED_CONTEXT:
+    if window is not None and window >= q_BTHK.shape[1]:
+        window = None
+    if blocked_products(q_BTHK.device.type):
         return blocked_attention(q_BTHK, k_BTGK, v_BTGV, scale, window)
     q_BHTK, k_BGTK, v_BGTV = (x.transpose(1, 2) for x in (q_BTHK, k_BTGK, v_BTGV))
     if window is None:
         return causal_sdpa(q_BHTK, k_BGTK, v_BGTV, scale).transpose(1, 2)
+    kernel = window_kernel(q_BHTK.device.type, min(q_BHTK.shape[3], v_BGTV.shape[3]))
+    if kernel is not None:
+        return flex_window(q_BHTK, k_BGTK, v_BGTV, scale, window, kernel).transpose(1, 2)
     return window_sdpa(q_BHTK, k_BGTK, v_BGTV, scale, window).transpose(1, 2)
 
 
-def attention_path(device_type: str) -> str:
+def attention_path(device_type: str, head_dim: int, window: int | None = None) -> str:
     """What `attend` does on a device, for the log."""
-    return f"blocked products up to {BLOCKED_CONTEXT} tokens, then sdpa" if device_type == "cpu" else "sdpa"
+    if blocked_products(device_type):
+        return "blocked products"
+    return "sdpa" if window is None or window_kernel(device_type, head_dim) is None else "flex_attention"

@@ -1,10 +1,11 @@
-"""Causal attention as plain matrix products over blocks of queries, for short sequences on a CPU.
+"""Causal attention as plain matrix products over blocks of queries, on a CPU.
 
-PyTorch's flash path on a CPU runs at a tenth of what bf16 products reach there, most of all backwards. Here
-the weights of a block of queries are one matrix, no larger than the keys it may see, kept for backward.
+PyTorch's flash path on a CPU runs at half of what oneDNN's fp32 products reach there and at a tenth of its bf16
+ones. Here the weights of a block of queries are one matrix, no larger than the keys it may see. In short contexts
+they are kept for backward; in long ones they are made again, so that memory grows with the tokens alone.
 
-B batch, T tokens, G key/value heads, R query heads of a group, K width of queries and keys, V width of
-values, X = B G, Q rows of a block (tokens of the block x R), S keys that the block sees.
+B batch, T tokens, H query heads, G key/value heads, R query heads of a group, K width of queries and keys,
+V width of values, X pairs of a sequence and a group, Q rows (tokens x R, of a block or of all), S keys seen.
 """
 
 from __future__ import annotations
@@ -16,16 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from harmony_core.models.ops.blocked_plan import Plan, make_plan
+from harmony_core.models.ops.matmul import product
 from harmony_core.models.ops.precision import compute_dtype, without_autocast
-
-BLOCK = 64
-
-
-def _blocks(length: int, window: int | None) -> Iterator[tuple[int, int, int]]:
-    """(first key, first query, end of both) of each block of queries."""
-    for start in range(0, length, BLOCK):
-        first = 0 if window is None else max(0, start - window + 1)
-        yield first, start, min(start + BLOCK, length)
 
 
 @functools.lru_cache(maxsize=256)
@@ -38,63 +32,117 @@ def _mask(keys_before: int, queries: int, repeats: int, window: int | None, dtyp
         return mask.repeat_interleave(repeats, 0)
 
 
-def _rows(x_BTHK: Tensor, groups: int) -> Tensor:
-    """[X, T R, K]: a group's query heads become rows beside each other."""
-    batch, length, heads, width = x_BTHK.shape
-    return x_BTHK.view(batch, length, groups, heads // groups, width).transpose(1, 2).reshape(batch * groups, -1, width)
+def _grouped(x_BTHK: Tensor, groups: int) -> Tensor:
+    """A view [B, G, T, R, K]."""
+    return x_BTHK.unflatten(2, (groups, -1)).transpose(1, 2)
 
 
-def _heads(x_XQK: Tensor, batch: int, length: int) -> Tensor:
-    """The inverse of `_rows`: [B, T, G R, K]."""
-    groups, width = x_XQK.shape[0] // batch, x_XQK.shape[2]
-    return x_XQK.view(batch, groups, length, -1, width).transpose(1, 2).reshape(batch, length, -1, width)
+def _rows(x_BGTRK: Tensor, part: tuple[slice, slice], dtype: torch.dtype, plan: Plan) -> Tensor:
+    """[X, Q, K] of a part: a token's heads become rows beside each other."""
+    x_XQK = x_BGTRK[part].to(dtype).flatten(2, 3).flatten(0, 1)
+    # oneDNN is a thousand times slower on a weight whose rows are apart.
+    return x_XQK.contiguous() if plan.single else x_XQK
+
+
+def _product(x_XMK: Tensor, y_XNK: Tensor, plan: Plan) -> Tensor:
+    """x y^T for each of X: [X, M, N]."""
+    return product(x_XMK[0], y_XNK[0]).unsqueeze(0) if plan.single else torch.bmm(x_XMK, y_XNK.mT)
+
+
+def _transposed_product(w_XQS: Tensor, x_XQK: Tensor, plan: Plan) -> Tensor:
+    """w^T x for each of X: [X, S, K]."""
+    # For oneDNN a transposed matrix costs nothing as the second operand, a pass over it as the first.
+    return product(x_XQK[0].T, w_XQS[0].T).T.unsqueeze(0) if plan.single else torch.bmm(w_XQS.mT, x_XQK)
+
+
+def _key_gradient(x_XTK: Tensor, plan: Plan) -> Tensor:
+    """Zeros [X, T, K], at least fp32 since many blocks of queries add to them; laid out as `_transposed_product`."""
+    pairs, length, width = x_XTK.shape
+    shape = (pairs, width, length) if plan.single else (pairs, length, width)
+    zeros = torch.zeros(shape, dtype=torch.promote_types(x_XTK.dtype, torch.float32), device=x_XTK.device)
+    return zeros.mT if plan.single else zeros
+
+
+def _weights(q_XQK: Tensor, k_XSK: Tensor, queries: int, plan: Plan) -> Tensor:
+    """The weights [X, Q, S] of a block of so many tokens, which are the last of the keys."""
+    scores_XQS = _product(q_XQK, k_XSK, plan)
+    before, repeats = k_XSK.shape[1] - queries, q_XQK.shape[1] // queries
+    # Without a window every key before the block is seen, and only the block's own need a mask.
+    masked = before if plan.window is None else 0
+    scores_XQS[..., masked:] += _mask(before - masked, queries, repeats, plan.window, scores_XQS.dtype)
+    return torch._softmax(scores_XQS, -1, False, out=scores_XQS)
+
+
+def _forward_part(q_XQK: Tensor, k_XTK: Tensor, v_XTV: Tensor, plan: Plan) -> tuple[Tensor, list[Tensor]]:
+    """The outputs [X, Q, V], and the blocks' weights where they are kept."""
+    length, kept = k_XTK.shape[1], []
+    repeats = q_XQK.shape[1] // length
+    y_XQV = q_XQK.new_empty(*q_XQK.shape[:2], v_XTV.shape[2])
+    for first, start, end in plan.blocks(length):
+        rows = slice(start * repeats, end * repeats)
+        weights_XQS = _weights(q_XQK[:, rows], k_XTK[:, first:end], end - start, plan)
+        y_XQV[:, rows] = _product(weights_XQS, v_XTV[:, first:end].mT, plan)
+        if plan.kept:
+            kept.append(weights_XQS)
+    return y_XQV, kept
+
+
+def _backward_part(
+    q_XQK: Tensor, k_XTK: Tensor, v_XTV: Tensor, dy_XQV: Tensor, plan: Plan, kept: Iterator[Tensor]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients of queries (before their scale), keys and values."""
+    length = k_XTK.shape[1]
+    repeats = q_XQK.shape[1] // length
+    dq_XQK = torch.empty_like(q_XQK)
+    dk_XTK, dv_XTV = _key_gradient(k_XTK, plan), _key_gradient(v_XTV, plan)
+    for first, start, end in plan.blocks(length):
+        rows, keys = slice(start * repeats, end * repeats), slice(first, end)
+        if plan.kept:
+            weights_XQS = next(kept)
+        else:
+            weights_XQS = _weights(q_XQK[:, rows], k_XTK[:, keys], end - start, plan)
+        dv_XTV[:, keys] += _transposed_product(weights_XQS, dy_XQV[:, rows], plan)
+        dweights_XQS = _product(dy_XQV[:, rows], v_XTV[:, keys], plan)
+        dscores_XQS = torch._softmax_backward_data(dweights_XQS, weights_XQS, -1, weights_XQS.dtype)
+        dq_XQK[:, rows] = _product(dscores_XQS, k_XTK[:, keys].mT, plan)
+        dk_XTK[:, keys] += _transposed_product(dscores_XQS, q_XQK[:, rows], plan)
+    return dq_XQK, dk_XTK, dv_XTV
 
 
 class _BlockedAttention(torch.autograd.Function):
     @staticmethod
     @without_autocast
     def forward(
-        ctx: Any, q_BTHK: Tensor, k_BTGK: Tensor, v_BTGV: Tensor, scale: float, window: int | None, dtype: torch.dtype
+        ctx: Any, q_BTHK: Tensor, k_BTGK: Tensor, v_BTGV: Tensor, scale: float, plan: Plan, dtype: torch.dtype
     ) -> Tensor:
         batch, length, groups = k_BTGK.shape[:3]
-        repeats = q_BTHK.shape[2] // groups
-        q_XQK = _rows(q_BTHK.to(dtype) * scale, groups)
-        k_XTK, v_XTV = _rows(k_BTGK.to(dtype), groups), _rows(v_BTGV.to(dtype), groups)
-        y_XQV = q_XQK.new_empty(q_XQK.shape[0], q_XQK.shape[1], v_XTV.shape[2])
-        weights = []
-        for first, start, end in _blocks(length, window):
-            rows = slice(start * repeats, end * repeats)
-            scores_XQS = torch.bmm(q_XQK[:, rows], k_XTK[:, first:end].mT)
-            # Without a window every key before the block is seen, and only the block's own need a mask.
-            masked = start if window is None else first
-            scores_XQS[..., masked - first :] += _mask(start - masked, end - start, repeats, window, dtype)
-            weights.append(torch.softmax(scores_XQS, -1))
-            y_XQV[:, rows] = torch.bmm(weights[-1], v_XTV[:, first:end])
-        ctx.save_for_backward(q_XQK, k_XTK, v_XTV, *weights)
-        ctx.scale, ctx.window, ctx.batch = scale, window, batch
-        ctx.types = (q_BTHK.dtype, k_BTGK.dtype, v_BTGV.dtype)
-        return _heads(y_XQV, batch, length)
+        inputs = [_grouped(x, groups) for x in (q_BTHK, k_BTGK, v_BTGV)]
+        y_BTHV = torch.empty((*q_BTHK.shape[:3], v_BTGV.shape[3]), dtype=dtype, device=q_BTHK.device)
+        y_BGTRV, kept = _grouped(y_BTHV, groups), []
+        for part in plan.parts(batch, groups):
+            q_XQK, k_XTK, v_XTV = (_rows(x, part, dtype, plan) for x in inputs)
+            y_XQV, weights = _forward_part(q_XQK * scale, k_XTK, v_XTV, plan)
+            y_BGTRV[part] = y_XQV.view_as(y_BGTRV[part])
+            kept.extend(weights)
+        ctx.save_for_backward(q_BTHK, k_BTGK, v_BTGV, *kept)
+        ctx.scale, ctx.plan, ctx.dtype = scale, plan, dtype
+        return y_BTHV
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     @without_autocast
     def backward(ctx: Any, dy_BTHV: Tensor) -> tuple[Tensor | None, ...]:
-        q_XQK, k_XTK, v_XTV, *weights = ctx.saved_tensors
-        length = k_XTK.shape[1]
-        repeats = q_XQK.shape[1] // length
-        dy_XQV = _rows(dy_BTHV.to(q_XQK.dtype), k_XTK.shape[0] // ctx.batch)
-        dq_XQK = torch.empty_like(q_XQK)
-        # Keys and values gather what many blocks of queries say: summed in fp32.
-        dk_XTK, dv_XTV = (torch.zeros_like(x, dtype=torch.float32) for x in (k_XTK, v_XTV))
-        for (first, start, end), weights_XQS in zip(_blocks(length, ctx.window), weights, strict=True):
-            rows, keys = slice(start * repeats, end * repeats), slice(first, end)
-            dv_XTV[:, keys] += torch.bmm(weights_XQS.mT, dy_XQV[:, rows])
-            dweights_XQS = torch.bmm(dy_XQV[:, rows], v_XTV[:, keys].mT)
-            dscores_XQS = torch._softmax_backward_data(dweights_XQS, weights_XQS, -1, weights_XQS.dtype)
-            dq_XQK[:, rows] = torch.bmm(dscores_XQS, k_XTK[:, keys])
-            dk_XTK[:, keys] += torch.bmm(dscores_XQS.mT, q_XQK[:, rows])
-        dq, dk, dv = (_heads(x, ctx.batch, length) for x in (dq_XQK.mul_(ctx.scale), dk_XTK, dv_XTV))
-        return dq.to(ctx.types[0]), dk.to(ctx.types[1]), dv.to(ctx.types[2]), None, None, None
+        *inputs, kept = *ctx.saved_tensors[:3], iter(ctx.saved_tensors[3:])
+        batch, length, groups = inputs[1].shape[:3]
+        gradients = [torch.empty_like(x, memory_format=torch.contiguous_format) for x in inputs]
+        grouped, targets = ([_grouped(x, groups) for x in tensors] for tensors in ((*inputs, dy_BTHV), gradients))
+        for part in ctx.plan.parts(batch, groups):
+            q_XQK, k_XTK, v_XTV, dy_XQV = (_rows(x, part, ctx.dtype, ctx.plan) for x in grouped)
+            found = _backward_part(q_XQK * ctx.scale, k_XTK, v_XTV, dy_XQV, ctx.plan, kept)
+            found[0].mul_(ctx.scale)
+            for target, gradient in zip(targets, found, strict=True):
+                target[part] = gradient.view(target[part].shape)
+        return *gradients, None, None, None
 
 
 def blocked_attention(
@@ -113,4 +161,5 @@ def blocked_attention(
         [B, T, H, V]; under autocast in the autocast type.
     """
     dtype = compute_dtype(q_BTHK)
-    return _BlockedAttention.apply(q_BTHK, k_BTGK, v_BTGV, scale, window, dtype)  # type: ignore[no-any-return, no-untyped-call]
+    plan = make_plan(q_BTHK, k_BTGK.shape[2], window, dtype, torch.is_grad_enabled())
+    return _BlockedAttention.apply(q_BTHK, k_BTGK, v_BTGV, scale, plan, dtype)  # type: ignore[no-any-return, no-untyped-call]

@@ -9,17 +9,19 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import silu
 
 from harmony_core.models.kernels import conv_kernel
+from harmony_core.models.ops.mamba_kernels import run_conv_kernel
 from harmony_core.models.ops.precision import without_autocast
 
 
-def conv_silu_reference(x_BTC: Tensor, w_CK: Tensor, b_C: Tensor) -> Tensor:
+def conv_silu_reference(x_BTC: Tensor, w_CK: Tensor, b_C: Tensor | None) -> Tensor:
     """PyTorch's grouped convolution over the sequence padded on its left."""
     taps = w_CK.shape[1]
     padded_BCT = torch.nn.functional.pad(x_BTC.mT, (taps - 1, 0))
     y_BCT = torch.nn.functional.conv1d(padded_BCT, w_CK.unsqueeze(1), b_C, groups=w_CK.shape[0])
-    return torch.nn.functional.silu(y_BCT.mT)
+    return silu(y_BCT.mT)
 
 
 class _ConvSiLU(torch.autograd.Function):
@@ -27,20 +29,20 @@ class _ConvSiLU(torch.autograd.Function):
 
     @staticmethod
     @without_autocast
-    def forward(ctx: Any, x_BTC: Tensor, w_CK: Tensor, b_C: Tensor) -> Tensor:
+    def forward(ctx: Any, x_BTC: Tensor, w_CK: Tensor, b_C: Tensor | None) -> Tensor:
         x, w_KC = x_BTC.float(), w_CK.float().T.contiguous()
         taps, length = w_KC.shape[0], x.shape[1]
-        before = torch.addcmul(b_C.float(), x, w_KC[-1])
+        before = x * w_KC[-1] if b_C is None else torch.addcmul(b_C.float(), x, w_KC[-1])
         for lag in range(1, min(taps, length)):
             before[:, lag:].addcmul_(x[:, : length - lag], w_KC[-1 - lag])
         ctx.save_for_backward(x, w_KC, before)
-        ctx.types = (x_BTC.dtype, w_CK.dtype)
-        return torch.nn.functional.silu(before).to(x_BTC.dtype)
+        ctx.types, ctx.biased = (x_BTC.dtype, w_CK.dtype), b_C is not None
+        return silu(before).to(x_BTC.dtype)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     @without_autocast
-    def backward(ctx: Any, dy_BTC: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def backward(ctx: Any, dy_BTC: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         x, w_KC, before = ctx.saved_tensors
         taps, length = w_KC.shape[0], x.shape[1]
         d_before = torch.ops.aten.silu_backward(dy_BTC.float(), before)
@@ -49,21 +51,26 @@ class _ConvSiLU(torch.autograd.Function):
         for lag in range(1, min(taps, length)):
             dx[:, : length - lag].addcmul_(d_before[:, lag:], w_KC[-1 - lag])
             dw_KC[-1 - lag] = (d_before[:, lag:] * x[:, : length - lag]).sum((0, 1))
-        db_C = d_before.sum((0, 1))
-        return dx.to(ctx.types[0]), dw_KC.T.to(ctx.types[1]), db_C.to(ctx.types[1])
+        db_C = d_before.sum((0, 1)).to(ctx.types[1]) if ctx.biased else None
+        return dx.to(ctx.types[0]), dw_KC.T.to(ctx.types[1]), db_C
 
 
-def conv_silu(x_BTC: Tensor, w_CK: Tensor, b_C: Tensor) -> Tensor:
+def conv_silu(x_BTC: Tensor, w_CK: Tensor, b_C: Tensor | None) -> Tensor:
     """silu(b + sum_k w[:, k] x[t - K + 1 + k]), fp32 inside, in the type of `x_BTC`."""
-    kernel = conv_kernel(x_BTC.device.type)
-    if kernel is not None and 2 <= w_CK.shape[1] <= 4:
-        y_BCT: Tensor = kernel(x_BTC.mT, w_CK.to(x_BTC.dtype), b_C.to(x_BTC.dtype), activation="silu")
-        return y_BCT.mT
+    kernel = conv_kernel(x_BTC.device.type, w_CK.shape[1])
+    if kernel is not None:
+        return run_conv_kernel(kernel, x_BTC, w_CK, b_C)
     return _ConvSiLU.apply(x_BTC, w_CK, b_C)  # type: ignore[no-any-return, no-untyped-call]
 
 
-def conv_silu_step(x_BC: Tensor, state_BCK: Tensor, w_CK: Tensor, b_C: Tensor) -> Tensor:
-    """One token: shifts `state_BCK` (the last K inputs, in place) and returns [B, C]."""
-    state_BCK.copy_(torch.cat((state_BCK[..., 1:], x_BC.to(state_BCK.dtype).unsqueeze(-1)), -1))
-    before_BC = (state_BCK.float() * w_CK.float()).sum(-1) + b_C.float()
-    return torch.nn.functional.silu(before_BC).to(x_BC.dtype)
+def last_inputs(x_BTC: Tensor, taps: int) -> Tensor:
+    """What `conv_silu_step` remembers after these tokens: the last K of them, zeros before the first; [B, K, C]."""
+    recent_BKC = x_BTC[:, -taps:]
+    return torch.nn.functional.pad(recent_BKC, (0, 0, taps - recent_BKC.shape[1], 0))
+
+
+def conv_silu_step(x_BC: Tensor, state_BKC: Tensor, w_CK: Tensor, b_C: Tensor | None) -> Tensor:
+    """One token: shifts `state_BKC` (the last K inputs, in place) and returns [B, C]."""
+    state_BKC.copy_(torch.cat((state_BKC[:, 1:], x_BC.to(state_BKC.dtype).unsqueeze(1)), 1))
+    before_BC = (state_BKC.float() * w_CK.float().T).sum(1)
+    return silu(before_BC if b_C is None else before_BC.add_(b_C)).to(x_BC.dtype)

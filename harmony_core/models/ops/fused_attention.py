@@ -1,6 +1,7 @@
 """Attention by PyTorch's fused kernels: causal, and with a window without computing far outside of it.
 
-B batch, H query heads, G key/value heads, T tokens, K head width, N query blocks, W window.
+B batch, H query heads, G key/value heads, T tokens, K width of queries and keys, V width of values,
+N query blocks, W window.
 """
 
 from __future__ import annotations
@@ -22,32 +23,32 @@ def causal_sdpa(q_BHTK: Tensor, k_BGTK: Tensor, v_BGTV: Tensor, scale: float) ->
     return sdpa(q_BHTK, k_BGTK, v_BGTV, is_causal=True, scale=scale, enable_gqa=q_BHTK.shape[1] != k_BGTK.shape[1])
 
 
-def window_sdpa(q_BHTK: Tensor, k_BGTK: Tensor, v_BGTK: Tensor, scale: float, window: int) -> Tensor:
-    """Each token attends to itself and the `window` - 1 tokens before it: [B, H, T, K].
+def window_sdpa(q_BHTK: Tensor, k_BGTK: Tensor, v_BGTV: Tensor, scale: float, window: int) -> Tensor:
+    """Each token attends to itself and the `window` - 1 tokens before it: [B, H, T, V].
 
     Sequences longer than two windows are cut into blocks of one window, and a block's queries meet
     the keys of their own and the previous block: 2W keys a query, however long the sequence is.
     """
     length, grouped = q_BHTK.shape[2], q_BHTK.shape[1] != k_BGTK.shape[1]
     if length <= window:
-        return causal_sdpa(q_BHTK, k_BGTK, v_BGTK, scale)
+        return causal_sdpa(q_BHTK, k_BGTK, v_BGTV, scale)
     if length <= 2 * window:
         mask_TT = visible(length, window, q_BHTK.device)
-        return sdpa(q_BHTK, k_BGTK, v_BGTK, attn_mask=mask_TT, scale=scale, enable_gqa=grouped)
-    first = causal_sdpa(q_BHTK[:, :, :window], k_BGTK[:, :, :window], v_BGTK[:, :, :window], scale)
-    return torch.cat((first, _later_blocks(q_BHTK, k_BGTK, v_BGTK, scale, window)), 2)
+        return sdpa(q_BHTK, k_BGTK, v_BGTV, attn_mask=mask_TT, scale=scale, enable_gqa=grouped)
+    first = causal_sdpa(q_BHTK[:, :, :window], k_BGTK[:, :, :window], v_BGTV[:, :, :window], scale)
+    return torch.cat((first, _later_blocks(q_BHTK, k_BGTK, v_BGTV, scale, window)), 2)
 
 
-def _later_blocks(q_BHTK: Tensor, k_BGTK: Tensor, v_BGTK: Tensor, scale: float, window: int) -> Tensor:
+def _later_blocks(q_BHTK: Tensor, k_BGTK: Tensor, v_BGTV: Tensor, scale: float, window: int) -> Tensor:
     """The outputs from the second block on, each block one batch element of an attention over 2W keys."""
-    batch, heads, length, width = q_BHTK.shape
+    batch, heads, length, _ = q_BHTK.shape
     blocks = -(-length // window)
     padding = (0, 0, 0, blocks * window - length)
-    q, k, v = (torch.nn.functional.pad(x, padding) for x in (q_BHTK, k_BGTK, v_BGTK))
+    q, k, v = (torch.nn.functional.pad(x, padding) for x in (q_BHTK, k_BGTK, v_BGTV))
     queries = q[:, :, window:].unflatten(2, (blocks - 1, window)).transpose(1, 2).flatten(0, 1)
     # unfold walks in steps of one window over pairs of blocks: [B, G, N-1, K, 2W].
     keys, values = (x.unfold(2, 2 * window, window).permute(0, 2, 1, 4, 3).flatten(0, 1) for x in (k, v))
     mask = visible(2 * window, window, q.device)[window:]
     out: Tensor = sdpa(queries, keys, values, attn_mask=mask, scale=scale, enable_gqa=heads != k.shape[1])
-    out = out.unflatten(0, (batch, blocks - 1)).transpose(1, 2).reshape(batch, heads, -1, width)
+    out = out.unflatten(0, (batch, blocks - 1)).transpose(1, 2).reshape(batch, heads, -1, v_BGTV.shape[3])
     return out[:, :, : length - window]

@@ -1,4 +1,4 @@
-"""Matrix products with a weight: y = x W^T, where the fast one is, and its gradients.
+"""Matrix products with a weight: y = x W^T + b, where the fast one is, and its gradients.
 
 R rows (tokens), I inputs, O outputs.
 """
@@ -10,17 +10,34 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harmony_core.models.kernels import onednn_fp32
+from harmony_core.models.kernels import onednn_fp32, product_kernel
 from harmony_core.models.ops.precision import compute_dtype, without_autocast
 
 
-def product(x_RI: Tensor, w_OI: Tensor) -> Tensor:
-    """x W^T without gradient. In fp32 on a CPU oneDNN is taken, which uses AVX-512 on every maker's CPUs."""
-    # oneDNN refuses empty matrices, which an expert that nobody chose brings.
-    if x_RI.dtype == torch.float32 and onednn_fp32(x_RI.device.type) and x_RI.numel():
-        y_RO: Tensor = torch.ops.mkldnn._linear_pointwise(x_RI, w_OI, None, "none", [], "")
+def product(x_RI: Tensor, w_OI: Tensor, bias_O: Tensor | None = None, stack: int | None = None) -> Tensor:
+    """x W^T + b without gradient, contiguous. In fp32 on a CPU oneDNN is taken, which uses AVX-512 on every maker's CPUs.
+
+    Args:
+        x_RI: rows, of any strides.
+        w_OI: the weight, of any strides, in the type of `x_RI`.
+        bias_O: what is added to every row, in the same type.
+        stack: elements of the tensor that `w_OI` is a part of, such as all experts' weights; None is itself.
+    """
+    kind = product_kernel(x_RI, w_OI, stack or w_OI.numel())
+    if kind == "weight first":
+        return _weight_first(x_RI, w_OI, bias_O)
+    if kind == "oneDNN":
+        y_RO: Tensor = torch.ops.mkldnn._linear_pointwise(x_RI, w_OI, bias_O, "none", [], "")
         return y_RO
-    return x_RI @ w_OI.T
+    return x_RI @ w_OI.T if bias_O is None else torch.addmm(bias_O, x_RI, w_OI.T)
+
+
+def _weight_first(x_RI: Tensor, w_OI: Tensor, bias_O: Tensor | None) -> Tensor:
+    """(W x^T)^T over an even number of rows, for which MKL reads W at nearly the speed of memory."""
+    rows = x_RI.shape[0]
+    even_RI = torch.cat((x_RI, x_RI[:1])) if rows % 2 else x_RI.contiguous()
+    y_RO = (w_OI @ even_RI.T).T[:rows]
+    return (y_RO if bias_O is None else y_RO + bias_O).contiguous()
 
 
 def input_gradient(dy_RO: Tensor, w_OI: Tensor) -> Tensor:
@@ -31,43 +48,67 @@ def input_gradient(dy_RO: Tensor, w_OI: Tensor) -> Tensor:
 def weight_gradient(dy_RO: Tensor, x_RI: Tensor) -> Tensor:
     """dy^T x, [O, I], contiguous."""
     if x_RI.dtype == torch.float32 and onednn_fp32(x_RI.device.type):
-        # Of two transposed operands oneDNN packs the second one cheaply: let that be the wider.
-        if dy_RO.shape[1] >= x_RI.shape[1]:
+        # Of two transposed operands oneDNN packs the second one cheaply: with many rows let that be the wider.
+        if dy_RO.shape[1] > x_RI.shape[1] and x_RI.shape[0] > 512:
             return product(x_RI.T, dy_RO.T).T.contiguous()
         return product(dy_RO.T, x_RI.T)
     return dy_RO.T @ x_RI
 
 
+def bias_gradient(dy_RO: Tensor, dtype: torch.dtype) -> Tensor:
+    """The sum over rows, added up in the bias's own type: [O]."""
+    return dy_RO.sum(0, dtype=dtype)
+
+
 class _Linear(torch.autograd.Function):
     @staticmethod
     @without_autocast
-    def forward(ctx: Any, x: Tensor, w_OI: Tensor, dtype: torch.dtype) -> Tensor:
-        x_RI = x.reshape(-1, x.shape[-1]).to(dtype)
-        w_cast_OI = w_OI.to(dtype)
+    def forward(ctx: Any, x: Tensor, w_OI: Tensor, bias_O: Tensor | None, dtype: torch.dtype) -> Tensor:
+        x_RI, w_cast_OI = _rows(x, dtype), w_OI.to(dtype)
         ctx.save_for_backward(x_RI, w_cast_OI)
-        ctx.shape, ctx.types = x.shape, (x.dtype, w_OI.dtype)
-        return product(x_RI, w_cast_OI).view(*x.shape[:-1], w_OI.shape[0])
+        ctx.shape, ctx.types = x.shape, (x.dtype, w_OI.dtype, None if bias_O is None else bias_O.dtype)
+        return _apply(x.shape, x_RI, w_cast_OI, bias_O)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     @without_autocast
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
         x_RI, w_OI = ctx.saved_tensors
+        x_dtype, w_dtype, bias_dtype = ctx.types
         dy_RO = dy.reshape(-1, dy.shape[-1])
-        dx = input_gradient(dy_RO, w_OI).view(ctx.shape).to(ctx.types[0]) if ctx.needs_input_grad[0] else None
-        dw_OI = weight_gradient(dy_RO, x_RI).to(ctx.types[1]) if ctx.needs_input_grad[1] else None
-        return dx, dw_OI, None
+        dx = input_gradient(dy_RO, w_OI).view(ctx.shape).to(x_dtype) if ctx.needs_input_grad[0] else None
+        dw_OI = weight_gradient(dy_RO, x_RI).to(w_dtype) if ctx.needs_input_grad[1] else None
+        dbias_O = bias_gradient(dy_RO, bias_dtype) if ctx.needs_input_grad[2] else None
+        return dx, dw_OI, dbias_O, None
 
 
-def linear(x: Tensor, w_OI: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-    """x W^T over the last dimension of `x` [.., I].
+@without_autocast
+def _inference(x: Tensor, w_OI: Tensor, bias_O: Tensor | None, dtype: torch.dtype) -> Tensor:
+    return _apply(x.shape, _rows(x, dtype), w_OI.to(dtype), bias_O)
+
+
+def _rows(x: Tensor, dtype: torch.dtype) -> Tensor:
+    return x.reshape(-1, x.shape[-1]).to(dtype)
+
+
+def _apply(shape: torch.Size, x_RI: Tensor, w_OI: Tensor, bias_O: Tensor | None) -> Tensor:
+    bias_O = None if bias_O is None else bias_O.to(x_RI.dtype)
+    return product(x_RI, w_OI, bias_O).view(*shape[:-1], w_OI.shape[0])
+
+
+def linear(x: Tensor, w_OI: Tensor, bias_O: Tensor | None = None, dtype: torch.dtype | None = None) -> Tensor:
+    """x W^T + b over the last dimension of `x` [.., I].
 
     Args:
         x: [.., I].
         w_OI: the weight, in the type that the optimiser keeps.
+        bias_O: the bias, likewise; None is no bias.
         dtype: type of the product; None is the type of `x`, or autocast's where that is on.
 
     Returns:
         [.., O] in that type.
     """
-    return _Linear.apply(x, w_OI, dtype or compute_dtype(x))  # type: ignore[no-any-return, no-untyped-call]
+    dtype = dtype or compute_dtype(x)
+    if not torch.is_grad_enabled():
+        return _inference(x, w_OI, bias_O, dtype)
+    return _Linear.apply(x, w_OI, bias_O, dtype)  # type: ignore[no-any-return, no-untyped-call]

@@ -20,17 +20,23 @@ def rms_norm_reference(x: Tensor, w_D: Tensor, epsilon: float) -> Tensor:
     return (y * w_D.float()).to(x.dtype)
 
 
+def _normalise(x: Tensor, w_D: Tensor, epsilon: float, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+    """The result, the rows it was made of, and what each row was multiplied by."""
+    x_RD = x.reshape(-1, x.shape[-1]).float()
+    scale_R1 = torch.linalg.vector_norm(x_RD, dim=-1, keepdim=True)
+    scale_R1 = scale_R1.square_().div_(x_RD.shape[1]).add_(epsilon).rsqrt_()
+    y_RD: Tensor = (x_RD * scale_R1).mul_(w_D).to(dtype)
+    return y_RD.view(x.shape), x_RD, scale_R1
+
+
 class _RMSNorm(torch.autograd.Function):
     @staticmethod
     @without_autocast
     def forward(ctx: Any, x: Tensor, w_D: Tensor, epsilon: float, dtype: torch.dtype) -> Tensor:
-        x_RD = x.reshape(-1, x.shape[-1]).float()
-        scale_R1 = torch.linalg.vector_norm(x_RD, dim=-1, keepdim=True)
-        scale_R1 = scale_R1.square_().div_(x_RD.shape[1]).add_(epsilon).rsqrt_()
+        y, x_RD, scale_R1 = _normalise(x, w_D, epsilon, dtype)
         ctx.save_for_backward(x_RD, scale_R1, w_D)
         ctx.input_dtype = x.dtype
-        y_RD: Tensor = (x_RD * scale_R1).mul_(w_D).to(dtype)
-        return y_RD.view(x.shape)
+        return y
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -48,4 +54,7 @@ class _RMSNorm(torch.autograd.Function):
 
 def rms_norm(x: Tensor, w_D: Tensor, epsilon: float) -> Tensor:
     """Normalises the last dimension of `x` [.., D] in fp32; returns [.., D], under autocast in the autocast type."""
+    if not torch.is_grad_enabled():
+        # None of these operations is one that autocast would cast.
+        return _normalise(x, w_D, epsilon, compute_dtype(x))[0]
     return _RMSNorm.apply(x, w_D, epsilon, compute_dtype(x))  # type: ignore[no-any-return, no-untyped-call]

@@ -3,12 +3,11 @@
 One complex product turns a whole projection in one pass. Llama's checkpoints pair element i with element
 i + K/2 instead; `pairs_from_halves` and `halves_from_pairs` reorder a projection's rows from one to the other.
 
-B batch, T tokens, H heads, K head width.
+B batch, T tokens, H heads, K head width, J pairs of a head that turn.
 """
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import torch
@@ -17,53 +16,79 @@ from torch import Tensor
 from harmony_core.models.ops.precision import without_autocast
 
 
-@functools.lru_cache(maxsize=64)
-def rotary_table(start: int, stop: int, heads: int, head_dim: int, base: float, device: torch.device) -> Tensor:
-    """e^(i angle), complex64 [T, H, K/2], of the positions from `start` to before `stop`."""
-    with torch.inference_mode(False):
-        frequencies = base ** -(torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)
-        angles = torch.arange(start, stop, dtype=torch.float64)[:, None] * frequencies
-        turns = torch.polar(torch.ones_like(angles), angles).to(torch.complex64)
-        # A table as wide as the data makes the product one long run over memory.
-        return turns.unsqueeze(1).expand(-1, heads, -1).contiguous().to(device)
+def rotate_reference(x_BTHK: Tensor, turns_TJ: Tensor, heads: int | None = None, first: int = 0) -> Tensor:
+    """The formula (equation 34), in fp64, returned in the type of `x_BTHK`; arguments as for `rotate`."""
+    width = 2 * turns_TJ.shape[1]
+    cos_T1J, sin_T1J = turns_TJ.real.double().unsqueeze(1), turns_TJ.imag.double().unsqueeze(1)
+    turning = x_BTHK.double()[:, :, :heads, first : first + width]
+    even, odd = turning[..., 0::2], turning[..., 1::2]
+    turned = torch.stack((even * cos_T1J - odd * sin_T1J, odd * cos_T1J + even * sin_T1J), -1).flatten(-2)
+    y_BTHK = x_BTHK.clone()
+    y_BTHK[:, :, :heads, first : first + width] = turned.to(x_BTHK.dtype)
+    return y_BTHK
 
 
-def rotate_reference(x_BTHK: Tensor, start: int, base: float) -> Tensor:
-    """The formula (equation 34), in fp64, returned in the type of `x_BTHK`."""
-    width = x_BTHK.shape[3]
-    frequencies = base ** -(torch.arange(0, width, 2, dtype=torch.float64) / width)
-    angles = (torch.arange(x_BTHK.shape[1], dtype=torch.float64) + start)[:, None, None] * frequencies
-    even, odd = x_BTHK.double()[..., 0::2], x_BTHK.double()[..., 1::2]
-    turned = (even * angles.cos() - odd * angles.sin(), odd * angles.cos() + even * angles.sin())
-    return torch.stack(turned, -1).flatten(-2).to(x_BTHK.dtype)
+def rotate_in_place(x: Tensor, turns: Tensor) -> None:
+    """Turns the first 2J elements of each head; no gradient.
+
+    Args:
+        x: [.., heads, K] of any strides.
+        turns: complex64 [J] for one position, or [T, J] where `x` is [.., T, heads, K].
+    """
+    part = x[..., : 2 * turns.shape[-1]]
+    turns = turns.unsqueeze(-2)
+    strides = (*part.stride()[:-1], part.storage_offset())
+    if part.dtype == torch.float32 and part.stride(-1) == 1 and not any(stride % 2 for stride in strides):
+        torch.view_as_complex(part.unflatten(-1, (-1, 2))).mul_(turns)
+    else:
+        pairs = torch.view_as_complex(part.float().contiguous().unflatten(-1, (-1, 2)))
+        part.copy_(torch.view_as_real(pairs * turns).flatten(-2))
 
 
-def _turn(x_BTHK: Tensor, turns: Tensor) -> Tensor:
-    pairs = torch.view_as_complex(x_BTHK.float().unflatten(-1, (-1, 2)))
-    return torch.view_as_real(pairs * turns).flatten(-2).to(x_BTHK.dtype)
+def _turn(x_BTHK: Tensor, turns_TJ: Tensor, heads: int | None, first: int) -> Tensor:
+    y_BTHK = x_BTHK.clone(memory_format=torch.contiguous_format)
+    rotate_in_place(y_BTHK[:, :, :heads, first:], turns_TJ)
+    return y_BTHK
 
 
 class _Rotate(torch.autograd.Function):
     @staticmethod
     @without_autocast
-    def forward(ctx: Any, x_BTHK: Tensor, turns: Tensor) -> Tensor:
-        ctx.save_for_backward(turns)
-        return _turn(x_BTHK, turns)
+    def forward(ctx: Any, x_BTHK: Tensor, turns_TJ: Tensor, heads: int | None, first: int) -> Tensor:
+        ctx.save_for_backward(turns_TJ)
+        ctx.heads, ctx.first = heads, first
+        return _turn(x_BTHK, turns_TJ, heads, first)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     @without_autocast
-    def backward(ctx: Any, dy_BTHK: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, dy_BTHK: Tensor) -> tuple[Tensor, None, None, None]:
         # A rotation's gradient is the rotation back.
-        (turns,) = ctx.saved_tensors
-        return _turn(dy_BTHK, turns.conj()), None
+        (turns_TJ,) = ctx.saved_tensors
+        return _turn(dy_BTHK, turns_TJ.conj(), ctx.heads, ctx.first), None, None, None
 
 
-def rotate(x_BTHK: Tensor, start: int, base: float) -> Tensor:
-    """Rotates each head by its token's position (`start` is the first token's); computed in fp32."""
-    _, length, heads, width = x_BTHK.shape
-    turns = rotary_table(start, start + length, heads, width, base, x_BTHK.device)
-    return _Rotate.apply(x_BTHK, turns)  # type: ignore[no-any-return, no-untyped-call]
+def rotate(x_BTHK: Tensor, turns_TJ: Tensor, heads: int | None = None, first: int = 0) -> Tensor:
+    """Turns elements `first` to before `first` + 2J of the first heads; the rest passes. Computed in fp32.
+
+    Args:
+        x_BTHK: heads of queries, keys or both.
+        turns_TJ: each token's turns, complex64, from `RotaryTable.slice`.
+        heads: how many heads turn; None is all.
+        first: the first element of a head that turns.
+
+    Returns:
+        [B, T, H, K] in the type of `x_BTHK`.
+    """
+    return _Rotate.apply(x_BTHK, turns_TJ, heads, first)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def rotate_owned(x_BTHK: Tensor, turns_TJ: Tensor, heads: int | None = None, first: int = 0) -> Tensor:
+    """`rotate` of a tensor that nobody else will read: in place where no gradient is asked for."""
+    if torch.is_grad_enabled():
+        return rotate(x_BTHK, turns_TJ, heads, first)
+    rotate_in_place(x_BTHK[:, :, :heads, first:], turns_TJ)
+    return x_BTHK
 
 
 def pairs_from_halves(w: Tensor, head_dim: int) -> Tensor:

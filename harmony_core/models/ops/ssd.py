@@ -1,24 +1,29 @@
 """The state space dual scan of Mamba-2 in chunks (arXiv:2405.21060, section 6 and listing 1).
 
-B batch, T tokens, H heads, P head width, G groups, R heads of a group, N state width, Z chunks,
-Q tokens of a chunk, S = B Z chunks of all sequences, F = R P.
-No loop over time and none over chunks: within a chunk the scan is a masked matrix product, and the
-states that enter the chunks are the states that chunks add, summed with a matrix of decays.
+B batch, T tokens, H heads, P head width, G groups, R heads of a group, N state width, Q tokens of a chunk, F = R P.
+Within a chunk the scan is a masked matrix product; the state goes from chunk to chunk, so cost and memory are
+linear in T. Only the states between chunks are kept for backward, which computes each chunk again: a chunk's tensors
+stay in a CPU's cache, which is worth more than the products saved.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from harmony_core.models.kernels import scan_chunk
+from harmony_core.models.ops import ssd_chunk
 from harmony_core.models.ops.precision import compute_dtype, without_autocast
+from harmony_core.models.ops.ssd_chunk import Chunk
 
 
-def ssd_reference(x_BTHP: Tensor, dt_BTH: Tensor, a_H: Tensor, b_BTGN: Tensor, c_BTGN: Tensor) -> Tensor:
-    """The recurrence token by token: h = exp(dt a) h + dt x B^T, y = h C; for tests."""
+def ssd_reference(
+    x_BTHP: Tensor, dt_BTH: Tensor, a_H: Tensor, b_BTGN: Tensor, c_BTGN: Tensor, skip_H: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The recurrence token by token: h = exp(dt a) h + dt x B^T, y = h C + skip x; for tests."""
     heads, repeats = x_BTHP.shape[2], x_BTHP.shape[2] // b_BTGN.shape[2]
     b_BTHN, c_BTHN = b_BTGN.repeat_interleave(repeats, 2), c_BTGN.repeat_interleave(repeats, 2)
     state_BHPN = x_BTHP.new_zeros(x_BTHP.shape[0], heads, x_BTHP.shape[3], b_BTGN.shape[3])
@@ -27,11 +32,13 @@ def ssd_reference(x_BTHP: Tensor, dt_BTH: Tensor, a_H: Tensor, b_BTGN: Tensor, c
         decay_BH11 = torch.exp(dt_BTH[:, t] * a_H)[..., None, None]
         update_BHPN = (dt_BTH[:, t, :, None] * x_BTHP[:, t])[..., None] * b_BTHN[:, t, :, None]
         state_BHPN = decay_BH11 * state_BHPN + update_BHPN
-        outputs.append((state_BHPN @ c_BTHN[:, t, :, :, None]).squeeze(-1))
-    return torch.stack(outputs, 1)
+        outputs.append((state_BHPN @ c_BTHN[:, t, :, :, None]).squeeze(-1) + skip_H[:, None] * x_BTHP[:, t])
+    return torch.stack(outputs, 1), state_BHPN
 
 
-def ssd(x_BTHP: Tensor, dt_BTH: Tensor, a_H: Tensor, b_BTGN: Tensor, c_BTGN: Tensor, chunk: int) -> Tensor:
+def ssd(
+    x_BTHP: Tensor, dt_BTH: Tensor, a_H: Tensor, b_BTGN: Tensor, c_BTGN: Tensor, skip_H: Tensor, chunk: int
+) -> tuple[Tensor, Tensor]:
     """The scan of every head, starting from a state of zeros.
 
     Args:
@@ -40,188 +47,111 @@ def ssd(x_BTHP: Tensor, dt_BTH: Tensor, a_H: Tensor, b_BTGN: Tensor, c_BTGN: Ten
         a_H: decay rates, negative, fp32.
         b_BTGN: input maps; a group serves H / G consecutive heads.
         c_BTGN: output maps.
-        chunk: tokens Q of a chunk.
+        skip_H: what of x goes straight to the output.
+        chunk: tokens Q of a chunk; a CPU takes fewer where that is faster.
 
     Returns:
-        [B, T, H, P]; decays are fp32, products are in the type of `x_BTHP`, or autocast's where that is on.
+        y [B, T, H, P] in the type of `x_BTHP`, and the state after the last token, [B, H, P, N] in fp32. Decays and
+        states are fp32, products are in the type of `x_BTHP`, or autocast's where that is on.
     """
-    length = x_BTHP.shape[1]
-    chunk = min(chunk, length)
-    padding = -length % chunk
-    if padding:
-        # A step of size zero neither decays nor adds.
-        x_BTHP, b_BTGN, c_BTGN = (
-            torch.nn.functional.pad(t, (0, 0, 0, 0, 0, padding)) for t in (x_BTHP, b_BTGN, c_BTGN)
-        )
-        dt_BTH = torch.nn.functional.pad(dt_BTH, (0, 0, 0, padding))
-    dtype = compute_dtype(x_BTHP)
-    with torch.autocast(x_BTHP.device.type, enabled=False):
-        log_BTH = dt_BTH * a_H
-    y = _SSD.apply(x_BTHP, dt_BTH, log_BTH, b_BTGN, c_BTGN, chunk, dtype)  # type: ignore[no-untyped-call]
-    return y[:, :length]  # type: ignore[no-any-return]
+    keep = torch.is_grad_enabled()
+    inputs = (x_BTHP, dt_BTH, a_H, b_BTGN, c_BTGN, skip_H)
+    return _SSD.apply(*inputs, chunk, compute_dtype(x_BTHP), keep)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def ssd_step(
+    x_BHP: Tensor, dt_BH: Tensor, a_H: Tensor, b_BGN: Tensor, c_BGN: Tensor, skip_H: Tensor, state_BHPN: Tensor
+) -> Tensor:
+    """One token of `ssd`, fp32: moves `state_BHPN` on in place and returns y [B, H, P]."""
+    groups = b_BGN.shape[1]
+    state_BHPN.mul_(torch.exp2(dt_BH * (a_H * math.log2(math.e)))[..., None, None])
+    state_BGRPN, step_BGRP1 = state_BHPN.unflatten(1, (groups, -1)), (x_BHP * dt_BH.unsqueeze(-1)).unsqueeze(-1)
+    state_BGRPN.addcmul_(step_BGRP1.unflatten(1, (groups, -1)), b_BGN[:, :, None, None])
+    # A row times a transposed matrix is ten times as fast as the matrix times a column.
+    y_BG1F = c_BGN.unsqueeze(2) @ state_BGRPN.flatten(2, 3).mT
+    return torch.addcmul(y_BG1F.view_as(x_BHP), x_BHP, skip_H.unsqueeze(-1))
+
+
+class _Chunks:
+    """Cuts the inputs of a scan, and its gradients, into chunks of tokens."""
+
+    def __init__(self, inputs: tuple[Tensor, ...], chunk: int, dtype: torch.dtype) -> None:
+        self.x_BTHP, dt_BTH, a_H, self.b_BTGN, self.c_BTGN, skip_H = inputs
+        self.batch, length, heads, self.width = self.x_BTHP.shape
+        self.groups, self.state, self.dtype = *self.b_BTGN.shape[2:], dtype
+        self.heads = (self.groups, heads // self.groups)
+        self.dt_BHT = dt_BTH.mT.contiguous()
+        self.log_BHT = self.dt_BHT * (a_H * math.log2(math.e)).unsqueeze(-1)
+        self.skip_GR11 = skip_H.float().view(*self.heads, 1, 1)
+        chunk = scan_chunk(dt_BTH.device.type, chunk)
+        self.spans = [slice(t, min(t + chunk, length)) for t in range(0, length, chunk)]
+
+    def __call__(self, span: slice) -> Chunk:
+        dt_BHQ, log_BHQ = self.dt_BHT[..., span], self.log_BHT[..., span].cumsum(-1)
+        maps = (t[:, span].transpose(1, 2).to(self.dtype) for t in (self.b_BTGN, self.c_BTGN))
+        dt_BGRQ, log_BGRQ = (t.unflatten(1, self.heads) for t in (dt_BHQ, log_BHQ))
+        return Chunk(self.headed(self.x_BTHP, span), dt_BGRQ, log_BGRQ, *maps, self.skip_GR11)
+
+    def empty_state(self) -> Tensor:
+        """[B, G, N, F]."""
+        shape = (self.batch, self.groups, self.state, self.heads[1] * self.width)
+        return torch.zeros(shape, device=self.x_BTHP.device)
+
+    def headed(self, x_BTHP: Tensor, span: slice) -> Tensor:
+        """A chunk of it, [B, G, R, Q, P], a view."""
+        x_BHQP: Tensor = x_BTHP[:, span].transpose(1, 2)
+        return x_BHQP.unflatten(1, self.heads)
 
 
 class _SSD(torch.autograd.Function):
-    """y_i = sum_j<=i exp(L_i - L_j) (c_i b_j) (dt_j x_j), L the cumulative sum of log decays within a chunk.
-
-    Backward is by hand. A log decay's gradient is a difference of two large sums: both are taken over the same
-    products, so that what should cancel does, in bf16 too.
-    """
+    """y_i = sum_j<=i exp(L_i - L_j) (c_i b_j) (dt_j x_j) + skip x_i, L the cumulative sum of log decays."""
 
     @staticmethod
     @without_autocast
-    def forward(
-        ctx: Any, x: Tensor, dt: Tensor, log: Tensor, b: Tensor, c: Tensor, chunk: int, dtype: torch.dtype
-    ) -> Tensor:
-        batch, groups = x.shape[0], b.shape[2]
-        b_SGQN, c_SGQN = _grouped(b.to(dtype), chunk), _grouped(c.to(dtype), chunk)
-        u_SGRQP = _headed((x * dt.unsqueeze(-1)).to(dtype), chunk, groups)
-        log_SGRQ = _headed(log.unsqueeze(-1), chunk, groups).squeeze(-1).cumsum(-1)
-        decay_SGRQQ = _within_decay(log_SGRQ).to(dtype)
-        mix_SGRQQ = decay_SGRQQ * _products(c_SGQN, b_SGQN).unsqueeze(2)
-        y_SGRQP = mix_SGRQQ @ u_SGRQP
-        between = _between_decay(log_SGRQ[..., -1], batch).to(dtype)
-        added_SGNF = b_SGQN.mT @ _joined(u_SGRQP * _to_end(log_SGRQ, dtype))
-        entering_SGNF = _pass_on(between, added_SGNF, batch)
-        carried_SGRQP = _parted(c_SGQN @ entering_SGNF, u_SGRQP) * _from_start(log_SGRQ, dtype)
-        y_SGRQP += carried_SGRQP
-        ctx.save_for_backward(
-            x, dt, b_SGQN, c_SGQN, u_SGRQP, log_SGRQ, decay_SGRQQ, between, added_SGNF, entering_SGNF, carried_SGRQP
-        )
-        ctx.chunk, ctx.types = chunk, (b.dtype, c.dtype)
-        return _natural(y_SGRQP, x.shape)
+    def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, Tensor]:
+        *inputs, chunk, dtype, keep = arguments
+        chunks = _Chunks(tuple(inputs), chunk, dtype)
+        y_BTHP, states = torch.empty_like(inputs[0], memory_format=torch.contiguous_format), []
+        state_BGNF = chunks.empty_state()
+        for span in chunks.spans:
+            if keep:
+                states.append(state_BGNF)
+            y_BGRQP, state_BGNF = ssd_chunk.forward(chunks(span), state_BGNF)
+            chunks.headed(y_BTHP, span).copy_(y_BGRQP)
+        ctx.save_for_backward(*inputs, *states)
+        ctx.chunk, ctx.dtype = chunk, dtype
+        ctx.set_materialize_grads(False)
+        return y_BTHP, _by_head(state_BGNF, chunks.heads[1])
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     @without_autocast
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-        x, dt, b_SGQN, c_SGQN, u_SGRQP, log_SGRQ, decay_SGRQQ, between, added_SGNF, entering_SGNF, carried = (
-            ctx.saved_tensors
-        )
-        batch, dtype = x.shape[0], u_SGRQP.dtype
-        dy_SGRQP = _headed(dy.to(dtype), ctx.chunk, b_SGQN.shape[1])
-        dcarried_SGQF = _joined(dy_SGRQP * _from_start(log_SGRQ, dtype))
-        dentering_SGNF = c_SGQN.mT @ dcarried_SGQF
-        dadded_SGNF = _pass_on(between.mT, dentering_SGNF, batch)
-        du_later_SGRQP = _parted(b_SGQN @ dadded_SGNF, u_SGRQP) * _to_end(log_SGRQ, dtype)
-        dlog_SGRQ = _sum(dy_SGRQP * carried)
-        given_SGRQ = _sum(du_later_SGRQP * u_SGRQP)
-        dlog_SGRQ -= given_SGRQ
-        dlog_SGRQ[..., -1] += given_SGRQ.sum(-1) + _total_gradient(between, dentering_SGNF, added_SGNF, batch)
-
-        mix_SGRQQ = decay_SGRQQ * _products(c_SGQN, b_SGQN).unsqueeze(2)
-        du_SGRQP = (mix_SGRQQ.mT @ dy_SGRQP).add_(du_later_SGRQP)
-        dmix_SGRQQ = dy_SGRQP @ u_SGRQP.mT
-        mix_SGRQQ *= dmix_SGRQQ
-        dlog_SGRQ += _sum(mix_SGRQQ) - mix_SGRQQ.sum(-2, dtype=torch.float32)
-        dproducts_SGQQ = dmix_SGRQQ.mul_(decay_SGRQQ).sum(2)
-
-        dc = dproducts_SGQQ @ b_SGQN + dcarried_SGQF @ entering_SGNF.mT
-        db = dproducts_SGQQ.mT @ c_SGQN + _joined(u_SGRQP * _to_end(log_SGRQ, dtype)) @ dadded_SGNF.mT
-        shape_b = (*x.shape[:2], *b_SGQN.shape[1::2])
-        db, dc = (t.transpose(1, 2).reshape(shape_b).to(kind) for t, kind in zip((db, dc), ctx.types, strict=True))
-        du = _natural(du_SGRQP, x.shape)
-        dlog = _natural(dlog_SGRQ.flip(-1).cumsum(-1).flip(-1).unsqueeze(-1), (*x.shape[:3], 1)).squeeze(-1)
-        return (du * dt.unsqueeze(-1)).to(x.dtype), _sum(du * x), dlog, db, dc, None, None
+    def backward(ctx: Any, dy_BTHP: Tensor | None, dlast_BHPN: Tensor | None) -> tuple[Tensor | None, ...]:
+        inputs, states = ctx.saved_tensors[:6], ctx.saved_tensors[6:]
+        chunks = _Chunks(inputs, ctx.chunk, ctx.dtype)
+        dx, db, dc = (torch.empty_like(inputs[i], memory_format=torch.contiguous_format) for i in (0, 3, 4))
+        dy = torch.zeros_like(dx) if dy_BTHP is None else dy_BTHP
+        ddt_BHT, dlog_BHT = torch.empty_like(chunks.dt_BHT), torch.empty_like(chunks.dt_BHT)
+        dskip_GR = torch.zeros(chunks.heads, device=dx.device)
+        dstate = chunks.empty_state() if dlast_BHPN is None else _by_column(dlast_BHPN, chunks.groups)
+        for span, state in zip(reversed(chunks.spans), reversed(states), strict=True):
+            grads, dstate = ssd_chunk.backward(chunks(span), state, chunks.headed(dy, span), dstate)
+            chunks.headed(dx, span).copy_(grads.dx_BGRQP)
+            db[:, span], dc[:, span] = grads.db_BGQN.transpose(1, 2), grads.dc_BGQN.transpose(1, 2)
+            ddt_BHT[..., span] = grads.ddt_BGRQ.flatten(1, 2)
+            # A token's decay stands in every sum from its own on.
+            dlog_BHT[..., span] = grads.dlog_BGRQ.flip(-1).cumsum(-1).flip(-1).flatten(1, 2)
+            dskip_GR += grads.dskip_GR
+        ddt_BTH = ddt_BHT.addcmul_(dlog_BHT, inputs[2].unsqueeze(-1)).mT
+        da_H = (dlog_BHT * chunks.dt_BHT).sum((0, 2))
+        return dx, ddt_BTH, da_H, db, dc, dskip_GR.flatten().to(inputs[5].dtype), None, None, None
 
 
-def _sum(x: Tensor) -> Tensor:
-    """Over the last dimension, in fp32."""
-    return x.sum(-1, dtype=torch.float32)
+def _by_head(state_BGNF: Tensor, heads: int) -> Tensor:
+    """[B, H, P, N]."""
+    return state_BGNF.unflatten(-1, (heads, -1)).permute(0, 1, 3, 4, 2).flatten(1, 2)
 
 
-def _to_end(log_SGRQ: Tensor, dtype: torch.dtype) -> Tensor:
-    """What is left of each token's addition at the end of its chunk: [S, G, R, Q, 1]."""
-    return torch.exp(log_SGRQ[..., -1:] - log_SGRQ).to(dtype).unsqueeze(-1)
-
-
-def _from_start(log_SGRQ: Tensor, dtype: torch.dtype) -> Tensor:
-    """What is left of the entering state at each token: [S, G, R, Q, 1]."""
-    return torch.exp(log_SGRQ).to(dtype).unsqueeze(-1)
-
-
-def _grouped(x_BTGN: Tensor, chunk: int) -> Tensor:
-    """[S, G, Q, N]."""
-    return x_BTGN.reshape(-1, chunk, *x_BTGN.shape[2:]).transpose(1, 2).contiguous()
-
-
-def _headed(x_BTHP: Tensor, chunk: int, groups: int) -> Tensor:
-    """[S, G, R, Q, P]."""
-    x_SHQP = x_BTHP.reshape(-1, chunk, *x_BTHP.shape[2:]).transpose(1, 2).contiguous()
-    x_SGRQP: Tensor = x_SHQP.unflatten(1, (groups, -1))
-    return x_SGRQP
-
-
-def _natural(x_SGRQP: Tensor, shape: Sequence[int]) -> Tensor:
-    """The inverse of `_headed`."""
-    return x_SGRQP.flatten(1, 2).transpose(1, 2).reshape(tuple(shape))
-
-
-def _joined(x_SGRQP: Tensor) -> Tensor:
-    """The heads of a group side by side: [S, G, Q, F]."""
-    return x_SGRQP.transpose(2, 3).flatten(3)
-
-
-def _parted(x_SGQF: Tensor, like_SGRQP: Tensor) -> Tensor:
-    """The inverse of `_joined`."""
-    x_SGQRP: Tensor = x_SGQF.unflatten(-1, (like_SGRQP.shape[2], -1))
-    return x_SGQRP.transpose(2, 3)
-
-
-def _products(c_SGQN: Tensor, b_SGQN: Tensor) -> Tensor:
-    """c_i b_j of every pair in a chunk: [S, G, Q, Q]."""
-    return c_SGQN @ b_SGQN.mT
-
-
-def _within_decay(log_SGRQ: Tensor) -> Tensor:
-    """exp(L_i - L_j) for j <= i, else 0: [S, G, R, Q, Q]."""
-    chunk = log_SGRQ.shape[-1]
-    future_QQ = torch.full((chunk, chunk), float("-inf"), device=log_SGRQ.device).triu_(1)
-    return (log_SGRQ.unsqueeze(-1) - log_SGRQ.unsqueeze(-2)).add_(future_QQ).exp_()
-
-
-def _between_decay(total_SGR: Tensor, batch: int) -> Tensor:
-    """How much of what chunk y added is left when chunk z begins, y < z, else 0: [B H, Z, Z]."""
-    total_BHZ = total_SGR.flatten(1).unflatten(0, (batch, -1)).transpose(1, 2)
-    chunks = total_BHZ.shape[-1]
-    # Row z, column y sums the totals of the chunks between them; a sum per pair keeps long sequences exact.
-    below = torch.ones(chunks, chunks, dtype=torch.bool, device=total_SGR.device).tril_(-1)
-    shifted = torch.nn.functional.pad(total_BHZ, (1, 0))[..., :-1]
-    spans = shifted.unsqueeze(-1).expand(*shifted.shape, chunks).masked_fill(~below.tril(-2), 0.0)
-    return spans.cumsum(-2).exp().masked_fill(~below, 0.0).flatten(0, 1)
-
-
-def _by_head(x_SGNF: Tensor, per_group: int, batch: int) -> Tensor:
-    """[B, G, R, Z, N, P]."""
-    groups, state, width = x_SGNF.shape[1:]
-    by_chunk = x_SGNF.view(batch, -1, groups, state, per_group, width // per_group)
-    return by_chunk.permute(0, 2, 4, 1, 3, 5)
-
-
-def _pass_on(between_XZZ: Tensor, added_SGNF: Tensor, batch: int) -> Tensor:
-    """Sums over chunks with the decays of each head (X = B H): [S, G, N, F] in and out."""
-    heads, chunks = between_XZZ.shape[:2]
-    if chunks == 1:
-        return torch.zeros_like(added_SGNF)
-    by_head = _by_head(added_SGNF, heads // (batch * added_SGNF.shape[1]), batch)
-    summed = between_XZZ @ by_head.reshape(heads, chunks, -1)
-    return summed.view(by_head.shape).permute(0, 3, 1, 4, 2, 5).reshape(added_SGNF.shape)
-
-
-def _total_gradient(between_XZZ: Tensor, dentering_SGNF: Tensor, added_SGNF: Tensor, batch: int) -> Tensor:
-    """The gradient of each chunk's summed log decay through `_pass_on`: [S, G, R].
-
-    A chunk's decay stands between every chunk before it and every chunk after it.
-    """
-    heads, chunks = between_XZZ.shape[:2]
-    groups = added_SGNF.shape[1]
-    per_group = heads // (batch * groups)
-    shape = (batch, groups, per_group, chunks)
-    if chunks == 1:
-        return added_SGNF.new_zeros(added_SGNF.shape[0], groups, per_group, dtype=torch.float32)
-    after, before = (_by_head(t, per_group, batch).reshape(heads, chunks, -1) for t in (dentering_SGNF, added_SGNF))
-    pairs_XZZ = (after @ before.mT).float() * between_XZZ.float()
-    crossing_XZZ = pairs_XZZ.flip(1).cumsum(1).flip(1).cumsum(2)
-    # Chunk w is crossed by the pairs z > w > y: those at row w + 1 and column w - 1 of the double sum.
-    total_XZ = torch.nn.functional.pad(crossing_XZZ[:, 2:].diagonal(dim1=1, dim2=2), (1, 1))
-    return total_XZ.view(shape).permute(0, 3, 1, 2).reshape(-1, groups, per_group)
+def _by_column(state_BHPN: Tensor, groups: int) -> Tensor:
+    """The inverse of `_by_head`."""
+    return state_BHPN.unflatten(1, (groups, -1)).permute(0, 1, 4, 2, 3).flatten(3)

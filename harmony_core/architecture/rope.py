@@ -1,0 +1,69 @@
+"""Rotary positions as configuration: base, the share of a head that turns, and how long contexts are reached."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+from harmony_core.base import Frozen
+
+
+class RopeScaling(Frozen):
+    """How rotary frequencies are changed for contexts longer than those of the first training.
+
+    Args:
+        method: `linear` divides every frequency by `factor` (Chen et al. 2023, arXiv:2306.15595); `llama3` divides
+            the low ones and leaves the high ones (Llama 3.1's `rope_scaling`); `yarn` ramps between the two and
+            scales the rotated vectors (Peng et al. 2023, arXiv:2309.00071, sections 3.2 and 3.4).
+        factor: the context's length over the original one.
+        original_context: tokens of the first training's context; `llama3` and `yarn` need it.
+        low_frequency_factor: `llama3`: wavelengths above original_context / this are divided by `factor`.
+        high_frequency_factor: `llama3`: wavelengths below original_context / this are left alone.
+        beta_fast: `yarn`: turns within the original context above which a frequency is left alone.
+        beta_slow: `yarn`: turns below which a frequency is divided by `factor`.
+        attention_factor: `yarn`: factor of the rotated queries and keys; None is 0.1 ln(factor) + 1.
+        truncate: `yarn`: whether the ramp begins and ends at whole frequency numbers.
+    """
+
+    method: Literal["linear", "llama3", "yarn"]
+    factor: float
+    original_context: int | None = None
+    low_frequency_factor: float = 1.0
+    high_frequency_factor: float = 4.0
+    beta_fast: float = 32.0
+    beta_slow: float = 1.0
+    attention_factor: float | None = None
+    truncate: bool = True
+
+    def model_post_init(self, context: Any, /) -> None:
+        if self.factor < 1:
+            raise ValueError(f"factor is {self.factor}; use at least 1")
+        if self.method != "linear" and (self.original_context is None or self.original_context < 1):
+            raise ValueError(f"original_context is {self.original_context}; {self.method} needs at least 1")
+        if self.low_frequency_factor <= 0 or self.high_frequency_factor <= self.low_frequency_factor:
+            raise ValueError(
+                f"high_frequency_factor {self.high_frequency_factor} is not above low_frequency_factor "
+                f"{self.low_frequency_factor}; use 0 < low < high"
+            )
+        if self.beta_slow <= 0 or self.beta_fast <= self.beta_slow:
+            raise ValueError(f"beta_fast {self.beta_fast} is not above beta_slow {self.beta_slow}; use 0 < slow < fast")
+
+
+def check_rope(base: float | None, fraction: float, head_dim: int, scaling: RopeScaling | None, field: str) -> None:
+    """Raises ValueError where no rotary frequencies follow from these; `field` is the name of the head's width."""
+    if base is not None and not 0 < base < math.inf:
+        raise ValueError(f"rope_base is {base}; use a positive number")
+    if base is None and (fraction != 1.0 or scaling is not None):
+        raise ValueError("rope_base is None, so nothing turns; leave out rope_fraction and rope_scaling")
+    if not 0 < fraction <= 1:
+        raise ValueError(f"rope_fraction is {fraction}; use more than 0 and at most 1")
+    if base is not None and rotary_width(head_dim, fraction) % 2:
+        turning = f"{field} {head_dim}" if fraction == 1 else f"rope_fraction {fraction} of {field} {head_dim}"
+        raise ValueError(f"{turning} is odd; rotary positions need an even one")
+    if base is not None and rotary_width(head_dim, fraction) < 2:
+        raise ValueError(f"rope_fraction {fraction} of {field} {head_dim} turns nothing; use at least two elements")
+
+
+def rotary_width(head_dim: int, fraction: float) -> int:
+    """Elements of a head that turn: its first ones."""
+    return int(head_dim * fraction)

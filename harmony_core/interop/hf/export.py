@@ -1,0 +1,148 @@
+"""From our model to a folder that `AutoModelForCausalLM.from_pretrained` opens."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from harmony_core.architecture import Architecture
+from harmony_core.errors import UserError
+from harmony_core.interop.hf.families import FAMILIES
+from harmony_core.interop.hf.family import DoesNotFit, Family
+from harmony_core.interop.hf.library import transformers
+from harmony_core.interop.hf.normal_form import normal_form
+from harmony_core.models.lm import HybridLM
+
+# A model here has no longest context; configurations want a number, which nothing computes with.
+LONGEST_CONTEXT = 131_072
+CODE = ("configuration_harmony.py", "modeling_harmony.py")
+# What would be read from the folder in place of, or beside, what is written.
+IN_THE_WAY = ("*.safetensors.index.json", "model-*.safetensors", "adapter_config.json")
+
+
+def export(model: HybridLM, directory: Path | str) -> str:
+    """Writes `config.json` and `model.safetensors`, fp32, and the model's code where no native class fits.
+
+    The native class of the first family that computes exactly this architecture is taken. Where none does, the
+    folder gets `modeling_harmony.py` and `configuration_harmony.py`, which import torch and `transformers` alone, and
+    is opened with `trust_remote_code=True`. How a mixture is balanced in training is no part of either.
+
+    Args:
+        model: ours, with its values.
+        directory: a new folder, or one without another checkpoint's parts in it.
+
+    Returns:
+        The family's `model_type`, or `harmony`.
+
+    Raises:
+        UserError: the folder cannot be made, or holds parts of another checkpoint.
+    """
+    folder = _prepared(Path(directory))
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        fitting = native_config(model.architecture)
+        kind = "harmony" if fitting is None else fitting[0].model_type
+        exported = _custom(model) if fitting is None else _native(model, *fitting)
+        exported.save_pretrained(scratch, max_shard_size=1 << 62)
+        if fitting is None:
+            for name in CODE:
+                shutil.copyfile(Path(__file__).parent / "exported" / name, Path(scratch) / name)
+        # The configuration comes last: what can be opened is whole.
+        for path in sorted(Path(scratch).iterdir(), key=lambda path: path.name == "config.json"):
+            os.replace(path, folder / path.name)
+    return kind
+
+
+def native_config(architecture: Architecture) -> tuple[Family, Any] | None:
+    """The first family that computes exactly this architecture, and its configuration; None if there is none."""
+    wanted = normal_form(architecture)
+    for family in FAMILIES.values():
+        try:
+            fields = family.fields_of(architecture)
+        except DoesNotFit:
+            continue
+        config = _config(family, fields)
+        if config is not None and normal_form(family.architecture(config.to_dict())) == wanted:
+            return family, config
+    return None
+
+
+def _config(family: Family, fields: Mapping[str, Any]) -> Any:
+    """The configuration, or None for one that `transformers` or the family refuses."""
+    from huggingface_hub.errors import StrictDataclassError
+
+    tokens = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
+    try:
+        config = transformers().AutoConfig.for_model(
+            family.model_type, dtype=torch.float32, max_position_embeddings=LONGEST_CONTEXT, **tokens, **fields
+        )
+        family.architecture(config.to_dict())
+    except (StrictDataclassError, UserError):
+        return None
+    return config
+
+
+def _native(model: HybridLM, family: Family, config: Any) -> Any:
+    ours = model.state_dict()
+    weights = family.variant(config.to_dict()).weights(model.architecture)
+    theirs = {name: tensor for weight in weights for name, tensor in weight.split(_fp32(ours[weight.ours])).items()}
+    if model.architecture.tie_embeddings:
+        theirs["lm_head.weight"] = theirs[family.embedding]
+    with torch.device("meta"):
+        exported = transformers().AutoModelForCausalLM.from_config(config)
+    exported.load_state_dict(theirs, assign=True)
+    return exported
+
+
+def _custom(model: HybridLM) -> Any:
+    from harmony_core.interop.hf.exported.configuration_harmony import HarmonyConfig
+    from harmony_core.interop.hf.exported.modeling_harmony import HarmonyForCausalLM
+
+    values = {name: _fp32(tensor) for name, tensor in model.state_dict().items()}
+    values["embedding.weight"] = values.pop("embedding")
+    values["head.weight"] = values.pop("head", values["embedding.weight"])
+    with torch.device("meta"):
+        exported = HarmonyForCausalLM(custom_config(model.architecture))
+    exported.load_state_dict(values, assign=True)
+    exported.config.auto_map = {
+        "AutoConfig": f"configuration_harmony.{HarmonyConfig.__name__}",
+        "AutoModelForCausalLM": f"modeling_harmony.{HarmonyForCausalLM.__name__}",
+    }
+    return exported
+
+
+def custom_config(architecture: Architecture) -> Any:
+    """The configuration of the exported code: every hyper-parameter, none left to a default."""
+    from harmony_core.interop.hf.exported.configuration_harmony import HarmonyConfig
+
+    head = architecture.model_dump(exclude={"blocks", "d_model", "tie_embeddings"})
+    return HarmonyConfig(
+        hidden_size=architecture.d_model,
+        tie_word_embeddings=architecture.tie_embeddings,
+        blocks=[{"kind": block.kind, **block.model_dump(mode="json")} for block in architecture.blocks],
+        dtype=torch.float32,
+        max_position_embeddings=LONGEST_CONTEXT,
+        **head,
+    )
+
+
+def _fp32(tensor: Tensor) -> Tensor:
+    return tensor.detach().to("cpu", torch.float32).contiguous()
+
+
+def _prepared(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError("directory", folder, f"{error.strerror}; name a folder that can be made") from None
+    for pattern in IN_THE_WAY:
+        found = next(folder.glob(pattern), None)
+        if found is not None:
+            raise UserError("directory", folder, f"it holds {found.name}, a part of another checkpoint; use another one")
+    return folder

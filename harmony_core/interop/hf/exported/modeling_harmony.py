@@ -1,0 +1,567 @@
+"""A hybrid language model exported by HARMONY, in plain PyTorch: every formula once, nothing for speed.
+
+Tensor names carry their shape: B batch, T tokens, S tokens seen (cached ones and T), D model width, V vocabulary,
+H query heads, G key/value heads or groups of B and C, K head width, E experts or joined channels, I inner width,
+P channels of a Mamba-2 head, N state width, L latent width, R rows (tokens of all sequences).
+
+Every block is a function of the tokens given and of a dictionary that holds what it remembers of those before them;
+the dictionary is empty at the start and is filled in place.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import GenerationMixin, PreTrainedModel
+from transformers.modeling_outputs import CausalLMOutputWithPast
+
+from .configuration_harmony import HarmonyConfig
+
+State = dict[str, Tensor]
+GATED = ("swiglu", "geglu", "bilinear")
+
+
+def parameter(*shape: int) -> nn.Parameter:
+    """An unfilled parameter."""
+    return nn.Parameter(torch.empty(shape))
+
+
+class RMSNorm(nn.Module):
+    """x / rms(x) x weight over groups of the last dimension, in fp32."""
+
+    def __init__(self, width: int, epsilon: float, groups: int = 1) -> None:
+        super().__init__()
+        self.weight, self.epsilon, self.groups = parameter(width), epsilon, groups
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[.., width] in and out, in the type of `x`."""
+        grouped = x.float().unflatten(-1, (self.groups, -1))
+        normed = grouped * torch.rsqrt(grouped.square().mean(-1, keepdim=True) + self.epsilon)
+        return (self.weight.float() * normed.flatten(-2)).to(x.dtype)
+
+
+def activate(projected: Tensor, activation: str) -> Tensor:
+    """The activation of a feed-forward network; gate and up are joined, the gate first."""
+    if activation in GATED:
+        gate, up = projected.chunk(2, -1)
+        return {"swiglu": F.silu, "geglu": F.gelu, "bilinear": lambda x: x}[activation](gate) * up
+    return F.gelu(projected) if activation == "gelu" else F.relu(projected).square()
+
+
+def frequencies(width: int, base: float, scaling: dict[str, Any] | None) -> tuple[Tensor, float]:
+    """Angles a token of `width` / 2 pairs, fp64, and the factor of the rotated vectors."""
+    plain = base ** -(torch.arange(0, width, 2, dtype=torch.float64) / width)
+    if scaling is None:
+        return plain, 1.0
+    factor, context = scaling["factor"], scaling["original_context"]
+    if scaling["method"] == "linear":
+        return plain / factor, 1.0
+    if scaling["method"] == "llama3":
+        low, high = scaling["low_frequency_factor"], scaling["high_frequency_factor"]
+        kept = ((context * plain / (2 * math.pi) - low) / (high - low)).clamp(0, 1)
+        return plain * (kept + (1 - kept) / factor), 1.0
+    # YaRN: at which pair a given number of turns fits into the original context.
+    first, last = (
+        width * math.log(context / (turns * 2 * math.pi)) / (2 * math.log(base))
+        for turns in (scaling["beta_fast"], scaling["beta_slow"])
+    )
+    if scaling["truncate"]:
+        first, last = math.floor(first), math.ceil(last)
+    first, last = max(first, 0), min(last, width - 1)
+    ramp = (torch.arange(width // 2, dtype=torch.float64) - first) / ((last - first) or 0.001)
+    kept = 1 - ramp.clamp(0, 1)
+    attention = scaling["attention_factor"]
+    attention = 0.1 * math.log(factor) + 1 if attention is None else attention
+    return plain * (kept + (1 - kept) / factor), attention
+
+
+def rotate(x_BTHK: Tensor, start: int, width: int, base: float, scaling: dict[str, Any] | None) -> Tensor:
+    """Turns the first `width` elements of each head by their token's position; neighbours are a pair."""
+    angles, factor = frequencies(width, base, scaling)
+    positions = torch.arange(start, start + x_BTHK.shape[1], dtype=torch.float64)
+    turns = positions[:, None, None] * angles
+    cos, sin = ((f * factor).to(x_BTHK.device, torch.float32) for f in (turns.cos(), turns.sin()))
+    even, odd = x_BTHK[..., :width].float().unflatten(-1, (-1, 2)).unbind(-1)
+    turned = torch.stack((even * cos - odd * sin, odd * cos + even * sin), -1).flatten(-2)
+    return torch.cat((turned.to(x_BTHK.dtype), x_BTHK[..., width:]), -1)
+
+
+def attend(q_BTHK: Tensor, k_BSGK: Tensor, v_BSGV: Tensor, scale: float, window: int | None = None) -> Tensor:
+    """Causal attention of the last T of S tokens, [B, T, H V]."""
+    length, seen, groups = q_BTHK.shape[1], k_BSGK.shape[1], q_BTHK.shape[2] // k_BSGK.shape[2]
+    q_BHTK, k_BHSK, v_BHSV = (
+        x.repeat_interleave(n, 2).transpose(1, 2) for x, n in ((q_BTHK, 1), (k_BSGK, groups), (v_BSGV, groups))
+    )
+    last_T1 = torch.arange(seen - length, seen, device=q_BTHK.device)[:, None]
+    distance_TS = last_T1 - torch.arange(seen, device=q_BTHK.device)
+    visible_TS = distance_TS >= 0 if window is None else (distance_TS >= 0) & (distance_TS < window)
+    y_BHTV = F.scaled_dot_product_attention(q_BHTK, k_BHSK, v_BHSV, attn_mask=visible_TS, scale=scale)
+    return y_BHTV.transpose(1, 2).flatten(2)
+
+
+def remembered(state: State, name: str, new: Tensor, limit: int | None = None) -> Tensor:
+    """What is cached under `name` with `new` after it along dimension 1; the last `limit` stay in the cache."""
+    joined = torch.cat((state[name], new), 1) if name in state else new
+    state[name] = joined if limit is None else joined[:, max(0, joined.shape[1] - limit) :]
+    return joined
+
+
+class Attention(nn.Module):
+    """mha, mqa, gqa and swa."""
+
+    def __init__(self, b: dict[str, Any], d_model: int, epsilon: float) -> None:
+        super().__init__()
+        self.b, self.heads, width = b, b["num_heads"], b["head_dim"]
+        self.kv_heads = {"mha": self.heads, "mqa": 1}.get(b["kind"], b.get("num_kv_heads"))
+        rows = width * (self.heads + 2 * self.kv_heads)
+        self.qkv, self.out = parameter(rows, d_model), parameter(d_model, self.heads * width)
+        self.qkv_bias = parameter(rows) if b["bias"] else None
+        self.out_bias = parameter(d_model) if b["out_bias"] else None
+        self.q_norm = RMSNorm(width, epsilon) if b["qk_norm"] else nn.Identity()
+        self.k_norm = RMSNorm(width, epsilon) if b["qk_norm"] else nn.Identity()
+        self.scale = 1 / math.sqrt(width) if b["scale"] is None else b["scale"]
+
+    def forward(self, x_BTD: Tensor, state: State, start: int) -> Tensor:
+        """[B, T, D]."""
+        b, window = self.b, self.b.get("window")
+        joined = F.linear(x_BTD, self.qkv, self.qkv_bias).unflatten(-1, (-1, b["head_dim"]))
+        q, k, v = joined.split((self.heads, self.kv_heads, self.kv_heads), 2)
+        q, k = self.q_norm(q), self.k_norm(k)
+        if b["rope_base"] is not None:
+            turning = int(b["head_dim"] * b["rope_fraction"])
+            q, k = (rotate(x, start, turning, b["rope_base"], b["rope_scaling"]) for x in (q, k))
+        limit = None if window is None else window - 1
+        k, v = remembered(state, "keys", k, limit), remembered(state, "values", v, limit)
+        return F.linear(attend(q, k, v, self.scale, window), self.out, self.out_bias)
+
+
+class LatentAttention(nn.Module):
+    """mla: keys and values are rebuilt from a latent and a rotary key that all heads share."""
+
+    def __init__(self, b: dict[str, Any], d_model: int, epsilon: float) -> None:
+        super().__init__()
+        self.b, heads, latent, rank = b, b["num_heads"], b["kv_lora_rank"], b["q_lora_rank"]
+        epsilon = epsilon if b["latent_epsilon"] is None else b["latent_epsilon"]
+        qk, shared = b["qk_nope_head_dim"] + b["qk_rope_head_dim"], latent + b["qk_rope_head_dim"]
+        self.q_down = None if rank is None else parameter(rank, d_model)
+        self.q_norm = None if rank is None else RMSNorm(rank, epsilon)
+        self.q_up = parameter(heads * qk, rank or d_model)
+        self.kv_down, self.kv_norm = parameter(shared, d_model), RMSNorm(latent, epsilon)
+        self.kv_up = parameter(heads * (b["qk_nope_head_dim"] + b["v_head_dim"]), latent)
+        self.out = parameter(d_model, heads * b["v_head_dim"])
+        self.q_down_bias = parameter(rank) if b["bias"] and rank is not None else None
+        self.kv_down_bias = parameter(shared) if b["bias"] else None
+        self.out_bias = parameter(d_model) if b["bias"] else None
+        self.scale = 1 / math.sqrt(qk) if b["scale"] is None else b["scale"]
+
+    def forward(self, x_BTD: Tensor, state: State, start: int) -> Tensor:
+        """[B, T, D]."""
+        b, x = self.b, x_BTD
+        heads, nope, rope = b["num_heads"], b["qk_nope_head_dim"], b["qk_rope_head_dim"]
+        if self.q_down is not None and self.q_norm is not None:
+            x = self.q_norm(F.linear(x, self.q_down, self.q_down_bias))
+        q_BTHK = F.linear(x, self.q_up).unflatten(-1, (heads, -1))
+        turned_q = rotate(q_BTHK[..., nope:], start, rope, b["rope_base"], b["rope_scaling"])
+        down = F.linear(x_BTD, self.kv_down, self.kv_down_bias)
+        latent_BTL, key_BTR = down.split((b["kv_lora_rank"], rope), -1)
+        turned_k = rotate(key_BTR.unsqueeze(2), start, rope, b["rope_base"], b["rope_scaling"])
+        latent_BSL = remembered(state, "latent", self.kv_norm(latent_BTL))
+        turned_k = remembered(state, "key", turned_k)
+        rebuilt = F.linear(latent_BSL, self.kv_up).unflatten(-1, (heads, -1))
+        k_nope, v_BSHV = rebuilt.split((nope, b["v_head_dim"]), -1)
+        k_BSHK = torch.cat((k_nope, turned_k.expand(-1, -1, heads, -1)), -1)
+        q_BTHK = torch.cat((q_BTHK[..., :nope], turned_q), -1)
+        return F.linear(attend(q_BTHK, k_BSHK, v_BSHV, self.scale), self.out, self.out_bias)
+
+
+def causal_convolution(
+    x_BTE: Tensor, w_EK: Tensor, bias: Tensor | None, state: State, name: str = "conv"
+) -> Tensor:
+    """Depthwise; tap K - 1 is the token itself."""
+    taps = w_EK.shape[1]
+    state.setdefault(name, x_BTE.new_zeros(x_BTE.shape[0], taps - 1, x_BTE.shape[2]))
+    seen_BSE = remembered(state, name, x_BTE, taps - 1)
+    return F.conv1d(seen_BSE.mT, w_EK.unsqueeze(1), bias, groups=w_EK.shape[0]).mT
+
+
+class Mamba(nn.Module):
+    """mamba: a decay for each channel and state; token by token."""
+
+    def __init__(self, b: dict[str, Any], d_model: int, epsilon: float) -> None:
+        super().__init__()
+        inner, states = b["expand"] * d_model, b["d_state"]
+        rank = -(-d_model // 16) if b["dt_rank"] is None else b["dt_rank"]
+        self.widths = (rank, states, states)
+        self.in_proj, self.out = parameter(2 * inner, d_model), parameter(d_model, inner)
+        self.in_bias = parameter(2 * inner) if b["bias"] else None
+        self.out_bias = parameter(d_model) if b["bias"] else None
+        self.conv, self.conv_bias = parameter(inner, b["d_conv"]), parameter(inner) if b["conv_bias"] else None
+        self.x_proj, self.dt_proj, self.dt_bias = parameter(sum(self.widths), inner), parameter(inner, rank), parameter(inner)
+        self.a_log, self.skip = parameter(inner, states), parameter(inner)
+        self.norms = nn.ModuleList(RMSNorm(w, epsilon) if b["inner_norms"] else nn.Identity() for w in self.widths)
+
+    def forward(self, x_BTD: Tensor, state: State, start: int) -> Tensor:
+        """[B, T, D]."""
+        x_BTI, gate_BTI = F.linear(x_BTD, self.in_proj, self.in_bias).chunk(2, -1)
+        x_BTI = F.silu(causal_convolution(x_BTI, self.conv, self.conv_bias, state))
+        parts = F.linear(x_BTI, self.x_proj).split(self.widths, -1)
+        dt, b_BTN, c_BTN = (norm(part) for norm, part in zip(self.norms, parts, strict=True))
+        dt_BTI = F.softplus(F.linear(dt, self.dt_proj).float() + self.dt_bias.float())
+        a_IN, ssm_BIN = -torch.exp(self.a_log.float()), state.get("ssm", torch.zeros((), device=x_BTD.device))
+        outputs = []
+        for t in range(x_BTD.shape[1]):
+            dt_BI1, x_BI1 = dt_BTI[:, t, :, None], x_BTI[:, t, :, None].float()
+            ssm_BIN = torch.exp(dt_BI1 * a_IN) * ssm_BIN + dt_BI1 * x_BI1 * b_BTN[:, t, None].float()
+            outputs.append((ssm_BIN * c_BTN[:, t, None].float()).sum(-1))
+        state["ssm"] = ssm_BIN
+        y_BTI = (torch.stack(outputs, 1) + self.skip.float() * x_BTI.float()).to(x_BTD.dtype)
+        return F.linear(y_BTI * F.silu(gate_BTI), self.out, self.out_bias)
+
+
+class Mamba2(nn.Module):
+    """mamba2: a decay for each head; chunk by chunk."""
+
+    def __init__(self, b: dict[str, Any], d_model: int, epsilon: float) -> None:
+        super().__init__()
+        inner = b["expand"] * d_model if b["inner_width"] is None else b["inner_width"]
+        self.b, self.heads, maps = b, inner // b["head_dim"], b["n_groups"] * b["d_state"]
+        self.channels, self.parts = (inner, inner + 2 * maps, self.heads), (inner, maps, maps)
+        rows, joined = sum(self.channels), self.channels[1]
+        self.in_proj, self.in_bias = parameter(rows, d_model), parameter(rows) if b["bias"] else None
+        self.conv, self.conv_bias = parameter(joined, b["d_conv"]), parameter(joined) if b["conv_bias"] else None
+        self.dt_bias, self.a_log, self.skip = (parameter(self.heads) for _ in range(3))
+        self.norm = RMSNorm(inner, epsilon, b["n_groups"] if b["norm_groups"] is None else b["norm_groups"])
+        self.out, self.out_bias = parameter(d_model, inner), parameter(d_model) if b["bias"] else None
+
+    def forward(self, x_BTD: Tensor, state: State, start: int) -> Tensor:
+        """[B, T, D]."""
+        b = self.b
+        gate, joined, dt_BTH = F.linear(x_BTD, self.in_proj, self.in_bias).split(self.channels, -1)
+        joined = F.silu(causal_convolution(joined, self.conv, self.conv_bias, state)).float()
+        x, b_BTE, c_BTE = joined.split(self.parts, -1)
+        x_BTHP = x.unflatten(-1, (self.heads, -1))
+        # Heads of a group share B and C.
+        b_BTHN, c_BTHN = (
+            e.unflatten(-1, (b["n_groups"], -1)).repeat_interleave(self.heads // b["n_groups"], 2) for e in (b_BTE, c_BTE)
+        )
+        low, high = b["dt_limit"]
+        dt_BTH = F.softplus(dt_BTH.float() + self.dt_bias.float()).clamp(low, high)
+        chunks = (tensor.split(b["chunk_size"], 1) for tensor in (x_BTHP, dt_BTH, b_BTHN, c_BTHN))
+        outputs = [self._chunk(*chunk, state) for chunk in zip(*chunks, strict=True)]
+        y_BTHP = torch.cat(outputs, 1) + self.skip.float()[:, None] * x_BTHP
+        y_BTI = self.norm(y_BTHP.flatten(2) * F.silu(gate.float())).to(x_BTD.dtype)
+        return F.linear(y_BTI, self.out, self.out_bias)
+
+    def _chunk(self, x_BTHP: Tensor, dt_BTH: Tensor, b_BTHN: Tensor, c_BTHN: Tensor, state: State) -> Tensor:
+        decay_BTH = (dt_BTH * -torch.exp(self.a_log.float())).cumsum(1)
+        length, x_BTHP = x_BTHP.shape[1], x_BTHP * dt_BTH.unsqueeze(-1)
+        between_BTSH = decay_BTH.unsqueeze(2) - decay_BTH.unsqueeze(1)
+        later = torch.ones(length, length, dtype=torch.bool, device=x_BTHP.device).triu(1)
+        weights = between_BTSH.masked_fill(later[:, :, None], -math.inf).exp()
+        y_BTHP = torch.einsum("bthn,bshn,btsh,bshp->bthp", c_BTHN, b_BTHN, weights, x_BTHP)
+        to_end_BTH = (decay_BTH[:, -1:] - decay_BTH).exp()
+        added_BHPN = torch.einsum("bshn,bsh,bshp->bhpn", b_BTHN, to_end_BTH, x_BTHP)
+        if "ssm" in state:
+            y_BTHP = y_BTHP + torch.einsum("bthn,bth,bhpn->bthp", c_BTHN, decay_BTH.exp(), state["ssm"])
+            added_BHPN = added_BHPN + decay_BTH[:, -1, :, None, None].exp() * state["ssm"]
+        state["ssm"] = added_BHPN
+        return y_BTHP
+
+
+class Hyena(nn.Module):
+    """hyena_se, hyena_mr and hyena_li: x2 * (h conv (x1 * v) + skip (x1 * v)) of convolved projections."""
+
+    def __init__(self, b: dict[str, Any], d_model: int, epsilon: float) -> None:
+        super().__init__()
+        self.b, self.in_proj, self.conv = b, parameter(3 * d_model, d_model), parameter(3 * d_model, b["short_filter_length"])
+        self.out, self.out_bias = parameter(d_model, d_model), parameter(d_model)
+        self.skip = None if b["kind"] == "hyena_se" else parameter(d_model)
+        if b["kind"] == "hyena_li":
+            self.a_log, self.residues = (parameter(d_model, b["state_size"]) for _ in range(2))
+        else:
+            self.filter = parameter(b["num_groups"], b["filter_length"])
+
+    def forward(self, x_BTD: Tensor, state: State, start: int) -> Tensor:
+        """[B, T, D]."""
+        projected = causal_convolution(F.linear(x_BTD, self.in_proj), self.conv, None, state)
+        x2_BTD, x1_BTD, v_BTD = projected.float().chunk(3, -1)
+        u_BTD = x1_BTD * v_BTD
+        if self.b["kind"] == "hyena_li":
+            y_BTD = torch.cat([self._chunk(chunk, state) for chunk in u_BTD.split(self.b["chunk_size"], 1)], 1)
+        else:
+            # Here tap 0 is the token itself; neighbouring channels of a group share a filter.
+            w_DK = self._filter().flip(1).repeat_interleave(u_BTD.shape[2] // self.b["num_groups"], 0)
+            y_BTD = causal_convolution(u_BTD, w_DK, None, state, "inputs")
+        mixed_BTD = y_BTD if self.skip is None else y_BTD + self.skip.float() * u_BTD
+        return F.linear((x2_BTD * mixed_BTD).to(x_BTD.dtype), self.out, self.out_bias)
+
+    def _filter(self) -> Tensor:
+        b, h_GK = self.b, self.filter.float()
+        if b["kind"] == "hyena_se":
+            return h_GK
+        tokens = b["filter_length"] if b["decay_span"] is None else b["decay_span"]
+        rate_G1 = torch.logspace(*b["decay_range"], h_GK.shape[0], device=h_GK.device).unsqueeze(1)
+        return h_GK * torch.exp(-rate_G1 * torch.arange(h_GK.shape[1], device=h_GK.device) / max(1, tokens - 1))
+
+    def _chunk(self, u_BTD: Tensor, state: State) -> Tensor:
+        """Sums of decaying exponentials: the chunk's own tokens by their lag, those before it by a state."""
+        length, rate_DN = u_BTD.shape[1], torch.exp(self.a_log.float())
+        lags = torch.arange(length + 1, device=u_BTD.device, dtype=torch.float32)
+        powers_LDN = torch.exp(-lags[:, None, None] * rate_DN)
+        h_TD = (powers_LDN[:-1] * self.residues.float()).sum(-1)
+        y_BTD = causal_convolution(u_BTD, h_TD.flip(0).mT, None, {})
+        added_BDN = torch.einsum("btd,tdn->bdn", u_BTD, powers_LDN[:-1].flip(0))
+        if "modal" in state:
+            y_BTD = y_BTD + torch.einsum("bdn,tdn,dn->btd", state["modal"], powers_LDN[1:], self.residues.float())
+            added_BDN = added_BDN + powers_LDN[-1] * state["modal"]
+        state["modal"] = added_BDN
+        return y_BTD
+
+
+class MLP(nn.Module):
+    """mlp."""
+
+    def __init__(self, b: dict[str, Any], d_model: int, epsilon: float) -> None:
+        super().__init__()
+        wide = b["d_ff"] * (2 if b["activation"] in GATED else 1)
+        self.activation = b["activation"]
+        self.up, self.up_bias = parameter(wide, d_model), parameter(wide) if b["bias"] else None
+        self.down, self.down_bias = parameter(d_model, b["d_ff"]), parameter(d_model) if b["bias"] else None
+
+    def forward(self, x_BTD: Tensor, state: State, start: int) -> Tensor:
+        """[B, T, D]."""
+        inner = activate(F.linear(x_BTD, self.up, self.up_bias), self.activation)
+        return F.linear(inner, self.down, self.down_bias)
+
+
+class Router(nn.Module):
+    """Which experts a token takes, and with which weights; fp32."""
+
+    def __init__(self, b: dict[str, Any], d_model: int) -> None:
+        super().__init__()
+        self.b, self.weight = b, parameter(b["n_routed"], d_model)
+        self.register_buffer("bias_E", torch.zeros(b["n_routed"]))
+
+    def forward(self, x_BTD: Tensor) -> tuple[Tensor, Tensor]:
+        """Weights and experts, [B, T, K]; a choice beyond an expert's capacity has weight zero."""
+        b = self.b
+        logits_BTE = F.linear(x_BTD.float(), self.weight.float())
+        scores_BTE = logits_BTE.softmax(-1) if b["router"] == "softmax" else logits_BTE.sigmoid()
+        preferred_BTE = scores_BTE + self.bias_E.float() if b["balancing"] == "bias" else scores_BTE
+        if b["top_groups"] < b["n_groups"]:
+            grouped = preferred_BTE.unflatten(-1, (b["n_groups"], -1))
+            best = grouped.topk(2, -1).values.sum(-1) if b["group_score"] == "top2" else grouped.amax(-1)
+            allowed = torch.zeros_like(best, dtype=torch.bool).scatter(-1, best.topk(b["top_groups"], -1).indices, True)
+            preferred_BTE = grouped.masked_fill(~allowed.unsqueeze(-1), -math.inf).flatten(-2)
+        chosen_BTK = preferred_BTE.topk(b["top_k"], -1).indices
+        weights_BTK = scores_BTE.gather(-1, chosen_BTK)
+        if b["normalize_top_k"]:
+            weights_BTK = weights_BTK / weights_BTK.sum(-1, keepdim=True).clamp_min(1e-20)
+        if b["capacity_factor"] is not None:
+            weights_BTK = weights_BTK * self._within_capacity(chosen_BTK)
+        return weights_BTK * b["routed_scale"], chosen_BTK
+
+    def _within_capacity(self, chosen_BTK: Tensor) -> Tensor:
+        _, length, top_k = chosen_BTK.shape
+        capacity = math.ceil(self.b["capacity_factor"] * length * top_k / self.b["n_routed"])
+        taken = F.one_hot(chosen_BTK.flatten(1), self.b["n_routed"])
+        place = (taken.cumsum(1) * taken).sum(-1)
+        return (place <= capacity).view_as(chosen_BTK)
+
+
+class MoE(nn.Module):
+    """moe: expert by expert."""
+
+    def __init__(self, b: dict[str, Any], d_model: int, epsilon: float) -> None:
+        super().__init__()
+        self.b, self.router, gates = b, Router(b, d_model), 2 if b["activation"] in GATED else 1
+        self.up = parameter(b["n_routed"], gates * b["d_expert"], d_model)
+        self.down = parameter(b["n_routed"], d_model, b["d_expert"])
+        shared = b["n_shared"] * b["d_expert"] if b["d_shared"] is None else b["d_shared"]
+        self.shared_up = parameter(gates * shared, d_model) if shared else None
+        self.shared_down = parameter(d_model, shared) if shared else None
+        self.shared_up_bias = parameter(gates * shared) if b["shared_bias"] else None
+        self.shared_down_bias = parameter(d_model) if b["shared_bias"] else None
+
+    def forward(self, x_BTD: Tensor, state: State, start: int) -> Tensor:
+        """[B, T, D]."""
+        weights_RK, chosen_RK = (tensor.flatten(0, 1) for tensor in self.router(x_BTD))
+        x_RD = x_BTD.flatten(0, 1)
+        y_RD = torch.zeros_like(x_RD)
+        for expert in chosen_RK.unique().tolist():
+            row, choice = torch.where(chosen_RK == expert)
+            inner = activate(F.linear(x_RD[row], self.up[expert]), self.b["activation"])
+            y = F.linear(inner, self.down[expert]) * weights_RK[row, choice, None].to(x_RD.dtype)
+            y_RD = y_RD.index_add(0, row, y)
+        if self.shared_up is not None and self.shared_down is not None:
+            inner = activate(F.linear(x_RD, self.shared_up, self.shared_up_bias), self.b["activation"])
+            y_RD = y_RD + F.linear(inner, self.shared_down, self.shared_down_bias)
+        return y_RD.view_as(x_BTD)
+
+
+MODULES = {
+    "mha": Attention,
+    "mqa": Attention,
+    "gqa": Attention,
+    "swa": Attention,
+    "mla": LatentAttention,
+    "mamba": Mamba,
+    "mamba2": Mamba2,
+    "hyena_se": Hyena,
+    "hyena_mr": Hyena,
+    "hyena_li": Hyena,
+    "mlp": MLP,
+    "moe": MoE,
+}
+
+
+class ResidualBlock(nn.Module):
+    """x + multiplier x inner(norm(x))."""
+
+    def __init__(self, b: dict[str, Any], config: HarmonyConfig) -> None:
+        super().__init__()
+        self.norm = RMSNorm(config.hidden_size, config.norm_epsilon)
+        self.inner = MODULES[b["kind"]](b, config.hidden_size, config.norm_epsilon)
+        self.multiplier = config.residual_multiplier
+
+    def forward(self, x_BTD: Tensor, state: State, start: int) -> Tensor:
+        """The residual stream after the block."""
+        y_BTD: Tensor = self.inner(self.norm(x_BTD), state, start)
+        return x_BTD + self.multiplier * y_BTD
+
+
+class HarmonyCache:
+    """What every block remembers, and how many tokens went by."""
+
+    is_compileable = False
+
+    def __init__(self, num_blocks: int) -> None:
+        self.states: list[State] = [{} for _ in range(num_blocks)]
+        self.length = 0
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        """Tokens so far."""
+        return self.length
+
+    def reorder_cache(self, beam_idx: Tensor) -> None:
+        """Takes the sequences of these indices, as beam search asks."""
+        for state in self.states:
+            for name, tensor in state.items():
+                state[name] = tensor.index_select(0, beam_idx.to(tensor.device))
+
+
+class HarmonyForCausalLM(PreTrainedModel, GenerationMixin):
+    """Embedding, residual blocks, final norm, head.
+
+    Sequences of a batch are of one length: padding would enter recurrent states, and is refused.
+    """
+
+    config_class = HarmonyConfig
+    base_model_prefix = ""
+    _no_split_modules = ("ResidualBlock",)
+    _tied_weights_keys = {"head.weight": "embedding.weight"}  # noqa: RUF012
+    _keep_in_fp32_modules_strict = ("a_log", "dt_bias", "bias_E")
+    # A recurrent state cannot go back to an earlier token, as assisted generation would want.
+    _is_stateful = True
+
+    def __init__(self, config: HarmonyConfig) -> None:
+        super().__init__(config)
+        self.embedding = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.blocks = nn.ModuleList(ResidualBlock(b, config) for b in config.blocks)
+        self.norm = RMSNorm(config.hidden_size, config.norm_epsilon)
+        self.head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """Matrices normal, norms and skips one, biases zero: for a model that is trained anew."""
+        for name, tensor in module.named_parameters(recurse=False):
+            if getattr(tensor, "_is_hf_initialized", False):
+                continue
+            if tensor.dim() > 1:
+                nn.init.normal_(tensor, std=0.02)
+            else:
+                nn.init.constant_(tensor, 1.0 if name in ("weight", "skip") else 0.0)
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The embedding."""
+        return self.embedding
+
+    def set_input_embeddings(self, value: nn.Embedding) -> None:
+        """Puts another one in its place."""
+        self.embedding = value
+
+    def get_output_embeddings(self) -> nn.Module:
+        """The head."""
+        return self.head
+
+    def set_output_embeddings(self, new_embeddings: nn.Linear) -> None:
+        """Puts another one in its place."""
+        self.head = new_embeddings
+
+    @classmethod
+    def _supports_default_dynamic_cache(cls) -> bool:
+        """`generate` leaves the cache to `forward`."""
+        return False
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values: HarmonyCache | None = None,
+        labels: Tensor | None = None,
+        use_cache: bool | None = None,
+        logits_to_keep: int | Tensor = 0,
+        return_dict: bool | None = None,
+        **kwargs: Any,
+    ) -> CausalLMOutputWithPast | tuple[Any, ...]:
+        """Logits [B, T, V] of the next tokens.
+
+        Args:
+            input_ids: int64 [B, T], those after the tokens that the cache has seen.
+            attention_mask: [B, S], all ones; anything else is refused.
+            position_ids: the positions that the tokens have anyway; anything else is refused.
+            past_key_values: the cache of an earlier call, changed in place.
+            labels: int64 [B, T], shifted inside; the loss is their mean cross entropy.
+            use_cache: whether the output holds a cache; by default in evaluation.
+            logits_to_keep: logits of so many last tokens, or of these indices; 0 is all.
+            return_dict: False gives a tuple.
+            kwargs: what the loss takes.
+
+        Raises:
+            ValueError: padding, other positions, or outputs that this model does not give.
+            TypeError: a cache of another model.
+        """
+        if past_key_values is not None and not isinstance(past_key_values, HarmonyCache):
+            raise TypeError(f"past_key_values is a {type(past_key_values).__name__}; leave it out, or use what forward gave")
+        cache = HarmonyCache(len(self.blocks)) if past_key_values is None else past_key_values
+        self._check(input_ids, attention_mask, position_ids, cache.length, kwargs)
+        x_BTD = self.embedding(input_ids) * self.config.embedding_multiplier
+        for block, state in zip(self.blocks, cache.states, strict=True):
+            x_BTD = block(x_BTD, state, cache.length)
+        cache.length += input_ids.shape[1]
+        kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
+        logits_BTV = self.head(self.norm(x_BTD)[:, kept]) / self.config.logits_divisor
+        loss = None
+        if labels is not None:
+            loss = self.loss_function(logits=logits_BTV, labels=labels, vocab_size=self.config.vocab_size, **kwargs)
+        if use_cache is None:
+            use_cache = past_key_values is not None or (not self.training and getattr(self.config, "use_cache", True))
+        output = CausalLMOutputWithPast(loss=loss, logits=logits_BTV, past_key_values=cache if use_cache else None)
+        return output.to_tuple() if return_dict is False else output
+
+    def _check(
+        self, ids: Tensor, mask: Tensor | None, positions: Tensor | None, past: int, kwargs: dict[str, Any]
+    ) -> None:
+        if mask is not None and not bool((mask == 1).all()):
+            raise ValueError("attention_mask has zeros: padding would enter recurrent states; use prompts of one length")
+        expected = torch.arange(past, past + ids.shape[1], device=ids.device)
+        if positions is not None and not bool((positions == expected).all()):
+            raise ValueError(f"position_ids are not {past} to {past + ids.shape[1] - 1}; leave them out")
+        for name in ("output_attentions", "output_hidden_states", "inputs_embeds"):
+            if kwargs.pop(name, None) not in (None, False):
+                raise ValueError(f"{name} is not supported; leave it out")

@@ -1,0 +1,38 @@
+"""The model families, one file each; a new one joins by an entry here."""
+
+from __future__ import annotations
+
+from harmony_core.interop.hf.families.bamba import Bamba
+from harmony_core.interop.hf.families.deepseek_v2 import DeepseekV2
+from harmony_core.interop.hf.families.deepseek_v3 import DeepseekV3
+from harmony_core.interop.hf.families.granitemoehybrid import GraniteMoeHybrid
+from harmony_core.interop.hf.families.jamba import Jamba
+from harmony_core.interop.hf.families.llama import Llama
+from harmony_core.interop.hf.families.mamba import MambaFamily
+from harmony_core.interop.hf.families.mamba2 import Mamba2Family
+from harmony_core.interop.hf.families.mistral import Mistral
+from harmony_core.interop.hf.families.mixtral import Mixtral
+from harmony_core.interop.hf.families.nemotron_h import NemotronH
+from harmony_core.interop.hf.families.qwen3 import Qwen3
+from harmony_core.interop.hf.families.qwen3_moe import Qwen3Moe
+from harmony_core.interop.hf.family import Family
+
+# In the order in which `export` tries them: the plainest first.
+FAMILIES: dict[str, Family] = {
+    family.model_type: family
+    for family in (
+        Llama(),
+        Mistral(),
+        Qwen3(),
+        Mixtral(),
+        Qwen3Moe(),
+        DeepseekV3(),
+        DeepseekV2(),
+        Mamba2Family(),
+        MambaFamily(),
+        Jamba(),
+        Bamba(),
+        GraniteMoeHybrid(),
+        NemotronH(),
+    )
+}

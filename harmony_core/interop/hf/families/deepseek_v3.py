@@ -1,0 +1,78 @@
+"""DeepSeek-V3: V2 with a sigmoid router whose bias moves the choice, and rotary elements in pairs or in halves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
+
+from harmony_core.architecture import MLA, Block, MoE
+from harmony_core.interop.hf.family import DoesNotFit, Family
+from harmony_core.interop.hf.families.deepseek_v2 import DeepseekV2
+from harmony_core.interop.hf.fields import Fields
+from harmony_core.interop.hf.parts.mla import mla, mla_weights
+from harmony_core.interop.hf.parts.moe import sigmoid_router, sigmoid_router_fields
+from harmony_core.interop.hf.weights import Weight
+
+
+class DeepseekV3(DeepseekV2):
+    """`DeepseekV3ForCausalLM`."""
+
+    model_type = "deepseek_v3"
+    model_class = "DeepseekV3ForCausalLM"
+    # As for V2. The class has no layers for multi-token prediction, however many the checkpoint has.
+    harmless: ClassVar[tuple[str, ...]] = (
+        "qk_head_dim",
+        "pretraining_tp",
+        "output_router_logits",
+        "num_nextn_predict_layers",
+        "aux_loss_alpha",
+        "seq_aux",
+        "ep_size",
+    )
+    fixed: ClassVar[dict[str, tuple[Any, ...]]] = {
+        "moe_layer_freq": (1,),
+        "scoring_func": ("sigmoid",),
+        "topk_method": ("noaux_tc",),
+    }
+    expert_bias = "e_score_correction_bias"
+    complex_views = False
+
+    def variant(self, values: Mapping[str, Any]) -> Family:
+        return self if values.get("rope_interleave") else DeepseekV3InHalves()
+
+    def mixers(self, fields: Fields) -> list[Block]:
+        fields.flag("rope_interleave")
+        return [mla(fields)] * fields.integer("num_hidden_layers")
+
+    def mlp_bias(self, fields: Fields) -> bool:
+        return False
+
+    def router(self, fields: Fields, strict: bool) -> dict[str, Any]:
+        for name in ("num_experts_per_tok", "routed_scaling_factor", "norm_topk_prob", "n_group", "topk_group"):
+            fields.get(name)
+        return sigmoid_router(fields) if strict else {}
+
+    def layer_fields(self, architecture: Any, mixers: list[Block], channels: list[Block]) -> dict[str, Any]:
+        found = super().layer_fields(architecture, mixers, channels)
+        if found.pop("mlp_bias", False):
+            raise DoesNotFit
+        return {**found, "rope_interleave": True}
+
+    def expert_fields(self, block: MoE) -> dict[str, Any]:
+        if block.shared_width % block.d_expert or block.router != "sigmoid":
+            raise DoesNotFit
+        return {
+            "n_routed_experts": block.n_routed,
+            "moe_intermediate_size": block.d_expert,
+            "n_shared_experts": block.shared_width // block.d_expert,
+            **sigmoid_router_fields(block),
+        }
+
+
+class DeepseekV3InHalves(DeepseekV3):
+    """`rope_interleave` false: element i of a rotary vector turns with element i + half its width."""
+
+    def layer_weights(self, block: Block, ours: str, layer: str) -> Iterable[Weight]:
+        if isinstance(block, MLA):
+            return mla_weights(block, ours, f"{layer}.self_attn", halves=True)
+        return super().layer_weights(block, ours, layer)

@@ -1,0 +1,87 @@
+"""Qwen3: QK norm, and a sliding window in the layers that `layer_types` names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+from harmony_core.architecture import MLP, SWA, Attention, Block
+from harmony_core.interop.hf.family import Layered, only
+from harmony_core.interop.hf.fields import Fields
+from harmony_core.interop.hf.parts.attention import (
+    as_attention,
+    attention,
+    attention_fields,
+    attention_weights,
+    window,
+)
+from harmony_core.interop.hf.parts.mlp import GATED_ACTIVATIONS, as_mlp, hidden_act, mlp_weights
+from harmony_core.interop.hf.parts.rope import rope, rope_parameters
+from harmony_core.interop.hf.weights import Weight
+
+FULL, SLIDING = "full_attention", "sliding_attention"
+
+
+class Qwen3(Layered):
+    """`Qwen3ForCausalLM`."""
+
+    model_type = "qwen3"
+    model_class = "Qwen3ForCausalLM"
+    # The configuration turns max_window_layers into layer_types, and use_sliding_window into sliding_window.
+    harmless: ClassVar[tuple[str, ...]] = ("max_window_layers", "use_sliding_window")
+    training_only: ClassVar[tuple[str, ...]] = ("attention_dropout",)
+
+    def mixers(self, fields: Fields) -> list[Block]:
+        options = qk_normed(fields)
+        length, types = fields.integer("num_hidden_layers"), fields.get("layer_types")
+        if not isinstance(types, list | tuple) or len(types) != length or not {*types} <= {FULL, SLIDING}:
+            raise fields.error("layer_types", f"use {length} of {FULL} and {SLIDING}")
+        seen = window(fields)
+        kinds = {FULL: attention(fields, **options)}
+        if SLIDING in types:
+            if seen is None:
+                raise fields.error("sliding_window", f"layer_types has {SLIDING}: use a whole number from 1")
+            kinds[SLIDING] = attention(fields, window=seen, **options)
+        return [kinds[kind] for kind in types]
+
+    def channels(self, fields: Fields) -> list[Block]:
+        activation = fields.choice("hidden_act", GATED_ACTIVATIONS)
+        block = MLP.parse({"d_ff": fields.integer("intermediate_size"), "activation": activation})
+        return [block] * fields.integer("num_hidden_layers")
+
+    def layer_fields(self, architecture: Any, mixers: list[Block], channels: list[Block]) -> dict[str, Any]:
+        channel = as_mlp(only(channels))
+        windows = [block.window for block in mixers if isinstance(block, SWA)]
+        return {
+            **qk_normed_fields(mixers),
+            "layer_types": [SLIDING if isinstance(block, SWA) else FULL for block in mixers],
+            "use_sliding_window": bool(windows),
+            "sliding_window": only(windows) if windows else None,
+            "intermediate_size": channel.d_ff,
+            "hidden_act": hidden_act(channel.activation),
+        }
+
+    def layer_weights(self, block: Block, ours: str, layer: str) -> Iterable[Weight]:
+        if isinstance(block, Attention):
+            return attention_weights(block, ours, f"{layer}.self_attn")
+        assert isinstance(block, MLP)
+        return mlp_weights(block, ours, f"{layer}.mlp")
+
+
+def qk_normed(fields: Fields) -> dict[str, Any]:
+    """Options of Qwen3's attention."""
+    bias = fields.flag("attention_bias")
+    return {"qk_norm": True, "bias": bias, "out_bias": bias, **rope(fields)}
+
+
+def qk_normed_fields(mixers: list[Block]) -> dict[str, Any]:
+    """The other way round, for layers that may differ in their window."""
+    attentions = [as_attention(block) for block in mixers]
+    found = only(repr((attention_fields(block), block.bias, rope_parameters(block))) for block in attentions)
+    assert found
+    first = attentions[0]
+    return {
+        **attention_fields(first),
+        "attention_bias": first.bias,
+        "rope_parameters": rope_parameters(first),
+    }

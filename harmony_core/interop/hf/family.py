@@ -1,0 +1,175 @@
+"""What a model family of `transformers` declares: its fields, its blocks, its weights; each in both directions."""
+
+from __future__ import annotations
+
+import abc
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, ClassVar, TypeVar
+
+from pydantic import ValidationError
+
+from harmony_core.architecture import Architecture, Block
+from harmony_core.errors import UserError
+from harmony_core.interop.hf.fields import COMMON, COMMON_FIXED, Fields
+from harmony_core.interop.hf.weights import Weight, same
+
+_T = TypeVar("_T")
+
+
+class DoesNotFit(Exception):
+    """An architecture that a family cannot express."""
+
+
+def only(values: Iterable[_T]) -> _T:
+    """The one value that all of `values` are; `DoesNotFit` for none or several."""
+    found = list(dict.fromkeys(values))
+    if len(found) != 1:
+        raise DoesNotFit
+    return found[0]
+
+
+class Family(abc.ABC):
+    """One `model_type`.
+
+    `read` and `weights` say what the model computes; `fields_of` goes back from an architecture, and need not be
+    careful: what it gives is read again and compared (`harmony_core.interop.hf.export`).
+    """
+
+    model_type: ClassVar[str]
+    # The class with the language-model head.
+    model_class: ClassVar[str]
+    # Fields that do not change what the model computes, for the reasons given where they are listed.
+    harmless: ClassVar[tuple[str, ...]] = ()
+    # Fields that act while training alone; a warning names them.
+    training_only: ClassVar[tuple[str, ...]] = ()
+    # Fields with the values that are supported, where they are not read.
+    fixed: ClassVar[dict[str, tuple[Any, ...]]] = {}
+    # What our fields are called in errors.
+    names: ClassVar[dict[str, str]] = {
+        "num_heads": "num_attention_heads",
+        "num_kv_heads": "num_key_value_heads",
+        "d_ff": "intermediate_size",
+        "top_k": "num_experts_per_tok",
+        "n_routed": "the number of experts",
+    }
+    epsilon_field: ClassVar[str] = "rms_norm_eps"
+    embedding: ClassVar[str] = "model.embed_tokens.weight"
+    final_norm: ClassVar[str] = "model.norm.weight"
+
+    def variant(self, values: Mapping[str, Any]) -> Family:
+        """The family as one configuration lays out its tensors."""
+        return self
+
+    def architecture(self, values: Mapping[str, Any]) -> Architecture:
+        """The architecture that a configuration describes.
+
+        Raises:
+            UserError: names a field that is unknown or whose value is not supported, and what is allowed.
+        """
+        fields = Fields(self.model_type, values)
+        for name, allowed in {**COMMON_FIXED, **self.fixed}.items():
+            fields.require(name, allowed)
+        head = {
+            "d_model": fields.integer("hidden_size"),
+            "vocab_size": fields.integer("vocab_size"),
+            "norm_epsilon": fields.number(self.epsilon_field),
+            **self.head(fields),
+        }
+        try:
+            blocks = tuple(self.blocks(fields))
+            fields.finish((*COMMON, *self.harmless), self.training_only)
+            return Architecture.parse({**head, "blocks": blocks}, self.model_type)
+        except ValidationError as error:
+            detail = error.errors(include_url=False)[0]
+            fix = detail["msg"].removeprefix("Value error, ")
+            raise self._renamed(UserError(f"{self.model_type}.{error.title.lower()}", "not possible", fix)) from None
+        except UserError as error:
+            raise self._renamed(error) from None
+
+    def _renamed(self, error: UserError) -> UserError:
+        """The error with the family's names of fields for ours."""
+        pattern = rf"\b({'|'.join(self.names)})\b"
+        field, fix = (re.sub(pattern, lambda one: self.names[one[0]], text) for text in (error.field, error.fix))
+        return UserError(field, error.value, fix)
+
+    def head(self, fields: Fields) -> dict[str, Any]:
+        """What the family says of embedding and head."""
+        return {"tie_embeddings": fields.flag("tie_word_embeddings")}
+
+    @abc.abstractmethod
+    def blocks(self, fields: Fields) -> Iterable[Block]:
+        """The blocks in order."""
+
+    def fields_of(self, architecture: Architecture) -> dict[str, Any]:
+        """Fields of a configuration that may describe the architecture; raises `DoesNotFit`."""
+        return {
+            "hidden_size": architecture.d_model,
+            "vocab_size": architecture.vocab_size,
+            self.epsilon_field: architecture.norm_epsilon,
+            "tie_word_embeddings": architecture.tie_embeddings,
+            **self.block_fields(architecture),
+        }
+
+    @abc.abstractmethod
+    def block_fields(self, architecture: Architecture) -> dict[str, Any]:
+        """`fields_of` the blocks."""
+
+    def weights(self, architecture: Architecture) -> Iterator[Weight]:
+        """All tensors of the architecture."""
+        yield same("embedding", self.embedding)
+        yield same("norm.weight", self.final_norm)
+        if not architecture.tie_embeddings:
+            yield same("head", "lm_head.weight")
+        for index, block in enumerate(architecture.blocks):
+            yield same(f"blocks.{index}.norm.weight", self.norm_name(index))
+            yield from self.block_weights(block, f"blocks.{index}.inner", index)
+
+    @abc.abstractmethod
+    def norm_name(self, index: int) -> str:
+        """The key of the norm before block `index`."""
+
+    @abc.abstractmethod
+    def block_weights(self, block: Block, ours: str, index: int) -> Iterable[Weight]:
+        """The tensors of block `index`, whose keys begin with `ours` here."""
+
+
+class Layered(Family):
+    """A family whose layers are a token mixer and a channel mixer."""
+
+    norms: ClassVar[tuple[str, str]] = ("input_layernorm", "post_attention_layernorm")
+
+    def blocks(self, fields: Fields) -> Iterable[Block]:
+        # Equal layers are one object, and so are checked once.
+        mixers, channels = self.mixers(fields), self.channels(fields)
+        return [block for layer in zip(mixers, channels, strict=True) for block in layer]
+
+    @abc.abstractmethod
+    def mixers(self, fields: Fields) -> list[Block]:
+        """The token mixer of each layer."""
+
+    @abc.abstractmethod
+    def channels(self, fields: Fields) -> list[Block]:
+        """The channel mixer of each layer."""
+
+    def block_fields(self, architecture: Architecture) -> dict[str, Any]:
+        roles = [block.role for block in architecture.blocks]
+        if roles != ["mixer", "channel"] * (len(roles) // 2):
+            raise DoesNotFit
+        mixers, channels = list(architecture.blocks[::2]), list(architecture.blocks[1::2])
+        return {"num_hidden_layers": len(mixers), **self.layer_fields(architecture, mixers, channels)}
+
+    @abc.abstractmethod
+    def layer_fields(self, architecture: Architecture, mixers: list[Block], channels: list[Block]) -> dict[str, Any]:
+        """`fields_of` the layers."""
+
+    def norm_name(self, index: int) -> str:
+        return f"model.layers.{index // 2}.{self.norms[index % 2]}.weight"
+
+    def block_weights(self, block: Block, ours: str, index: int) -> Iterable[Weight]:
+        return self.layer_weights(block, ours, f"model.layers.{index // 2}")
+
+    @abc.abstractmethod
+    def layer_weights(self, block: Block, ours: str, layer: str) -> Iterable[Weight]:
+        """The tensors of a block of a layer, whose keys begin with `layer` there."""
+

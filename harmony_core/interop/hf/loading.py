@@ -1,0 +1,68 @@
+"""From a model of `transformers`, or its configuration alone, to ours."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from harmony_core.architecture import Architecture
+from harmony_core.errors import UserError
+from harmony_core.interop.hf.families import FAMILIES
+from harmony_core.interop.hf.family import Family
+from harmony_core.interop.hf.library import transformers
+from harmony_core.interop.hf.weights import load
+from harmony_core.models.lm import HybridLM
+
+
+def architecture_from_config(hf_config: Any) -> Architecture:
+    """The architecture that a configuration of `transformers` describes.
+
+    Every field is used, known not to change what the model computes, or refused. What acts in training alone, such
+    as a dropout, is left out with a warning.
+
+    Args:
+        hf_config: a `PreTrainedConfig` of one of `FAMILIES`.
+
+    Raises:
+        UserError: it is no configuration, of an unknown family, or has a field or value that is not supported; names
+            the field and what is allowed.
+    """
+    return family_of(hf_config).architecture(hf_config.to_dict())
+
+
+def family_of(hf_config: Any) -> Family:
+    """The family of a configuration."""
+    if not isinstance(hf_config, transformers().PreTrainedConfig):
+        fix = "use a PreTrainedConfig, such as AutoConfig.from_pretrained gives"
+        raise UserError("hf_config", f"a {type(hf_config).__name__}", fix)
+    family = FAMILIES.get(hf_config.model_type)
+    if family is None:
+        raise UserError("model_type", hf_config.model_type, f"unknown family; use one of {', '.join(FAMILIES)}")
+    return family
+
+
+def from_hf(hf_model: Any) -> HybridLM:
+    """Our model with a copy of the weights, in fp32 on the CPU; training or evaluating as `hf_model` is.
+
+    Args:
+        hf_model: a `...ForCausalLM` of one of `FAMILIES`, with values in any floating-point type.
+
+    Raises:
+        UserError: as `architecture_from_config`; or it is no such model, or a tensor is missing, of another shape
+            than its configuration says, or one too many.
+    """
+    if not isinstance(hf_model, transformers().PreTrainedModel):
+        fix = "use a PreTrainedModel, such as AutoModelForCausalLM.from_pretrained gives"
+        raise UserError("hf_model", f"a {type(hf_model).__name__}", fix)
+    family = family_of(hf_model.config)
+    if not any(cls.__name__ == family.model_class for cls in type(hf_model).__mro__):
+        raise UserError("hf_model", f"a {type(hf_model).__name__}", f"use {family.model_class}")
+    values = hf_model.config.to_dict()
+    model = HybridLM(family.architecture(values))
+    theirs = hf_model.state_dict()
+    if model.architecture.tie_embeddings:
+        theirs.pop("lm_head.weight", None)
+    weights = list(family.variant(values).weights(model.architecture))
+    ours = {**model.state_dict(), **dict(model.named_parameters())}
+    declared = {weight.ours for weight in weights} | {name for name, _ in model.named_parameters()}
+    load(weights, {name: ours[name] for name in declared}, theirs, family.model_class)
+    return model.train(hf_model.training)

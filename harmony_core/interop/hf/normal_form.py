@@ -1,0 +1,69 @@
+"""Whether two architectures compute the same: one spelling for what a block has several of."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from harmony_core.architecture import MLA, Architecture, Attention, Block, Mamba, Mamba2, MoE
+
+
+def normal_form(architecture: Architecture) -> dict[str, Any]:
+    """What the architecture computes, as a value to compare; how it is trained is left out."""
+    head = architecture.model_dump(exclude={"blocks"})
+    blocks = [_block(block, architecture) for block in architecture.canonical().blocks]
+    return {**head, "blocks": blocks}
+
+
+def _block(block: Block, architecture: Architecture) -> dict[str, Any]:
+    values = {"kind": block.kind, **block.model_dump()}
+    d_model = architecture.d_model
+    if isinstance(block, Attention | MLA):
+        values["scale"] = _factor(block.scale, block.head_dim if isinstance(block, Attention) else block.qk_head_dim)
+        if block.rope_scaling is not None:
+            values["rope_scaling"] = _scaling(values["rope_scaling"])
+    if isinstance(block, MLA) and block.latent_epsilon is None:
+        values["latent_epsilon"] = architecture.norm_epsilon
+    if isinstance(block, Mamba):
+        values["dt_rank"] = block.rank(d_model)
+    if isinstance(block, Mamba2):
+        groups = block.n_groups if block.norm_groups is None else block.norm_groups
+        values |= {"inner_width": block.d_inner(d_model), "expand": None, "norm_groups": groups}
+    return {**values, **_experts(block)} if isinstance(block, MoE) else values
+
+
+def _factor(scale: float | None, width: int) -> float:
+    # Twelve digits: x ** -0.5 and 1 / sqrt(x) may differ in the last one.
+    return float(f"{1 / math.sqrt(width) if scale is None else scale:.12g}")
+
+
+def _scaling(values: dict[str, Any]) -> dict[str, Any]:
+    """YaRN's factor written out, and what another method reads left out."""
+    if values["method"] != "yarn":
+        names = ("method", "factor") if values["method"] == "linear" else (
+            "method",
+            "factor",
+            "original_context",
+            "low_frequency_factor",
+            "high_frequency_factor",
+        )
+        return {name: values[name] for name in names}
+    factor = values["attention_factor"]
+    factor = 0.1 * math.log(values["factor"]) + 1 if factor is None else factor
+    return {**values, "attention_factor": float(f"{factor:.12g}"), "low_frequency_factor": None, "high_frequency_factor": None}
+
+
+def _experts(block: MoE) -> dict[str, Any]:
+    """Shared experts by their width; groups only where they limit; sigmoids always with a bias, which may be zero."""
+    limited = block.top_groups < block.n_groups
+    biased = block.router == "sigmoid" or block.balancing == "bias"
+    return {
+        "n_shared": int(block.shared_width > 0),
+        "d_shared": block.shared_width,
+        "n_groups": block.n_groups if limited else 1,
+        "top_groups": block.top_groups if limited else 1,
+        "group_score": block.group_score if limited else None,
+        "balancing": "bias" if biased else None,
+        "aux_coefficient": None,
+        "bias_update_rate": None,
+    }

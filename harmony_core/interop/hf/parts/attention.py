@@ -1,0 +1,74 @@
+"""Attention over grouped heads: fields, block and tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from harmony_core.architecture import GQA, SWA, Attention, Block
+from harmony_core.architecture.rope import rotary_width
+from harmony_core.interop.hf.family import DoesNotFit
+from harmony_core.interop.hf.fields import Fields
+from harmony_core.interop.hf.weights import SAME, Part, Weight, rotary, same
+
+NO_ROPE: dict[str, Any] = {"rope_base": None}
+
+
+def attention(fields: Fields, *, window: int | None = None, **options: Any) -> Block:
+    """The block; `options` are those of `Attention` that the family has."""
+    heads = fields.integer("num_attention_heads")
+    shape = {
+        "num_heads": heads,
+        "num_kv_heads": fields.integer("num_key_value_heads", default=heads),
+        "head_dim": head_dim(fields),
+        **options,
+    }
+    return GQA(**shape).canonical() if window is None else SWA(window=window, **shape)
+
+
+def head_dim(fields: Fields) -> int:
+    """`head_dim`, or hidden_size // num_attention_heads where there is none."""
+    return fields.integer("head_dim", default=fields.integer("hidden_size") // fields.integer("num_attention_heads"))
+
+
+def window(fields: Fields) -> int | None:
+    """`sliding_window`, in which the token itself counts."""
+    return None if fields.get("sliding_window") is None else fields.integer("sliding_window")
+
+
+def as_attention(block: Block) -> Attention:
+    """The block, if it is attention."""
+    if not isinstance(block, Attention):
+        raise DoesNotFit
+    return block
+
+
+def attention_fields(block: Attention) -> dict[str, Any]:
+    """Fields that every family has."""
+    return {
+        "num_attention_heads": block.num_heads,
+        "num_key_value_heads": block.kv_heads,
+        "head_dim": block.head_dim,
+    }
+
+
+def attention_weights(block: Attention, ours: str, theirs: str) -> Iterator[Weight]:
+    """Projections to queries, keys and values joined, with their rotary elements in pairs; QK norm; output."""
+    width, turning = block.head_dim, 0
+    if block.rope_base is not None:
+        turning = rotary_width(block.head_dim, block.rope_fraction)
+    order = rotary(width, 0, turning) if turning else SAME
+    rows = {"q": block.num_heads * width, "k": block.kv_heads * width, "v": block.kv_heads * width}
+    for name, suffix in [("qkv", "weight"), ("qkv_bias", "bias")] if block.bias else [("qkv", "weight")]:
+        parts = (
+            Part(f"{theirs}.{kind}_proj.{suffix}", count, SAME if kind == "v" else order)
+            for kind, count in rows.items()
+        )
+        yield Weight(f"{ours}.{name}", tuple(parts))
+    if block.qk_norm:
+        for kind in ("q", "k"):
+            # The norm's weight belongs to elements of a head, which the order moves.
+            yield Weight(f"{ours}.{kind}_norm.weight", (Part(f"{theirs}.{kind}_norm.weight", width, order),))
+    yield same(f"{ours}.out", f"{theirs}.o_proj.weight")
+    if block.out_bias:
+        yield same(f"{ours}.out_bias", f"{theirs}.o_proj.bias")

@@ -1,0 +1,140 @@
+"""`rope_parameters` and the rotary options of a block, as `transformers.modeling_rope_utils` reads them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from harmony_core.architecture import MLA, Attention, RopeScaling
+from harmony_core.interop.hf.fields import Fields
+
+_KEYS = {
+    "default": (),
+    "linear": ("factor",),
+    "llama3": ("factor", "original_max_position_embeddings", "low_freq_factor", "high_freq_factor"),
+    "yarn": (
+        "factor",
+        "original_max_position_embeddings",
+        "attention_factor",
+        "beta_fast",
+        "beta_slow",
+        "mscale",
+        "mscale_all_dim",
+        "truncate",
+    ),
+}
+
+
+def rope(fields: Fields, partial: bool = False) -> dict[str, Any]:
+    """`rope_base`, `rope_fraction` and `rope_scaling` of attention.
+
+    Args:
+        fields: with `rope_parameters` and `max_position_embeddings`.
+        partial: whether the family lets a part of each head turn.
+    """
+    parameters = _parameters(fields)
+    fraction = parameters.number("partial_rotary_factor", default=1.0)
+    if fraction != 1.0 and not partial:
+        raise parameters.error("partial_rotary_factor", f"{fields.model_type} turns whole heads; use 1.0")
+    found = {**_base_and_scaling(parameters, fields), "rope_fraction": fraction}
+    parameters.finish(("type",))
+    return found
+
+
+def latent_rope(fields: Fields, qk_head_dim: int) -> dict[str, Any]:
+    """`rope_base`, `rope_scaling` and `scale` of latent attention.
+
+    DeepSeek multiplies the scores by the square of 0.1 mscale_all_dim ln(factor) + 1, whatever the method.
+    """
+    parameters = _parameters(fields)
+    parameters.require("partial_rotary_factor", (None, 1, 1.0), f"{fields.model_type} turns all of its rope dimension")
+    found = _base_and_scaling(parameters, fields)
+    all_dim = parameters.number("mscale_all_dim", default=0.0)
+    if all_dim and found["rope_scaling"] is not None:
+        factor = parameters.number("factor")
+        found["scale"] = _magnitude(factor, all_dim) ** 2 / math.sqrt(qk_head_dim)
+    parameters.finish(("type",))
+    return found
+
+
+def rope_parameters(block: Attention | MLA) -> dict[str, Any]:
+    """The other way round; `attention_factor` is always given, so that nothing is left to a default."""
+    scaling = block.rope_scaling
+    found: dict[str, Any] = {"rope_theta": block.rope_base, "rope_type": "default"}
+    if isinstance(block, Attention) and block.rope_fraction != 1:
+        found["partial_rotary_factor"] = block.rope_fraction
+    if scaling is None:
+        return found
+    found |= {"rope_type": scaling.method, "factor": scaling.factor}
+    if scaling.method != "linear":
+        found["original_max_position_embeddings"] = scaling.original_context
+    if scaling.method == "llama3":
+        found |= {"low_freq_factor": scaling.low_frequency_factor, "high_freq_factor": scaling.high_frequency_factor}
+    if scaling.method == "yarn":
+        factor = scaling.attention_factor
+        found["attention_factor"] = _magnitude(scaling.factor) if factor is None else factor
+        found |= {"beta_fast": scaling.beta_fast, "beta_slow": scaling.beta_slow, "truncate": scaling.truncate}
+    return found
+
+
+def mscale_all_dim(block: MLA) -> float | None:
+    """The `mscale_all_dim` from which DeepSeek computes the block's factor of scores; None where there is none."""
+    if block.scale is None:
+        return 0.0
+    scaling, plain = block.rope_scaling, 1 / math.sqrt(block.qk_head_dim)
+    if scaling is None or scaling.factor == 1 or block.scale < plain:
+        return None if not math.isclose(block.scale, plain) else 0.0
+    return (math.sqrt(block.scale / plain) - 1) / (0.1 * math.log(scaling.factor))
+
+
+def _parameters(fields: Fields) -> Fields:
+    values = fields.get("rope_parameters")
+    if not isinstance(values, dict):
+        raise fields.error("rope_parameters", "use a mapping with rope_type and rope_theta")
+    parameters = Fields(fields.model_type, values, f"{fields.where}.rope_parameters")
+    parameters.choice("rope_type", {method: method for method in _KEYS})
+    return parameters
+
+
+def _base_and_scaling(parameters: Fields, fields: Fields) -> dict[str, Any]:
+    method = parameters.get("rope_type")
+    base = parameters.number("rope_theta")
+    for name in _KEYS[method]:
+        parameters.get(name)
+    if method == "default":
+        return {"rope_base": base, "rope_scaling": None}
+    found: dict[str, Any] = {"method": method}
+    if method != "linear":
+        found["original_context"] = parameters.integer("original_max_position_embeddings")
+    if method == "llama3":
+        found["low_frequency_factor"] = parameters.number("low_freq_factor")
+        found["high_frequency_factor"] = parameters.number("high_freq_factor")
+    if method == "yarn":
+        # None means the ratio of the contexts.
+        longest = fields.get("max_position_embeddings")
+        found["factor"] = parameters.number("factor", default=longest / found["original_context"])
+        found |= _yarn(parameters, found["factor"])
+    else:
+        found["factor"] = parameters.number("factor")
+    return {"rope_base": base, "rope_scaling": RopeScaling.parse(found, parameters.where)}
+
+
+def _yarn(parameters: Fields, factor: float) -> dict[str, Any]:
+    mscale, all_dim = parameters.get("mscale"), parameters.get("mscale_all_dim")
+    attention = parameters.get("attention_factor")
+    if attention is None and mscale and all_dim:
+        attention = _magnitude(factor, mscale) / _magnitude(factor, all_dim)
+    if attention is not None and math.isclose(attention, _magnitude(factor), rel_tol=1e-12):
+        attention = None
+    truncate = parameters.get("truncate")
+    return {
+        "attention_factor": attention,
+        "beta_fast": float(parameters.get("beta_fast") or 32),
+        "beta_slow": float(parameters.get("beta_slow") or 1),
+        "truncate": True if truncate is None and "truncate" not in parameters.values else bool(truncate),
+    }
+
+
+def _magnitude(factor: float, mscale: float = 1.0) -> float:
+    """YaRN's 0.1 mscale ln(factor) + 1 (arXiv:2309.00071, section 3.4)."""
+    return 0.1 * mscale * math.log(factor) + 1 if factor > 1 else 1.0

@@ -1,0 +1,122 @@
+"""Which tensor of a checkpoint holds which rows of ours: one declaration, read in both directions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from harmony_core.errors import UserError
+from harmony_core.models.ops.rotary import halves_from_pairs, pairs_from_halves
+
+
+@dataclass(frozen=True)
+class Reordering:
+    """A change of layout and its inverse.
+
+    Args:
+        to_ours: from a tensor of theirs.
+        to_theirs: back.
+    """
+
+    to_ours: Callable[[Tensor], Tensor]
+    to_theirs: Callable[[Tensor], Tensor]
+
+
+SAME = Reordering(lambda w: w, lambda w: w)
+# A depthwise convolution's weight [C, 1, K] is [C, K] here.
+CONVOLUTION = Reordering(lambda w: w.squeeze(1), lambda w: w.unsqueeze(1))
+
+
+def rotary(head_dim: int, start: int, width: int) -> Reordering:
+    """Rows of heads whose elements `start` to `start + width` turn in halves in theirs, in pairs in ours."""
+
+    def apply(change: Callable[[Tensor, int], Tensor], w: Tensor) -> Tensor:
+        before, turning, after = w.unflatten(0, (-1, head_dim)).tensor_split((start, start + width), 1)
+        turning = change(turning.flatten(0, 1), width).view_as(turning)
+        return torch.cat((before, turning, after), 1).flatten(0, 1)
+
+    return Reordering(lambda w: apply(pairs_from_halves, w), lambda w: apply(halves_from_pairs, w))
+
+
+@dataclass(frozen=True)
+class Part:
+    """A tensor of theirs and the rows of ours that it is.
+
+    Args:
+        name: its key.
+        rows: how many rows; None is all of them.
+        order: how they are laid out.
+    """
+
+    name: str
+    rows: int | None = None
+    order: Reordering = SAME
+
+
+@dataclass(frozen=True)
+class Weight:
+    """A tensor of ours as rows of theirs, one part after the other.
+
+    Args:
+        ours: its key.
+        parts: theirs, in order.
+    """
+
+    ours: str
+    parts: tuple[Part, ...]
+
+    def split(self, tensor: Tensor) -> dict[str, Tensor]:
+        """Theirs, by key, from ours."""
+        rows = [tensor.shape[0] if part.rows is None else part.rows for part in self.parts]
+        pieces = zip(self.parts, tensor.split(rows), strict=True)
+        return {part.name: part.order.to_theirs(piece).contiguous() for part, piece in pieces}
+
+
+def same(ours: str, theirs: str) -> Weight:
+    """One tensor, as it is."""
+    return Weight(ours, (Part(theirs),))
+
+
+def joined(ours: str, theirs: Iterable[str], rows: int) -> Weight:
+    """Several tensors of as many rows, one below the other."""
+    return Weight(ours, tuple(Part(name, rows) for name in theirs))
+
+
+@torch.no_grad()
+def load(weights: Iterable[Weight], ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor], where: str) -> None:
+    """Fills our tensors, in their type, from a checkpoint's; every tensor on both sides is used exactly once.
+
+    Args:
+        weights: the declaration.
+        ours: tensors to fill, by key.
+        theirs: the checkpoint, by key.
+        where: the checkpoint's name in errors.
+
+    Raises:
+        UserError: a tensor is missing, has another shape, has no values, or nothing here corresponds to it.
+    """
+    left, empty = dict(theirs), dict(ours)
+    for weight in weights:
+        target = empty.pop(weight.ours)
+        pieces = weight.split(torch.empty(target.shape, device="meta"))
+        taken = [_take(left, name, piece.shape, where) for name, piece in pieces.items()]
+        target.copy_(torch.cat([part.order.to_ours(w) for part, w in zip(weight.parts, taken, strict=True)]))
+    assert not empty, f"no weights for {sorted(empty)}"
+    for name, tensor in left.items():
+        if tensor.numel():
+            fix = "no tensor here corresponds to it; give the plain model, without adapters or further heads"
+            raise UserError(f"{where}.{name}", list(tensor.shape), fix)
+
+
+def _take(left: dict[str, Tensor], name: str, shape: torch.Size, where: str) -> Tensor:
+    if name not in left:
+        raise UserError(f"{where}.{name}", "missing", f"give the model with this tensor of shape {list(shape)}")
+    tensor = left.pop(name)
+    if tensor.shape != shape:
+        raise UserError(f"{where}.{name}", f"shape {list(tensor.shape)}", f"its configuration asks for {list(shape)}")
+    if tensor.is_meta:
+        raise UserError(f"{where}.{name}", "on the meta device", "load the model's values first")
+    return tensor

@@ -1,0 +1,29 @@
+"""Attention of one new token to a cache: decoding, without gradient.
+
+B batch, G key/value heads, R query heads of a group, K width of queries and keys, V width of values, C tokens seen,
+X = B G.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention as sdpa
+
+from harmony_core.models.kernels import keys_first
+
+
+def attend_cached(q_BGRK: Tensor, k_BGCK: Tensor, v_BGCV: Tensor, scale: float) -> Tensor:
+    """The new token attends to all of the cache: [B, G, R, V].
+
+    Args:
+        q_BGRK: its queries; the heads of a group are rows of one small product with the group's keys.
+        k_BGCK: the keys so far, a slice of the cache.
+        v_BGCV: the values so far.
+        scale: factor of the scores.
+    """
+    if not keys_first(q_BGRK, k_BGCK.shape[2]):
+        return sdpa(q_BGRK, k_BGCK, v_BGCV, scale=scale)
+    q_XKR = (q_BGRK * scale).flatten(0, 1).mT
+    weights_XCR = torch.softmax(torch.bmm(k_BGCK.flatten(0, 1), q_XKR), 1)
+    return torch.bmm(weights_XCR.mT, v_BGCV.flatten(0, 1)).unflatten(0, q_BGRK.shape[:2])

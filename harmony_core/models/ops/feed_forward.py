@@ -1,0 +1,118 @@
+"""One feed-forward network: up, activation, down.
+
+Backward keeps the input and the projection, and computes the activation again: half of what autograd would keep.
+
+R rows (tokens), D model width, U width of the up-projection (gate and up joined), F inner width.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import linear
+
+from harmony_core.architecture.mlp import Activation
+from harmony_core.models.ops import activation as act
+from harmony_core.models.ops.matmul import bias_gradient, input_gradient, product, weight_gradient
+from harmony_core.models.ops.precision import compute_dtype, without_autocast
+
+
+def feed_forward_reference(
+    x: Tensor,
+    up_UD: Tensor,
+    up_bias_U: Tensor | None,
+    down_DF: Tensor,
+    down_bias_D: Tensor | None,
+    activation: Activation,
+) -> Tensor:
+    """As it is written."""
+    return linear(act.activate_reference(linear(x, up_UD, up_bias_U), activation), down_DF, down_bias_D)
+
+
+class _FeedForward(torch.autograd.Function):
+    @staticmethod
+    @without_autocast
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        up_UD: Tensor,
+        up_bias_U: Tensor | None,
+        down_DF: Tensor,
+        down_bias_D: Tensor | None,
+        activation: Activation,
+        dtype: torch.dtype,
+    ) -> Tensor:
+        x_RD, up, down = x.reshape(-1, x.shape[-1]).to(dtype), up_UD.to(dtype), down_DF.to(dtype)
+        projected_RU, y_RD = _products(x_RD, up, up_bias_U, down, down_bias_D, activation)
+        ctx.save_for_backward(x_RD, projected_RU, up, down)
+        ctx.activation, ctx.shape = activation, x.shape
+        ctx.types = [None if t is None else t.dtype for t in (x, up_UD, up_bias_U, down_DF, down_bias_D)]
+        return y_RD.view(x.shape)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    @without_autocast
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        x_RD, projected_RU, up, down = ctx.saved_tensors
+        needs, types, activation = ctx.needs_input_grad, ctx.types, ctx.activation
+        dy_RD = dy.reshape(x_RD.shape)
+        inner_RF, opened_RF = act.forward(projected_RU, activation)
+        d_down = weight_gradient(dy_RD, inner_RF).to(types[3]) if needs[3] else None
+        d_down_bias = bias_gradient(dy_RD, types[4]) if needs[4] else None
+        del inner_RF
+        d_projected_RU = act.backward(input_gradient(dy_RD, down), projected_RU, opened_RF, activation)
+        del opened_RF
+        d_up = weight_gradient(d_projected_RU, x_RD).to(types[1]) if needs[1] else None
+        d_up_bias = bias_gradient(d_projected_RU, types[2]) if needs[2] else None
+        dx = input_gradient(d_projected_RU, up).view(ctx.shape).to(types[0]) if needs[0] else None
+        return dx, d_up, d_up_bias, d_down, d_down_bias, None, None
+
+
+def _products(
+    x_RD: Tensor, up: Tensor, up_bias: Tensor | None, down: Tensor, down_bias: Tensor | None, activation: Activation
+) -> tuple[Tensor, Tensor]:
+    """The projection [R, U] and the output [R, D], in the type of `x_RD`."""
+    up_bias, down_bias = (None if bias is None else bias.to(x_RD.dtype) for bias in (up_bias, down_bias))
+    projected_RU = product(x_RD, up, up_bias)
+    return projected_RU, product(act.forward(projected_RU, activation)[0], down, down_bias)
+
+
+@without_autocast
+def _inference(
+    x: Tensor,
+    up_UD: Tensor,
+    up_bias_U: Tensor | None,
+    down_DF: Tensor,
+    down_bias_D: Tensor | None,
+    activation: Activation,
+    dtype: torch.dtype,
+) -> Tensor:
+    x_RD = x.reshape(-1, x.shape[-1]).to(dtype)
+    return _products(x_RD, up_UD.to(dtype), up_bias_U, down_DF.to(dtype), down_bias_D, activation)[1].view(x.shape)
+
+
+def feed_forward(
+    x: Tensor,
+    up_UD: Tensor,
+    up_bias_U: Tensor | None,
+    down_DF: Tensor,
+    down_bias_D: Tensor | None,
+    activation: Activation,
+) -> Tensor:
+    """down(activation(up(x))) over the last dimension of `x`.
+
+    Args:
+        x: [.., D].
+        up_UD: up-projection, gate and up joined (gate first) where the activation has a gate.
+        up_bias_U: its bias, or None.
+        down_DF: down-projection.
+        down_bias_D: its bias, or None.
+        activation: between the two.
+
+    Returns:
+        [.., D] in the type of `x`, or autocast's where that is on.
+    """
+    run = _FeedForward.apply if torch.is_grad_enabled() else _inference
+    return run(x, up_UD, up_bias_U, down_DF, down_bias_D, activation, compute_dtype(x))  # type: ignore[no-any-return, no-untyped-call]

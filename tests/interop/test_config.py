@@ -1,0 +1,213 @@
+"""Every field of a configuration is used, harmless, or refused by name."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import random
+import re
+from typing import Any
+
+import pytest
+import torch
+from tests.interop.random_models import DRAWS, SEEDS, filled, random_config, random_tokens
+from transformers import AutoConfig, AutoModelForCausalLM, GPT2Config, PreTrainedConfig
+
+from harmony_core.errors import UserError
+from harmony_core.interop.hf import architecture_from_config
+from harmony_core.interop.hf.families import FAMILIES
+from harmony_core.interop.hf.fields import COMMON, COMMON_FIXED, Fields
+
+# What only names things, or is no value that a model could be built with in another way.
+NAMES = {
+    "model_type",
+    "architectures",
+    "auto_map",
+    "transformers_version",
+    "_name_or_path",
+    "dtype",
+    "id2label",
+    "label2id",
+    "problem_type",
+    "return_dict",
+    "output_attentions",
+    "output_hidden_states",
+}
+
+
+def changed(value: Any) -> Any:
+    """Another value of the same type."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, dict):
+        return {**value, "rope_theta": 2 * value["rope_theta"]}
+    if isinstance(value, list | tuple):
+        return [*value[:-1]] if value else [0]
+    if isinstance(value, str):
+        return "no such word"
+    if isinstance(value, float):
+        return value / 2 if value else 0.25
+    return 3 if value is None else 2 * value + 1
+
+
+def used(family: str, config: PreTrainedConfig, monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """Names that the family read of a configuration, those of `fixed` ones left out."""
+    seen: list[Fields] = []
+    finish = Fields.finish
+    with monkeypatch.context() as patch:
+        patch.setattr(Fields, "finish", lambda self, *rest: (seen.append(self), finish(self, *rest)))
+        architecture_from_config(config)
+    fields = next(one for one in seen if one.where == family)
+    return fields.seen - FAMILIES[family].fixed.keys() - COMMON_FIXED.keys()
+
+
+def lists(family: str) -> set[str]:
+    found = FAMILIES[family]
+    return {*COMMON, *COMMON_FIXED, *found.harmless, *found.training_only, *found.fixed}
+
+
+@pytest.mark.parametrize("family", DRAWS)
+def test_every_field_is_used_or_known(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for seed in SEEDS:
+        config = random_config(family, seed)
+        read = used(family, config, monkeypatch)
+        assert config.to_dict().keys() <= read | lists(family)
+        # One that is read is not called harmless; YaRN alone reads the context.
+        assert not read & lists(family) - {"max_position_embeddings"}
+
+
+@pytest.mark.parametrize("family", DRAWS)
+def test_a_used_field_changes_the_architecture_or_is_refused(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one of several configurations at least: a field of experts says nothing where there are none."""
+    configs = [random_config(family, seed) for seed in range(12)]
+    silent = set.union(*(used(family, config, monkeypatch) for config in configs)) - {"max_position_embeddings"}
+    for values in (config.to_dict() for config in configs):
+        before = FAMILIES[family].architecture(values)
+        for name in sorted(silent & values.keys()):
+            other = {**values, name: changed(values[name])}
+            try:
+                same = FAMILIES[family].architecture(other) == before
+            except UserError:
+                same = False
+            # How rotary elements are laid out is a matter of the weights.
+            same = same and FAMILIES[family].variant(other) == FAMILIES[family].variant(values)
+            if not same:
+                silent.remove(name)
+    assert silent & {name for config in configs for name in config.to_dict()} == set()
+
+
+@pytest.mark.parametrize("family", DRAWS)
+@torch.no_grad()
+def test_a_harmless_field_leaves_the_logits_alone(family: str) -> None:
+    """Whatever is called harmless, or of training alone, `transformers` computes the same with another value of it."""
+    configs = (random_config(family, seed) for seed in SEEDS)
+    config = next(one for one in configs if "yarn" not in str(one.to_dict().get("rope_parameters")))
+    model, tokens_BT = filled(config), random_tokens(2, 11)
+    expected = model(tokens_BT, use_cache=False).logits
+    for name in sorted(lists(family) - NAMES - COMMON_FIXED.keys() - FAMILIES[family].fixed.keys()):
+        other = copy.deepcopy(model.config)
+        value = 0.5 if name in FAMILIES[family].training_only else changed(config.to_dict().get(name))
+        setattr(other, name, value)
+        again = AutoModelForCausalLM.from_config(other).eval()
+        again.load_state_dict(model.state_dict())
+        assert torch.equal(again(tokens_BT, use_cache=False).logits, expected), name
+
+
+@pytest.mark.parametrize("family", DRAWS)
+def test_an_unknown_field_is_refused_by_name(family: str) -> None:
+    config = AutoConfig.for_model(family, **random_draw(family), attention_chunks=4)
+    with pytest.raises(UserError, match=rf"{family}.attention_chunks: 4: unknown field"):
+        architecture_from_config(config)
+
+
+@pytest.mark.parametrize("family", DRAWS)
+def test_what_would_make_it_another_model_is_refused(family: str) -> None:
+    config = AutoConfig.for_model(family, **random_draw(family), quantization_config={"bits": 4})
+    with pytest.raises(UserError, match=r"quantization_config.*use None"):
+        architecture_from_config(config)
+
+
+def random_draw(family: str) -> dict[str, Any]:
+    return DRAWS[family](random.Random(0))
+
+
+REFUSED = [
+    ("llama", {"hidden_act": "relu"}, r"llama.hidden_act: relu: not supported here; use one of silu, swish, gelu, linear"),
+    ("llama", {"rope_parameters": {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}}, "one of default, linear"),
+    (
+        "llama",
+        {
+            "rope_parameters": {
+                "rope_type": "longrope",
+                "rope_theta": 1e4,
+                "short_factor": [1.0] * 64,
+                "long_factor": [1.0] * 64,
+                "original_max_position_embeddings": 8,
+            }
+        },
+        "rope_parameters.rope_type: longrope",
+    ),
+    ("llama", {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "turns": 2}}, "rope_parameters.turns: 2"),
+    (
+        "llama",
+        {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5}},
+        r"partial_rotary_factor: 0.5: llama turns whole heads; use 1.0",
+    ),
+    ("llama", {"rope_parameters": {"rope_type": "linear", "rope_theta": 1e4, "factor": 0.5}}, "use at least 1"),
+    ("llama", {"num_attention_heads": 4, "num_key_value_heads": 3}, "num_key_value_heads 3 does not divide"),
+    ("mistral", {"sliding_window": 0}, r"mistral.sliding_window: 0: use a whole number from 1"),
+    ("mistral", {"layer_types": ["full_attention"] * 32}, "mistral.layer_types"),
+    ("mixtral", {"num_experts_per_tok": 9}, r"num_experts_per_tok 9 is above the number of experts 8; use at most 8"),
+    ("qwen3", {"layer_types": ["chunked_attention"] * 32}, "full_attention and sliding_attention"),
+    ("qwen3", {"layer_types": ["sliding_attention"] * 32}, "qwen3.sliding_window: None"),
+    ("deepseek_v2", {"num_experts_per_tok": 2, "topk_method": "noaux_tc"}, "one of greedy, group_limited_greedy"),
+    ("deepseek_v2", {}, r"deepseek_v2.num_experts_per_tok: None: use a whole number from 1"),
+    ("deepseek_v2", {"num_experts_per_tok": 2, "moe_layer_freq": 2}, "deepseek_v2.moe_layer_freq: 2: .* use 1"),
+    ("deepseek_v2", {"num_experts_per_tok": 2, "num_key_value_heads": 4}, "num_key_value_heads: 4: .* use 32"),
+    ("deepseek_v3", {"n_group": None}, "deepseek_v3.n_group: None"),
+    ("deepseek_v3", {"scoring_func": "softmax"}, "scoring_func: softmax: .* use sigmoid"),
+    ("mamba2", {"hidden_act": "gelu"}, "mamba2.hidden_act: gelu"),
+    ("mamba2", {"time_step_limit": (0.5, 0.1)}, "dt_limit"),
+    ("mamba", {"intermediate_size": 64}, "mamba.intermediate_size: 64: use expand x hidden_size, 1536"),
+    ("mamba", {"rms_norm": False}, "mamba.rms_norm: False: .* use True"),
+    ("jamba", {"hidden_act": "gelu"}, "jamba.hidden_act"),
+    ("jamba", {"sliding_window": 4}, "jamba.sliding_window: 4"),
+    ("bamba", {"z_loss_coefficient": 0.1}, "bamba.z_loss_coefficient: 0.1: .* use 0.0"),
+    ("granitemoehybrid", {"normalization_function": "layernorm"}, "use rmsnorm"),
+    ("granitemoehybrid", {"residual_multiplier": 0.0}, "residual_multiplier is 0.0; use a positive number"),
+    ("nemotron_h", {"moe_latent_size": 8}, "nemotron_h.moe_latent_size: 8: .* use None"),
+    ("nemotron_h", {"num_nextn_predict_layers": 1}, "nemotron_h.num_nextn_predict_layers: 1: .* use 0"),
+    ("nemotron_h", {"sliding_window": 16}, "nemotron_h.sliding_window: 16: .* use None"),
+    ("nemotron_h", {"mlp_hidden_act": "silu"}, "use one of relu2, gelu"),
+    ("nemotron_h", {"mamba_hidden_act": "gelu"}, "nemotron_h.mamba_hidden_act: gelu: .* use silu or swish"),
+]
+
+
+@pytest.mark.parametrize(("family", "options", "message"), REFUSED, ids=[f"{one[0]}-{[*one[1]]}" for one in REFUSED])
+def test_what_is_not_supported_is_refused_by_name(family: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        architecture_from_config(AutoConfig.for_model(family, **options))
+
+
+def test_an_unknown_family_names_those_there_are() -> None:
+    with pytest.raises(UserError, match=r"model_type: gpt2: unknown family; use one of llama, mistral, .*nemotron_h"):
+        architecture_from_config(GPT2Config())
+
+
+@pytest.mark.parametrize("wrong", [{"model_type": "llama"}, "llama", None])
+def test_what_is_no_configuration_is_refused(wrong: Any) -> None:
+    with pytest.raises(UserError, match=r"hf_config: a \w+: use a PreTrainedConfig"):
+        architecture_from_config(wrong)
+
+
+def test_dropout_is_left_out_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        found = architecture_from_config(AutoConfig.for_model("llama", attention_dropout=0.1))
+    assert re.search(r"llama.attention_dropout 0.1 acts in training alone", caplog.text)
+    assert found == architecture_from_config(AutoConfig.for_model("llama"))
+
+
+def test_latents_keep_an_epsilon_of_their_own() -> None:
+    found = architecture_from_config(AutoConfig.for_model("deepseek_v3", rms_norm_eps=1e-3))
+    assert found.norm_epsilon == 1e-3
+    assert found.blocks[0].model_dump()["latent_epsilon"] == 1e-6

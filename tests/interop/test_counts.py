@@ -1,0 +1,178 @@
+"""Counts of configurations against the real models: parameters, cache and state, without weights and fast."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from typing import Any
+
+import pytest
+import torch
+from tests.interop.random_models import CASES, DRAWS, can_cache, random_config, random_model, random_tokens
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from harmony_core.architecture import Architecture
+from harmony_core.interop.hf import architecture_from_config
+
+
+def parameters(model: nn.Module) -> int:
+    """Elements of unique parameters."""
+    return sum({id(one): one.numel() for one in model.parameters()}.values())
+
+
+def inactive(model: nn.Module) -> int:
+    """Elements of the experts that a token does not take, by the names that `transformers` gives them."""
+    left_out = 0
+    for name, parameter in model.named_parameters():
+        if ".experts." in name:
+            experts, chosen = parameter.shape[0], model.config.num_experts_per_tok
+            left_out += (experts - chosen) * parameter[0].numel()
+    return left_out
+
+
+@pytest.mark.parametrize(("family", "seed"), CASES)
+def test_parameters_are_those_of_the_real_model(family: str, seed: int) -> None:
+    config = random_config(family, seed)
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    found = architecture_from_config(config)
+    assert found.num_params() == parameters(model)
+    assert found.num_active_params() == parameters(model) - inactive(model)
+
+
+@pytest.mark.parametrize(("family", "seed"), [case for case in CASES if can_cache(*case)])
+@torch.no_grad()
+def test_cache_and_state_are_those_of_the_real_model(family: str, seed: int) -> None:
+    """After one token, which is within every window."""
+    model, architecture = random_model(family, seed), architecture_from_config(random_config(family, seed))
+    out = model(random_tokens(1, 1), use_cache=True)
+    cache = out.cache_params if hasattr(out, "cache_params") else out.past_key_values
+    kept = state = 0
+    for layer in cache.layers:
+        for name in ("keys", "values"):
+            kept += getattr(layer, name, None).numel() if getattr(layer, name, None) is not None else 0
+        for name in ("conv_states", "recurrent_states"):
+            state += sum(tensor.numel() for tensor in getattr(layer, name, {}).values())
+    assert architecture.kv_bytes_per_token(bytes_per_element=1) == kept
+    assert architecture.state_elements() == state
+
+
+# Fields as the published configurations have them, and the counts that go with them.
+PUBLISHED: dict[str, tuple[dict[str, Any], tuple[int, int, int, int]]] = {
+    "llama": (
+        {
+            "vocab_size": 128_256,
+            "hidden_size": 2048,
+            "num_hidden_layers": 16,
+            "num_attention_heads": 32,
+            "num_key_value_heads": 8,
+            "head_dim": 64,
+            "intermediate_size": 8192,
+            "tie_word_embeddings": True,
+            "rope_theta": 500_000.0,
+            "rope_scaling": {
+                "factor": 32.0,
+                "high_freq_factor": 4.0,
+                "low_freq_factor": 1.0,
+                "original_max_position_embeddings": 8192,
+                "rope_type": "llama3",
+            },
+            "max_position_embeddings": 131_072,
+        },
+        (1_235_814_400, 1_235_814_400, 32_768, 0),
+    ),
+    "mistral": ({"sliding_window": 4096, "rope_theta": 10_000.0}, (7_241_732_096, 7_241_732_096, 131_072, 0)),
+    "mixtral": ({"rope_theta": 1e6, "router_aux_loss_coef": 0.02}, (46_702_792_704, 12_879_925_248, 131_072, 0)),
+    "deepseek_v2": (
+        {
+            "vocab_size": 102_400,
+            "hidden_size": 2048,
+            "num_hidden_layers": 27,
+            "num_attention_heads": 16,
+            "num_key_value_heads": 16,
+            "q_lora_rank": None,
+            "first_k_dense_replace": 1,
+            "intermediate_size": 10_944,
+            "moe_intermediate_size": 1408,
+            "n_routed_experts": 64,
+            "n_shared_experts": 2,
+            "num_experts_per_tok": 6,
+            "n_group": 1,
+            "topk_group": 1,
+            "topk_method": "greedy",
+            "norm_topk_prob": False,
+            "moe_layer_freq": 1,
+            "scoring_func": "softmax",
+            "seq_aux": True,
+            "aux_loss_alpha": 0.001,
+            "max_position_embeddings": 163_840,
+            "rope_scaling": {
+                "beta_fast": 32,
+                "beta_slow": 1,
+                "factor": 40,
+                "mscale": 0.707,
+                "mscale_all_dim": 0.707,
+                "original_max_position_embeddings": 4096,
+                "type": "yarn",
+            },
+        },
+        (15_706_484_224, 2_661_150_208, 31_104, 0),
+    ),
+    "qwen3_moe": (
+        {
+            "num_hidden_layers": 48,
+            "head_dim": 128,
+            "max_window_layers": 48,
+            "mlp_only_layers": [],
+            "norm_topk_prob": True,
+            "rope_theta": 1e6,
+            "rope_scaling": None,
+        },
+        (30_532_122_624, 3_353_032_704, 98_304, 0),
+    ),
+    "jamba": (
+        {"mamba_dt_rank": 256, "mamba_inner_layernorms": True, "n_ctx": 262_144, "sliding_window": None},
+        (51_570_323_328, 12_110_311_296, 16_384, 4_587_520),
+    ),
+    "mamba2": (
+        {
+            "vocab_size": 50_288,
+            "hidden_size": 2048,
+            "num_hidden_layers": 48,
+            "num_heads": 64,
+            "n_groups": 1,
+            "tie_word_embeddings": True,
+        },
+        (1_343_757_312, 1_343_757_312, 0, 25_165_824 + 835_584),
+    ),
+}
+
+
+@pytest.mark.parametrize("family", PUBLISHED)
+def test_counts_of_published_models(family: str) -> None:
+    fields, expected = PUBLISHED[family]
+    found = architecture_from_config(AutoConfig.for_model(family, **fields))
+    counts = (found.num_params(), found.num_active_params(), found.kv_bytes_per_token(), found.state_elements())
+    assert counts == expected
+
+
+def count(architecture: Architecture) -> None:
+    architecture.num_params()
+    architecture.num_active_params()
+    architecture.kv_bytes_per_token()
+    architecture.state_elements()
+    for mode in ("train", "prefill", "decode"):
+        architecture.flops_per_token(4096, mode)
+
+
+@pytest.mark.parametrize("family", DRAWS)
+def test_counting_takes_less_than_a_millisecond(family: str) -> None:
+    """At full depth; the limit is the issue's, and the median keeps a busy machine out of it."""
+    options = {"num_experts_per_tok": 6} if family == "deepseek_v2" else {}
+    architecture, seconds = architecture_from_config(AutoConfig.for_model(family, **options)), []
+    for _ in range(15):
+        start = time.perf_counter()
+        count(architecture)
+        seconds.append(time.perf_counter() - start)
+    assert statistics.median(seconds) < 1e-3

@@ -1,0 +1,20 @@
+"""`torch.compile` as an option: the same numbers, and said in the kernels' line."""
+
+import pytest
+import torch
+
+from tests.models.test_conformance import draw_tokens, model_of
+
+
+@pytest.mark.slow
+def test_compiled_blocks_have_the_same_loss_and_gradients():
+    plain, compiled = (model_of("gqa", "mlp") for _ in range(2))
+    compiled.compile_blocks()
+    tokens = draw_tokens()
+    for model in (plain, compiled):
+        model.loss(tokens[:, :-1], tokens[:, 1:]).total.backward()
+    for (name, expected), got in zip(plain.named_parameters(), compiled.parameters(), strict=True):
+        torch.testing.assert_close(got.grad, expected.grad, rtol=1e-4, atol=1e-6, msg=name)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] >= 2, "nothing was compiled"
+    assert compiled.kernel_paths()[-1] == "torch.compile"
+    assert "torch.compile" not in plain.kernel_paths()

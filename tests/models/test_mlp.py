@@ -1,0 +1,170 @@
+"""Products with a weight, activations, the feed-forward network, and the dense channel mixer."""
+
+import pytest
+import torch
+from torch.nn.functional import gelu, silu
+
+from harmony_core.architecture import MLP
+from harmony_core.architecture.mlp import GATED
+from harmony_core.models import kernels
+from harmony_core.models.mlp import MLPModule
+from harmony_core.models.ops import activation, feed_forward, matmul
+from harmony_core.models.parameter import initialise
+from tests.models.comparison import assert_same, draw
+
+KINDS = ["swiglu", "geglu", "bilinear", "gelu", "relu2"]
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("shape", [((2, 7, 12), (20, 12)), ((1, 1, 12), (3, 12)), ((5, 40), (8, 40)), ((0, 6), (4, 6))])
+def test_linear(shape, bias):
+    inputs = [draw(*shape[0]), draw(*shape[1])] + [draw(shape[1][0], seed=3)] * bias
+    assert_same(matmul.linear, torch.nn.functional.linear, inputs)
+    with torch.no_grad():
+        torch.testing.assert_close(matmul.linear(*inputs), torch.nn.functional.linear(*inputs))
+
+
+def test_linear_takes_any_strides():
+    base, w = draw(6, 9, 8), draw(5, 6)
+    assert_same(
+        lambda b, w: matmul.linear(b.permute(1, 2, 0), w),
+        lambda b, w: torch.nn.functional.linear(b.permute(1, 2, 0), w),
+        (base, w),
+    )
+
+
+@pytest.mark.parametrize(
+    ("rows", "widths", "stack", "kernel"),
+    [
+        (5, (512, 512), 1, "oneDNN"),
+        (1, (512, 512), 1, "plain"),
+        (1, (512, 512), 8, "weight first"),
+        (2, (512, 512), 1, "weight first"),
+        (3, (512, 1024), 1, "weight first"),
+        (4, (512, 1032), 1, "oneDNN"),
+        (1, (2048, 512), 1, "oneDNN"),
+        (4, (64, 64), 1, "plain"),
+    ],
+)
+def test_every_product_is_the_product(rows, widths, stack, kernel):
+    x, w, bias = (draw(*shape).detach() for shape in ((rows, widths[1]), widths, (widths[0],)))
+    assert kernels.product_kernel(x, w, stack * w.numel()) == kernel
+    for addend in (None, bias):
+        y = matmul.product(x, w, addend, stack=stack * w.numel())
+        torch.testing.assert_close(y, torch.nn.functional.linear(x, w, addend), rtol=1e-4, atol=1e-3)
+        assert y.is_contiguous()
+        strided = matmul.product(x.T.contiguous().T, w, addend, stack=stack * w.numel())
+        torch.testing.assert_close(strided, y, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize(("rows", "widths"), [(9, (6, 4)), (600, (40, 6)), (600, (6, 40)), (0, (3, 2))])
+def test_weight_gradient(rows, widths):
+    dy, x = draw(rows, widths[0]).detach(), draw(rows, widths[1]).detach()
+    gradient = matmul.weight_gradient(dy, x)
+    torch.testing.assert_close(gradient, dy.T @ x, rtol=1e-4, atol=1e-4)
+    assert gradient.is_contiguous()
+
+
+def test_linear_keeps_types_under_autocast():
+    x, w, bias = draw(6, 8), draw(4, 8), draw(4)
+    with torch.autocast("cpu", torch.bfloat16):
+        y = matmul.linear(x, w, bias)
+        with torch.no_grad():
+            assert torch.equal(matmul.linear(x, w, bias), y)
+    assert y.dtype == torch.bfloat16
+    for gradient in torch.autograd.grad(y.float().sum(), (x, w, bias)):
+        assert gradient.dtype == torch.float32
+
+
+def test_activations_are_their_papers():
+    x = draw(3, 8).detach()
+    gate, up = x.chunk(2, -1)
+    expected = {
+        "swiglu": silu(gate) * up,
+        "geglu": gelu(gate, approximate="none") * up,
+        "bilinear": gate * up,
+        "gelu": 0.5 * x * (1 + torch.erf(x / 2**0.5)),
+        "relu2": x.clamp_min(0) ** 2,
+    }
+    for kind in KINDS:
+        torch.testing.assert_close(activation.forward(x, kind)[0], expected[kind])
+        torch.testing.assert_close(activation.activate_reference(x, kind), expected[kind])
+
+
+@pytest.mark.parametrize("shape", [(3, 5, 16), (1, 2), (0, 4)])
+@pytest.mark.parametrize("kind", KINDS)
+def test_activation_gradient(kind, shape):
+    x = draw(*shape)
+    y = activation.activate_reference(x, kind)
+    dy = draw(*y.shape, seed=9).detach()
+    (expected,) = torch.autograd.grad(y, x, dy)
+    with torch.no_grad():
+        opened = activation.forward(x, kind)[1]
+        torch.testing.assert_close(activation.backward(dy, x, opened, kind), expected)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("shape", [(2, 7, 12), (1, 12), (600, 12)])
+def test_feed_forward(shape, kind, bias):
+    wide = 10 * activation.gates(kind)
+    inputs = [draw(*shape), draw(wide, 12), draw(12, 10)] + [draw(wide), draw(12)] * bias
+
+    def ordered(function):
+        return lambda x, up, down, up_bias=None, down_bias=None: function(x, up, up_bias, down, down_bias, kind)
+
+    assert_same(ordered(feed_forward.feed_forward), ordered(feed_forward.feed_forward_reference), inputs, 1e-3)
+    with torch.no_grad():
+        fast, plain = (ordered(f)(*inputs) for f in (feed_forward.feed_forward, feed_forward.feed_forward_reference))
+        torch.testing.assert_close(fast, plain, rtol=1e-4, atol=1e-4)
+
+
+def test_feed_forward_keeps_its_input_and_the_projection_alone():
+    x, up, down = draw(50, 8), draw(24, 8), draw(8, 12)
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
+        feed_forward.feed_forward(x, up, None, down, None, "swiglu")
+    activations = [t for t in kept if t.data_ptr() not in (up.data_ptr(), down.data_ptr())]
+    assert sorted(t.numel() for t in activations) == [50 * 8, 50 * 24]
+    assert any(t.data_ptr() == x.data_ptr() for t in activations)
+
+
+@pytest.mark.parametrize("trained", ["x", "up", "down", "up_bias", "down_bias"])
+def test_feed_forward_with_one_trained_input(trained):
+    shapes = {"x": (5, 8), "up": (12, 8), "up_bias": (12,), "down": (8, 6), "down_bias": (8,)}
+    inputs = {name: draw(*shape) for name, shape in shapes.items()}
+    frozen = {name: t if name == trained else t.detach() for name, t in inputs.items()}
+    gradients = []
+    for function in (feed_forward.feed_forward, feed_forward.feed_forward_reference):
+        (gradient,) = torch.autograd.grad(function(*frozen.values(), "geglu").square().sum(), inputs[trained])
+        gradients.append(gradient)
+    torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("kind", KINDS)
+def test_module_has_the_counted_parameters(kind, bias):
+    config = MLP(d_ff=20, activation=kind, bias=bias)
+    module = MLPModule(config, 12, 1e-5)
+    initialise(module, 0, 1)
+    shapes = {name: tuple(p.shape) for name, p in module.named_parameters()}
+    wide = 40 if kind in GATED else 20
+    expected = {"up": (wide, 12), "down": (12, 20)}
+    if bias:
+        expected |= {"up_bias": (wide,), "down_bias": (12,)}
+    else:
+        assert module.up_bias is module.down_bias is None
+    assert shapes == expected
+    assert sum(p.numel() for p in module.parameters()) == config.num_params(12)
+
+
+def test_module_with_biases_is_the_formula():
+    module = MLPModule(MLP(d_ff=20, activation="geglu", bias=True), 12, 1e-5)
+    with torch.no_grad():
+        for index, parameter in enumerate(module.parameters()):
+            parameter.copy_(draw(*parameter.shape, seed=index))
+    x = draw(2, 5, 12)
+    gate, up = (x @ module.up.T + module.up_bias).chunk(2, -1)
+    expected = (gelu(gate) * up) @ module.down.T + module.down_bias
+    torch.testing.assert_close(module(x), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(module.step(x[:, 2], {}, 2), expected[:, 2], rtol=1e-4, atol=1e-4)

@@ -1,0 +1,182 @@
+"""Sorting by expert, capacity, and the experts' products: slices, few rows and grouped, each beside the loop."""
+
+import pytest
+import torch
+
+from harmony_core.models import kernels
+from harmony_core.models.ops import assignments, experts
+from harmony_core.models.ops.activation import gates
+from harmony_core.models.ops.grouped_experts import grouped_product_reference
+from tests.models.comparison import assert_same, draw
+
+KINDS = ["swiglu", "geglu", "bilinear", "gelu", "relu2"]
+
+
+def draw_choices(rows, experts=6, choices=3, seed=0):
+    """Different experts for each token; expert 2 is chosen by nobody."""
+    scores = torch.rand(rows, experts, generator=torch.Generator().manual_seed(seed))
+    scores[:, 2] = -1
+    return scores.topk(choices).indices
+
+
+def draw_kept(chosen, seed=0):
+    return torch.rand(chosen.shape, generator=torch.Generator().manual_seed(seed)) < 0.6
+
+
+def inputs_of(rows, kind, width=8, inner=8):
+    wide = inner * gates(kind)
+    return draw(rows, width), draw(rows, 3, seed=1), draw(6, wide, width), draw(6, width, inner)
+
+
+def with_choices(function, chosen, kind, kept):
+    return lambda x, w, up, down: function(x, w, chosen, up, down, kind, kept)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("dropping", [False, True])
+@pytest.mark.parametrize("rows", [1, 5, 150])
+def test_experts_are_the_loop_over_tokens(rows, dropping, kind):
+    chosen = draw_choices(rows)
+    kept = draw_kept(chosen) if dropping else None
+    inputs = inputs_of(rows, kind)
+    fast, plain = (with_choices(f, chosen, kind, kept) for f in (experts.routed_experts, experts.experts_reference))
+    assert_same(fast, plain, inputs, 1e-3)
+    with torch.no_grad():
+        torch.testing.assert_close(fast(*inputs), plain(*inputs), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("dropping", [False, True])
+@pytest.mark.parametrize("rows", [1, 40])
+@pytest.mark.parametrize("multiply", [torch.nn.functional.grouped_mm, grouped_product_reference])
+def test_grouped_experts_are_the_loop_over_tokens(multiply, rows, dropping, kind, monkeypatch):
+    monkeypatch.setattr(experts, "grouped_product", lambda *_: multiply)
+    monkeypatch.setattr(experts, "sort_into_slices", None)
+    chosen = draw_choices(rows)
+    kept = draw_kept(chosen, seed=3) if dropping else None
+    fast, plain = (with_choices(f, chosen, kind, kept) for f in (experts.routed_experts, experts.experts_reference))
+    assert_same(fast, plain, inputs_of(rows, kind), 1e-3)
+
+
+def test_grouped_experts_in_bf16(monkeypatch):
+    monkeypatch.setattr(experts, "grouped_product", lambda *_: torch.nn.functional.grouped_mm)
+    chosen, inputs = draw_choices(64), inputs_of(64, "swiglu")
+    with torch.autocast("cpu", torch.bfloat16):
+        y = experts.routed_experts(*inputs[:2], chosen, *inputs[2:], "swiglu")
+    assert y.dtype == torch.bfloat16
+    expected = experts.experts_reference(*inputs[:2], chosen, *inputs[2:], "swiglu")
+    got = torch.autograd.grad(y.float().square().sum(), inputs)
+    want = torch.autograd.grad(expected.square().sum(), inputs)
+    for gradient, exact in zip(got, want, strict=True):
+        assert gradient.dtype == torch.float32
+        assert torch.cosine_similarity(gradient.flatten(), exact.flatten(), dim=0) > 0.999
+
+
+def test_the_reference_of_a_grouped_product():
+    a, b = draw(10, 4).detach(), draw(3, 4, 8).detach()
+    ends = torch.tensor([3, 3, 8], dtype=torch.int32)
+    for x, w in ((a, b), (a.T, draw(10, 8).detach())):
+        ours, theirs = grouped_product_reference(x, w, offs=ends), torch.nn.functional.grouped_mm(x, w, offs=ends)
+        rows = 8 if w.ndim == 3 else 3
+        torch.testing.assert_close(ours[:rows], theirs[:rows])
+
+
+def test_grouped_product_is_for_bf16_on_a_gpu_that_has_it(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (8, 0))
+    kernels._device_grouped_product.cache_clear()
+    take = kernels.grouped_product
+    assert take("cuda", torch.bfloat16, (64, 24)) is torch.nn.functional.grouped_mm
+    assert take("cpu", torch.bfloat16, (64, 24)) is None
+    assert take("cuda", torch.float32, (64, 24)) is None
+    assert take("cuda", torch.bfloat16, (64, 20)) is None
+    kernels._device_grouped_product.cache_clear()
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (7, 5))
+    assert take("cuda", torch.bfloat16, (64, 24)) is None
+    kernels._device_grouped_product.cache_clear()
+
+
+def test_experts_keep_tokens_and_projections_alone():
+    chosen, (x, weights, up, down) = draw_choices(150), inputs_of(150, "swiglu")
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
+        experts.routed_experts(x, weights, chosen, up, down, "swiglu")
+    inputs = {t.data_ptr() for t in (x, weights, up, down)}
+    filled = sum(end - start for _, start, end in assignments.sort_into_slices(chosen, None, 6)[1])
+    assert sum(t.numel() for t in kept if t.data_ptr() not in inputs) == filled * 16
+
+
+def test_experts_under_autocast_give_gradients_in_fp32():
+    chosen, inputs = draw_choices(30), inputs_of(30, "swiglu")
+    with torch.autocast("cpu", torch.bfloat16):
+        y = experts.routed_experts(*inputs[:2], chosen, *inputs[2:], "swiglu")
+        with torch.no_grad():
+            few = experts.routed_experts(inputs[0][:4], inputs[1][:4], chosen[:4], *inputs[2:], "swiglu")
+    assert y.dtype == few.dtype == torch.bfloat16
+    torch.testing.assert_close(few, y[:4], rtol=2e-2, atol=2e-2)
+    assert all(g.dtype == torch.float32 for g in torch.autograd.grad(y.float().sum(), inputs))
+
+
+def test_no_token_at_all():
+    inputs = inputs_of(0, "swiglu")
+    y = experts.routed_experts(*inputs[:2], draw_choices(0), *inputs[2:], "swiglu")
+    assert y.shape == (0, 8)
+    assert all(not g.any() for g in torch.autograd.grad(y.sum(), inputs))
+
+
+@pytest.mark.parametrize("dropping", [False, True])
+def test_every_sort_says_the_same(dropping, monkeypatch):
+    chosen = draw_choices(20)
+    kept = draw_kept(chosen) if dropping else None
+    few, few_slices = assignments.sort_into_slices(chosen, kept, 6)
+    monkeypatch.setattr(assignments, "FEW", 0)
+    many, slices = assignments.sort_into_slices(chosen, kept, 6)
+    grouped, ends = assignments.sort_into_groups(chosen, kept, 6)
+    counted = chosen.numel() if kept is None else int(kept.sum())
+    assert few_slices == slices
+    assert few_slices[-1][2] == counted == ends[-1]
+    for sort in (few, many, grouped):
+        assert torch.equal(sort.place_RK, few.place_RK)
+        assert torch.equal(sort.token_A[:counted], few.token_A)
+    for expert, start, end in slices:
+        assert ends[expert] == end
+        assert [chosen[t].tolist().count(expert) for t in few.token_A[start:end].tolist()] == [1] * (end - start)
+
+
+def test_filling_rows_stay_few():
+    chosen = torch.randint(8, (4096, 1), generator=torch.Generator().manual_seed(0))
+    assigned, slices = assignments.sort_into_slices(chosen, None, 8)
+    assert all((end - start) % 64 == 0 for _, start, end in slices)
+    assert len(assigned.token_A) == slices[-1][2] < 4096 * 1.125 + 64
+    few, _ = assignments.sort_into_slices(chosen[:9], None, 8)
+    assert len(few.token_A) == 9
+
+
+def test_spread_and_collect_are_inverse_on_kept_choices():
+    chosen = draw_choices(90)
+    kept = draw_kept(chosen)
+    assigned, _ = assignments.sort_into_slices(chosen, kept, 6)
+    weights = draw(90, 3).detach()
+    rows = assigned.spread(weights)
+    assert torch.equal(assigned.collect(rows), weights * kept)
+    assert torch.count_nonzero(rows) == kept.sum() < len(rows)
+
+
+@pytest.mark.parametrize("capacity", [1, 3, 100])
+def test_capacity_takes_the_first_of_each_sequence(capacity):
+    chosen = torch.stack([draw_choices(11, seed=seed) for seed in range(3)])
+    kept = assignments.within_capacity(chosen, 6, capacity)
+    for sequence, decided in zip(chosen.tolist(), kept.tolist(), strict=True):
+        taken = [0] * 6
+        for token, verdicts in zip(sequence, decided, strict=True):
+            for expert, verdict in zip(token, verdicts, strict=True):
+                assert verdict == (taken[expert] < capacity)
+                taken[expert] += 1
+
+
+def test_capacity_does_not_look_ahead():
+    chosen = draw_choices(30).unsqueeze(0)
+    changed = chosen.clone()
+    changed[:, 17:] = draw_choices(13, seed=5)
+    before, after = (assignments.within_capacity(c, 6, 4)[:, :17] for c in (chosen, changed))
+    assert torch.equal(before, after)
+    assert not before.all()
