@@ -54,18 +54,14 @@ def cost_curves(rows: Sequence[Row]) -> str:
 
 
 def convolution_curves(rows: Sequence[Row]) -> str:
-    """A line a kind, width and way: forward and backward together."""
-    points = [
-        {
-            "line": f"{row['kind']}, d {row['d_model']}, {way}",
-            "tokens": row["sequence_length"],
-            "ms": found["forward"]["median"] + found["backward"]["median"],
-        }
-        for row in rows
-        if "error" not in row
-        for way, found in row["milliseconds"].items()
-    ]
-    return _svg(points, "convolution", "forward and backward [ms]")
+    """A figure a kind, with a line for each way and width: forward and backward together."""
+    points: dict[str, list[Row]] = {}
+    for row in rows:
+        for way, found in row.get("milliseconds", {}).items():
+            milliseconds = sum(each["median"] for each in found.values())
+            line = {"line": f"{way}, d {row['d_model']}", "tokens": row["sequence_length"], "ms": milliseconds}
+            points.setdefault(row["kind"], []).append(line)
+    return "\n".join(_svg(lines, kind, "forward and backward [ms]") for kind, lines in points.items())
 
 
 def _svg(points: Iterable[Row], legend: str, quantity: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,8 @@ from benchmarks.operators.settings import COST_WIDTH, MEMORY_PROMISE, PROMPT_LEN
 from benchmarks.operators.timing import verdict
 
 Row = dict[str, Any]
+# How memory is measured: what tensors take is published, what is resident stands beside it.
+METHODS = ("tensors", "resident")
 # The fields that say what a row is of.
 IDENTITY = ("family", "kind", "setting", "d_model", "prompt_tokens", "sequence_length")
 
@@ -51,27 +54,32 @@ def memory_rows(choice: Choice) -> Iterator[Row]:
     """Families at both settings: what tensors took, beside what the process did."""
     for family in choice.families:
         for setting in (training_setting(family, setting) for setting in choice.settings):
-            found = {
-                (method, side): fresh(memory.measure, side, family, setting, choice.attention, method)
-                for method in ("tensors", "resident")
-                for side in SIDES
+            # Nothing is timed here, so two may run at once.
+            with ThreadPoolExecutor(2) as pool:
+                asked = {
+                    (method, side): pool.submit(fresh, memory.measure, side, family, setting, choice.attention, method)
+                    for method in METHODS
+                    for side in SIDES
+                }
+            yield {
+                "family": family,
+                "setting": str(setting),
+                **memory_row({key: future.result() for key, future in asked.items()}),
             }
-            yield {"family": family, "setting": str(setting), **memory_row(found)}
 
 
 def memory_row(found: dict[tuple[str, str], Row]) -> Row:
-    """One row from four processes: two methods, two sides."""
+    """One row from four processes: two methods, two sides. The promise is to be kept by both methods."""
     errors = [one["error"] for one in found.values() if "error" in one]
     if errors:
         return {"error": errors[0]}
-    methods = ("tensors", "resident")
-    peaks = {method: {side: round(sum(found[method, side].values()), 2) for side in SIDES} for method in methods}
+    peaks = {method: {side: round(sum(found[method, side].values()), 2) for side in SIDES} for method in METHODS}
     ratio = {method: round(peak["harmony"] / peak["transformers"], 3) for method, peak in peaks.items()}
     return {
         "weights_mib": {side: found["tensors", side]["weights_mib"] for side in SIDES},
         "peak_mib": peaks["tensors"],
         "ratio": ratio["tensors"],
-        **verdict(ratio["tensors"], MEMORY_PROMISE, at_most=True),
+        **verdict(max(ratio.values()), MEMORY_PROMISE, at_most=True),
         "resident_peak_mib": peaks["resident"],
         "resident_ratio": ratio["resident"],
     }

@@ -46,7 +46,7 @@ def _training(row: Row) -> tuple[str, ...]:
 
 
 def _decode(row: Row) -> tuple[str, ...]:
-    return (*_speeds(row), _range(row["prompt_ratio"]), f"{row['equal_tokens']:.0%}", _range(row["ratio"]))
+    return (*_speeds(row), _range(row["prompt_ratio"]), f"{row['last_logits_difference']:.0e}", _range(row["ratio"]))
 
 
 def _memory(row: Row) -> tuple[str, ...]:
@@ -81,7 +81,8 @@ _PARTS: dict[str, tuple[str, tuple[str, ...], Callable[[Row], tuple[str, ...]]]]
         _training,
     ),
     "decode": (
-        f"family|d|prompt|{_SIDES}|ratio of the prompt's time|equal tokens|ratio (range)|promised at least|verdict",
+        f"family|d|prompt|{_SIDES}|ratio of the prompt's time|last logits' difference|ratio (range)"
+        "|promised at least|verdict",
         ("family", "d_model", "prompt_tokens"),
         _decode,
     ),

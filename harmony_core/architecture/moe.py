@@ -90,6 +90,18 @@ class MoE(Block):
         if self.group_score == "top2" and self.n_groups > 1 and per_group < 2:
             raise ValueError(f"group_score top2 with {per_group} expert a group; use max")
 
+    def canonical(self) -> Block:
+        """Groups, a capacity and a shared width where they change something, and that width in experts if it is whole."""
+        fields: dict[str, Any] = {}
+        if self.top_groups == self.n_groups:
+            fields |= {"n_groups": 1, "top_groups": 1, "group_score": "max"}
+        if self.capacity_factor is not None and self.capacity_factor * self.top_k >= self.n_routed:
+            fields["capacity_factor"] = None
+        if self.d_shared is not None:
+            experts, rest = divmod(self.d_shared, self.d_expert)
+            fields |= {"n_shared": 1} if rest else {"n_shared": experts, "d_shared": None}
+        return self.model_copy(update=fields) if fields else self
+
     @property
     def shared_width(self) -> int:
         """Inner width of the shared network; 0 without one."""

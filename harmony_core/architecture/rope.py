@@ -7,6 +7,12 @@ from typing import Any, Literal
 
 from harmony_core.base import Frozen
 
+_OWN_FIELDS: dict[str, tuple[str, ...]] = {
+    "linear": (),
+    "llama3": ("original_context", "low_frequency_factor", "high_frequency_factor"),
+    "yarn": ("original_context", "beta_fast", "beta_slow", "attention_factor", "truncate"),
+}
+
 
 class RopeScaling(Frozen):
     """How rotary frequencies are changed for contexts longer than those of the first training.
@@ -15,7 +21,7 @@ class RopeScaling(Frozen):
         method: `linear` divides every frequency by `factor` (Chen et al. 2023, arXiv:2306.15595); `llama3` divides
             the low ones and leaves the high ones (Llama 3.1's `rope_scaling`); `yarn` ramps between the two and
             scales the rotated vectors (Peng et al. 2023, arXiv:2309.00071, sections 3.2 and 3.4).
-        factor: the context's length over the original one.
+        factor: the context's length over the original one, at least 1.
         original_context: tokens of the first training's context; `llama3` and `yarn` need it.
         low_frequency_factor: `llama3`: wavelengths above original_context / this are divided by `factor`.
         high_frequency_factor: `llama3`: wavelengths below original_context / this are left alone.
@@ -38,6 +44,10 @@ class RopeScaling(Frozen):
     def model_post_init(self, context: Any, /) -> None:
         if self.factor < 1:
             raise ValueError(f"factor is {self.factor}; use at least 1")
+        own = ("method", "factor", *_OWN_FIELDS[self.method])
+        for name in type(self).model_fields:
+            if name not in own and getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name} means nothing to {self.method}; leave it out")
         if self.method != "linear" and (self.original_context is None or self.original_context < 1):
             raise ValueError(f"original_context is {self.original_context}; {self.method} needs at least 1")
         if self.low_frequency_factor <= 0 or self.high_frequency_factor <= self.low_frequency_factor:
@@ -47,12 +57,16 @@ class RopeScaling(Frozen):
             )
         if self.beta_slow <= 0 or self.beta_fast <= self.beta_slow:
             raise ValueError(f"beta_fast {self.beta_fast} is not above beta_slow {self.beta_slow}; use 0 < slow < fast")
+        if self.attention_factor is not None and self.attention_factor <= 0:
+            raise ValueError(f"attention_factor is {self.attention_factor}; use a positive number, or leave it out")
 
 
 def check_rope(base: float | None, fraction: float, head_dim: int, scaling: RopeScaling | None, field: str) -> None:
     """Raises ValueError where no rotary frequencies follow from these; `field` is the name of the head's width."""
     if base is not None and not 0 < base < math.inf:
         raise ValueError(f"rope_base is {base}; use a positive number")
+    if base == 1 and scaling is not None and scaling.method == "yarn":
+        raise ValueError("rope_base is 1, which makes all frequencies equal; yarn needs another one")
     if base is None and (fraction != 1.0 or scaling is not None):
         raise ValueError("rope_base is None, so nothing turns; leave out rope_fraction and rope_scaling")
     if not 0 < fraction <= 1:

@@ -94,9 +94,12 @@ def _moe(block: MoE, d_model: int) -> Traffic:
     matrices = num_matrices(block.activation)
     routing = d_model + 3 * block.n_routed
     moved = 4 * block.top_k * d_model
-    experts = (block.top_k + block.n_shared) * (2 * d_model + 2 * matrices * block.d_expert)
-    # Router, its softmax and choice, sorting, gathering, grouped products, scattering back.
-    return Traffic(routing + moved + experts, 7 + matrices + 1 + (matrices + 1) * (block.n_shared > 0))
+    experts = block.top_k * (2 * d_model + 2 * matrices * block.d_expert)
+    # One network, and the addition of its output to the routed experts'.
+    shared = 5 * d_model + 2 * matrices * block.shared_width if block.n_shared else 0
+    # Router, its scores and choice, sorting, gathering, grouped products, scattering back.
+    kernels = 7 + matrices + 1 + (matrices + 2) * (block.n_shared > 0)
+    return Traffic(routing + moved + experts + shared, kernels)
 
 
 @_inner.register

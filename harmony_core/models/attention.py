@@ -14,6 +14,8 @@ from typing_extensions import override
 from harmony_core.architecture import Attention
 from harmony_core.architecture.rope import rotary_width
 from harmony_core.models.block import BlockModule, BlockState
+from harmony_core.models.context_parallel.attention import attend_over_ranks
+from harmony_core.models.context_parallel.group import ContextParallel, refuse_decoding
 from harmony_core.models.norm import RMSNorm
 from harmony_core.models.ops.attention import attend, attention_path
 from harmony_core.models.ops.cached_attention import attend_cached
@@ -33,6 +35,8 @@ class AttentionModule(BlockModule):
         d_model: width D.
         norm_epsilon: of the QK norm.
     """
+
+    context_parallel: ContextParallel | None = None
 
     def __init__(self, config: Attention, d_model: int, norm_epsilon: float) -> None:
         super().__init__()
@@ -58,14 +62,17 @@ class AttentionModule(BlockModule):
         return self._attend(*self._project(x_BTD))
 
     def _attend(self, q_BTHK: Tensor, k_BTGK: Tensor, v_BTGK: Tensor) -> Tensor:
-        y_BTHK = attend(q_BTHK, k_BTGK, v_BTGK, self.scale, self.window)
+        if self.context_parallel is None:
+            y_BTHK = attend(q_BTHK, k_BTGK, v_BTGK, self.scale, self.window)
+        else:
+            y_BTHK = attend_over_ranks(q_BTHK, k_BTGK, v_BTGK, self.scale, self.window, self.context_parallel)
         return linear(y_BTHK.flatten(2), self.out, self.out_bias)
 
     def _project(self, x_BTD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values of whole sequences as [B, T, heads, K]."""
         sizes = (self.num_heads, self.kv_heads, self.kv_heads)
         joined = linear(x_BTD, self.qkv, self.qkv_bias).unflatten(-1, (-1, self.head_dim))
-        turns_TJ = None if self.table is None else self.table.slice(0, x_BTD.shape[1], x_BTD.device)
+        turns_TJ = self._turns(x_BTD)
         if self.q_norm is not None and self.k_norm is not None:
             q, k, v = joined.split(sizes, 2)
             q, k = self.q_norm(q), self.k_norm(k)
@@ -74,6 +81,14 @@ class AttentionModule(BlockModule):
             joined = rotate_owned(joined, turns_TJ, self.num_heads + self.kv_heads)
         q, k, v = joined.split(sizes, 2)
         return q, k, v
+
+    def _turns(self, x_BTD: Tensor) -> Tensor | None:
+        """Each token's turns, by its position in the whole sequence."""
+        cp, length = self.context_parallel, x_BTD.shape[1]
+        if self.table is None:
+            return None
+        turns_TJ = self.table.slice(0, length if cp is None else length * cp.size, x_BTD.device)
+        return turns_TJ if cp is None else cp.shard(turns_TJ, 0)
 
     def cache_length(self, max_context: int) -> int:
         """Tokens that the cache holds at most."""
@@ -86,6 +101,7 @@ class AttentionModule(BlockModule):
 
     @override
     def prefill(self, x_BTD: Tensor, state: BlockState) -> Tensor:
+        refuse_decoding(self.context_parallel)
         q_BTHK, k_BTGK, v_BTGK = self._project(x_BTD)
         length, slots = x_BTD.shape[1], state["keys"].shape[2]
         # A window's cache is a ring, in which the token at position t lies at t modulo its length.
@@ -97,6 +113,7 @@ class AttentionModule(BlockModule):
 
     @override
     def step(self, x_BD: Tensor, state: BlockState, position: int) -> Tensor:
+        refuse_decoding(self.context_parallel)
         keys_BGCK, values_BGCK, heads = state["keys"], state["values"], self.num_heads
         joined_BHK = linear(x_BD, self.qkv, self.qkv_bias).view(x_BD.shape[0], -1, self.head_dim)
         turning = joined_BHK[:, : heads + self.kv_heads]

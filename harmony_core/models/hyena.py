@@ -15,14 +15,21 @@ from harmony_core.architecture.hyena import GroupedFIR, Hyena
 from harmony_core.models.block import BlockModule, BlockState
 from harmony_core.models.context_parallel.channels import EVERY_CHANNEL, ChannelShare
 from harmony_core.models.context_parallel.exchange import to_channels, to_tokens
-from harmony_core.models.context_parallel.group import ContextParallel
+from harmony_core.models.context_parallel.group import ContextParallel, refuse_decoding
 from harmony_core.models.context_parallel.halo import convolve_with_halo
 from harmony_core.models.kernels import fir_path
 from harmony_core.models.ops.blocked_convolution import BlockedConvolution
 from harmony_core.models.ops.direct_convolution import DirectConvolution
+from harmony_core.models.ops.fft_convolution import FFTConvolution
 from harmony_core.models.ops.gated_convolution import Convolution, convolve, gated_convolution
 from harmony_core.models.ops.matmul import linear
 from harmony_core.models.parameter import ParameterSpec, constant, matrix, uniform
+
+_CONVOLUTIONS: dict[str, Convolution] = {
+    "direct": DirectConvolution(),
+    "blocked": BlockedConvolution(),
+    "FFT": FFTConvolution(),
+}
 
 
 class HyenaModule(BlockModule):
@@ -91,7 +98,7 @@ class HyenaModule(BlockModule):
 
     @override
     def prefill(self, x_BTD: Tensor, state: BlockState) -> Tensor:
-        self._refuse_context_parallel()
+        refuse_decoding(self.context_parallel)
         z_BTE = linear(x_BTD, self.in_proj)
         kept = min(z_BTE.shape[1], self.short_taps)
         state["conv"][..., self.short_taps - kept :] = z_BTE[:, z_BTE.shape[1] - kept :].mT
@@ -102,7 +109,7 @@ class HyenaModule(BlockModule):
 
     @override
     def step(self, x_BD: Tensor, state: BlockState, position: int) -> Tensor:
-        self._refuse_context_parallel()
+        refuse_decoding(self.context_parallel)
         z_BE, inputs_BES = linear(x_BD, self.in_proj), state["conv"]
         inputs_BES.copy_(torch.cat((inputs_BES[..., 1:], z_BE.to(inputs_BES.dtype).unsqueeze(-1)), -1))
         x2_BD, x1_BD, v_BD = (inputs_BES.float() * self.conv.float()).sum(-1).to(z_BE.dtype).float().chunk(3, -1)
@@ -111,10 +118,6 @@ class HyenaModule(BlockModule):
         if self.skip is not None:
             mixed_BD = mixed_BD + self.skip.float() * u_BD
         return linear((x2_BD * mixed_BD).to(z_BE.dtype), self.out, self.out_bias)
-
-    def _refuse_context_parallel(self) -> None:
-        if self.context_parallel is not None:
-            raise TypeError("decoding runs on one rank; take the context-parallel group off the model first")
 
 
 class GroupedFIRModule(HyenaModule):
@@ -130,8 +133,8 @@ class GroupedFIRModule(HyenaModule):
 
     @override
     def convolution(self, length: int, share: ChannelShare) -> tuple[Convolution, tuple[Tensor, ...]]:
-        direct = fir_path(self.device.type) == "direct"
-        return DirectConvolution() if direct else BlockedConvolution(), (share.of_groups(self.taps_GK(), self.d_model),)
+        path = fir_path(self.device.type, self.taps)
+        return _CONVOLUTIONS[path], (share.of_groups(self.taps_GK(), self.d_model),)
 
     @override
     def _mix_over_ranks(self, z_BTE: Tensor, cp: ContextParallel) -> Tensor:
@@ -167,5 +170,5 @@ class GroupedFIRModule(HyenaModule):
 
     @override
     def kernel_path(self) -> str:
-        path = fir_path(self.device.type)
-        return "oneDNN direct convolution" if path == "direct" else "torch blocked convolution"
+        path = fir_path(self.device.type, self.taps)
+        return f"{'oneDNN' if path == 'direct' else 'torch'} {path} convolution"

@@ -25,9 +25,7 @@ def onednn_fp32(device_type: str) -> bool:
     return _ONEDNN and device_type == "cpu" and not torch.compiler.is_compiling()
 
 
-def product_kernel(
-    x_RI: torch.Tensor, w_OI: torch.Tensor, stack: int
-) -> Literal["oneDNN", "weight first", "plain"]:
+def product_kernel(x_RI: torch.Tensor, w_OI: torch.Tensor, stack: int) -> Literal["oneDNN", "weight first", "plain"]:
     """How x W^T is multiplied: oneDNN for fp32 on a CPU, but for few rows, where reading W is all the time there is.
 
     `stack` is the number of elements of the tensor that holds W, all experts' for an expert: a large one is taken to
@@ -120,9 +118,19 @@ def _compiled_flex_attention(device_type: str) -> Callable[..., Any] | None:
     return None if function is None else torch.compile(function)
 
 
-def fir_path(device_type: str) -> Literal["direct", "blocked"]:
-    """How filters with a weight for each lag are convolved: oneDNN's depthwise kernel, else matrix products."""
-    return "direct" if onednn_fp32(device_type) else "blocked"
+def fir_path(device_type: str, taps: int) -> Literal["direct", "blocked", "FFT"]:
+    """How filters with a weight for each lag are convolved: oneDNN's depthwise kernel, elsewhere matrix products.
+
+    Long ones go through an FFT (on Zen 5 it wins from 300 to 400 taps up, over 512 to 8,192 tokens).
+    """
+    if taps > 256:
+        return "FFT"
+    return "direct" if _ONEDNN and device_type == "cpu" else "blocked"
+
+
+def block_path(device_type: str) -> Literal["image", "batched"]:
+    """How a blocked convolution's products are computed: as one dense convolution in oneDNN, elsewhere in one batch."""
+    return "image" if _ONEDNN and device_type == "cpu" else "batched"
 
 
 def modal_path(device_type: str) -> Literal["chunked", "FFT"]:

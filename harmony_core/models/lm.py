@@ -191,7 +191,7 @@ class HybridLM(Declared):
         """
         for index, (config, block) in enumerate(zip(self.architecture.blocks, self._residual_blocks(), strict=True)):
             if config.role == "mixer" and not hasattr(block.inner, "context_parallel"):
-                fix = "it cannot be spread over ranks; use hyena_se, hyena_mr or hyena_li, or no context parallelism"
+                fix = "it cannot be spread over ranks; use attention or a Hyena operator, or no context parallelism"
                 raise UserError(f"blocks.{index}", config.kind, fix)
             if isinstance(config, MoE) and (config.balancing == "aux" or config.capacity_factor is not None):
                 fix = "balancing aux and a capacity are of whole sequences; use bias or none, and no capacity"

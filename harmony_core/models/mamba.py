@@ -79,7 +79,8 @@ class MambaModule(BlockModule):
         dt, b, c = linear(x, self.x_proj).split(self.widths, -1)
         if self.norms is not None:
             dt, b, c = (norm(t) for norm, t in zip(self.norms, (dt, b, c), strict=True))
-        return linear(dt, self.dt_proj), b, c
+        # oneDNN multiplies a slice's gradient a thousand times more slowly than a packed matrix.
+        return linear(dt.contiguous(), self.dt_proj), b, c
 
     def _scan(self, x_BTI: Tensor, with_state: bool) -> tuple[Tensor, Tensor | None]:
         """y [B, T, I], and where asked the last state, [B, I, N] in fp32."""

@@ -78,9 +78,10 @@ class Mamba2Module(BlockModule):
         state["ssm"].copy_(last_BHPN)
         return self._finish(y_BTHP, gate_BTI)
 
-    def _project(self, x: Tensor) -> tuple[Tensor, ...]:
+    def _project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Gate [.., I], convolution's input [.., C], step sizes before bias and softplus [.., H]."""
-        return linear(x, self.in_proj, self.in_bias).split(self.widths, -1)
+        gate, xbc, raw_dt = linear(x, self.in_proj, self.in_bias).split(self.widths, -1)
+        return gate, xbc, raw_dt
 
     def _split(self, xbc: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """x [.., H, P], B and C [.., G, N]."""

@@ -74,7 +74,8 @@ class MLAModule(BlockModule):
         """[.., H, K] of [.., D], not rotated yet."""
         if self.q_down is not None and self.q_norm is not None:
             x = self.q_norm(linear(x, self.q_down, self.q_down_bias))
-        return linear(x, self.q_up).unflatten(-1, (self.config.num_heads, -1))
+        q = linear(x, self.q_up)
+        return q.view(*q.shape[:-1], self.config.num_heads, -1)
 
     def _latent(self, x_BTD: Tensor) -> tuple[Tensor, Tensor]:
         """The normalised latent [B, T, L] and the rotated key [B, T, 1, R] that all heads share."""

@@ -22,6 +22,10 @@ GOLDEN = {
     "mixtral-nano": "e1ea97c18239b7e7",
     "samba-1.3b": "3c2ba30baa665056",
     "samba-nano": "3c9f9a1266fce648",
+    "stripedhyena-2-1b": "8c4eb66c49eba065",
+    "stripedhyena-2-40b": "b53e7e434eb6bb2c",
+    "stripedhyena-2-7b": "8892fe55b02460c7",
+    "stripedhyena-2-nano": "9d648a16973ad7c3",
 }
 
 

@@ -35,7 +35,7 @@ ROWS: dict[str, dict[str, Any]] = {
         "prompt_tokens": 64,
         "tokens_per_second": {"harmony": SPREAD, "transformers": SPREAD},
         "prompt_ratio": SPREAD,
-        "equal_tokens": 1.0,
+        "last_logits_difference": 1e-6,
         "ratio": SPREAD,
     },
     "memory": {
@@ -185,6 +185,11 @@ def test_memory_is_weights_and_the_step_together() -> None:
     assert memory_row(memory_of(50.2, 50.0))["kept"] is False
 
 
+def test_memory_that_no_tensor_has_counts_too() -> None:
+    found = memory_row({**memory_of(20.0, 50.0), ("resident", "harmony"): {"weights_mib": 10.0, "step_mib": 60.0}})
+    assert (found["ratio"], found["resident_ratio"], found["kept"]) == (0.5, 1.167, False)
+
+
 def test_a_side_that_failed_is_the_rows_reason() -> None:
     found = memory_row({**memory_of(1.0, 1.0), ("resident", "harmony"): {"error": "it died"}})
     assert found == {"error": "it died"}
@@ -301,3 +306,13 @@ def test_sides_that_are_not_the_same_model_are_refused() -> None:
     assert found["loss_relative_difference"] < 1e-6
     with pytest.raises(RuntimeError, match="not the same model"):
         agreement({"harmony": ours, "transformers": Peer(ours, 1.5)}, data)
+
+
+@pytest.mark.parametrize("name", ["loss", "gradient_norm"])
+def test_loss_and_gradients_both_have_to_agree(name: str) -> None:
+    from benchmarks.operators.pair import differences
+
+    found = {"loss": [7.0, 7.0], "gradient_norm": [2.0, 2.0]}
+    assert set(differences(found).values()) == {0.0}
+    with pytest.raises(RuntimeError, match="not the same model"):
+        differences({**found, name: [1.0, 1.001]})

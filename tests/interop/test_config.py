@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 import torch
-from tests.interop.random_models import DRAWS, SEEDS, filled, random_config, random_tokens
 from transformers import AutoConfig, AutoModelForCausalLM, GPT2Config, PreTrainedConfig
 
 from harmony_core.errors import UserError
 from harmony_core.interop.hf import architecture_from_config
 from harmony_core.interop.hf.families import FAMILIES
 from harmony_core.interop.hf.fields import COMMON, COMMON_FIXED, Fields
+from tests.interop.random_configs import DRAWS
+from tests.interop.random_models import SEEDS, filled, random_config, random_tokens
 
 # What only names things, or is no value that a model could be built with in another way.
 NAMES = {
@@ -132,8 +133,16 @@ def random_draw(family: str) -> dict[str, Any]:
 
 
 REFUSED = [
-    ("llama", {"hidden_act": "relu"}, r"llama.hidden_act: relu: not supported here; use one of silu, swish, gelu, linear"),
-    ("llama", {"rope_parameters": {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}}, "one of default, linear"),
+    (
+        "llama",
+        {"hidden_act": "relu"},
+        r"llama.hidden_act: relu: not supported here; use one of silu, swish, gelu, linear",
+    ),
+    (
+        "llama",
+        {"rope_parameters": {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}},
+        "one of default, linear",
+    ),
     (
         "llama",
         {

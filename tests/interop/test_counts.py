@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 import torch
-from tests.interop.random_models import CASES, DRAWS, can_cache, random_config, random_model, random_tokens
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from harmony_core.architecture import Architecture
 from harmony_core.interop.hf import architecture_from_config
+from tests.interop.random_configs import DRAWS
+from tests.interop.random_models import CASES, can_cache, random_config, random_model, random_tokens
 
 
 def parameters(model: nn.Module) -> int:

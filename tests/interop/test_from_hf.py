@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 import torch
-from tests.interop.random_models import CASES, DRAWS, SEEDS, can_cache, filled, random_model, random_tokens
 from torch import Tensor
 from transformers import AutoConfig, GPT2Config, GPT2LMHeadModel, PreTrainedModel
 
 from harmony_core.errors import UserError
 from harmony_core.interop.hf import from_hf
+from tests.interop.random_configs import DRAWS
+from tests.interop.random_models import CASES, SEEDS, can_cache, filled, random_model, random_tokens
 
 LENGTH, PROMPT = 19, 9
 TOLERANCE = {"rtol": 1e-4, "atol": 1e-4}
@@ -118,7 +119,10 @@ def broken(change: str) -> PreTrainedModel:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("missing", r"LlamaForCausalLM.model.layers.0.mlp.up_proj.weight: missing: give the model with this tensor of shape \["),
+        (
+            "missing",
+            r"LlamaForCausalLM.model.layers.0.mlp.up_proj.weight: missing: give the model with this tensor of shape \[",
+        ),
         ("shape", r"mlp.up_proj.weight: shape \[3, 5\]: its configuration asks for \["),
         ("more", r"mlp.adapter.weight: \[3, 2\]: no tensor here corresponds to it"),
         ("meta", r"on the meta device: load the model's values first"),

@@ -62,3 +62,13 @@ def test_memory_by_hand() -> None:
     train = predict_memory_bytes(architecture, "train", 1, 1024, "bf16")
     assert train > 16 * weights + 1024 * 4 * architecture.vocab_size
     assert predict_memory_bytes(architecture, "prefill", 2, 1024, "bf16") > decode
+
+
+def test_a_shared_network_is_read_and_written_at_its_own_width() -> None:
+    plain, joined = MoE(n_routed=8, top_k=2, d_expert=10), MoE(n_routed=8, top_k=2, d_expert=10, n_shared=2)
+    narrow = MoE(n_routed=8, top_k=2, d_expert=10, n_shared=2, d_shared=7)
+    without, wide, thin = (block_traffic(block, 16) for block in (plain, joined, narrow))
+    # In and out of the network and of the addition; three matrices' outputs, written and read.
+    assert wide.elements - without.elements == 5 * 16 + 2 * 3 * 20
+    assert thin.elements - without.elements == 5 * 16 + 2 * 3 * 7
+    assert wide.kernels == thin.kernels > without.kernels

@@ -10,6 +10,8 @@ from harmony_core.models import build, implemented_kinds
 WIDTH, VOCAB, BATCH, LENGTH = 32, 29, 2, 21
 HEADS = {"num_heads": 4, "head_dim": 8}
 LATENT = {"kv_lora_rank": 12, "qk_nope_head_dim": 8, "qk_rope_head_dim": 4}
+YARN = {"method": "yarn", "factor": 4.0, "original_context": 16, "attention_factor": 1.2}
+LLAMA3 = {"method": "llama3", "factor": 8.0, "original_context": 16}
 EXPERTS = {"n_routed": 5, "d_expert": 12}
 CASES = {
     "mha": {"kind": "mha", **HEADS},
@@ -17,10 +19,23 @@ CASES = {
     "mqa": {"kind": "mqa", **HEADS},
     "gqa": {"kind": "gqa", **HEADS, "num_kv_heads": 2},
     "gqa-no-positions": {"kind": "gqa", **HEADS, "num_kv_heads": 2, "rope_base": None},
+    "gqa-biases": {"kind": "gqa", **HEADS, "num_kv_heads": 2, "bias": True, "out_bias": True, "scale": 0.2},
+    "gqa-partial-yarn": {"kind": "gqa", **HEADS, "num_kv_heads": 1, "rope_fraction": 0.5, "rope_scaling": YARN},
     "swa": {"kind": "swa", **HEADS, "num_kv_heads": 2, "window": 4},
     "swa-wide": {"kind": "swa", **HEADS, "num_kv_heads": 4, "window": 64},
+    "swa-llama3": {"kind": "swa", **HEADS, "num_kv_heads": 2, "window": 5, "bias": True, "rope_scaling": LLAMA3},
     "mla": {"kind": "mla", **LATENT, "num_heads": 4, "v_head_dim": 6},
     "mla-q-lora": {"kind": "mla", **LATENT, "num_heads": 2, "v_head_dim": 10, "q_lora_rank": 14},
+    "mla-biases": {"kind": "mla", **LATENT, "num_heads": 2, "v_head_dim": 8, "q_lora_rank": 10, "bias": True},
+    "mla-yarn": {
+        "kind": "mla",
+        **LATENT,
+        "num_heads": 2,
+        "v_head_dim": 8,
+        "rope_scaling": YARN,
+        "scale": 0.5,
+        "latent_epsilon": 0.1,
+    },
     "mamba2": {"kind": "mamba2", "d_state": 8, "head_dim": 16, "chunk_size": 8},
     "mamba2-groups": {"kind": "mamba2", "d_state": 6, "head_dim": 8, "n_groups": 2, "d_conv": 2, "chunk_size": 64},
     "mamba": {"kind": "mamba", "d_state": 4},
@@ -34,8 +49,26 @@ CASES = {
     "mlp": {"kind": "mlp", "d_ff": 40},
     "mlp-gelu": {"kind": "mlp", "d_ff": 40, "activation": "gelu"},
     "mlp-relu2": {"kind": "mlp", "d_ff": 40, "activation": "relu2"},
+    "mlp-geglu": {"kind": "mlp", "d_ff": 40, "activation": "geglu", "bias": True},
+    "mlp-bilinear": {"kind": "mlp", "d_ff": 40, "activation": "bilinear"},
     "moe": {"kind": "moe", **EXPERTS, "top_k": 2},
     "moe-shared": {"kind": "moe", **EXPERTS, "top_k": 3, "n_shared": 2, "router": "sigmoid", "balancing": "bias"},
+    "moe-groups": {
+        "kind": "moe",
+        "n_routed": 6,
+        "d_expert": 12,
+        "top_k": 2,
+        "n_groups": 3,
+        "top_groups": 2,
+        "group_score": "top2",
+        "router": "sigmoid",
+        "balancing": "bias",
+        "routed_scale": 2.5,
+        "n_shared": 1,
+        "d_shared": 20,
+        "shared_bias": True,
+        "activation": "relu2",
+    },
 }
 
 

@@ -123,18 +123,24 @@ def test_prefill_leaves_the_state_of_as_many_steps(name, length, dtype):
 def test_every_path_computes_the_same(name, monkeypatch):
     """What a GPU would take, on this machine."""
     results = []
-    for paths in ({}, {"fir_path": "blocked", "modal_path": "FFT"}):
-        for room, path in ((hyena, "fir_path"), (hyena_li, "modal_path")):
-            if path in paths:
-                monkeypatch.setattr(room, path, lambda device, chosen=paths[path]: chosen)
+    for fir, modal in (("direct", "chunked"), ("blocked", "FFT"), ("FFT", "FFT")):
+        monkeypatch.setattr(hyena, "fir_path", lambda device, taps, chosen=fir: chosen)
+        monkeypatch.setattr(hyena_li, "modal_path", lambda device, chosen=modal: chosen)
         module, x = module_of(name), inputs(43).requires_grad_()
         y = module(x)
         y.square().sum().backward()
         results.append((module.kernel_path(), [y, x.grad, *(p.grad for p in module.parameters())]))
-    (first_path, first), (second_path, second) = results
-    assert first_path != second_path
-    for one, other in zip(first, second, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
+    (path, expected), *others = results
+    assert {path, *(other for other, _ in others)} >= {path, "torch FFT convolution"}
+    for _, found in others:
+        for one, other in zip(found, expected, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
+
+
+def test_long_filters_go_through_an_fft():
+    short, long = ({"kind": "hyena_mr", "num_groups": 2, "filter_length": taps} for taps in (256, 257))
+    paths = [module_for(block_from_dict(block), WIDTH, 1e-5).kernel_path() for block in (short, long)]
+    assert paths == ["oneDNN direct convolution", "torch FFT convolution"]
 
 
 def test_channels_of_a_group_share_their_filter():

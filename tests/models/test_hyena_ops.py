@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from harmony_core.models.ops import blocked_convolution
 from harmony_core.models.ops.blocked_convolution import BlockedConvolution, chunk_size_for, reach
 from harmony_core.models.ops.direct_convolution import DirectConvolution
 from harmony_core.models.ops.fft_convolution import FFTConvolution, fast_length
@@ -24,7 +25,14 @@ from tests.models.comparison import assert_same, draw
 CONVOLUTIONS = [DirectConvolution(), BlockedConvolution(), BlockedConvolution(5), FFTConvolution()]
 CHUNK = 8
 # Shapes of (batch, tokens, channels, groups, taps): many groups and one, filters longer than the sequence, odd widths.
-SHAPES = [(2, 37, 12, 3, 7), (1, 200, 8, 2, 128), (2, 5, 4, 4, 9), (1, 64, 32, 1, 30), (1, 1, 4, 2, 3), (2, 600, 4, 2, 8)]
+SHAPES = [
+    (2, 37, 12, 3, 7),
+    (1, 200, 8, 2, 128),
+    (2, 5, 4, 4, 9),
+    (1, 64, 32, 1, 30),
+    (1, 1, 4, 2, 3),
+    (2, 1100, 4, 2, 8),
+]
 
 
 def test_the_formula_by_hand():
@@ -43,9 +51,15 @@ def test_convolutions(convolution, shape):
     assert_same(lambda u, h: convolve(u, convolution, h), convolution_reference, inputs)
 
 
+@pytest.fixture(params=["image", "batched"])
+def block_path(request, monkeypatch):
+    """Both ways of computing the blocks' products, whatever this machine would take."""
+    monkeypatch.setattr(blocked_convolution, "block_path", lambda device: request.param)
+
+
 @pytest.mark.parametrize("taps", [1, CHUNK - 1, CHUNK, CHUNK + 1, CHUNK + 2, 2 * CHUNK, 2 * CHUNK + 1, 2 * CHUNK + 2])
 @pytest.mark.parametrize("length", [1, CHUNK, 4 * CHUNK, 4 * CHUNK + 3])
-def test_blocks_reach_as_far_as_the_filter(taps, length):
+def test_blocks_reach_as_far_as_the_filter(taps, length, block_path):
     inputs = draw(2, length, 6), draw(2, taps)
     blocked = BlockedConvolution(CHUNK)
     assert_same(lambda u, h: convolve(u, blocked, h), convolution_reference, inputs)
@@ -56,8 +70,15 @@ def test_how_many_blocks_are_exact():
     found = [reach(taps, CHUNK) + 1 for taps in (1, 2, CHUNK, CHUNK + 1, CHUNK + 2, 2 * CHUNK, 2 * CHUNK + 1)]
     assert found == [1, 2, 2, 2, 3, 3, 3]
     assert reach(2 * CHUNK + 2, CHUNK) + 1 == 4
-    for taps in (2, 7, 16, 17, 64, 128, 129, 1000):
-        assert 16 <= chunk_size_for(taps) <= 128
+    assert [chunk_size_for(taps, 128) for taps in (1, 7, 33, 64, 128, 129, 1000)] == [16, 16, 32, 32, 64, 128, 128]
+    assert chunk_size_for(1000, 16) == 16
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_blocked_convolution_either_way(shape, block_path):
+    batch, length, width, groups, taps = shape
+    inputs = draw(batch, length, width), draw(groups, taps)
+    assert_same(lambda u, h: convolve(u, BlockedConvolution(), h), convolution_reference, inputs)
 
 
 @pytest.mark.parametrize("skip", [True, False])

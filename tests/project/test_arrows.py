@@ -19,6 +19,7 @@ MAY_IMPORT = {
     "store": {"architecture"},
     "data": set(),
     "models": {"architecture"},
+    "interop": {"architecture", "models"},
     "training": {"architecture", "models", "data", "machines"},
     "evaluation": {
         "architecture",

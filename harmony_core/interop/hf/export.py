@@ -67,20 +67,31 @@ def native_config(architecture: Architecture) -> tuple[Family, Any] | None:
             fields = family.fields_of(architecture)
         except DoesNotFit:
             continue
-        config = _config(family, fields)
+        config = _config(family, fields, architecture)
         if config is not None and normal_form(family.architecture(config.to_dict())) == wanted:
             return family, config
     return None
 
 
-def _config(family: Family, fields: Mapping[str, Any]) -> Any:
+def longest_context(architecture: Architecture) -> int:
+    """What the configuration says, from which YaRN's own check computes a factor."""
+    scalings = (getattr(block, "rope_scaling", None) for block in architecture.blocks)
+    scaled = [int(one.factor * one.original_context) for one in scalings if one is not None and one.original_context]
+    return max(scaled, default=LONGEST_CONTEXT)
+
+
+def _config(family: Family, fields: Mapping[str, Any], architecture: Architecture) -> Any:
     """The configuration, or None for one that `transformers` or the family refuses."""
     from huggingface_hub.errors import StrictDataclassError
 
     tokens = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
     try:
         config = transformers().AutoConfig.for_model(
-            family.model_type, dtype=torch.float32, max_position_embeddings=LONGEST_CONTEXT, **tokens, **fields
+            family.model_type,
+            dtype=torch.float32,
+            max_position_embeddings=longest_context(architecture),
+            **tokens,
+            **fields,
         )
         family.architecture(config.to_dict())
     except (StrictDataclassError, UserError):
@@ -127,7 +138,7 @@ def custom_config(architecture: Architecture) -> Any:
         tie_word_embeddings=architecture.tie_embeddings,
         blocks=[{"kind": block.kind, **block.model_dump(mode="json")} for block in architecture.blocks],
         dtype=torch.float32,
-        max_position_embeddings=LONGEST_CONTEXT,
+        max_position_embeddings=longest_context(architecture),
         **head,
     )
 
@@ -144,5 +155,7 @@ def _prepared(folder: Path) -> Path:
     for pattern in IN_THE_WAY:
         found = next(folder.glob(pattern), None)
         if found is not None:
-            raise UserError("directory", folder, f"it holds {found.name}, a part of another checkpoint; use another one")
+            raise UserError(
+                "directory", folder, f"it holds {found.name}, a part of another checkpoint; use another one"
+            )
     return folder

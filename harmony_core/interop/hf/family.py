@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar, TypeVar
 
 from pydantic import ValidationError
+from typing_extensions import override
 
 from harmony_core.architecture import Architecture, Block
 from harmony_core.errors import UserError
@@ -139,6 +140,7 @@ class Layered(Family):
 
     norms: ClassVar[tuple[str, str]] = ("input_layernorm", "post_attention_layernorm")
 
+    @override
     def blocks(self, fields: Fields) -> Iterable[Block]:
         # Equal layers are one object, and so are checked once.
         mixers, channels = self.mixers(fields), self.channels(fields)
@@ -152,6 +154,7 @@ class Layered(Family):
     def channels(self, fields: Fields) -> list[Block]:
         """The channel mixer of each layer."""
 
+    @override
     def block_fields(self, architecture: Architecture) -> dict[str, Any]:
         roles = [block.role for block in architecture.blocks]
         if roles != ["mixer", "channel"] * (len(roles) // 2):
@@ -163,13 +166,14 @@ class Layered(Family):
     def layer_fields(self, architecture: Architecture, mixers: list[Block], channels: list[Block]) -> dict[str, Any]:
         """`fields_of` the layers."""
 
+    @override
     def norm_name(self, index: int) -> str:
         return f"model.layers.{index // 2}.{self.norms[index % 2]}.weight"
 
+    @override
     def block_weights(self, block: Block, ours: str, index: int) -> Iterable[Weight]:
         return self.layer_weights(block, ours, f"model.layers.{index // 2}")
 
     @abc.abstractmethod
     def layer_weights(self, block: Block, ours: str, layer: str) -> Iterable[Weight]:
         """The tensors of a block of a layer, whose keys begin with `layer` there."""
-

@@ -40,17 +40,26 @@ def _factor(scale: float | None, width: int) -> float:
 def _scaling(values: dict[str, Any]) -> dict[str, Any]:
     """YaRN's factor written out, and what another method reads left out."""
     if values["method"] != "yarn":
-        names = ("method", "factor") if values["method"] == "linear" else (
-            "method",
-            "factor",
-            "original_context",
-            "low_frequency_factor",
-            "high_frequency_factor",
+        names = (
+            ("method", "factor")
+            if values["method"] == "linear"
+            else (
+                "method",
+                "factor",
+                "original_context",
+                "low_frequency_factor",
+                "high_frequency_factor",
+            )
         )
         return {name: values[name] for name in names}
     factor = values["attention_factor"]
     factor = 0.1 * math.log(values["factor"]) + 1 if factor is None else factor
-    return {**values, "attention_factor": float(f"{factor:.12g}"), "low_frequency_factor": None, "high_frequency_factor": None}
+    return {
+        **values,
+        "attention_factor": float(f"{factor:.12g}"),
+        "low_frequency_factor": None,
+        "high_frequency_factor": None,
+    }
 
 
 def _experts(block: MoE) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""All-to-all: some tokens of all channels become all tokens of some channels, and back.
+"""All-to-all: some tokens of all channels become all tokens of some channels, and back; and gathering of all tokens.
 
 B batch, T tokens of the whole sequence, N ranks, I = T / N tokens of a rank, P parts side by side, D channels of each,
 C = D / N channels of a rank's share.
@@ -23,24 +23,27 @@ def _exchange(x_N: Tensor, cp: ContextParallel) -> Tensor:
     return received_N
 
 
-def _order(cp: ContextParallel) -> list[int]:
-    """For each piece of the sequence, its place among the pieces in the order of the ranks."""
+def _in_order(x_NBI: Tensor, cp: ContextParallel) -> Tensor:
+    """[N, B, I, ..] of the ranks as the sequence [B, T, ..]."""
+    pieces: Tensor = x_NBI.transpose(0, 1).unflatten(2, (cp.pieces_per_rank, -1)).flatten(1, 2)
     held = [piece for rank in range(cp.size) for piece in cp.pieces(rank)]
-    return [held.index(piece) for piece in range(len(held))]
+    return pieces[:, [held.index(piece) for piece in range(len(held))]].flatten(1, 2)
+
+
+def _by_rank(x_BT: Tensor, cp: ContextParallel) -> Tensor:
+    """The sequence [B, T, ..] as the ranks hold it, [N, B, I, ..]."""
+    held = [piece for rank in range(cp.size) for piece in cp.pieces(rank)]
+    x_BNPQ: Tensor = x_BT.unflatten(1, (len(held), -1))[:, held].unflatten(1, (cp.size, -1))
+    return x_BNPQ.flatten(2, 3).transpose(0, 1)
 
 
 def _tokens_to_channels(x_BIE: Tensor, parts: int, cp: ContextParallel) -> Tensor:
     x_BIPNC = x_BIE.unflatten(2, (parts, cp.size, -1))
-    x_NBIPC = _exchange(x_BIPNC.permute(3, 0, 1, 2, 4), cp)
-    pieces: Tensor = x_NBIPC.transpose(0, 1).unflatten(2, (cp.pieces_per_rank, -1)).flatten(1, 2)
-    return pieces[:, _order(cp)].flatten(3).flatten(1, 2)
+    return _in_order(_exchange(x_BIPNC.permute(3, 0, 1, 2, 4), cp), cp).flatten(2)
 
 
 def _channels_to_tokens(y_BTE: Tensor, parts: int, cp: ContextParallel) -> Tensor:
-    pieces = y_BTE.unflatten(1, (cp.size * cp.pieces_per_rank, -1))
-    held = [piece for rank in range(cp.size) for piece in cp.pieces(rank)]
-    y_BNIE = pieces[:, held].unflatten(1, (cp.size, -1)).flatten(2, 3)
-    y_NBIPC: Tensor = _exchange(y_BNIE.transpose(0, 1), cp).unflatten(3, (parts, -1))
+    y_NBIPC: Tensor = _exchange(_by_rank(y_BTE, cp), cp).unflatten(3, (parts, -1))
     return y_NBIPC.permute(1, 2, 3, 0, 4).flatten(2)
 
 
@@ -76,3 +79,23 @@ def to_channels(x_BIE: Tensor, parts: int, cp: ContextParallel) -> Tensor:
 def to_tokens(y_BTC: Tensor, cp: ContextParallel) -> Tensor:
     """[B, T, D / N] back to [B, T / N, D]."""
     return _ToTokens.apply(y_BTC, cp)  # type: ignore[no-any-return, no-untyped-call]
+
+
+class _GatherTokens(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x_BI: Tensor, cp: ContextParallel) -> Tensor:
+        ctx.cp = cp
+        x_NBI = [torch.empty_like(x_BI, memory_format=torch.contiguous_format) for _ in range(cp.size)]
+        dist.all_gather(x_NBI, x_BI.contiguous(), group=cp.group)
+        return _in_order(torch.stack(x_NBI), cp)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, dx_BT: Tensor) -> tuple[Tensor, None]:
+        # Every rank read every token: their gradients are added up where the token is.
+        return _exchange(_by_rank(dx_BT, ctx.cp), ctx.cp).sum(0), None
+
+
+def gather_tokens(x_BI: Tensor, cp: ContextParallel) -> Tensor:
+    """[B, T / N, ..] of each rank to the whole sequence [B, T, ..] on all of them."""
+    return _GatherTokens.apply(x_BI, cp)  # type: ignore[no-any-return, no-untyped-call]

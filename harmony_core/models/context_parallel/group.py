@@ -89,3 +89,9 @@ class ContextParallel:
         if width % self.size:
             raise UserError("d_model", width, f"use a multiple of the {self.size} ranks, or point_to_point")
         return ChannelShare(self.rank, self.size)
+
+
+def refuse_decoding(cp: ContextParallel | None) -> None:
+    """Raises TypeError where a sequence is spread over ranks: decoding has a state on one."""
+    if cp is not None:
+        raise TypeError("decoding runs on one rank; take the context-parallel group off the model first")

@@ -34,7 +34,8 @@ def _mask(keys_before: int, queries: int, repeats: int, window: int | None, dtyp
 
 def _grouped(x_BTHK: Tensor, groups: int) -> Tensor:
     """A view [B, G, T, R, K]."""
-    return x_BTHK.unflatten(2, (groups, -1)).transpose(1, 2)
+    grouped: Tensor = x_BTHK.unflatten(2, (groups, -1)).transpose(1, 2)
+    return grouped
 
 
 def _rows(x_BGTRK: Tensor, part: tuple[slice, slice], dtype: torch.dtype, plan: Plan) -> Tensor:
@@ -97,10 +98,7 @@ def _backward_part(
     dk_XTK, dv_XTV = _key_gradient(k_XTK, plan), _key_gradient(v_XTV, plan)
     for first, start, end in plan.blocks(length):
         rows, keys = slice(start * repeats, end * repeats), slice(first, end)
-        if plan.kept:
-            weights_XQS = next(kept)
-        else:
-            weights_XQS = _weights(q_XQK[:, rows], k_XTK[:, keys], end - start, plan)
+        weights_XQS = next(kept) if plan.kept else _weights(q_XQK[:, rows], k_XTK[:, keys], end - start, plan)
         dv_XTV[:, keys] += _transposed_product(weights_XQS, dy_XQV[:, rows], plan)
         dweights_XQS = _product(dy_XQV[:, rows], v_XTV[:, keys], plan)
         dscores_XQS = torch._softmax_backward_data(dweights_XQS, weights_XQS, -1, weights_XQS.dtype)
@@ -115,7 +113,7 @@ class _BlockedAttention(torch.autograd.Function):
     def forward(
         ctx: Any, q_BTHK: Tensor, k_BTGK: Tensor, v_BTGV: Tensor, scale: float, plan: Plan, dtype: torch.dtype
     ) -> Tensor:
-        batch, length, groups = k_BTGK.shape[:3]
+        batch, _, groups = k_BTGK.shape[:3]
         inputs = [_grouped(x, groups) for x in (q_BTHK, k_BTGK, v_BTGV)]
         y_BTHV = torch.empty((*q_BTHK.shape[:3], v_BTGV.shape[3]), dtype=dtype, device=q_BTHK.device)
         y_BGTRV, kept = _grouped(y_BTHV, groups), []
@@ -132,8 +130,8 @@ class _BlockedAttention(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     @without_autocast
     def backward(ctx: Any, dy_BTHV: Tensor) -> tuple[Tensor | None, ...]:
-        *inputs, kept = *ctx.saved_tensors[:3], iter(ctx.saved_tensors[3:])
-        batch, length, groups = inputs[1].shape[:3]
+        inputs, kept = ctx.saved_tensors[:3], iter(ctx.saved_tensors[3:])
+        batch, _, groups = inputs[1].shape[:3]
         gradients = [torch.empty_like(x, memory_format=torch.contiguous_format) for x in inputs]
         grouped, targets = ([_grouped(x, groups) for x in tensors] for tensors in ((*inputs, dy_BTHV), gradients))
         for part in ctx.plan.parts(batch, groups):

@@ -3,7 +3,7 @@
 With tokens in chunks of Q, the Toeplitz matrix of a filter of K taps is block-banded:
 Y_n = H_0 X_n + H_1 X_{n-1} + .. + H_J X_{n-J}, where H_j[l, m] = h[j Q + l - m]. Two blocks are exact for K <= Q + 1,
 a third one reaches K <= 2 Q + 1, and so on: J = ceil((K - 1) / Q). The blocks are shared by all chunks and by all
-channels of a group. Here they stand side by side, [H_J .. H_1 H_0], and meet windows of J + 1 chunks in one product.
+channels of a group. Here they stand side by side, [H_J .. H_1 H_0], and meet windows of J + 1 chunks.
 
 B batch, T tokens, N chunks, D = G x C channels, G groups, K taps (tap 0 is the token itself), Q tokens of a chunk,
 W = (J + 1) Q tokens of a window, L lags, R = C x B x N rows of a group, one for each chunk.
@@ -15,14 +15,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
+from torch.nn.functional import conv2d, pad
 
-from harmony_core.models.kernels import onednn_fp32
+from harmony_core.models.kernels import block_path
 from harmony_core.models.ops.layout import channels_first, channels_last
-from harmony_core.models.ops.matmul import product
-
-# Groups with fewer rows than this are faster in one batched call than one by one.
-_MANY_ROWS = 128
 
 
 def reach(taps: int, chunk: int) -> int:
@@ -30,9 +26,9 @@ def reach(taps: int, chunk: int) -> int:
     return -(-(taps - 1) // chunk)
 
 
-def chunk_size_for(taps: int) -> int:
+def chunk_size_for(taps: int, most: int) -> int:
     """Tokens of a chunk: about half of the filter, so that few of the products' terms lie outside of it."""
-    return min(128, max(16, (1 << (taps - 1).bit_length()) // 2))
+    return min(most, max(16, (1 << (taps - 1).bit_length()) // 2))
 
 
 def hankel(h_GK: Tensor, chunk: int, blocks: int) -> Tensor:
@@ -53,24 +49,9 @@ def lag_sums(dhankel_GQW: Tensor, taps: int) -> Tensor:
     return skewed_GQL.sum(1)[:, chunk - 1 : chunk - 1 + taps].contiguous()
 
 
-def windows(x_DBT: Tensor, num_groups: int, chunk: int, before: int, after: int) -> Tensor:
-    """Each chunk with `before` chunks ahead of it and `after` behind it, zeros outside of the sequence: [G, R, W]."""
-    x_DBT = pad(x_DBT, (before * chunk, after * chunk - x_DBT.shape[2] % -chunk))
-    width = (before + 1 + after) * chunk
-    return x_DBT.unfold(2, width, chunk).reshape(num_groups, -1, width)
-
-
-def grouped_product(a_GMK: Tensor, b_GNK: Tensor) -> Tensor:
-    """a b^T for each group, [G, M, N]."""
-    rows = max(a_GMK.shape[1:])
-    if a_GMK.dtype == torch.float32 and onednn_fp32(a_GMK.device.type) and rows >= _MANY_ROWS:
-        return torch.stack([product(a_MK, b_NK) for a_MK, b_NK in zip(a_GMK, b_GNK, strict=True)])
-    return torch.bmm(a_GMK, b_GNK.mT)
-
-
 @dataclass(frozen=True)
 class BlockedConvolution:
-    """Matrix products a chunk and group, for tensor cores; filters: h [G, K].
+    """Matrix products a chunk and group; filters: h [G, K].
 
     Args:
         chunk_size: tokens Q of a chunk; None chooses one by the filter's length.
@@ -81,28 +62,97 @@ class BlockedConvolution:
     def forward(self, u_BTD: Tensor, *filters: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Y_n = [H_J .. H_0] [X_{n-J}; ..; X_n]."""
         (h_GK,) = filters
-        chunk, last = self._sizes(h_GK)
-        behind_GRW = windows(channels_first(u_BTD), h_GK.shape[0], chunk, last, 0)
-        y_GRQ = grouped_product(behind_GRW, hankel(h_GK, chunk, last + 1).flip(2))
-        return _sequence(y_GRQ, u_BTD), ()
+        if block_path(u_BTD.device.type) == "batched":
+            return _batched_forward(u_BTD, h_GK, self._chunk(h_GK, 128)), ()
+        y_BTD, image = _image_forward(u_BTD, h_GK, self._chunk(h_GK, 16))
+        return y_BTD, (image,)
 
     def backward(self, dy_BTD: Tensor, u_BTD: Tensor, kept: tuple[Tensor, ...], *filters: Tensor) -> tuple[Tensor, ...]:
-        """dX_n = [H_0^T .. H_J^T] [dY_n; ..; dY_{n+J}], and X_n [dY_n; ..; dY_{n+J}]^T summed along its diagonals."""
+        """dX_n = [H_0^T .. H_J^T] [dY_n; ..; dY_{n+J}]; products of X and dY, summed along the diagonals."""
         (h_GK,) = filters
-        chunk, last = self._sizes(h_GK)
-        ahead_GRW = windows(channels_first(dy_BTD), h_GK.shape[0], chunk, 0, last)
-        du_GRQ = grouped_product(ahead_GRW, hankel(h_GK, chunk, last + 1).flip(1))
-        u_GRQ = windows(channels_first(u_BTD), h_GK.shape[0], chunk, 0, 0)
-        dhankel_GQW = grouped_product(u_GRQ.mT, ahead_GRW.mT).flip(1)
-        return _sequence(du_GRQ, u_BTD), lag_sums(dhankel_GQW, h_GK.shape[1])
+        if not kept:
+            return _batched_backward(dy_BTD, u_BTD, h_GK, self._chunk(h_GK, 128))
+        return _image_backward(dy_BTD, kept[0], h_GK, self._chunk(h_GK, 16))
 
-    def _sizes(self, h_GK: Tensor) -> tuple[int, int]:
-        taps = h_GK.shape[1]
-        chunk = self.chunk_size or chunk_size_for(taps)
-        return chunk, reach(taps, chunk)
+    def _chunk(self, h_GK: Tensor, most: int) -> int:
+        return self.chunk_size or chunk_size_for(h_GK.shape[1], most)
+
+
+def _windows(x_BTD: Tensor, num_groups: int, chunk: int, before: int, after: int) -> Tensor:
+    """Each chunk with `before` chunks ahead of it and `after` behind it, zeros outside of the sequence: [G, R, W]."""
+    x_DBT = channels_first(x_BTD)
+    x_DBT = pad(x_DBT, (before * chunk, after * chunk - x_DBT.shape[2] % -chunk))
+    width = (before + 1 + after) * chunk
+    return x_DBT.unfold(2, width, chunk).reshape(num_groups, -1, width)
 
 
 def _sequence(y_GRQ: Tensor, like_BTD: Tensor) -> Tensor:
     """Rows of chunks as a sequence, [B, T, D]."""
     batch, length, width = like_BTD.shape
-    return channels_last(y_GRQ.view(width, batch, -1), length)
+    return channels_last(y_GRQ.reshape(width, batch, -1), length)
+
+
+def _batched_forward(u_BTD: Tensor, h_GK: Tensor, chunk: int) -> Tensor:
+    """One batched product, for tensor cores."""
+    last = reach(h_GK.shape[1], chunk)
+    behind_GRW = _windows(u_BTD, h_GK.shape[0], chunk, last, 0)
+    return _sequence(torch.bmm(behind_GRW, hankel(h_GK, chunk, last + 1).flip(2).mT), u_BTD)
+
+
+def _batched_backward(dy_BTD: Tensor, u_BTD: Tensor, h_GK: Tensor, chunk: int) -> tuple[Tensor, Tensor]:
+    num_groups, taps = h_GK.shape
+    last = reach(taps, chunk)
+    ahead_GRW = _windows(dy_BTD, num_groups, chunk, 0, last)
+    du_GRQ = torch.bmm(ahead_GRW, hankel(h_GK, chunk, last + 1).flip(1).mT)
+    dhankel_GQW = torch.bmm(_windows(u_BTD, num_groups, chunk, 0, 0).mT, ahead_GRW).flip(1)
+    return _sequence(du_GRQ, u_BTD), lag_sums(dhankel_GQW, taps)
+
+
+def _to_image(x_BTD: Tensor, num_groups: int, chunk: int, before: int, after: int) -> Tensor:
+    """Chunks as rows, a group's channels as columns, places in a chunk as an image's channels: [B, G x Q, N, C].
+
+    There are `before` rows of zeros ahead and `after` behind.
+    """
+    batch, length, width = x_BTD.shape
+    x_BTD = pad(x_BTD, (0, 0, 0, -length % chunk))
+    rows = x_BTD.shape[1] // chunk
+    image = x_BTD.new_empty((batch, num_groups, chunk, before + rows + after, width // num_groups))
+    image[:, :, :, :before] = 0
+    image[:, :, :, before : before + rows] = x_BTD.view(batch, rows, chunk, num_groups, -1).permute(0, 3, 2, 1, 4)
+    image[:, :, :, before + rows :] = 0
+    return image.flatten(1, 2)
+
+
+def _from_image(image: Tensor, num_groups: int, length: int) -> Tensor:
+    """[B, T, D] again, contiguous."""
+    y_BNQGC: Tensor = image.unflatten(1, (num_groups, -1)).permute(0, 3, 2, 1, 4)
+    return y_BNQGC.reshape(image.shape[0], -1, num_groups * image.shape[3])[:, :length].contiguous()
+
+
+def _kernel(matrix_GQW: Tensor) -> Tensor:
+    """Blocks side by side as a convolution's weight over rows of an image, [G x Q, Q, J + 1, 1]."""
+    blocks_GQJQ: Tensor = matrix_GQW.unflatten(2, (-1, matrix_GQW.shape[1]))
+    return blocks_GQJQ.transpose(2, 3).flatten(0, 1).unsqueeze(-1)
+
+
+def _image_forward(u_BTD: Tensor, h_GK: Tensor, chunk: int) -> tuple[Tensor, Tensor]:
+    """One dense convolution along the rows of an image, which oneDNN does faster than products; and the image."""
+    num_groups, last = h_GK.shape[0], reach(h_GK.shape[1], chunk)
+    behind = _to_image(u_BTD, num_groups, chunk, last, 0)
+    y = conv2d(behind, _kernel(hankel(h_GK, chunk, last + 1).flip(2)), groups=num_groups)
+    return _from_image(y, num_groups, u_BTD.shape[1]), behind
+
+
+def _image_backward(dy_BTD: Tensor, behind: Tensor, h_GK: Tensor, chunk: int) -> tuple[Tensor, Tensor]:
+    num_groups, taps = h_GK.shape
+    last = reach(taps, chunk)
+    ahead = _to_image(dy_BTD, num_groups, chunk, 0, last)
+    kernel = _kernel(hankel(h_GK, chunk, last + 1).flip(1))
+    du_BTD = _from_image(conv2d(ahead, kernel, groups=num_groups), num_groups, dy_BTD.shape[1])
+    # The gradient that such a kernel has where the image of u is that of the convolution's output.
+    u, ones, none = behind[:, :, last:].contiguous(), (1, 1), (0, 0)
+    _, dkernel, _ = torch.ops.aten.convolution_backward(
+        u, ahead, kernel, None, ones, none, ones, False, none, num_groups, (False, True, False)
+    )
+    dmatrix_GQW = dkernel.view(num_groups, chunk, chunk, last + 1).transpose(2, 3).flatten(2)
+    return du_BTD, lag_sums(dmatrix_GQW.flip(1), taps)

@@ -26,4 +26,5 @@ def attend_cached(q_BGRK: Tensor, k_BGCK: Tensor, v_BGCV: Tensor, scale: float) 
         return sdpa(q_BGRK, k_BGCK, v_BGCV, scale=scale)
     q_XKR = (q_BGRK * scale).flatten(0, 1).mT
     weights_XCR = torch.softmax(torch.bmm(k_BGCK.flatten(0, 1), q_XKR), 1)
-    return torch.bmm(weights_XCR.mT, v_BGCV.flatten(0, 1)).unflatten(0, q_BGRK.shape[:2])
+    y_XRV = torch.bmm(weights_XCR.mT, v_BGCV.flatten(0, 1))
+    return y_XRV.view(*q_BGRK.shape[:3], v_BGCV.shape[3])

@@ -8,6 +8,7 @@ K chosen per token, A rows sorted by expert, S an expert's slice of them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -163,8 +164,8 @@ def routed_experts(
     multiply = _grouped(up_EUD, down_EDF, dtype)
     if multiply is not None:
         return grouped_experts(*arguments, multiply)
-    run = _SlicedExperts.apply if torch.is_grad_enabled() else _inference
-    return run(*arguments)  # type: ignore[no-any-return, no-untyped-call]
+    run: Callable[..., Tensor] = _SlicedExperts.apply if torch.is_grad_enabled() else _inference
+    return run(*arguments)
 
 
 def experts_path(up_EUD: Tensor, down_EDF: Tensor) -> str:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask
 
+
 @functools.lru_cache(maxsize=32)
 def _window_mask(length: int, window: int, device: torch.device) -> BlockMask:
     """Query i sees key j where 0 <= i - j < window, in blocks of tokens."""

@@ -15,7 +15,7 @@ from harmony_core.models.ops.precision import compute_dtype, without_autocast
 
 
 def product(x_RI: Tensor, w_OI: Tensor, bias_O: Tensor | None = None, stack: int | None = None) -> Tensor:
-    """x W^T + b without gradient, contiguous. In fp32 on a CPU oneDNN is taken, which uses AVX-512 on every maker's CPUs.
+    """x W^T + b without gradient, contiguous, by the kernel that `product_kernel` names.
 
     Args:
         x_RI: rows, of any strides.

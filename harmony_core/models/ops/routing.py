@@ -58,4 +58,5 @@ def _in_best_groups(preferred: Tensor, config: MoE) -> Tensor:
     worth = grouped.amax(-1) if config.group_score == "max" else grouped.topk(2, dim=-1).values.sum(-1)
     best = worth.topk(config.top_groups, dim=-1).indices
     outside = torch.ones_like(worth, dtype=torch.bool).scatter_(-1, best, False)
-    return grouped.masked_fill(outside.unsqueeze(-1), -torch.inf).flatten(-2)
+    inside: Tensor = grouped.masked_fill(outside.unsqueeze(-1), -torch.inf)
+    return inside.flatten(-2)

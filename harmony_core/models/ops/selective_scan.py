@@ -126,7 +126,7 @@ class _Work:
     def run(self, dt_BQI: Tensor, u_BQI: Tensor, b_BQN: Tensor, state_BNI: Tensor) -> tuple[Tensor, Tensor]:
         """Decays and states of a chunk's tokens."""
         length = dt_BQI.shape[1]
-        decay_BQNI, h_BQNI = self.buffers[:2, :, :length]
+        decay_BQNI, h_BQNI = self.buffers[0, :, :length], self.buffers[1, :, :length]
         torch.mul(dt_BQI.unsqueeze(2), self.rate_NI, out=decay_BQNI).exp2_()
         torch.mul(u_BQI.unsqueeze(2), b_BQN.unsqueeze(-1), out=h_BQNI)
         for t in range(length):
@@ -136,7 +136,7 @@ class _Work:
     def run_back(self, dy_BQI: Tensor, c_BQN: Tensor, carry_BNI: Tensor) -> Tensor:
         """The states' gradients g_t = dy_t c_t + decay_{t+1} g_{t+1}; `carry_BNI` is the last one's second term."""
         length = dy_BQI.shape[1]
-        decay_BQNI, _, g_BQNI = self.buffers[:, :, :length]
+        decay_BQNI, g_BQNI = self.buffers[0, :, :length], self.buffers[2, :, :length]
         torch.mul(dy_BQI.unsqueeze(2), c_BQN.unsqueeze(-1), out=g_BQNI)
         g_BQNI[:, -1] += carry_BNI
         for t in range(length - 2, -1, -1):

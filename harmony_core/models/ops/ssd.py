@@ -88,9 +88,9 @@ class _Chunks:
 
     def __call__(self, span: slice) -> Chunk:
         dt_BHQ, log_BHQ = self.dt_BHT[..., span], self.log_BHT[..., span].cumsum(-1)
-        maps = (t[:, span].transpose(1, 2).to(self.dtype) for t in (self.b_BTGN, self.c_BTGN))
+        b_BGQN, c_BGQN = (t[:, span].transpose(1, 2).to(self.dtype) for t in (self.b_BTGN, self.c_BTGN))
         dt_BGRQ, log_BGRQ = (t.unflatten(1, self.heads) for t in (dt_BHQ, log_BHQ))
-        return Chunk(self.headed(self.x_BTHP, span), dt_BGRQ, log_BGRQ, *maps, self.skip_GR11)
+        return Chunk(self.headed(self.x_BTHP, span), dt_BGRQ, log_BGRQ, b_BGQN, c_BGQN, self.skip_GR11)
 
     def empty_state(self) -> Tensor:
         """[B, G, N, F]."""
@@ -99,8 +99,8 @@ class _Chunks:
 
     def headed(self, x_BTHP: Tensor, span: slice) -> Tensor:
         """A chunk of it, [B, G, R, Q, P], a view."""
-        x_BHQP: Tensor = x_BTHP[:, span].transpose(1, 2)
-        return x_BHQP.unflatten(1, self.heads)
+        x_BGRQP: Tensor = x_BTHP[:, span].transpose(1, 2).unflatten(1, self.heads)
+        return x_BGRQP
 
 
 class _SSD(torch.autograd.Function):
@@ -149,9 +149,11 @@ class _SSD(torch.autograd.Function):
 
 def _by_head(state_BGNF: Tensor, heads: int) -> Tensor:
     """[B, H, P, N]."""
-    return state_BGNF.unflatten(-1, (heads, -1)).permute(0, 1, 3, 4, 2).flatten(1, 2)
+    state_BGNRP: Tensor = state_BGNF.unflatten(-1, (heads, -1))
+    return state_BGNRP.permute(0, 1, 3, 4, 2).flatten(1, 2)
 
 
 def _by_column(state_BHPN: Tensor, groups: int) -> Tensor:
     """The inverse of `_by_head`."""
-    return state_BHPN.unflatten(1, (groups, -1)).permute(0, 1, 4, 2, 3).flatten(3)
+    state_BGRPN: Tensor = state_BHPN.unflatten(1, (groups, -1))
+    return state_BGRPN.permute(0, 1, 4, 2, 3).flatten(3)

@@ -65,15 +65,15 @@ def backward(chunk: Chunk, state_BGNF: Tensor, dy_BGRQP: Tensor, dstate_BGNF: Te
     should cancel does, in bf16 too.
     """
     x, dt, dtype = chunk.x_BGRQP, chunk.dt_BGRQ, chunk.b_BGQN.dtype
-    b_BGQN, c_BGQN, total_F = chunk.b_BGQN, chunk.c_BGQN, _total(chunk, x)
+    b_BGQN, c_BGQN, total_BG1F = chunk.b_BGQN, chunk.c_BGQN, _total(chunk, x)
     state_cast, dstate_cast = state_BGNF.to(dtype), dstate_BGNF.to(dtype)
     dcarried_BGQF = _weighed(dy_BGRQP, _from_start(chunk), dtype)
     dlog_BGRQ = _sum(_parted(dcarried_BGQF * batched(c_BGQN, state_cast), x))
     later_BGRQP = _parted(batched(b_BGQN, dstate_cast), x) * _to_end(chunk).unsqueeze(-1)
     given_BGRQ = _sum(later_BGRQP * x) * dt
-    kept_BGF = torch.mul(dstate_BGNF, state_BGNF).sum(2, keepdim=True).mul_(total_F)
+    kept_BG1F = torch.mul(dstate_BGNF, state_BGNF).sum(2, keepdim=True).mul_(total_BG1F)
     dlog_BGRQ -= given_BGRQ
-    dlog_BGRQ[..., -1] += given_BGRQ.sum(-1) + _parted(kept_BGF, x).sum((3, 4))
+    dlog_BGRQ[..., -1] += given_BGRQ.sum(-1) + _parted(kept_BG1F, x).sum((3, 4))
     du_BGRQP, dlog_within_BGRQ, db_BGQN, dc_BGQN = _within_gradients(chunk, dy_BGRQP.to(dtype))
     dlog_BGRQ += dlog_within_BGRQ
     du_BGRQP = later_BGRQP.add_(du_BGRQP)
@@ -82,7 +82,7 @@ def backward(chunk: Chunk, state_BGNF: Tensor, dy_BGRQP: Tensor, dstate_BGNF: Te
     ddt_BGRQ, dskip_GR = _sum(du_BGRQP * x), _sum(dy_BGRQP * x).sum((0, 3))
     dx_BGRQP = du_BGRQP.mul_(dt.unsqueeze(-1)).addcmul_(dy_BGRQP, chunk.skip_GR11)
     gradients = ChunkGradients(dx_BGRQP, ddt_BGRQ, dlog_BGRQ, db_BGQN, dc_BGQN, dskip_GR)
-    return gradients, torch.addcmul(batched(c_BGQN.mT, dcarried_BGQF), dstate_BGNF, total_F)
+    return gradients, torch.addcmul(batched(c_BGQN.mT, dcarried_BGQF), dstate_BGNF, total_BG1F)
 
 
 def _within_gradients(chunk: Chunk, dy_BGRQP: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

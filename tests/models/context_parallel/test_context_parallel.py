@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from harmony_core.architecture import block_from_dict
 from harmony_core.errors import UserError
 from harmony_core.models.context_parallel import ContextParallel
+from harmony_core.models.context_parallel.attention import attend_over_ranks
+from harmony_core.models.ops.attention import attention_reference
 from harmony_core.models.parameter import initialise
 from harmony_core.models.registry import module_for
 from tests.models.context_parallel.ranks import run_on_ranks
@@ -24,6 +26,8 @@ BLOCKS: dict[str, dict[str, Any]] = {
     "mr": {"kind": "hyena_mr", "num_groups": 4, "filter_length": 7},
     "li": {"kind": "hyena_li", "state_size": 3, "chunk_size": 8},
 }
+# Query heads, key/value heads, window.
+ATTENTION = {"all": (4, 4, None), "grouped": (4, 2, None), "window": (4, 1, 9), "narrow": (2, 2, 1)}
 METHODS = ("all_to_all", "point_to_point")
 ORDERS = ("contiguous", "zigzag")
 CASES = [(block, method, order) for block in BLOCKS for method in METHODS for order in ORDERS]
@@ -53,8 +57,30 @@ def outcome(module: nn.Module, x: Tensor, weight: Tensor) -> dict[str, Tensor]:
     return {"y": y.detach(), "x": x.grad, **{name: p.grad for name, p in module.named_parameters()}}
 
 
+def attended(name: str, cp: ContextParallel | None) -> dict[str, Tensor]:
+    """Attention's output and the gradients of queries, keys and values; this rank's tokens where there is a group."""
+    heads, groups, window = ATTENTION[name]
+    shapes = ((heads, 8), (groups, 8), (groups, 6), (heads, 6))
+    tensors = [
+        torch.randn(BATCH, LENGTH, *shape, generator=torch.Generator().manual_seed(seed))
+        for seed, shape in enumerate(shapes)
+    ]
+    *inputs, weight = tensors if cp is None else [cp.shard(tensor) for tensor in tensors]
+    inputs = [tensor.clone().requires_grad_() for tensor in inputs]
+    if cp is None:
+        transposed = (tensor.transpose(1, 2) for tensor in inputs)
+        y = attention_reference(*transposed, 0.3, window).transpose(1, 2)
+    else:
+        y = attend_over_ranks(*inputs, 0.3, window, cp)
+    (y * weight).sum().backward()
+    return {"y": y.detach(), **{name: tensor.grad for name, tensor in zip("qkv", inputs, strict=True)}}
+
+
 def on_a_rank() -> dict[str, Any]:
     results: dict[str, Any] = {}
+    for name in ATTENTION:
+        for order in ORDERS:
+            results[f"{name}-{order}"] = attended(name, ContextParallel(order=order))
     for block, method, order in CASES:
         cp = ContextParallel(method=method, order=order)
         module = module_of(BLOCKS[block])
@@ -94,6 +120,28 @@ def ranks(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return run_on_ranks(on_a_rank, request.param, tmp_path_factory.mktemp("ranks"))
 
 
+def joined(found: list[dict[str, Tensor]], name: str, positions: Tensor) -> Tensor:
+    """The ranks' tokens in the order of the sequence."""
+    pieces = torch.cat([one[name] for one in found], 1)
+    together = torch.empty_like(pieces)
+    together[:, positions] = pieces
+    return together
+
+
+def assert_close(found: Tensor, expected: Tensor, name: str) -> None:
+    size = max(1.0, float(expected.abs().max()))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5 * size, msg=lambda text: f"{name}: {text}")
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("name", ATTENTION)
+def test_attention_is_equal_to_one_process(ranks: list[dict[str, Any]], name: str, order: str) -> None:
+    found = [rank[f"{name}-{order}"] for rank in ranks]
+    positions = torch.cat([rank[f"li-all_to_all-{order}"]["positions"] for rank in ranks])
+    for key, value in attended(name, None).items():
+        assert_close(joined(found, key, positions), value, key)
+
+
 @pytest.mark.parametrize(("block", "method", "order"), CASES)
 def test_equal_to_one_process(ranks: list[dict[str, Any]], block: str, method: str, order: str) -> None:
     found = [rank["-".join((block, method, order))] for rank in ranks]
@@ -102,13 +150,10 @@ def test_equal_to_one_process(ranks: list[dict[str, Any]], block: str, method: s
     assert torch.equal(positions.sort().values, torch.arange(LENGTH))
     for name, value in expected.items():
         if name in ("y", "x"):
-            together = torch.empty_like(value)
-            together[:, positions] = torch.cat([one[name] for one in found], 1)
-            torch.testing.assert_close(together, value, rtol=1e-4, atol=1e-5, msg=lambda text, name=name: f"{name} {text}")
+            assert_close(joined(found, name, positions), value, name)
         else:
             for one in found:
-                size = float(value.abs().max())
-                torch.testing.assert_close(one[name], value, rtol=1e-4, atol=1e-5 * size, msg=lambda t, n=name: f"{n} {t}")
+                assert_close(one[name], value, name)
 
 
 def test_zigzag_gives_early_and_late_tokens_together(ranks: list[dict[str, Any]]) -> None:

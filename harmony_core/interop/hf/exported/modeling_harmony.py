@@ -41,14 +41,17 @@ class RMSNorm(nn.Module):
         """[.., width] in and out, in the type of `x`."""
         grouped = x.float().unflatten(-1, (self.groups, -1))
         normed = grouped * torch.rsqrt(grouped.square().mean(-1, keepdim=True) + self.epsilon)
-        return (self.weight.float() * normed.flatten(-2)).to(x.dtype)
+        weighted: Tensor = self.weight.float() * normed.flatten(-2)
+        return weighted.to(x.dtype)
 
 
 def activate(projected: Tensor, activation: str) -> Tensor:
     """The activation of a feed-forward network; gate and up are joined, the gate first."""
     if activation in GATED:
         gate, up = projected.chunk(2, -1)
-        return {"swiglu": F.silu, "geglu": F.gelu, "bilinear": lambda x: x}[activation](gate) * up
+        if activation != "bilinear":
+            gate = F.silu(gate) if activation == "swiglu" else F.gelu(gate)
+        return gate * up
     return F.gelu(projected) if activation == "gelu" else F.relu(projected).square()
 
 
@@ -116,7 +119,7 @@ class Attention(nn.Module):
     def __init__(self, b: dict[str, Any], d_model: int, epsilon: float) -> None:
         super().__init__()
         self.b, self.heads, width = b, b["num_heads"], b["head_dim"]
-        self.kv_heads = {"mha": self.heads, "mqa": 1}.get(b["kind"], b.get("num_kv_heads"))
+        self.kv_heads: int = {"mha": self.heads, "mqa": 1}.get(b["kind"]) or b["num_kv_heads"]
         rows = width * (self.heads + 2 * self.kv_heads)
         self.qkv, self.out = parameter(rows, d_model), parameter(d_model, self.heads * width)
         self.qkv_bias = parameter(rows) if b["bias"] else None
@@ -178,9 +181,7 @@ class LatentAttention(nn.Module):
         return F.linear(attend(q_BTHK, k_BSHK, v_BSHV, self.scale), self.out, self.out_bias)
 
 
-def causal_convolution(
-    x_BTE: Tensor, w_EK: Tensor, bias: Tensor | None, state: State, name: str = "conv"
-) -> Tensor:
+def causal_convolution(x_BTE: Tensor, w_EK: Tensor, bias: Tensor | None, state: State, name: str = "conv") -> Tensor:
     """Depthwise; tap K - 1 is the token itself."""
     taps = w_EK.shape[1]
     state.setdefault(name, x_BTE.new_zeros(x_BTE.shape[0], taps - 1, x_BTE.shape[2]))
@@ -200,7 +201,11 @@ class Mamba(nn.Module):
         self.in_bias = parameter(2 * inner) if b["bias"] else None
         self.out_bias = parameter(d_model) if b["bias"] else None
         self.conv, self.conv_bias = parameter(inner, b["d_conv"]), parameter(inner) if b["conv_bias"] else None
-        self.x_proj, self.dt_proj, self.dt_bias = parameter(sum(self.widths), inner), parameter(inner, rank), parameter(inner)
+        self.x_proj, self.dt_proj, self.dt_bias = (
+            parameter(sum(self.widths), inner),
+            parameter(inner, rank),
+            parameter(inner),
+        )
         self.a_log, self.skip = parameter(inner, states), parameter(inner)
         self.norms = nn.ModuleList(RMSNorm(w, epsilon) if b["inner_norms"] else nn.Identity() for w in self.widths)
 
@@ -246,17 +251,18 @@ class Mamba2(nn.Module):
         x_BTHP = x.unflatten(-1, (self.heads, -1))
         # Heads of a group share B and C.
         b_BTHN, c_BTHN = (
-            e.unflatten(-1, (b["n_groups"], -1)).repeat_interleave(self.heads // b["n_groups"], 2) for e in (b_BTE, c_BTE)
+            e.unflatten(-1, (b["n_groups"], -1)).repeat_interleave(self.heads // b["n_groups"], 2)
+            for e in (b_BTE, c_BTE)
         )
         low, high = b["dt_limit"]
         dt_BTH = F.softplus(dt_BTH.float() + self.dt_bias.float()).clamp(low, high)
         chunks = (tensor.split(b["chunk_size"], 1) for tensor in (x_BTHP, dt_BTH, b_BTHN, c_BTHN))
-        outputs = [self._chunk(*chunk, state) for chunk in zip(*chunks, strict=True)]
+        outputs = [self._chunk(state, *chunk) for chunk in zip(*chunks, strict=True)]
         y_BTHP = torch.cat(outputs, 1) + self.skip.float()[:, None] * x_BTHP
         y_BTI = self.norm(y_BTHP.flatten(2) * F.silu(gate.float())).to(x_BTD.dtype)
         return F.linear(y_BTI, self.out, self.out_bias)
 
-    def _chunk(self, x_BTHP: Tensor, dt_BTH: Tensor, b_BTHN: Tensor, c_BTHN: Tensor, state: State) -> Tensor:
+    def _chunk(self, state: State, x_BTHP: Tensor, dt_BTH: Tensor, b_BTHN: Tensor, c_BTHN: Tensor) -> Tensor:
         decay_BTH = (dt_BTH * -torch.exp(self.a_log.float())).cumsum(1)
         length, x_BTHP = x_BTHP.shape[1], x_BTHP * dt_BTH.unsqueeze(-1)
         between_BTSH = decay_BTH.unsqueeze(2) - decay_BTH.unsqueeze(1)
@@ -277,7 +283,11 @@ class Hyena(nn.Module):
 
     def __init__(self, b: dict[str, Any], d_model: int, epsilon: float) -> None:
         super().__init__()
-        self.b, self.in_proj, self.conv = b, parameter(3 * d_model, d_model), parameter(3 * d_model, b["short_filter_length"])
+        self.b, self.in_proj, self.conv = (
+            b,
+            parameter(3 * d_model, d_model),
+            parameter(3 * d_model, b["short_filter_length"]),
+        )
         self.out, self.out_bias = parameter(d_model, d_model), parameter(d_model)
         self.skip = None if b["kind"] == "hyena_se" else parameter(d_model)
         if b["kind"] == "hyena_li":
@@ -304,7 +314,8 @@ class Hyena(nn.Module):
         if b["kind"] == "hyena_se":
             return h_GK
         tokens = b["filter_length"] if b["decay_span"] is None else b["decay_span"]
-        rate_G1 = torch.logspace(*b["decay_range"], h_GK.shape[0], device=h_GK.device).unsqueeze(1)
+        low, high = b["decay_range"]
+        rate_G1 = torch.logspace(low, high, h_GK.shape[0], device=h_GK.device).unsqueeze(1)
         return h_GK * torch.exp(-rate_G1 * torch.arange(h_GK.shape[1], device=h_GK.device) / max(1, tokens - 1))
 
     def _chunk(self, u_BTD: Tensor, state: State) -> Tensor:
@@ -341,6 +352,8 @@ class MLP(nn.Module):
 class Router(nn.Module):
     """Which experts a token takes, and with which weights; fp32."""
 
+    bias_E: Tensor
+
     def __init__(self, b: dict[str, Any], d_model: int) -> None:
         super().__init__()
         self.b, self.weight = b, parameter(b["n_routed"], d_model)
@@ -370,7 +383,8 @@ class Router(nn.Module):
         capacity = math.ceil(self.b["capacity_factor"] * length * top_k / self.b["n_routed"])
         taken = F.one_hot(chosen_BTK.flatten(1), self.b["n_routed"])
         place = (taken.cumsum(1) * taken).sum(-1)
-        return (place <= capacity).view_as(chosen_BTK)
+        within: Tensor = place <= capacity
+        return within.view_as(chosen_BTK)
 
 
 class MoE(nn.Module):
@@ -537,7 +551,9 @@ class HarmonyForCausalLM(PreTrainedModel, GenerationMixin):
             TypeError: a cache of another model.
         """
         if past_key_values is not None and not isinstance(past_key_values, HarmonyCache):
-            raise TypeError(f"past_key_values is a {type(past_key_values).__name__}; leave it out, or use what forward gave")
+            raise TypeError(
+                f"past_key_values is a {type(past_key_values).__name__}; leave it out, or use what forward gave"
+            )
         cache = HarmonyCache(len(self.blocks)) if past_key_values is None else past_key_values
         self._check(input_ids, attention_mask, position_ids, cache.length, kwargs)
         x_BTD = self.embedding(input_ids) * self.config.embedding_multiplier
@@ -558,7 +574,9 @@ class HarmonyForCausalLM(PreTrainedModel, GenerationMixin):
         self, ids: Tensor, mask: Tensor | None, positions: Tensor | None, past: int, kwargs: dict[str, Any]
     ) -> None:
         if mask is not None and not bool((mask == 1).all()):
-            raise ValueError("attention_mask has zeros: padding would enter recurrent states; use prompts of one length")
+            raise ValueError(
+                "attention_mask has zeros: padding would enter recurrent states; use prompts of one length"
+            )
         expected = torch.arange(past, past + ids.shape[1], device=ids.device)
         if positions is not None and not bool((positions == expected).all()):
             raise ValueError(f"position_ids are not {past} to {past + ids.shape[1] - 1}; leave them out")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
+from typing_extensions import override
+
 from harmony_core.architecture import MLP, Architecture, Attention, Block, Mamba2
 from harmony_core.interop.hf.family import Layered, only
 from harmony_core.interop.hf.fields import Fields
@@ -31,26 +33,27 @@ class Bamba(Layered):
     norms = ("input_layernorm", "pre_ff_layernorm")
     final_norm = "model.final_layernorm.weight"
 
+    @override
     def mixers(self, fields: Fields) -> list[Block]:
         bias, indices = fields.flag("attention_bias"), fields.get("attn_layer_indices") or ()
         heads = attention(fields, bias=bias, out_bias=bias, **rope(fields, partial=True))
         state_space = hybrid_mamba2(fields)
         return [heads if index in indices else state_space for index in range(fields.integer("num_hidden_layers"))]
 
+    @override
     def channels(self, fields: Fields) -> list[Block]:
         # One field names the activation of the network and of Mamba's convolution.
         activation, bias = fields.choice("hidden_act", ONLY_SILU), fields.flag("mlp_bias")
         block = MLP.parse({"d_ff": fields.integer("intermediate_size"), "activation": activation, "bias": bias})
         return [block] * fields.integer("num_hidden_layers")
 
-    def layer_fields(
-        self, architecture: Architecture, mixers: list[Block], channels: list[Block]
-    ) -> dict[str, Any]:
+    @override
+    def layer_fields(self, architecture: Architecture, mixers: list[Block], channels: list[Block]) -> dict[str, Any]:
         attentions = {index: block for index, block in enumerate(mixers) if isinstance(block, Attention)}
         channel = as_mlp(only(channels))
         mambas = [block for block in mixers if isinstance(block, Mamba2)]
         # Fields of a kind of layer that is not there say nothing, but have to be possible ones.
-        found = {"mamba_n_heads": 1, "mamba_d_head": 2 * architecture.d_model}
+        found: dict[str, Any] = {"mamba_n_heads": 1, "mamba_d_head": 2 * architecture.d_model}
         found = hybrid_mamba2_fields(only(mambas), architecture.d_model) if mambas else found
         found |= {"intermediate_size": channel.d_ff, "mlp_bias": channel.bias, "attn_layer_indices": [*attentions]}
         if not attentions:
@@ -65,6 +68,7 @@ class Bamba(Layered):
             "rope_parameters": parameters,
         }
 
+    @override
     def layer_weights(self, block: Block, ours: str, layer: str) -> Iterable[Weight]:
         if isinstance(block, Attention):
             return attention_weights(block, ours, f"{layer}.self_attn")

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
-from harmony_core.architecture import MLA, MLP, Block, MoE
+from typing_extensions import override
+
+from harmony_core.architecture import MLA, MLP, Architecture, Block, MoE
 from harmony_core.interop.hf.family import DoesNotFit, Layered, only
 from harmony_core.interop.hf.fields import Fields
 from harmony_core.interop.hf.parts.mla import mla, mla_fields, mla_weights
@@ -36,9 +38,11 @@ class DeepseekV2(Layered):
     # The modeling code views rotary elements as complex numbers, which must not begin at odd places.
     complex_views: ClassVar[bool] = True
 
+    @override
     def mixers(self, fields: Fields) -> list[Block]:
         return [mla(fields)] * fields.integer("num_hidden_layers")
 
+    @override
     def channels(self, fields: Fields) -> list[Block]:
         length, dense_layers = fields.integer("num_hidden_layers"), fields.integer("first_k_dense_replace", least=0)
         activation, bias = fields.choice("hidden_act", GATED_ACTIVATIONS), self.mlp_bias(fields)
@@ -77,7 +81,8 @@ class DeepseekV2(Layered):
             "balancing": "none",
         }
 
-    def layer_fields(self, architecture: Any, mixers: list[Block], channels: list[Block]) -> dict[str, Any]:
+    @override
+    def layer_fields(self, architecture: Architecture, mixers: list[Block], channels: list[Block]) -> dict[str, Any]:
         mixer = only(mixers)
         if self.complex_views and isinstance(mixer, MLA) and (mixer.qk_nope_head_dim % 2 or mixer.kv_lora_rank % 2):
             raise DoesNotFit
@@ -112,6 +117,7 @@ class DeepseekV2(Layered):
             "topk_group": block.top_groups if limited else 1,
         }
 
+    @override
     def layer_weights(self, block: Block, ours: str, layer: str) -> Iterable[Weight]:
         if isinstance(block, MLA):
             return mla_weights(block, ours, f"{layer}.self_attn", halves=False)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
-from harmony_core.architecture import MLA, Block, MoE
-from harmony_core.interop.hf.family import DoesNotFit, Family
+from typing_extensions import override
+
+from harmony_core.architecture import MLA, Architecture, Block, MoE
 from harmony_core.interop.hf.families.deepseek_v2 import DeepseekV2
+from harmony_core.interop.hf.family import DoesNotFit, Family
 from harmony_core.interop.hf.fields import Fields
 from harmony_core.interop.hf.parts.mla import mla, mla_weights
 from harmony_core.interop.hf.parts.moe import sigmoid_router, sigmoid_router_fields
@@ -37,27 +39,33 @@ class DeepseekV3(DeepseekV2):
     expert_bias = "e_score_correction_bias"
     complex_views = False
 
+    @override
     def variant(self, values: Mapping[str, Any]) -> Family:
         return self if values.get("rope_interleave") else DeepseekV3InHalves()
 
+    @override
     def mixers(self, fields: Fields) -> list[Block]:
         fields.flag("rope_interleave")
         return [mla(fields)] * fields.integer("num_hidden_layers")
 
+    @override
     def mlp_bias(self, fields: Fields) -> bool:
         return False
 
+    @override
     def router(self, fields: Fields, strict: bool) -> dict[str, Any]:
         for name in ("num_experts_per_tok", "routed_scaling_factor", "norm_topk_prob", "n_group", "topk_group"):
             fields.get(name)
         return sigmoid_router(fields) if strict else {}
 
-    def layer_fields(self, architecture: Any, mixers: list[Block], channels: list[Block]) -> dict[str, Any]:
+    @override
+    def layer_fields(self, architecture: Architecture, mixers: list[Block], channels: list[Block]) -> dict[str, Any]:
         found = super().layer_fields(architecture, mixers, channels)
         if found.pop("mlp_bias", False):
             raise DoesNotFit
         return {**found, "rope_interleave": True}
 
+    @override
     def expert_fields(self, block: MoE) -> dict[str, Any]:
         if block.shared_width % block.d_expert or block.router != "sigmoid":
             raise DoesNotFit
@@ -72,6 +80,7 @@ class DeepseekV3(DeepseekV2):
 class DeepseekV3InHalves(DeepseekV3):
     """`rope_interleave` false: element i of a rotary vector turns with element i + half its width."""
 
+    @override
     def layer_weights(self, block: Block, ours: str, layer: str) -> Iterable[Weight]:
         if isinstance(block, MLA):
             return mla_weights(block, ours, f"{layer}.self_attn", halves=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
+from typing_extensions import override
+
 from harmony_core.architecture import MLP, Architecture, Attention, Block, Mamba2, MoE
 from harmony_core.interop.hf.family import DoesNotFit, Layered, only
 from harmony_core.interop.hf.fields import Fields
@@ -27,6 +29,7 @@ class GraniteMoeHybrid(Layered):
     training_only: ClassVar[tuple[str, ...]] = ("attention_dropout",)
     fixed: ClassVar[dict[str, tuple[Any, ...]]] = {"normalization_function": ("rmsnorm",)}
 
+    @override
     def head(self, fields: Fields) -> dict[str, Any]:
         return {
             **super().head(fields),
@@ -35,19 +38,21 @@ class GraniteMoeHybrid(Layered):
             "logits_divisor": fields.number("logits_scaling"),
         }
 
+    @override
     def mixers(self, fields: Fields) -> list[Block]:
-        bias, parameters = fields.flag("attention_bias"), fields.get("position_embedding_type")
+        bias, positions = fields.flag("attention_bias"), fields.get("position_embedding_type")
         # Any other word, "nope" among them, means no positions, and then nothing reads rope_parameters.
         fields.get("rope_parameters")
-        positions = rope(fields) if parameters == "rope" else NO_ROPE
+        turning = rope(fields) if positions == "rope" else NO_ROPE
         scale = fields.number("attention_multiplier")
-        heads = attention(fields, bias=bias, out_bias=bias, scale=scale, **positions)
+        heads = attention(fields, bias=bias, out_bias=bias, scale=scale, **turning)
         kinds = {FULL: heads, RECURRENT: hybrid_mamba2(fields)}
         length, types = fields.integer("num_hidden_layers"), fields.get("layer_types")
         if not isinstance(types, list | tuple) or len(types) != length or not {*types} <= kinds.keys():
             raise fields.error("layer_types", f"use {length} of {FULL} and {RECURRENT}")
         return [kinds[kind] for kind in types]
 
+    @override
     def channels(self, fields: Fields) -> list[Block]:
         # One field names the activation of experts, of the shared network and of Mamba's convolution.
         activation, experts = fields.choice("hidden_act", ONLY_SILU), fields.integer("num_local_experts", least=0)
@@ -65,6 +70,7 @@ class GraniteMoeHybrid(Layered):
             return [MLP.parse({"d_ff": shared, "activation": activation})] * length
         return [MoE.parse(mixture, self.model_type)] * length
 
+    @override
     def fields_of(self, architecture: Architecture) -> dict[str, Any]:
         return {
             **super().fields_of(architecture),
@@ -73,12 +79,13 @@ class GraniteMoeHybrid(Layered):
             "logits_scaling": architecture.logits_divisor,
         }
 
-    def layer_fields(
-        self, architecture: Architecture, mixers: list[Block], channels: list[Block]
-    ) -> dict[str, Any]:
+    @override
+    def layer_fields(self, architecture: Architecture, mixers: list[Block], channels: list[Block]) -> dict[str, Any]:
         attentions = [block for block in mixers if isinstance(block, Attention)]
         mambas = [block for block in mixers if isinstance(block, Mamba2)]
-        found = {"layer_types": [FULL if isinstance(block, Attention) else RECURRENT for block in mixers]}
+        found: dict[str, Any] = {
+            "layer_types": [FULL if isinstance(block, Attention) else RECURRENT for block in mixers]
+        }
         # Without a layer of Mamba-2 its fields say nothing, but have to be possible ones.
         plain = {"mamba_n_heads": 1, "mamba_d_head": 2 * architecture.d_model}
         found |= hybrid_mamba2_fields(only(mambas), architecture.d_model) if mambas else plain
@@ -92,6 +99,7 @@ class GraniteMoeHybrid(Layered):
             found |= {"num_attention_heads": 1, "num_key_value_heads": 1, "head_dim": 2}
         return {**found, **_channel_fields(only(channels))}
 
+    @override
     def layer_weights(self, block: Block, ours: str, layer: str) -> Iterable[Weight]:
         if isinstance(block, Attention):
             return attention_weights(block, ours, f"{layer}.self_attn")

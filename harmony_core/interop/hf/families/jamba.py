@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
+from typing_extensions import override
+
 from harmony_core.architecture import MLP, Architecture, Attention, Block, Mamba, MoE
 from harmony_core.interop.hf.family import DoesNotFit, Layered, only
 from harmony_core.interop.hf.fields import Fields
@@ -43,12 +45,14 @@ class Jamba(Layered):
     norms = ("input_layernorm", "pre_ff_layernorm")
     final_norm = "model.final_layernorm.weight"
 
+    @override
     def mixers(self, fields: Fields) -> list[Block]:
         period, offset = fields.integer("attn_layer_period"), fields.integer("attn_layer_offset", least=0)
         heads, state_space = attention(fields, **NO_ROPE), mamba(fields, _NAMES, inner_norms=True)
         layers = range(fields.integer("num_hidden_layers"))
         return [heads if index % period == offset else state_space for index in layers]
 
+    @override
     def channels(self, fields: Fields) -> list[Block]:
         period, offset = fields.integer("expert_layer_period"), fields.integer("expert_layer_offset", least=0)
         experts, layers = fields.integer("num_experts"), range(fields.integer("num_hidden_layers"))
@@ -61,9 +65,8 @@ class Jamba(Layered):
         moe = MoE.parse(mixture, self.model_type) if any(sparse) else dense
         return [moe if one else dense for one in sparse]
 
-    def layer_fields(
-        self, architecture: Architecture, mixers: list[Block], channels: list[Block]
-    ) -> dict[str, Any]:
+    @override
+    def layer_fields(self, architecture: Architecture, mixers: list[Block], channels: list[Block]) -> dict[str, Any]:
         attentions = [block for block in mixers if isinstance(block, Attention)]
         mambas = [block for block in mixers if isinstance(block, Mamba)]
         sparse = [as_moe(block) for block in channels if isinstance(block, MoE)]
@@ -80,6 +83,7 @@ class Jamba(Layered):
             found |= {"num_experts": moe.n_routed, "num_experts_per_tok": moe.top_k, **balancing_fields(moe)}
         return found
 
+    @override
     def layer_weights(self, block: Block, ours: str, layer: str) -> Iterable[Weight]:
         if isinstance(block, Attention):
             return attention_weights(block, ours, f"{layer}.self_attn")

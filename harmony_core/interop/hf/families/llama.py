@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
-from harmony_core.architecture import MLP, Attention, Block
+from typing_extensions import override
+
+from harmony_core.architecture import MLP, Architecture, Attention, Block
 from harmony_core.interop.hf.family import Layered, only
 from harmony_core.interop.hf.fields import Fields
 from harmony_core.interop.hf.parts.attention import as_attention, attention, attention_fields, attention_weights
@@ -23,11 +25,13 @@ class Llama(Layered):
     harmless: ClassVar[tuple[str, ...]] = ("pretraining_tp",)
     training_only: ClassVar[tuple[str, ...]] = ("attention_dropout",)
 
+    @override
     def mixers(self, fields: Fields) -> list[Block]:
         bias = fields.flag("attention_bias")
         block = attention(fields, bias=bias, out_bias=bias, **rope(fields))
         return [block] * fields.integer("num_hidden_layers")
 
+    @override
     def channels(self, fields: Fields) -> list[Block]:
         activation = fields.choice("hidden_act", GATED_ACTIVATIONS)
         block = MLP.parse(
@@ -35,7 +39,8 @@ class Llama(Layered):
         )
         return [block] * fields.integer("num_hidden_layers")
 
-    def layer_fields(self, architecture: Any, mixers: list[Block], channels: list[Block]) -> dict[str, Any]:
+    @override
+    def layer_fields(self, architecture: Architecture, mixers: list[Block], channels: list[Block]) -> dict[str, Any]:
         mixer, channel = as_attention(only(mixers)), as_mlp(only(channels))
         return {
             **attention_fields(mixer),
@@ -46,6 +51,7 @@ class Llama(Layered):
             "mlp_bias": channel.bias,
         }
 
+    @override
     def layer_weights(self, block: Block, ours: str, layer: str) -> Iterable[Weight]:
         if isinstance(block, Attention):
             return attention_weights(block, ours, f"{layer}.self_attn")

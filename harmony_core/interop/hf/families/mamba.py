@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
+from typing_extensions import override
+
 from harmony_core.architecture import Architecture, Block, Mamba
 from harmony_core.interop.hf.family import Family, only
 from harmony_core.interop.hf.fields import Fields
@@ -50,21 +52,24 @@ class MambaFamily(Family):
     embedding = "backbone.embeddings.weight"
     final_norm = "backbone.norm_f.weight"
 
+    @override
     def blocks(self, fields: Fields) -> Iterable[Block]:
         fields.choice("hidden_act", {"silu": "silu", "swish": "silu"})
         block = mamba(fields, _NAMES, inner_norms=False)
-        assert isinstance(block, Mamba)
         inner = block.d_inner(fields.integer("hidden_size"))
         fields.require("intermediate_size", (inner,), f"use expand x hidden_size, {inner}")
         return [block] * fields.integer("num_hidden_layers")
 
+    @override
     def block_fields(self, architecture: Architecture) -> dict[str, Any]:
         found = mamba_fields(only(architecture.blocks), _NAMES, architecture.d_model)
         return {**found, "num_hidden_layers": len(architecture.blocks)}
 
+    @override
     def norm_name(self, index: int) -> str:
         return f"backbone.layers.{index}.norm.weight"
 
+    @override
     def block_weights(self, block: Block, ours: str, index: int) -> Iterable[Weight]:
         assert isinstance(block, Mamba)
         return mamba_weights(block, ours, f"backbone.layers.{index}.mixer")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
+from typing_extensions import override
+
 from harmony_core.architecture import Architecture, Block, Mamba2
 from harmony_core.interop.hf.families.mamba import MambaFamily
 from harmony_core.interop.hf.family import only
@@ -48,12 +50,14 @@ class Mamba2Family(MambaFamily):
         "norm_before_gate",
     )
 
+    @override
     def blocks(self, fields: Fields) -> Iterable[Block]:
         fields.choice("hidden_act", {"silu": "silu", "swish": "silu"})
         block = mamba2(fields, _NAMES, dt_limit=dt_limit(fields))
         check_heads(fields, "num_heads", block)
         return [block] * fields.integer("num_hidden_layers")
 
+    @override
     def block_fields(self, architecture: Architecture) -> dict[str, Any]:
         block = only(architecture.blocks)
         found = mamba2_fields(block, _NAMES)
@@ -66,6 +70,7 @@ class Mamba2Family(MambaFamily):
             "time_step_limit": time_step_limit(block),
         }
 
+    @override
     def block_weights(self, block: Block, ours: str, index: int) -> Iterable[Weight]:
         assert isinstance(block, Mamba2)
         return mamba2_weights(block, ours, f"backbone.layers.{index}.mixer")

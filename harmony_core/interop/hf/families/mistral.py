@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from harmony_core.architecture import MLP, SWA, Block
-from harmony_core.interop.hf.family import only
+from typing_extensions import override
+
+from harmony_core.architecture import MLP, SWA, Architecture, Block
 from harmony_core.interop.hf.families.llama import Llama
+from harmony_core.interop.hf.family import only
 from harmony_core.interop.hf.fields import Fields
 from harmony_core.interop.hf.parts.attention import as_attention, attention, attention_fields, window
 from harmony_core.interop.hf.parts.mlp import GATED_ACTIVATIONS, as_mlp, hidden_act
@@ -20,16 +22,19 @@ class Mistral(Llama):
     model_class = "MistralForCausalLM"
     harmless: ClassVar[tuple[str, ...]] = ()
 
+    @override
     def mixers(self, fields: Fields) -> list[Block]:
         block = attention(fields, window=window(fields), **rope(fields))
         return [block] * fields.integer("num_hidden_layers")
 
+    @override
     def channels(self, fields: Fields) -> list[Block]:
         activation = fields.choice("hidden_act", GATED_ACTIVATIONS)
         block = MLP.parse({"d_ff": fields.integer("intermediate_size"), "activation": activation})
         return [block] * fields.integer("num_hidden_layers")
 
-    def layer_fields(self, architecture: Any, mixers: list[Block], channels: list[Block]) -> dict[str, Any]:
+    @override
+    def layer_fields(self, architecture: Architecture, mixers: list[Block], channels: list[Block]) -> dict[str, Any]:
         mixer, channel = as_attention(only(mixers)), as_mlp(only(channels))
         return {
             **attention_fields(mixer),

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
-from harmony_core.architecture import SWA, Attention, Block, MoE
+from typing_extensions import override
+
+from harmony_core.architecture import SWA, Architecture, Attention, Block, MoE
 from harmony_core.interop.hf.family import Layered, only
 from harmony_core.interop.hf.fields import Fields
 from harmony_core.interop.hf.parts.attention import (
@@ -28,10 +30,12 @@ class Mixtral(Layered):
     model_class = "MixtralForCausalLM"
     training_only: ClassVar[tuple[str, ...]] = ("attention_dropout", "router_jitter_noise")
 
+    @override
     def mixers(self, fields: Fields) -> list[Block]:
         block = attention(fields, window=window(fields), **rope(fields))
         return [block] * fields.integer("num_hidden_layers")
 
+    @override
     def channels(self, fields: Fields) -> list[Block]:
         block = MoE.parse(
             {
@@ -45,7 +49,8 @@ class Mixtral(Layered):
         )
         return [block] * fields.integer("num_hidden_layers")
 
-    def layer_fields(self, architecture: Any, mixers: list[Block], channels: list[Block]) -> dict[str, Any]:
+    @override
+    def layer_fields(self, architecture: Architecture, mixers: list[Block], channels: list[Block]) -> dict[str, Any]:
         mixer, channel = as_attention(only(mixers)), as_moe(only(channels))
         return {
             **attention_fields(mixer),
@@ -58,6 +63,7 @@ class Mixtral(Layered):
             **balancing_fields(channel),
         }
 
+    @override
     def layer_weights(self, block: Block, ours: str, layer: str) -> Iterable[Weight]:
         if isinstance(block, Attention):
             return attention_weights(block, ours, f"{layer}.self_attn")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
+from typing_extensions import override
+
 from harmony_core.architecture import MLP, Architecture, Attention, Block, Mamba2, MoE
 from harmony_core.interop.hf.family import DoesNotFit, Family, only
 from harmony_core.interop.hf.fields import Fields
@@ -80,9 +82,11 @@ class NemotronH(Family):
     embedding = "model.embeddings.weight"
     final_norm = "model.norm_f.weight"
 
+    @override
     def head(self, fields: Fields) -> dict[str, Any]:
         return {"tie_embeddings": False}
 
+    @override
     def blocks(self, fields: Fields) -> Iterable[Block]:
         heads, width = fields.integer("mamba_num_heads"), fields.integer("mamba_head_dim")
         kinds = {
@@ -131,6 +135,7 @@ class NemotronH(Family):
             self.model_type,
         )
 
+    @override
     def block_fields(self, architecture: Architecture) -> dict[str, Any]:
         found: dict[str, Any] = {"layers_block_type": [_type(block) for block in architecture.blocks]}
         of = {
@@ -154,9 +159,11 @@ class NemotronH(Family):
             found |= _expert_fields(as_moe(of["moe"]))
         return found
 
+    @override
     def norm_name(self, index: int) -> str:
         return f"model.layers.{index}.norm.weight"
 
+    @override
     def block_weights(self, block: Block, ours: str, index: int) -> Iterable[Weight]:
         theirs = f"model.layers.{index}.mixer"
         if isinstance(block, Attention):

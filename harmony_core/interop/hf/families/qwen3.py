@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
-from harmony_core.architecture import MLP, SWA, Attention, Block
+from typing_extensions import override
+
+from harmony_core.architecture import MLP, SWA, Architecture, Attention, Block
 from harmony_core.interop.hf.family import Layered, only
 from harmony_core.interop.hf.fields import Fields
 from harmony_core.interop.hf.parts.attention import (
@@ -31,6 +33,7 @@ class Qwen3(Layered):
     harmless: ClassVar[tuple[str, ...]] = ("max_window_layers", "use_sliding_window")
     training_only: ClassVar[tuple[str, ...]] = ("attention_dropout",)
 
+    @override
     def mixers(self, fields: Fields) -> list[Block]:
         options = qk_normed(fields)
         length, types = fields.integer("num_hidden_layers"), fields.get("layer_types")
@@ -44,12 +47,14 @@ class Qwen3(Layered):
             kinds[SLIDING] = attention(fields, window=seen, **options)
         return [kinds[kind] for kind in types]
 
+    @override
     def channels(self, fields: Fields) -> list[Block]:
         activation = fields.choice("hidden_act", GATED_ACTIVATIONS)
         block = MLP.parse({"d_ff": fields.integer("intermediate_size"), "activation": activation})
         return [block] * fields.integer("num_hidden_layers")
 
-    def layer_fields(self, architecture: Any, mixers: list[Block], channels: list[Block]) -> dict[str, Any]:
+    @override
+    def layer_fields(self, architecture: Architecture, mixers: list[Block], channels: list[Block]) -> dict[str, Any]:
         channel = as_mlp(only(channels))
         windows = [block.window for block in mixers if isinstance(block, SWA)]
         return {
@@ -61,6 +66,7 @@ class Qwen3(Layered):
             "hidden_act": hidden_act(channel.activation),
         }
 
+    @override
     def layer_weights(self, block: Block, ours: str, layer: str) -> Iterable[Weight]:
         if isinstance(block, Attention):
             return attention_weights(block, ours, f"{layer}.self_attn")

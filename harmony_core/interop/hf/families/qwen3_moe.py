@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
-from harmony_core.architecture import MLP, SWA, Attention, Block, MoE
-from harmony_core.interop.hf.family import Layered, only
+from typing_extensions import override
+
+from harmony_core.architecture import MLP, SWA, Architecture, Attention, Block, MoE
 from harmony_core.interop.hf.families.qwen3 import qk_normed, qk_normed_fields
+from harmony_core.interop.hf.family import Layered, only
 from harmony_core.interop.hf.fields import Fields
 from harmony_core.interop.hf.parts.attention import attention, attention_weights, window
 from harmony_core.interop.hf.parts.mlp import GATED_ACTIVATIONS, as_mlp, hidden_act, mlp_weights
@@ -24,10 +26,12 @@ class Qwen3Moe(Layered):
     harmless: ClassVar[tuple[str, ...]] = ("max_window_layers", "use_sliding_window")
     training_only: ClassVar[tuple[str, ...]] = ("attention_dropout",)
 
+    @override
     def mixers(self, fields: Fields) -> list[Block]:
         block = attention(fields, window=window(fields), **qk_normed(fields))
         return [block] * fields.integer("num_hidden_layers")
 
+    @override
     def channels(self, fields: Fields) -> list[Block]:
         activation = fields.choice("hidden_act", GATED_ACTIVATIONS)
         dense = MLP.parse({"d_ff": fields.integer("intermediate_size"), "activation": activation})
@@ -47,7 +51,8 @@ class Qwen3Moe(Layered):
         moe = MoE.parse(mixture, self.model_type)
         return [moe if one else dense for one in sparse]
 
-    def layer_fields(self, architecture: Any, mixers: list[Block], channels: list[Block]) -> dict[str, Any]:
+    @override
+    def layer_fields(self, architecture: Architecture, mixers: list[Block], channels: list[Block]) -> dict[str, Any]:
         dense = {index: block for index, block in enumerate(channels) if isinstance(block, MLP)}
         moe = as_moe(only(block for block in channels if not isinstance(block, MLP)))
         mixer = only(mixers)
@@ -66,6 +71,7 @@ class Qwen3Moe(Layered):
             **balancing_fields(moe),
         }
 
+    @override
     def layer_weights(self, block: Block, ours: str, layer: str) -> Iterable[Weight]:
         if isinstance(block, Attention):
             return attention_weights(block, ours, f"{layer}.self_attn")

@@ -11,13 +11,14 @@ from harmony_core.interop.hf.fields import Fields
 from harmony_core.interop.hf.weights import CONVOLUTION, Part, Weight, same
 
 
-def mamba(fields: Fields, names: dict[str, str], inner_norms: bool) -> Block:
+def mamba(fields: Fields, names: dict[str, str], inner_norms: bool) -> Mamba:
     """The block; `names` says what the family calls our fields."""
     width = fields.integer("hidden_size")
     rank = fields.integer(names["dt_rank"])
+    values: dict[str, Any] = {name: fields.integer(names[name]) for name in ("d_state", "expand", "d_conv")}
+    values |= {name: fields.flag(names[name]) for name in ("bias", "conv_bias")}
     return Mamba(
-        **{name: fields.integer(names[name]) for name in ("d_state", "expand", "d_conv")},
-        **{name: fields.flag(names[name]) for name in ("bias", "conv_bias")},
+        **values,
         dt_rank=None if rank == -(-width // 16) else rank,
         inner_norms=inner_norms,
     )

@@ -17,11 +17,11 @@ from harmony_core.interop.hf.parts.mamba import convolution_weights
 from harmony_core.interop.hf.weights import Weight, same
 
 
-def mamba2(fields: Fields, names: dict[str, str], **options: Any) -> Block:
+def mamba2(fields: Fields, names: dict[str, str], **options: Any) -> Mamba2:
     """The block; `names` says what the family calls our fields."""
-    flags = {name: fields.flag(names[name]) for name in ("bias", "conv_bias")}
-    sizes = {name: fields.integer(names[name]) for name in names if name not in flags}
-    return Mamba2(**sizes, **flags, **options)
+    values: dict[str, Any] = {name: fields.flag(names[name]) for name in ("bias", "conv_bias")}
+    values |= {name: fields.integer(names[name]) for name in names if name not in values}
+    return Mamba2(**values, **options)
 
 
 def dt_limit(fields: Fields, name: str = "time_step_limit") -> tuple[float, float | None]:
@@ -60,7 +60,6 @@ HYBRID_NAMES = {
 def hybrid_mamba2(fields: Fields) -> Block:
     """Bamba's and Granite's block, with heads given by number and by width."""
     block = mamba2(fields, HYBRID_NAMES, dt_limit=dt_limit(fields))
-    assert isinstance(block, Mamba2)
     check_heads(fields, "mamba_n_heads", block)
     return block
 

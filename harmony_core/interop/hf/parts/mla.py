@@ -17,7 +17,8 @@ LATENT_EPSILON = 1e-6
 
 def mla(fields: Fields) -> Block:
     """The block."""
-    heads, widths = fields.integer("num_attention_heads"), {}
+    heads = fields.integer("num_attention_heads")
+    widths: dict[str, Any] = {}
     for name in ("kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim"):
         widths[name] = fields.integer(name)
     fields.require("num_key_value_heads", (heads, None), f"keys are rebuilt for every head; use {heads}")

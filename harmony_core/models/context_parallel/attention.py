@@ -1,0 +1,57 @@
+"""Softmax attention over ranks: keys and values are gathered, queries stay where they are.
+
+With the zigzag order each rank's queries see as many keys as every other's, early and late pieces together.
+
+B batch, T tokens of the whole sequence, I = T / N tokens of a rank, Q tokens of one of its pieces, S keys that a piece
+may see, H query heads, G key/value heads, K width of queries and keys, V width of values.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+
+from harmony_core.models.context_parallel.exchange import gather_tokens
+from harmony_core.models.context_parallel.group import ContextParallel
+
+
+def attend_over_ranks(
+    q_BIHK: Tensor, k_BIGK: Tensor, v_BIGV: Tensor, scale: float, window: int | None, cp: ContextParallel
+) -> Tensor:
+    """`ops.attention.attend` for this rank's tokens of a sequence that `cp` splits, [B, I, H, V].
+
+    Queries and keys carry their rotation by their positions in the whole sequence (`ContextParallel.positions`).
+
+    Args:
+        q_BIHK: this rank's queries; the heads of a group are neighbours.
+        k_BIGK: its keys.
+        v_BIGV: its values.
+        scale: factor of the scores.
+        window: tokens that a query sees, itself included; None is all.
+        cp: who holds which tokens.
+    """
+    k_BTGK, v_BTGV = gather_tokens(k_BIGK, cp), gather_tokens(v_BIGV, cp)
+    length = q_BIHK.shape[1] // cp.pieces_per_rank
+    pieces = [
+        _attend_piece(q_BQHK, k_BTGK, v_BTGV, scale, window, piece * length)
+        for q_BQHK, piece in zip(q_BIHK.split(length, 1), cp.pieces(cp.rank), strict=True)
+    ]
+    return torch.cat(pieces, 1)
+
+
+def _attend_piece(
+    q_BQHK: Tensor, k_BTGK: Tensor, v_BTGV: Tensor, scale: float, window: int | None, start: int
+) -> Tensor:
+    """Queries at `start` and after, to the keys that the first or the last of them may see."""
+    stop = start + q_BQHK.shape[1]
+    first = 0 if window is None else max(0, start - window + 1)
+    rows_Q1 = torch.arange(start, stop, device=q_BQHK.device).unsqueeze(1)
+    columns_S = torch.arange(first, stop, device=q_BQHK.device)
+    visible_QS = columns_S <= rows_Q1
+    if window is not None:
+        visible_QS &= columns_S > rows_Q1 - window
+    q_BHQK, k_BGSK, v_BGSV = (x.transpose(1, 2) for x in (q_BQHK, k_BTGK[:, first:stop], v_BTGV[:, first:stop]))
+    grouped = q_BHQK.shape[1] != k_BGSK.shape[1]
+    y_BHQV = scaled_dot_product_attention(q_BHQK, k_BGSK, v_BGSV, attn_mask=visible_QS, scale=scale, enable_gqa=grouped)
+    return y_BHQV.transpose(1, 2)

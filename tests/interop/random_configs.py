@@ -1,0 +1,344 @@
+"""Tiny configurations of every family, drawn over the options that the family has."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+VOCAB = 53
+
+
+def common(rng: random.Random, layers: int = 3) -> dict[str, Any]:
+    return {
+        "vocab_size": VOCAB,
+        "num_hidden_layers": rng.randint(1, layers),
+        "tie_word_embeddings": rng.random() < 0.5,
+        "max_position_embeddings": 512,
+        "bos_token_id": None,
+        "eos_token_id": None,
+        "pad_token_id": None,
+    }
+
+
+def heads(rng: random.Random, free_head_dim: bool = True, even_part: int = 2) -> dict[str, Any]:
+    """Widths such that head_dim, where it is given, need not be hidden_size / heads."""
+    kv, groups = rng.choice([1, 2, 3]), rng.choice([1, 2])
+    head_dim = even_part * rng.randint(2, 5)
+    chosen = {"num_attention_heads": kv * groups, "num_key_value_heads": kv, "hidden_size": kv * groups * head_dim}
+    if free_head_dim and rng.random() < 0.6:
+        chosen |= {"head_dim": even_part * rng.randint(1, 9), "hidden_size": kv * groups * rng.randint(4, 9)}
+    return chosen
+
+
+def rope(rng: random.Random, mscale: bool = False) -> dict[str, Any]:
+    parameters: dict[str, Any] = {"rope_theta": rng.choice([100.0, 10_000.0, 1e6])}
+    method = rng.choice(["default", "linear", "llama3", "yarn", "yarn"])
+    parameters["rope_type"] = method
+    if method != "default":
+        parameters["factor"] = rng.choice([1.5, 2.0, 8.0])
+    if method in ("llama3", "yarn"):
+        parameters["original_max_position_embeddings"] = rng.choice([8, 32, 128])
+    if method == "llama3":
+        parameters |= {"low_freq_factor": rng.choice([1.0, 2.0]), "high_freq_factor": 4.0}
+    if method == "yarn":
+        parameters |= rng.choice([{}, {"attention_factor": 1.3}, {"beta_fast": 16, "beta_slow": 2}])
+        parameters |= rng.choice([{}, {"mscale": 0.8, "mscale_all_dim": 0.6}, {"truncate": False}])
+    if mscale and method != "default":
+        parameters["mscale_all_dim"] = rng.choice([0.0, 0.707])
+    return {"rope_parameters": parameters}
+
+
+def coin(rng: random.Random, *names: str) -> dict[str, bool]:
+    return {name: rng.random() < 0.5 for name in names}
+
+
+def llama(rng: random.Random) -> dict[str, Any]:
+    return {
+        **common(rng),
+        **heads(rng),
+        **rope(rng),
+        **coin(rng, "attention_bias", "mlp_bias"),
+        "intermediate_size": rng.randint(8, 40),
+        "hidden_act": rng.choice(["silu", "silu", "gelu", "linear"]),
+        "rms_norm_eps": rng.choice([1e-6, 1e-3]),
+    }
+
+
+def mistral(rng: random.Random) -> dict[str, Any]:
+    return {
+        **common(rng),
+        **heads(rng),
+        **rope(rng),
+        "sliding_window": rng.choice([None, 2, 4, 7, 64]),
+        "intermediate_size": rng.randint(8, 40),
+    }
+
+
+def mixtral(rng: random.Random) -> dict[str, Any]:
+    experts = rng.randint(2, 6)
+    chosen = {**common(rng), **heads(rng), **rope(rng)}
+    # YaRN reads head_dim, which is None unless given.
+    chosen.setdefault("head_dim", chosen["hidden_size"] // chosen["num_attention_heads"])
+    return {
+        **chosen,
+        "sliding_window": rng.choice([None, None, 5]),
+        "intermediate_size": rng.randint(8, 24),
+        "num_local_experts": experts,
+        "num_experts_per_tok": rng.randint(1, experts),
+        **coin(rng, "output_router_logits"),
+    }
+
+
+def qwen3(rng: random.Random) -> dict[str, Any]:
+    chosen = {**common(rng, 4), **heads(rng), **rope(rng), **coin(rng, "attention_bias", "use_sliding_window")}
+    chosen.setdefault("head_dim", 6)
+    return {
+        **chosen,
+        "sliding_window": 5,
+        "max_window_layers": rng.randint(0, 3),
+        "intermediate_size": rng.randint(8, 40),
+        "rms_norm_eps": rng.choice([1e-6, 1e-3]),
+    }
+
+
+def qwen3_moe(rng: random.Random) -> dict[str, Any]:
+    experts = rng.randint(2, 6)
+    chosen = {**common(rng, 4), **heads(rng), **rope(rng)}
+    return {
+        **chosen,
+        **coin(rng, "attention_bias", "use_sliding_window", "norm_topk_prob", "output_router_logits"),
+        "sliding_window": 4,
+        "intermediate_size": rng.randint(8, 40),
+        "moe_intermediate_size": rng.randint(4, 20),
+        "num_experts": experts,
+        "num_experts_per_tok": rng.randint(1, experts),
+        "decoder_sparse_step": rng.choice([1, 2, 3]),
+        "mlp_only_layers": rng.choice([None, None, [1, 2]]),
+    }
+
+
+def deepseek(rng: random.Random) -> dict[str, Any]:
+    heads = rng.choice([1, 2, 3])
+    groups, per_group = rng.choice([1, 2, 3]), rng.randint(2, 3)
+    used = rng.randint(1, groups)
+    return {
+        **common(rng, 4),
+        **rope(rng, mscale=True),
+        "hidden_size": heads * rng.randint(5, 12),
+        "num_attention_heads": heads,
+        "num_key_value_heads": heads,
+        "q_lora_rank": rng.choice([None, 7, 16]),
+        "kv_lora_rank": rng.choice([5, 12]),
+        "qk_nope_head_dim": rng.choice([4, 7]),
+        "qk_rope_head_dim": rng.choice([2, 6, 8]),
+        "v_head_dim": rng.choice([3, 9]),
+        "attention_bias": rng.random() < 0.5,
+        "intermediate_size": rng.randint(8, 40),
+        "moe_intermediate_size": rng.randint(4, 20),
+        "n_routed_experts": groups * per_group,
+        "n_shared_experts": rng.choice([1, 2]),
+        "n_group": groups,
+        "topk_group": used,
+        "num_experts_per_tok": rng.randint(1, used * per_group),
+        "routed_scaling_factor": rng.choice([1.0, 2.5]),
+        "first_k_dense_replace": rng.choice([0, 0, 1, 2]),
+        "rms_norm_eps": rng.choice([1e-6, 1e-3]),
+    }
+
+
+def deepseek_v2(rng: random.Random) -> dict[str, Any]:
+    methods = ["greedy", "group_limited_greedy", "group_limited_greedy"]
+    chosen = {**deepseek(rng), **coin(rng, "mlp_bias", "norm_topk_prob"), "topk_method": rng.choice(methods)}
+    # Its complex numbers are views, which odd strides do not allow.
+    return {**chosen, "kv_lora_rank": rng.choice([6, 12]), "qk_nope_head_dim": rng.choice([4, 8])}
+
+
+def deepseek_v3(rng: random.Random) -> dict[str, Any]:
+    return {**deepseek(rng), **coin(rng, "norm_topk_prob", "rope_interleave")}
+
+
+def state_space(rng: random.Random, width: int, names: dict[str, str]) -> dict[str, Any]:
+    """A Mamba-2 of inner width 2 or 1 x `width`, which is a multiple of 12."""
+    expand = rng.choice([1, 2])
+    head_dim = rng.choice([2, 3, 4, 6])
+    heads = expand * width // head_dim
+    groups = rng.choice([one for one in (1, 2, 3, 4) if heads % one == 0])
+    chosen = {
+        "expand": expand,
+        "head_dim": head_dim,
+        "heads": heads,
+        "groups": groups,
+        "state": rng.choice([1, 5, 8]),
+        "taps": rng.choice([2, 3, 4]),
+        "chunk": rng.choice([4, 16]),
+        "conv_bias": rng.random() < 0.5,
+        "bias": rng.random() < 0.5,
+    }
+    return {names[name]: value for name, value in chosen.items()}
+
+
+HYBRID = {
+    "expand": "mamba_expand",
+    "head_dim": "mamba_d_head",
+    "heads": "mamba_n_heads",
+    "groups": "mamba_n_groups",
+    "state": "mamba_d_state",
+    "taps": "mamba_d_conv",
+    "chunk": "mamba_chunk_size",
+    "conv_bias": "mamba_conv_bias",
+    "bias": "mamba_proj_bias",
+}
+
+
+def mamba2(rng: random.Random) -> dict[str, Any]:
+    names = {
+        "expand": "expand",
+        "head_dim": "head_dim",
+        "heads": "num_heads",
+        "groups": "n_groups",
+        "state": "state_size",
+        "taps": "conv_kernel",
+        "chunk": "chunk_size",
+        "conv_bias": "use_conv_bias",
+        "bias": "use_bias",
+    }
+    width = 12 * rng.randint(1, 3)
+    return {
+        **common(rng),
+        **state_space(rng, width, names),
+        "hidden_size": width,
+        "layer_norm_epsilon": rng.choice([1e-5, 1e-3]),
+    }
+
+
+def mamba(rng: random.Random) -> dict[str, Any]:
+    return {
+        **common(rng),
+        "hidden_size": rng.randint(8, 40),
+        "state_size": rng.choice([1, 4, 16]),
+        "expand": rng.choice([1, 2, 3]),
+        "conv_kernel": rng.choice([2, 3, 4]),
+        "time_step_rank": rng.choice(["auto", 1, 5]),
+        "layer_norm_epsilon": rng.choice([1e-5, 1e-3]),
+        **coin(rng, "use_bias", "use_conv_bias"),
+    }
+
+
+def jamba(rng: random.Random) -> dict[str, Any]:
+    experts = rng.choice([1, 2, 5])
+    period = rng.randint(1, 3)
+    sparse = rng.randint(1, 3)
+    return {
+        **common(rng, 5),
+        **heads(rng),
+        **coin(rng, "mamba_conv_bias", "mamba_proj_bias", "output_router_logits"),
+        "intermediate_size": rng.randint(8, 24),
+        "attn_layer_period": period,
+        "attn_layer_offset": rng.randrange(period),
+        "expert_layer_period": sparse,
+        "expert_layer_offset": rng.randrange(sparse),
+        "num_experts": experts,
+        "num_experts_per_tok": rng.randint(1, experts),
+        "mamba_d_state": rng.choice([1, 4]),
+        "mamba_d_conv": rng.choice([2, 4]),
+        "mamba_expand": rng.choice([1, 2]),
+        "mamba_dt_rank": rng.choice(["auto", 3]),
+        "rms_norm_eps": rng.choice([1e-6, 1e-3]),
+    }
+
+
+def hybrid(rng: random.Random) -> dict[str, Any]:
+    """Heads and Mamba-2 of one width."""
+    chosen = {**heads(rng, even_part=4), "hidden_size": 12 * rng.randint(1, 3)}
+    chosen.setdefault("head_dim", 8)
+    return {**chosen, **state_space(rng, chosen["hidden_size"], HYBRID), **coin(rng, "attention_bias")}
+
+
+def bamba(rng: random.Random) -> dict[str, Any]:
+    return {
+        **common(rng, 4),
+        **hybrid(rng),
+        **rope(rng),
+        **coin(rng, "mlp_bias"),
+        "attn_layer_indices": rng.choice([None, [0], [1], [0, 2]]),
+        "intermediate_size": rng.randint(8, 40),
+    }
+
+
+def granitemoehybrid(rng: random.Random) -> dict[str, Any]:
+    experts = rng.choice([0, 3, 5])
+    chosen = {**common(rng, 4), **hybrid(rng), **rope(rng)}
+    types = ["full_attention", "linear_attention"]
+    return {
+        **chosen,
+        "layer_types": [rng.choice(types) for _ in range(chosen["num_hidden_layers"])],
+        "position_embedding_type": rng.choice([None, "nope", "rope", "rope"]),
+        "intermediate_size": rng.randint(4, 20),
+        "shared_intermediate_size": rng.randint(4, 30),
+        **coin(rng, "output_router_logits"),
+        "num_local_experts": experts,
+        "num_experts_per_tok": rng.randint(1, max(experts, 1)),
+        "embedding_multiplier": rng.choice([1, 3.0]),
+        "residual_multiplier": rng.choice([1.0, 0.3]),
+        "attention_multiplier": rng.choice([1.0, 0.2]),
+        "logits_scaling": rng.choice([1, 4.0]),
+    }
+
+
+def nemotron_h(rng: random.Random) -> dict[str, Any]:
+    names = {
+        "expand": "expand",
+        "head_dim": "mamba_head_dim",
+        "heads": "mamba_num_heads",
+        "groups": "n_groups",
+        "state": "ssm_state_size",
+        "taps": "conv_kernel",
+        "chunk": "chunk_size",
+        "conv_bias": "use_conv_bias",
+        "bias": "use_bias",
+    }
+    groups, per_group = rng.choice([1, 2]), rng.randint(2, 3)
+    used = rng.randint(1, groups)
+    types = ["linear_attention", "full_attention", "moe", "mlp"]
+    layers = [rng.choice(types) for _ in range(rng.randint(1, 5))]
+    if rng.random() < 0.7:
+        layers.insert(rng.randrange(len(layers)), "full_attention")
+    chosen = {**common(rng), **heads(rng), **state_space(rng, 24, names)}
+    chosen.setdefault("head_dim", 6)
+    del chosen["num_hidden_layers"]
+    return {
+        **chosen,
+        **coin(rng, "mlp_bias", "norm_topk_prob", "attention_bias"),
+        "layers_block_type": layers,
+        "intermediate_size": rng.randint(8, 40),
+        "moe_intermediate_size": rng.randint(4, 20),
+        "moe_shared_expert_intermediate_size": rng.randint(4, 20),
+        "mlp_hidden_act": rng.choice(["relu2", "relu2", "gelu"]),
+        "n_routed_experts": groups * per_group,
+        "n_group": groups,
+        "topk_group": used,
+        "num_experts_per_tok": rng.randint(1, used * per_group),
+        "routed_scaling_factor": rng.choice([1.0, 2.5]),
+        "time_step_min": 1e-6,
+    }
+
+
+DRAWS: dict[str, Callable[[random.Random], dict[str, Any]]] = {
+    draw.__name__: draw
+    for draw in (
+        llama,
+        mistral,
+        mixtral,
+        qwen3,
+        qwen3_moe,
+        deepseek_v2,
+        deepseek_v3,
+        mamba2,
+        mamba,
+        jamba,
+        bamba,
+        granitemoehybrid,
+        nemotron_h,
+    )
+}

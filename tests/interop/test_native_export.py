@@ -1,0 +1,128 @@
+"""`export` to a class of `transformers`: where one fits, and only there."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from harmony_core import Architecture
+from harmony_core.errors import UserError
+from harmony_core.interop.hf import architecture_from_config, export, from_hf
+from harmony_core.interop.hf.export import LONGEST_CONTEXT, native_config
+from harmony_core.interop.hf.families import FAMILIES
+from harmony_core.interop.hf.normal_form import normal_form
+from harmony_core.models import build
+from tests.interop.exported_models import EXPERTS, HEADS, LATENT, check_same, custom, filled, opened
+from tests.interop.random_models import CASES, VOCAB, can_cache, random_config, random_model
+
+
+@pytest.mark.parametrize(("family", "seed"), [case for case in CASES if case[1] < 4])
+def test_a_native_architecture_is_exported_as_its_class(family: str, seed: int, tmp_path: Path) -> None:
+    """There and back: the folder has a class of `transformers`, often the same one, and the same logits."""
+    ours = from_hf(random_model(family, seed))
+    kind = export(ours, tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert kind == config["model_type"] != "harmony"
+    assert {path.name for path in tmp_path.iterdir()} == {"config.json", "generation_config.json", "model.safetensors"}
+    theirs = opened(tmp_path)
+    again = architecture_from_config(theirs.config)
+    assert normal_form(again) == normal_form(ours.architecture)
+    assert theirs.dtype == torch.float32
+    check_same(ours, theirs, cached=can_cache(family, seed))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_is_the_target_of_one_of_its_own(family: str) -> None:
+    found = set()
+    for seed in range(12):
+        fitting = native_config(architecture_from_config(random_config(family, seed)))
+        assert fitting is not None
+        found.add(fitting[0].model_type)
+    assert family in found
+
+
+def test_training_alone_is_no_part_of_a_native_class(tmp_path: Path) -> None:
+    """A mixture of ours with a balancing loss is a Mixtral."""
+    blocks = [{"kind": "gqa", **HEADS, "num_kv_heads": 2}, {**EXPERTS, "aux_coefficient": 0.02}]
+    ours = filled(build(Architecture(d_model=32, vocab_size=VOCAB, blocks=blocks)))
+    assert export(ours, tmp_path) == "mixtral"
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert (config["output_router_logits"], config["router_aux_loss_coef"]) == (True, 0.02)
+    assert config["max_position_embeddings"] == LONGEST_CONTEXT
+    check_same(ours, opened(tmp_path))
+
+
+MHA = {"kind": "mha", **HEADS}
+GROUPED = {**HEADS, "num_kv_heads": 2}
+WINDOW = {"kind": "swa", **GROUPED, "window": 4}
+SWIGLU = {"kind": "mlp", "d_ff": 20}
+STATES = {"kind": "mamba2", "d_state": 6, "head_dim": 8, "n_groups": 2}
+ALMOST: dict[str, tuple[list[dict[str, Any]], dict[str, Any]]] = {
+    "a bias on the output alone": ([{**MHA, "out_bias": True}, SWIGLU], {}),
+    "two windows": (
+        [{"kind": "swa", **HEADS, "num_kv_heads": 2, "window": w} if w else SWIGLU for w in (4, 0, 5, 0)],
+        {},
+    ),
+    "a window and no window without QK norm": (
+        [
+            {"kind": "swa", **HEADS, "num_kv_heads": 2, "window": 4},
+            SWIGLU,
+            {"kind": "gqa", **HEADS, "num_kv_heads": 2},
+            SWIGLU,
+        ],
+        {},
+    ),
+    "partial rotation without Mamba-2's width": ([{**MHA, "rope_fraction": 0.5, "qk_norm": True}, SWIGLU], {}),
+    "latents with the model's epsilon": ([{"kind": "mla", **LATENT}, SWIGLU], {"norm_epsilon": 1e-3}),
+    "a factor of scores that is no mscale": ([{"kind": "mla", **LATENT, "scale": 0.3}, SWIGLU], {"norm_epsilon": 1e-6}),
+    "a capacity": ([MHA, {**EXPERTS, "capacity_factor": 1.0}], {}),
+    "a softmax with a bias": ([MHA, {**EXPERTS, "balancing": "bias"}], {}),
+    "experts that differ": ([MHA, EXPERTS, MHA, {**EXPERTS, "top_k": 3}], {}),
+    "a norm over the whole inner width": ([{**STATES, "norm_groups": 1}], {}),
+    "an inner width that is no multiple": ([{**STATES, "inner_width": 48}], {}),
+    "an upper limit of dt where only a lower one is read": (
+        [{**STATES, "inner_width": 48, "dt_limit": [0.0, 0.5]}, {**SWIGLU, "activation": "relu2"}],
+        {"tie_embeddings": False},
+    ),
+    "tied embeddings that are never tied": ([{**STATES, "inner_width": 48}, {**SWIGLU, "activation": "relu2"}], {}),
+    "a multiplier of logits without Granite's blocks": ([{**MHA, "qk_norm": True}, SWIGLU], {"logits_divisor": 2.0}),
+    "two mixers in a row": ([MHA, MHA, SWIGLU], {}),
+}
+
+
+@pytest.mark.parametrize("name", ALMOST)
+def test_what_almost_fits_is_exported_with_its_code(name: str) -> None:
+    blocks, head = ALMOST[name]
+    assert native_config(Architecture(d_model=32, vocab_size=VOCAB, blocks=blocks, **head)) is None
+
+
+def test_a_near_miss_put_right_is_native() -> None:
+    """The other side of some of these edges, so that they are where they seem to be."""
+    for blocks, head, family in (
+        ([{**MHA, "bias": True, "out_bias": True}, SWIGLU], {}, "llama"),
+        ([{"kind": "mla", **LATENT}, SWIGLU], {"norm_epsilon": 1e-6}, "deepseek_v3"),
+        ([{"kind": "mla", **LATENT, "latent_epsilon": 1e-6}, SWIGLU], {"norm_epsilon": 1e-3}, "deepseek_v3"),
+        ([{**MHA, "rope_fraction": 0.5}, SWIGLU], {}, "bamba"),
+        ([STATES], {}, "mamba2"),
+        ([{**STATES, "inner_width": 48}], {"tie_embeddings": False}, "nemotron_h"),
+        ([MHA, SWIGLU], {"logits_divisor": 2.0}, "granitemoehybrid"),
+        ([MHA, {**EXPERTS, "capacity_factor": None, "d_shared": 7, "n_shared": 1}], {}, "granitemoehybrid"),
+    ):
+        fitting = native_config(Architecture(d_model=32, vocab_size=VOCAB, blocks=blocks, **head))
+        assert fitting is not None, blocks
+        assert fitting[0].model_type == family
+
+
+def test_parts_of_another_checkpoint_are_not_mixed_in(tmp_path: Path) -> None:
+    ours = custom("mlp")
+    export(ours, tmp_path)
+    export(ours, tmp_path)
+    (tmp_path / "model.safetensors.index.json").write_text("{}")
+    with pytest.raises(UserError, match=r"directory: .*: it holds model.safetensors.index.json"):
+        export(ours, tmp_path)
+    with pytest.raises(UserError, match=r"directory: .*: .*name a folder that can be made"):
+        export(ours, tmp_path / "config.json")
