@@ -68,7 +68,7 @@ def sample(
         return likeliest_B
     logits_BV = logits_BV.float() / temperature
     # Sorted once for both limits; the stable order decides between equal logits.
-    sorted_BV, order_BV = logits_BV.sort(-1, descending=True, stable=True)
+    sorted_BV, order_BV = torch.sort(logits_BV, dim=-1, descending=True, stable=True)
     if top_k is not None:
         sorted_BV[:, top_k:] = float("-inf")
     probabilities_BV: Tensor = sorted_BV.softmax(-1)

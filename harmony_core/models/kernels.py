@@ -25,12 +25,11 @@ def onednn_fp32(device_type: str) -> bool:
     return _ONEDNN and device_type == "cpu" and not torch.compiler.is_compiling()
 
 
-def product_kernel(x_RI: torch.Tensor, w_OI: torch.Tensor, stack: int) -> Literal["oneDNN", "weight first", "plain"]:
+def product_kernel(x_RI: torch.Tensor, w_OI: torch.Tensor) -> Literal["oneDNN", "weight first", "plain"]:
     """How x W^T is multiplied: oneDNN for fp32 on a CPU, but for few rows, where reading W is all the time there is.
 
-    `stack` is the number of elements of the tensor that holds W, all experts' for an expert: a large one is taken to
-    lie in memory, a small one in a core's cache, to which a model's layers come in turn (so that even 128 KB are rarely
-    there still). From memory a product with W first reads 17 to 23 GB/s, x W^T 7 to 15, and
+    A large W is taken to lie in memory, a small one in a core's cache, to which a model's layers come in turn (so that
+    even 128 KB are rarely there still). From memory a product with W first reads 17 to 23 GB/s, x W^T 7 to 15, and
     oneDNN as much as the first for one row of a large W, else 8 to 16; with more inputs than these oneDNN is the
     fastest. From a cache it is x W^T, by up to 3 times (Zen 5, 1 to 4 rows).
     """
@@ -40,9 +39,15 @@ def product_kernel(x_RI: torch.Tensor, w_OI: torch.Tensor, stack: int) -> Litera
     rows, inputs = x_RI.shape
     if rows > 4:
         return "oneDNN"
-    if stack < (1 << 20 if rows == 1 else 1 << 15):
+    if w_OI.numel() < (1 << 20 if rows == 1 else 1 << 15):
         return "plain"
-    return "oneDNN" if inputs > 1024 or (rows == 1 and w_OI.numel() > 1 << 19) else "weight first"
+    return "oneDNN" if inputs > 1024 or rows == 1 else "weight first"
+
+
+def stack_is_read_first(x_AI: torch.Tensor, w_EOI: torch.Tensor) -> bool:
+    """Whether few rows take the weights of a stack "weight first": fp32 on a CPU, out of more than a core's cache."""
+    few = x_AI.dtype == torch.float32 and onednn_fp32(x_AI.device.type) and x_AI.shape[1] <= 1024
+    return few and w_EOI.numel() >= 1 << 18
 
 
 @functools.cache

@@ -16,7 +16,7 @@ from harmony_core.store import SearchFolder, population_row
 
 CONFIG = {
     "search": {"name": "small", "population": 4},
-    "space": "nano",
+    "space": str(Path(__file__).parents[1] / "workflow" / "tiny-space.yaml"),
     "data": {"source": "synthetic", "max_bytes": 60_000},
     "recipe": {
         "tokens": 1024,

@@ -56,6 +56,19 @@ def test_training_alone_is_no_part_of_a_native_class(tmp_path: Path) -> None:
     check_same(ours, opened(tmp_path))
 
 
+def test_sigmoids_without_shared_experts_or_a_bias_that_is_read(tmp_path: Path) -> None:
+    """A DeepSeek-V3 whose shared network has no width, and whose bias is zero whatever lies in the buffer here."""
+    mixture = {**EXPERTS, "router": "sigmoid", "balancing": "none"}
+    blocks = [{"kind": "mla", **LATENT}, mixture]
+    ours = filled(build(Architecture(d_model=32, vocab_size=VOCAB, norm_epsilon=1e-6, blocks=blocks)))
+    assert ours.state_dict()["blocks.1.inner.router.bias_E"].any()
+    assert export(ours, tmp_path) == "deepseek_v3"
+    theirs = opened(tmp_path)
+    check_same(ours, theirs)
+    again = from_hf(theirs)
+    assert again.num_params() == ours.num_params()
+
+
 MHA = {"kind": "mha", **HEADS}
 GROUPED = {**HEADS, "num_kv_heads": 2}
 WINDOW = {"kind": "swa", **GROUPED, "window": 4}

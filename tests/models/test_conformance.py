@@ -39,7 +39,12 @@ CASES = {
     "mamba2": {"kind": "mamba2", "d_state": 8, "head_dim": 16, "chunk_size": 8},
     "mamba2-groups": {"kind": "mamba2", "d_state": 6, "head_dim": 8, "n_groups": 2, "d_conv": 2, "chunk_size": 64},
     "mamba": {"kind": "mamba", "d_state": 4},
+    "mamba2-bias": {
+        **{"kind": "mamba2", "d_state": 6, "head_dim": 8, "n_groups": 2, "norm_groups": 4, "inner_width": 48},
+        **{"bias": True, "conv_bias": False, "dt_limit": (0.002, 0.5)},
+    },
     "mamba-norms": {"kind": "mamba", "d_state": 4, "inner_norms": True, "dt_rank": 3},
+    "mamba-bias": {"kind": "mamba", "d_state": 4, "bias": True, "conv_bias": False},
     "hyena-se": {"kind": "hyena_se", "num_groups": 8},
     "hyena-se-one-group": {"kind": "hyena_se", "num_groups": 1, "filter_length": 30, "short_filter_length": 2},
     "hyena-mr": {"kind": "hyena_mr", "num_groups": 4, "filter_length": 16},

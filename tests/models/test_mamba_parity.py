@@ -23,6 +23,14 @@ def negative(*shape):
     return (-draw(*shape).exp()).detach().requires_grad_()
 
 
+def draw_parameters(module):
+    """First values, moved a little, so that biases are not zero."""
+    initialise(module, 0, 1)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter += 0.1 * draw(*parameter.shape)
+
+
 @pytest.mark.parametrize("biased", [True, False])
 @pytest.mark.parametrize(("length", "taps"), [(17, 4), (2, 3), (9, 2)])
 def test_convolution(length, taps, biased):
@@ -135,10 +143,7 @@ def test_whole_mamba2_mixer(limit, bias):
     reference, width = mamba_ssm()["mamba_split_conv1d_scan_ref"], 16
     config = Mamba2(d_state=5, head_dim=8, dt_limit=limit, bias=bias, conv_bias=bias, chunk_size=8)
     module = Mamba2Module(config, width, 1e-3)
-    initialise(module, 0, 1)
-    with torch.no_grad():
-        for parameter in module.parameters():
-            parameter += 0.1 * draw(*parameter.shape)
+    draw_parameters(module)
 
     def plain(x):
         projected = torch.nn.functional.linear(x, module.in_proj, module.in_bias)
@@ -164,19 +169,21 @@ def test_whole_mamba2_mixer(limit, bias):
     assert_same(lambda x, *_: module(x), lambda x, *_: plain(x), inputs, RTOL, ATOL)
 
 
-def test_whole_mamba_1_mixer():
+@pytest.mark.parametrize("bias", [True, False])
+def test_whole_mamba_1_mixer(bias):
     scan, conv = mamba_ssm()["selective_scan_ref"], causal_conv1d()["causal_conv1d_ref"]
-    module, functional = MambaModule(Mamba(d_state=4, dt_rank=3), 16, 1e-3), torch.nn.functional
-    initialise(module, 0, 1)
+    config = Mamba(d_state=4, dt_rank=3, bias=bias, conv_bias=bias)
+    module, functional = MambaModule(config, 16, 1e-3), torch.nn.functional
+    draw_parameters(module)
 
     def plain(x):
-        inner, gate = functional.linear(x, module.in_proj).mT.chunk(2, 1)
+        inner, gate = functional.linear(x, module.in_proj, module.in_bias).mT.chunk(2, 1)
         inner = conv(inner, module.conv, module.conv_bias, activation="silu")
         dt, b, c = functional.linear(inner.mT, module.x_proj).split((3, 4, 4), -1)
         raw = functional.linear(dt, module.dt_proj).mT
         options = {"D": module.skip, "z": gate, "delta_bias": module.dt_bias, "delta_softplus": True}
         y = scan(inner, raw, -torch.exp(module.a_log), b.mT, c.mT, **options)
-        return functional.linear(y.mT, module.out)
+        return functional.linear(y.mT, module.out, module.out_bias)
 
     inputs = (draw(2, 19, 16), *module.parameters())
     assert_same(lambda x, *_: module(x), lambda x, *_: plain(x), inputs, RTOL, ATOL)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harmony_core.architecture import Architecture
+from harmony_core.architecture import Architecture, MoE
 from harmony_core.errors import UserError
 from harmony_core.interop.hf.families import FAMILIES
 from harmony_core.interop.hf.family import DoesNotFit, Family
@@ -100,13 +100,15 @@ def _config(family: Family, fields: Mapping[str, Any], architecture: Architectur
 
 
 def _native(model: HybridLM, family: Family, config: Any) -> Any:
-    ours = model.state_dict()
+    ours = _read_values(model)
     weights = family.variant(config.to_dict()).weights(model.architecture)
-    theirs = {name: tensor for weight in weights for name, tensor in weight.split(_fp32(ours[weight.ours])).items()}
+    theirs = {name: tensor for weight in weights for name, tensor in weight.split(ours[weight.ours]).items()}
     if model.architecture.tie_embeddings:
         theirs["lm_head.weight"] = theirs[family.embedding]
     with torch.device("meta"):
         exported = transformers().AutoModelForCausalLM.from_config(config)
+    # Shared experts of no width are tensors there too.
+    theirs |= {name: torch.zeros(tensor.shape) for name, tensor in exported.state_dict().items() if not tensor.numel()}
     exported.load_state_dict(theirs, assign=True)
     return exported
 
@@ -115,7 +117,7 @@ def _custom(model: HybridLM) -> Any:
     from harmony_core.interop.hf.exported.configuration_harmony import HarmonyConfig
     from harmony_core.interop.hf.exported.modeling_harmony import HarmonyForCausalLM
 
-    values = {name: _fp32(tensor) for name, tensor in model.state_dict().items()}
+    values = _read_values(model)
     values["embedding.weight"] = values.pop("embedding")
     values["head.weight"] = values.pop("head", values["embedding.weight"])
     with torch.device("meta"):
@@ -143,8 +145,13 @@ def custom_config(architecture: Architecture) -> Any:
     )
 
 
-def _fp32(tensor: Tensor) -> Tensor:
-    return tensor.detach().to("cpu", torch.float32).contiguous()
+def _read_values(model: HybridLM) -> dict[str, Tensor]:
+    """All tensors, fp32 on the CPU; a balancing bias that nothing reads is zero, since a native class would read it."""
+    values = {name: x.detach().to("cpu", torch.float32).contiguous() for name, x in model.state_dict().items()}
+    for index, block in enumerate(model.architecture.blocks):
+        if isinstance(block, MoE) and block.balancing != "bias":
+            values[f"blocks.{index}.inner.router.bias_E"] = torch.zeros(block.n_routed)
+    return values
 
 
 def _prepared(folder: Path) -> Path:

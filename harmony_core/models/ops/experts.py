@@ -19,7 +19,7 @@ from harmony_core.models.kernels import grouped_product
 from harmony_core.models.ops import activation as act
 from harmony_core.models.ops.assignments import FEW, Assignments, Slices, sort_into_slices
 from harmony_core.models.ops.grouped_experts import GroupedProduct, grouped_experts
-from harmony_core.models.ops.matmul import input_gradient, product, weight_gradient
+from harmony_core.models.ops.matmul import input_gradient, product, stacked_products, weight_gradient
 from harmony_core.models.ops.precision import compute_dtype, without_autocast
 
 
@@ -110,13 +110,8 @@ def _outputs(
 
 def _few_outputs(x_AD: Tensor, up_EUD: Tensor, down_EDF: Tensor, slices: Slices, activation: Activation) -> Tensor:
     """The same with one activation for all experts: of few rows the calls cost more than the work."""
-    inner_AF = act.forward(_by_expert(x_AD, up_EUD, slices), activation)[0]
-    return _by_expert(inner_AF, down_EDF, slices)
-
-
-def _by_expert(x_AI: Tensor, w_EOI: Tensor, slices: Slices) -> Tensor:
-    dtype, stack = x_AI.dtype, w_EOI.numel()
-    return torch.cat([product(x_AI[a:b], w_EOI[expert].to(dtype), stack=stack) for expert, a, b in slices])
+    inner_AF = act.forward(stacked_products(x_AD, up_EUD, slices), activation)[0]
+    return stacked_products(inner_AF, down_EDF, slices)
 
 
 @without_autocast

@@ -10,20 +10,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harmony_core.models.kernels import onednn_fp32, product_kernel
+from harmony_core.models.kernels import onednn_fp32, product_kernel, stack_is_read_first
 from harmony_core.models.ops.precision import compute_dtype, without_autocast
 
 
-def product(x_RI: Tensor, w_OI: Tensor, bias_O: Tensor | None = None, stack: int | None = None) -> Tensor:
+def product(x_RI: Tensor, w_OI: Tensor, bias_O: Tensor | None = None) -> Tensor:
     """x W^T + b without gradient, contiguous, by the kernel that `product_kernel` names.
 
     Args:
         x_RI: rows, of any strides.
         w_OI: the weight, of any strides, in the type of `x_RI`.
         bias_O: what is added to every row, in the same type.
-        stack: elements of the tensor that `w_OI` is a part of, such as all experts' weights; None is itself.
     """
-    kind = product_kernel(x_RI, w_OI, stack or w_OI.numel())
+    kind = product_kernel(x_RI, w_OI)
     if kind == "weight first":
         return _weight_first(x_RI, w_OI, bias_O)
     if kind == "oneDNN":
@@ -38,6 +37,26 @@ def _weight_first(x_RI: Tensor, w_OI: Tensor, bias_O: Tensor | None) -> Tensor:
     even_RI = torch.cat((x_RI, x_RI[:1])) if rows % 2 else x_RI.contiguous()
     y_RO = (w_OI @ even_RI.T).T[:rows]
     return (y_RO if bias_O is None else y_RO + bias_O).contiguous()
+
+
+def stacked_products(x_AI: Tensor, w_EOI: Tensor, slices: list[tuple[int, int, int]]) -> Tensor:
+    """Few rows, each slice of them by its own weight, without gradient: [A, O] in the type of `x_AI`.
+
+    Args:
+        x_AI: at least one row.
+        w_EOI: a stack of weights, of any type.
+        slices: (weight, first row, row after the last), one after the other.
+    """
+    dtype, first = x_AI.dtype, stack_is_read_first(x_AI, w_EOI)
+    # A slice of an odd number takes the next row along, whatever that is.
+    x_AI, outputs = torch.cat((x_AI, x_AI[:1])), []
+    for index, start, end in slices:
+        rows = end - start
+        if first and rows <= 4:
+            outputs.append((w_EOI[index] @ x_AI[start : end + rows % 2].T).T[:rows])
+        else:
+            outputs.append(product(x_AI[start:end], w_EOI[index].to(dtype)))
+    return torch.cat(outputs)
 
 
 def input_gradient(dy_RO: Tensor, w_OI: Tensor) -> Tensor:
