@@ -91,7 +91,7 @@ class MoE(Block):
             raise ValueError(f"group_score top2 with {per_group} expert a group; use max")
 
     def canonical(self) -> Block:
-        """Groups, a capacity and a shared width where they change something, and that width in experts if it is whole."""
+        """Groups, capacity and shared width where they change something; that width in experts if it is whole."""
         fields: dict[str, Any] = {}
         if self.top_groups == self.n_groups:
             fields |= {"n_groups": 1, "top_groups": 1, "group_score": "max"}

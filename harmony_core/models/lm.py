@@ -15,7 +15,7 @@ from harmony_core.architecture import Architecture, Block, MoE
 from harmony_core.errors import UserError
 from harmony_core.models import groups
 from harmony_core.models.block import BlockState
-from harmony_core.models.context_parallel.group import ContextParallel
+from harmony_core.models.context_parallel.group import ContextParallel, TakesContextParallel
 from harmony_core.models.kernels import log_paths
 from harmony_core.models.moe import MoEModule
 from harmony_core.models.norm import RMSNorm
@@ -181,7 +181,7 @@ class HybridLM(Declared):
         return self._logits(self.norm(x_BTD[:, -1]))
 
     def use_context_parallel(self, cp: ContextParallel | None) -> None:
-        """From now on sequences are spread over the ranks of `cp`, each giving and getting its own tokens; None ends it.
+        """From now on sequences are spread over the ranks of `cp`, each with tokens of its own; None ends it.
 
         `forward` and `loss` are then of this rank's tokens (`cp.shard`), and gradients its share of them
         (`harmony_core.models.context_parallel`).
@@ -190,14 +190,14 @@ class HybridLM(Declared):
             UserError: a mixer that has no such form, or a mixture whose loss or capacity is of whole sequences.
         """
         for index, (config, block) in enumerate(zip(self.architecture.blocks, self._residual_blocks(), strict=True)):
-            if config.role == "mixer" and not hasattr(block.inner, "context_parallel"):
+            if config.role == "mixer" and not isinstance(block.inner, TakesContextParallel):
                 fix = "it cannot be spread over ranks; use attention or a Hyena operator, or no context parallelism"
                 raise UserError(f"blocks.{index}", config.kind, fix)
             if isinstance(config, MoE) and (config.balancing == "aux" or config.capacity_factor is not None):
                 fix = "balancing aux and a capacity are of whole sequences; use bias or none, and no capacity"
                 raise UserError(f"blocks.{index}", config.kind, fix)
         for block in self._residual_blocks():
-            if hasattr(block.inner, "context_parallel"):
+            if isinstance(block.inner, TakesContextParallel):
                 block.inner.context_parallel = cp
 
     def compile_blocks(self) -> None:

@@ -96,7 +96,8 @@ def test_limits_out_of_range_are_refused(limits, told):
 
 def test_prompts_that_are_none_are_refused():
     model = closed_loop("gqa").eval()
-    for prompt, told in ((torch.zeros(2, 0, dtype=torch.int64), r"shape \[2, 0\]"), (torch.tensor([1]), r"shape \[1\]")):
+    empty = torch.zeros(2, 0, dtype=torch.int64)
+    for prompt, told in ((empty, r"shape \[2, 0\]"), (torch.tensor([1]), r"shape \[1\]")):
         with pytest.raises(UserError, match=told):
             generate(model, prompt, 2, temperature=0)
     with pytest.raises(UserError, match="num_tokens: -1"):
@@ -134,7 +135,8 @@ def test_multipliers_of_the_stream_are_one_computation_in_every_form():
 
 
 def test_norm_epsilon_is_every_norms():
-    model = build(Architecture(d_model=32, vocab_size=29, norm_epsilon=0.5, blocks=[CASES["mha-qk-norm"], CASES["mla"]]))
+    blocks = [CASES["mha-qk-norm"], CASES["mla"]]
+    model = build(Architecture(d_model=32, vocab_size=29, norm_epsilon=0.5, blocks=blocks))
     found = [module.epsilon for module in model.modules() if hasattr(module, "epsilon")]
     assert found
     assert set(found) == {0.5}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, Protocol, get_args, runtime_checkable
 
 import torch
 import torch.distributed as dist
@@ -89,6 +89,13 @@ class ContextParallel:
         if width % self.size:
             raise UserError("d_model", width, f"use a multiple of the {self.size} ranks, or point_to_point")
         return ChannelShare(self.rank, self.size)
+
+
+@runtime_checkable
+class TakesContextParallel(Protocol):
+    """A mixer that can do with some of a sequence's tokens, told who has the others."""
+
+    context_parallel: ContextParallel | None
 
 
 def refuse_decoding(cp: ContextParallel | None) -> None:
