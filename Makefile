@@ -8,6 +8,7 @@ PIP_ARGS ?=
 PYTEST_ARGS ?=
 SNAKEMAKE_ARGS ?=
 
+REFERENCES := mamba-ssm==2.3.2.post1 causal-conv1d==1.7.0
 BIN := $(abspath $(VENV))/bin
 INSTALLED := $(VENV)/.installed
 
@@ -34,7 +35,14 @@ search: install  ## the search of config/nano.yaml, then its best candidates (SE
 	$(BIN)/snakemake --profile local --configfile config/$(SEARCH).yaml $(SNAKEMAKE_ARGS)
 	$(BIN)/harmony top $(SEARCH)
 
-test: install  ## every test but chaos
+# mamba-ssm's reference functions are plain PyTorch, but its build wants CUDA unless it is told otherwise.
+$(VENV)/.references: $(INSTALLED)
+	MAMBA_SKIP_CUDA_BUILD=TRUE MAMBA_FORCE_BUILD=TRUE CAUSAL_CONV1D_SKIP_CUDA_BUILD=TRUE CAUSAL_CONV1D_FORCE_BUILD=TRUE \
+		$(BIN)/python -m pip install --no-deps --no-build-isolation $(PIP_ARGS) $(REFERENCES) || \
+		echo "$(REFERENCES): not installed; the tests that compare with them will be skipped" >&2
+	touch $@
+
+test: install $(VENV)/.references  ## every test but chaos
 	$(BIN)/python -m pytest -m 'not chaos' -n 2 --dist loadfile --ignore=tests/slurm --ignore=tests/executor $(PYTEST_ARGS)
 	$(MAKE) test-slurm
 

@@ -46,8 +46,8 @@ def product_kernel(x_RI: torch.Tensor, w_OI: torch.Tensor) -> Literal["oneDNN", 
 
 def stack_is_read_first(x_AI: torch.Tensor, w_EOI: torch.Tensor) -> bool:
     """Whether few rows take the weights of a stack "weight first": fp32 on a CPU, out of more than a core's cache."""
-    few = x_AI.dtype == torch.float32 and onednn_fp32(x_AI.device.type) and x_AI.shape[1] <= 1024
-    return few and w_EOI.numel() >= 1 << 18
+    fp32 = x_AI.dtype == w_EOI.dtype == torch.float32 and onednn_fp32(x_AI.device.type)
+    return fp32 and x_AI.shape[1] <= 1024 and w_EOI.numel() >= 1 << 18
 
 
 @functools.cache

@@ -34,27 +34,47 @@ def test_linear_takes_any_strides():
 
 
 @pytest.mark.parametrize(
-    ("rows", "widths", "stack", "kernel"),
+    ("rows", "widths", "kernel"),
     [
-        (5, (512, 512), 1, "oneDNN"),
-        (1, (512, 512), 1, "plain"),
-        (1, (512, 512), 8, "weight first"),
-        (2, (512, 512), 1, "weight first"),
-        (3, (512, 1024), 1, "weight first"),
-        (4, (512, 1032), 1, "oneDNN"),
-        (1, (2048, 512), 1, "oneDNN"),
-        (4, (64, 64), 1, "plain"),
+        (5, (512, 512), "oneDNN"),
+        (1, (512, 512), "plain"),
+        (1, (2048, 512), "oneDNN"),
+        (2, (512, 512), "weight first"),
+        (3, (512, 1024), "weight first"),
+        (4, (512, 1032), "oneDNN"),
+        (4, (64, 64), "plain"),
     ],
 )
-def test_every_product_is_the_product(rows, widths, stack, kernel):
+def test_every_product_is_the_product(rows, widths, kernel):
     x, w, bias = (draw(*shape).detach() for shape in ((rows, widths[1]), widths, (widths[0],)))
-    assert kernels.product_kernel(x, w, stack * w.numel()) == kernel
+    assert kernels.product_kernel(x, w) == kernel
     for addend in (None, bias):
-        y = matmul.product(x, w, addend, stack=stack * w.numel())
+        y = matmul.product(x, w, addend)
         torch.testing.assert_close(y, torch.nn.functional.linear(x, w, addend), rtol=1e-4, atol=1e-3)
         assert y.is_contiguous()
-        strided = matmul.product(x.T.contiguous().T, w, addend, stack=stack * w.numel())
+        strided = matmul.product(x.T.contiguous().T, w, addend)
         torch.testing.assert_close(strided, y, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("widths", "dtype", "first"),
+    [
+        ((128, 512), torch.float32, True),
+        ((4, 8), torch.float32, False),
+        ((64, 1032), torch.float32, False),
+        ((128, 512), torch.bfloat16, False),
+    ],
+)
+def test_stacked_products_are_slices_products(widths, dtype, first):
+    w = draw(5, *widths).detach()
+    slices = [(0, 0, 1), (1, 1, 3), (3, 3, 9), (4, 9, 12)]
+    x = draw(12, widths[1]).detach().to(dtype)
+    assert kernels.stack_is_read_first(x, w) == first
+    expected = torch.cat([x[start:end] @ w[index].T.to(dtype) for index, start, end in slices])
+    y = matmul.stacked_products(x, w, slices)
+    assert y.dtype == dtype
+    assert y.is_contiguous()
+    torch.testing.assert_close(y, expected, rtol=1e-2 if dtype == torch.bfloat16 else 1e-4, atol=1e-3)
 
 
 @pytest.mark.parametrize(("rows", "widths"), [(9, (6, 4)), (600, (40, 6)), (600, (6, 40)), (0, (3, 2))])

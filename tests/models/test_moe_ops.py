@@ -34,7 +34,7 @@ def with_choices(function, chosen, kind, kept):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("dropping", [False, True])
-@pytest.mark.parametrize("rows", [1, 5, 150])
+@pytest.mark.parametrize("rows", [1, 5, 70])
 def test_experts_are_the_loop_over_tokens(rows, dropping, kind):
     chosen = draw_choices(rows)
     kept = draw_kept(chosen) if dropping else None
