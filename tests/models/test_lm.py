@@ -184,7 +184,8 @@ def test_kernel_paths_name_each_kind_and_are_logged_once(caplog):
 
 
 def test_no_vendor_kernel_on_a_cpu():
-    assert kernels.ssd_kernel("cpu") is kernels.conv_kernel("cpu", 4) is kernels.selective_scan_kernel("cpu", 16) is None
+    assert kernels.ssd_kernel("cpu") is kernels.conv_kernel("cpu", 4) is None
+    assert kernels.selective_scan_kernel("cpu", 16) is None
     assert kernels.window_kernel("cpu", 64) is kernels.grouped_product("cpu", torch.bfloat16, (64, 64)) is None
 
 
