@@ -35,7 +35,8 @@ def test_make_installs_into_the_environment_that_is_asked_for(tmp_path: Path) ->
 
 
 def test_make_installs_once(tmp_path: Path) -> None:
-    (tmp_path / ".installed").touch()
+    for once in (".installed", ".references"):
+        (tmp_path / once).touch()
     assert "pip install" not in make("--dry-run", "test", f"VENV={tmp_path}").stdout
 
 
