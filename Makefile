@@ -9,6 +9,9 @@ PYTEST_ARGS ?=
 SNAKEMAKE_ARGS ?=
 
 REFERENCES := mamba-ssm==2.3.2.post1 causal-conv1d==1.7.0
+# The longest first, so that no worker is left alone with them; a real Slurm's tests come after all others.
+ROOMS := tests/workflow/ $(filter-out tests/workflow/ tests/slurm/ tests/executor/,$(sort $(dir $(wildcard tests/*/test_*.py))))
+
 BIN := $(abspath $(VENV))/bin
 INSTALLED := $(VENV)/.installed
 
@@ -43,7 +46,7 @@ $(VENV)/.references: $(INSTALLED)
 	touch $@
 
 test: install $(VENV)/.references  ## every test but chaos
-	$(BIN)/python -m pytest -m 'not chaos' -n 2 --dist loadfile --ignore=tests/slurm --ignore=tests/executor $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m 'not chaos' -n 2 --dist loadfile --no-loadscope-reorder $(ROOMS) $(PYTEST_ARGS)
 	$(MAKE) test-slurm
 
 # Each worker has a cluster of its own; the tests mostly wait for Slurm to notice what was done to it.
