@@ -129,7 +129,7 @@ class RunningSearch:
         (job, *_) = done.stdout.split()
         return job
 
-    def ends_well(self, undisturbed: Path, seconds: float = 300.0) -> None:
+    def ends_well(self, undisturbed: Path, seconds: float = 600.0) -> None:
         """Waits for the end; results are those of the undisturbed search, nothing recorded twice, none lost."""
         try:
             status = self.main.wait(timeout=seconds)

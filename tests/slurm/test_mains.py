@@ -52,8 +52,12 @@ def test_a_second_main_on_another_host_is_refused_too(begin: Begin, cluster: Clu
         pytest.skip("this host lets nobody make another one (unshare)")
     search = begin()
     search.wait_until_training()
+    # On a loaded machine the second one would start when all is done.
+    job = search.job()
+    cluster.run("scontrol", "suspend", job)
     call = [*elsewhere, *command(search.folder, SELECTION)]
     second = subprocess.run(call, capture_output=True, text=True, cwd=ROOT, env=cluster.environment, check=False)
+    cluster.run("scontrol", "resume", job)
     assert second.returncode != 0
     assert f"already run by pid {search.main.pid} on " in second.stdout + second.stderr
     search.ends_well(undisturbed)
