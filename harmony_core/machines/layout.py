@@ -1,0 +1,165 @@
+"""How one model's training is spread over processes. Pure configuration, no torch."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+
+from pydantic import Field
+
+from harmony_core.architecture import Architecture, Attention, Hyena, MoE
+from harmony_core.base import Frozen
+from harmony_core.errors import UserError
+
+
+class Layout(Frozen):
+    """Pipeline x data x context ranks; experts are spread over neighbouring data ranks. It changes speed, not results.
+
+    Rank r of `num_processes` is stage r // (dp x cp x tp); within a stage context ranks are next to each other.
+
+    Args:
+        pp: pipeline stages.
+        dp: data-parallel replicas of a stage.
+        ep: data ranks (dp x cp of them) that share one copy of the experts.
+        cp: ranks that share a sequence.
+        tp: ranks that share a matrix; the planner knows it, for comparison with published runs, the trainer does not.
+        zero_stage: what ZeRO spreads over data ranks (arXiv:1910.02054): 0 nothing, 1 optimiser states, 2 gradients too.
+        micro_batch_size: sequences of a forward pass on one replica; None is the replica's whole share of a batch.
+        activation_checkpointing: whether blocks are computed again for their backward pass.
+    """
+
+    pp: int = Field(default=1, ge=1)
+    dp: int = Field(default=1, ge=1)
+    ep: int = Field(default=1, ge=1)
+    cp: int = Field(default=1, ge=1)
+    tp: int = Field(default=1, ge=1)
+    zero_stage: int = Field(default=0, ge=0, le=2)
+    micro_batch_size: int | None = Field(default=None, ge=1)
+    activation_checkpointing: bool = False
+
+    @property
+    def num_processes(self) -> int:
+        """Ranks, one device each."""
+        return self.pp * self.stage_size
+
+    @property
+    def stage_size(self) -> int:
+        """Ranks of one pipeline stage."""
+        return self.data_ranks * self.tp
+
+    @property
+    def data_ranks(self) -> int:
+        """Ranks whose gradients are averaged: replicas, and the ranks that share their sequences."""
+        return self.dp * self.cp
+
+    def micro_batch(self, batch_size: int) -> int:
+        """Sequences of a forward pass on one replica."""
+        return self.micro_batch_size or batch_size // self.dp
+
+    def num_micro_batches(self, batch_size: int) -> int:
+        """Forward passes of one replica in a step."""
+        return batch_size // (self.dp * self.micro_batch(batch_size))
+
+    def check(self, architecture: Architecture, batch_size: int, sequence_length: int) -> None:
+        """Refuses what cannot be trained this way, before anything is allocated.
+
+        Raises:
+            UserError: names what does not fit, and the nearest layout of as many processes that does.
+        """
+        problem = self.problem(architecture, batch_size, sequence_length)
+        if problem is None:
+            return
+        field, reason = problem
+        near = nearest(self, architecture, batch_size, sequence_length)
+        fix = f"{reason}; " + (f"the nearest layout that fits: {near}" if near else "use another number of processes")
+        raise UserError(f"layout.{field}", getattr(self, field), fix)
+
+    def problem(self, architecture: Architecture, batch_size: int, sequence_length: int) -> tuple[str, str] | None:
+        """The first field that does not fit this training, and why; None if all do."""
+        if self.pp > len(architecture.blocks):
+            return "pp", f"the model has {len(architecture.blocks)} blocks, and a stage needs one"
+        if batch_size % self.dp:
+            return "dp", f"it does not divide the batch of {batch_size} sequences"
+        share = batch_size // self.dp
+        if self.micro_batch_size is not None and share % self.micro_batch_size:
+            return "micro_batch_size", f"it does not divide the {share} sequences of a replica"
+        if self.pp > 1 and self.zero_stage > 1:
+            return "zero_stage", "a pipeline needs whole gradients until the step ends; use 0 or 1"
+        return self._expert_problem(architecture) or self._context_problem(architecture, sequence_length)
+
+    def _expert_problem(self, architecture: Architecture) -> tuple[str, str] | None:
+        if self.ep == 1:
+            return None
+        if self.data_ranks % self.ep:
+            return "ep", f"it does not divide the {self.data_ranks} data ranks (dp x cp)"
+        routed = [block.n_routed for block in architecture.blocks if isinstance(block, MoE)]
+        if not routed:
+            return "ep", "the model has no experts to spread"
+        if any(experts % self.ep for experts in routed):
+            return "ep", f"it does not divide the {'/'.join(str(n) for n in sorted(set(routed)))} experts of the blocks"
+        return None
+
+    def _context_problem(self, architecture: Architecture, sequence_length: int) -> tuple[str, str] | None:
+        if self.cp == 1:
+            return None
+        if sequence_length % self.cp:
+            return "cp", f"it does not divide the sequence of {sequence_length} tokens"
+        for index, block in enumerate(architecture.blocks):
+            if block.role == "mixer" and not isinstance(block, Attention | Hyena):
+                return "cp", f"block {index} ({block.kind}) needs whole sequences on one rank"
+            if isinstance(block, MoE) and (block.balancing == "aux" or block.capacity_factor is not None):
+                return "cp", f"block {index} (moe) balances or drops over whole sequences; use balancing bias or none"
+            if isinstance(block, Hyena) and architecture.d_model % self.cp:
+                return "cp", f"it does not divide the {architecture.d_model} channels of block {index} ({block.kind})"
+        return None
+
+    def __str__(self) -> str:
+        sizes = [f"{name}{getattr(self, name)}" for name in ("pp", "dp", "ep", "cp", "tp") if getattr(self, name) > 1]
+        micro = "" if self.micro_batch_size is None else f" micro-batch {self.micro_batch_size}"
+        again = " checkpointed" if self.activation_checkpointing else ""
+        return f"{' x '.join(sizes) or 'one process'} ZeRO-{self.zero_stage}{micro}{again}"
+
+
+def layouts(num_processes: int, max_ep: int = 1, max_cp: int = 1) -> Iterator[Layout]:
+    """Every pp x dp x cp of so many processes, with every ep, all else at its default."""
+    for pp, cp in itertools.product(_divisors(num_processes), _divisors(max_cp)):
+        if num_processes % (pp * cp):
+            continue
+        data_ranks = num_processes // pp
+        for ep in _divisors(data_ranks):
+            if ep <= max_ep:
+                yield Layout(pp=pp, dp=data_ranks // cp, cp=cp, ep=ep)
+
+
+def nearest(asked: Layout, architecture: Architecture, batch_size: int, sequence_length: int) -> Layout | None:
+    """The layout of as many processes that fits and changes the asked one least: fewest doublings, then fewest fields.
+
+    Sizes of dp, ep, pp and cp, the ZeRO stage and the micro-batch may change; tp may not.
+    """
+    experts = max((block.n_routed for block in architecture.blocks if isinstance(block, MoE)), default=1)
+    best: tuple[float, Layout] | None = None
+    for sizes in layouts(asked.num_processes // asked.tp, experts, asked.cp):
+        changed = sizes.model_copy(
+            update={"tp": asked.tp, "activation_checkpointing": asked.activation_checkpointing}
+            | {"zero_stage": min(asked.zero_stage, 1) if sizes.pp > 1 else asked.zero_stage}
+        )
+        if batch_size % changed.dp == 0 and asked.micro_batch_size is not None:
+            share = batch_size // changed.dp
+            size = max(n for n in _divisors(share) if n <= asked.micro_batch_size)
+            changed = changed.model_copy(update={"micro_batch_size": size})
+        if changed.problem(architecture, batch_size, sequence_length) is None:
+            distance = _distance(asked, changed, batch_size)
+            if best is None or distance < best[0]:
+                best = (distance, changed)
+    return None if best is None else best[1]
+
+
+def _distance(a: Layout, b: Layout, batch_size: int) -> float:
+    doublings = sum(abs(math.log2(getattr(a, name) / getattr(b, name))) for name in ("pp", "dp", "ep", "cp"))
+    micro = abs(math.log2(max(a.micro_batch(batch_size), 1) / max(b.micro_batch(batch_size), 1)))
+    return doublings + micro / 8 + abs(a.zero_stage - b.zero_stage) / 8
+
+
+def _divisors(number: int) -> list[int]:
+    return [n for n in range(1, number + 1) if number % n == 0]
