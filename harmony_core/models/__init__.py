@@ -6,8 +6,18 @@ from harmony_core.models.allocator import keep_freed_memory
 from harmony_core.models.generate import generate
 from harmony_core.models.lm import HybridLM, LossTerms, build
 from harmony_core.models.registry import implemented_kinds
+from harmony_core.models.stage import Stage
 from harmony_core.models.state import DecodingState
 
 _BLOCKS = (attention, hyena_li, hyena_mr, hyena_se, mamba, mamba2, mla, mlp, moe, swa)
 
-__all__ = ["DecodingState", "HybridLM", "LossTerms", "build", "generate", "implemented_kinds", "keep_freed_memory"]
+__all__ = [
+    "DecodingState",
+    "HybridLM",
+    "LossTerms",
+    "Stage",
+    "build",
+    "generate",
+    "implemented_kinds",
+    "keep_freed_memory",
+]

@@ -5,6 +5,7 @@ B batch, T tokens, D model width, K chosen per token.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import torch
@@ -13,6 +14,7 @@ from typing_extensions import override
 
 from harmony_core.architecture import MoE
 from harmony_core.models.block import BlockModule
+from harmony_core.models.expert_parallel import ExpertParallel, dispatched_experts
 from harmony_core.models.ops.activation import gates
 from harmony_core.models.ops.assignments import within_capacity
 from harmony_core.models.ops.experts import experts_path, routed_experts
@@ -46,6 +48,7 @@ class MoEModule(BlockModule):
         self.config, self.activation, inner, experts = config, config.activation, config.d_expert, config.n_routed
         wide = gates(config.activation) * inner
         self.router = Router(config, d_model)
+        self.expert_parallel: ExpertParallel | None = None
         self.up = self.declare("up", (experts, wide, d_model), matrix(d_model, stacked=True))
         down = matrix(inner, residual=True, stacked=True)
         self.down = self.declare("down", (experts, d_model, inner), down)
@@ -61,6 +64,14 @@ class MoEModule(BlockModule):
             self.shared_up_bias = self.declare("shared_up_bias", (wide,), ParameterSpec(constant(0.0)))
             self.shared_down_bias = self.declare("shared_down_bias", (d_model,), ParameterSpec(constant(0.0)))
 
+    def use_expert_parallel(self, ep: ExpertParallel) -> None:
+        """Keeps the place of this rank's experts alone; `up` and `down` are new and unfilled."""
+        held = self.config.n_routed // ep.size
+        for name in ("up", "down"):
+            spec = dataclasses.replace(self.specs[name], first_expert=ep.rank * held)
+            setattr(self, name, self.declare(name, (held, *getattr(self, name).shape[1:]), spec))
+        self.expert_parallel = ep
+
     @override
     def forward(self, x_BTD: Tensor) -> Tensor:
         return self.forward_with_loss(x_BTD)[0]
@@ -70,7 +81,9 @@ class MoEModule(BlockModule):
         weights_BTK, chosen_BTK, auxiliary = self.router(x_BTD)
         kept_RK = self._kept(chosen_BTK)
         x_RD, weights_RK, chosen_RK = (t.flatten(0, 1) for t in (x_BTD, weights_BTK, chosen_BTK))
-        y_RD = routed_experts(x_RD, weights_RK, chosen_RK, self.up, self.down, self.activation, kept_RK)
+        arguments = (x_RD, weights_RK, chosen_RK, self.up, self.down, self.activation, kept_RK)
+        ep = self.expert_parallel
+        y_RD = routed_experts(*arguments) if ep is None else dispatched_experts(*arguments, ep)
         y_BTD = y_RD.view_as(x_BTD)
         if self.shared_up is None or self.shared_down is None:
             return y_BTD, auxiliary

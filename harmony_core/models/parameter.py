@@ -25,6 +25,7 @@ class ParameterSpec:
         fan_in: inputs that one output sums over.
         residual: whether it writes into the residual stream.
         stacked: whether dimension 0 counts experts, each drawn from a generator of its own.
+        first_expert: the global number of the first of them, where a process holds some.
     """
 
     draw: Draw
@@ -32,6 +33,7 @@ class ParameterSpec:
     fan_in: int = 1
     residual: bool = False
     stacked: bool = False
+    first_expert: int = 0
 
 
 def matrix(fan_in: int, *, residual: bool = False, stacked: bool = False) -> ParameterSpec:
@@ -91,8 +93,9 @@ def initialise(model: nn.Module, seed: int, num_blocks: int) -> None:
     for name, parameter, spec in declared_parameters(model):
         scale = 1 / math.sqrt(2 * num_blocks) if spec.residual else 1.0
         if spec.stacked:
-            for expert in range(parameter.shape[0]):
-                parameter[expert] = spec.draw(parameter.shape[1:], generator(seed, name, expert)) * scale
+            for place in range(parameter.shape[0]):
+                draws = generator(seed, name, spec.first_expert + place)
+                parameter[place] = spec.draw(parameter.shape[1:], draws) * scale
         else:
             parameter.copy_(spec.draw(parameter.shape, generator(seed, name)) * scale)
 

@@ -30,6 +30,7 @@ class Router(Declared):
     def __init__(self, config: MoE, d_model: int) -> None:
         super().__init__()
         self.config = config
+        self.counting = True
         self.weight = self.declare("weight", (config.n_routed, d_model), matrix(d_model))
         self.register_buffer("bias_E", torch.zeros(config.n_routed))
         self.register_buffer("counts_E", torch.zeros(config.n_routed), persistent=False)
@@ -43,7 +44,7 @@ class Router(Declared):
         scores_BTE = logits_BTE.softmax(-1) if config.router == "softmax" else logits_BTE.sigmoid()
         weights_BTK, chosen_BTK = route(scores_BTE, self.bias_E, config)
         auxiliary = self._balancing_loss(scores_BTE, chosen_BTK) if config.balancing == "aux" else None
-        if self.training:
+        if self.training and self.counting:
             self.counts_E += torch.bincount(chosen_BTK.flatten(), minlength=config.n_routed)
         return weights_BTK, chosen_BTK, auxiliary
 

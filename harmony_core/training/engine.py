@@ -1,15 +1,22 @@
-"""The DeepSpeed engine for one process: what it is given, and what is switched off because one process needs none."""
+"""DeepSpeed's engines: what they are given, and what is switched off because nobody needs it."""
 
 from __future__ import annotations
 
 import logging
 import os
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from harmony_core.machines import Layout
 from harmony_core.models import keep_freed_memory
+from harmony_core.training.stage_pass import StagePass
+
+# Elements of a bucket of gradients in ZeRO; with fewer parameters it is as large as they are.
+_BUCKET = 200_000_000
+MicroBatches = Sequence[tuple[Tensor, Tensor]]
 
 
 def device_for_training() -> torch.device:
@@ -22,8 +29,8 @@ def device_for_training() -> torch.device:
 def import_deepspeed() -> Any:
     """Imports DeepSpeed quietly; it touches no device and starts no process group.
 
-    Its shared-memory collective is compiled at the first start on a CPU and is of no use to one
-    process, so it is declared unavailable before anything asks for it.
+    Its shared-memory collective is compiled at the first start on a CPU, for 40 s, so it is declared unavailable
+    before anything asks for it.
     """
     import deepspeed
 
@@ -45,25 +52,107 @@ def start_single_process() -> None:
     deepspeed.init_distributed(verbose=False)
 
 
-def build_engine(
-    module: nn.Module, optimizer: torch.optim.Optimizer, micro_batch_size: int, accumulation_steps: int
-) -> Any:
-    """Wraps `module`, whose forward returns a scalar loss, in a DeepSpeed engine (ZeRO stage 0).
+class Engine(Protocol):
+    """Computes gradients, reduces them over ranks, and lets the optimiser step."""
 
-    Clipping is the trainer's, which needs the norm; gradient reduction is skipped, since one
-    process has nobody to reduce with.
+    zero: Any
+
+    def run(self, micro_batches: MicroBatches) -> None:
+        """One optimiser step on this replica's (inputs, targets), each int64 [B, T]."""
+
+
+class DataEngine:
+    """Layouts of one stage.
+
+    Args:
+        module: forward (inputs, targets) returns a scalar loss.
+        optimizer: over its parameters.
+        layout: the sizes.
+        micro_batch: sequences of a forward pass.
+        num_micro_batches: forward passes of a step.
+        clip: largest gradient norm of a ZeRO optimizer; 0 does not clip.
     """
-    engine, *_ = import_deepspeed().initialize(
-        model=module,
-        optimizer=optimizer,
-        config={
-            "train_micro_batch_size_per_gpu": micro_batch_size,
-            "gradient_accumulation_steps": accumulation_steps,
-            "zero_optimization": {"stage": 0},
-            "zero_allow_untested_optimizer": True,
-            "zero_force_ds_cpu_optimizer": False,
-            "steps_per_print": 10**9,
-        },
-    )
-    engine.enable_backward_allreduce = False
-    return engine
+
+    def __init__(
+        self,
+        module: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        layout: Layout,
+        micro_batch: int,
+        num_micro_batches: int,
+        clip: float,
+    ) -> None:
+        config = _config(module, layout, micro_batch, num_micro_batches, clip)
+        self._engine, *_ = import_deepspeed().initialize(model=module, optimizer=optimizer, config=config)
+        if layout.num_processes == 1:
+            # One process has nobody to reduce with.
+            self._engine.enable_backward_allreduce = False
+        self.zero = self._engine.optimizer if layout.zero_stage else None
+
+    def run(self, micro_batches: MicroBatches) -> None:
+        """See `Engine`."""
+        for inputs, targets in micro_batches:
+            self._engine.backward(self._engine(inputs, targets))
+            self._engine.step()
+
+
+class PipelineEngine:
+    """Layouts of several stages: DeepSpeed's 1F1B schedule.
+
+    Args:
+        module: a `harmony_core.training.pipeline.StageModule`.
+        optimizer: over its parameters.
+        layout: the sizes.
+        micro_batch: sequences of a forward pass.
+        num_micro_batches: forward passes of a step.
+        clip: largest gradient norm of a ZeRO optimizer; 0 does not clip.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        layout: Layout,
+        micro_batch: int,
+        num_micro_batches: int,
+        clip: float,
+    ) -> None:
+        config = _config(module, layout, micro_batch, num_micro_batches, clip)
+        self._engine, *_ = import_deepspeed().initialize(model=module, optimizer=optimizer, config=config)
+        self.zero = self._engine.optimizer if layout.zero_stage else None
+
+    def run(self, micro_batches: MicroBatches) -> None:
+        """See `Engine`."""
+        self._engine.train_batch(iter(micro_batches))
+
+
+def add_expert_mark(stage_pass: StagePass) -> None:
+    """Tells DeepSpeed's engines, which look for a module of theirs, that there are experts of their own group."""
+    from deepspeed.moe.layer import MoE
+
+    class ExpertMark(MoE):  # type: ignore[misc]
+        """Holds nothing and computes nothing."""
+
+        def __init__(self, num_experts: int) -> None:
+            nn.Module.__init__(self)
+            self.num_experts = num_experts
+
+        def set_deepspeed_parallelism(self, use_data_before_expert_parallel_: bool = False) -> None:
+            """The groups are made already."""
+
+    mixtures = stage_pass.stage.mixtures().values()
+    stage_pass.expert_mark = ExpertMark(max(mixture.config.n_routed for mixture in mixtures))
+
+
+def _config(module: nn.Module, layout: Layout, micro_batch: int, num_micro_batches: int, clip: float) -> dict[str, Any]:
+    elements = sum(parameter.numel() for parameter in module.parameters())
+    return {
+        "train_micro_batch_size_per_gpu": micro_batch,
+        "gradient_accumulation_steps": num_micro_batches,
+        # Without ZeRO the norm is ours.
+        "gradient_clipping": clip if layout.zero_stage else 0.0,
+        "zero_optimization": {"stage": layout.zero_stage, "reduce_bucket_size": min(_BUCKET, max(elements, 1))},
+        "zero_allow_untested_optimizer": True,
+        "zero_force_ds_cpu_optimizer": False,
+        "steps_per_print": 10**9,
+    }

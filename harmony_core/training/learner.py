@@ -1,19 +1,28 @@
-"""A model with its optimiser in a DeepSpeed engine: batches in, losses out."""
+"""A model with its optimiser, spread over the processes of a layout: batches in, losses out."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+import torch.distributed as dist
+from torch import Tensor, nn
 
 from harmony_core.architecture import Architecture
-from harmony_core.models import HybridLM, build
-from harmony_core.training.engine import build_engine, start_single_process
-from harmony_core.training.precision import autocast
+from harmony_core.errors import UserError
+from harmony_core.machines import Layout
+from harmony_core.machines.cut import cut_by_flops
+from harmony_core.models import Stage
+from harmony_core.training.agreement import sum_over_world
+from harmony_core.training.engine import DataEngine, Engine, PipelineEngine, add_expert_mark, start_single_process
+from harmony_core.training.gradient_norm import GradientNorm
+from harmony_core.training.grid import Grid, make_groups
 from harmony_core.training.recipe import Recipe
+from harmony_core.training.stage_pass import StagePass
+from harmony_core.training.state import TrainingState
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,73 +35,166 @@ class StepLosses:
 
 
 class Learner:
-    """What the trainer trains: weights from a seed, AdamW, clipping, the recipe's precision.
+    """What the trainer trains: weights from a seed, AdamW, clipping, the recipe's precision, on any layout.
+
+    All processes of the layout make one and call the same methods in the same order; all get the same answers.
 
     Args:
         architecture: the model's.
         recipe: its precision must be resolved.
         init_seed: seed of the weights.
-        device: where.
+        device: where this process computes.
+        layout: how the training is spread.
+
+    Raises:
+        UserError: the layout does not fit the architecture, the recipe or the number of processes.
     """
 
-    def __init__(self, architecture: Architecture, recipe: Recipe, init_seed: int, device: torch.device) -> None:
+    def __init__(
+        self,
+        architecture: Architecture,
+        recipe: Recipe,
+        init_seed: int,
+        device: torch.device,
+        layout: Layout | None = None,
+    ) -> None:
+        layout = layout or Layout()
+        layout.check(architecture, recipe.batch_size, recipe.sequence_length)
+        if layout.tp > 1:
+            raise UserError("layout.tp", layout.tp, "the trainer splits no matrices; use pp, dp, ep and cp")
         start_single_process()
-        self.recipe, self.device = recipe, device
-        self.model = build(architecture, init_seed=init_seed).to(device)
-        if recipe.compile:
-            self.model.compile_blocks()
-        self._objective = _Objective(self.model, recipe.precision, device)
-        groups = self.model.parameter_groups(
+        if layout.num_processes != dist.get_world_size():
+            fix = f"it needs {layout.num_processes} processes, and there are {dist.get_world_size()}; start as many"
+            raise UserError("layout", str(layout), fix)
+        self.recipe, self.device, self.layout = recipe, device, layout
+        self.grid = Grid(layout, dist.get_rank())
+        self._groups = make_groups(self.grid, architecture.tie_embeddings)
+        self.stage = self._build(architecture, init_seed)
+        self._num_micro_batches = layout.num_micro_batches(recipe.batch_size)
+        self._pass = StagePass(self.stage, recipe.precision, device, self._num_micro_batches)
+        self._optimizer = self._make_optimizer()
+        self._peaks = [group["lr"] for group in self._optimizer.param_groups]
+        self._engine = self._make_engine()
+        self._norm = GradientNorm(self._copies(), recipe.gradient_clip or math.inf)
+        if self._engine.zero is None:
+            self._optimizer.register_step_pre_hook(self._norm.clip)
+        else:
+            self._norm.take_over(self._engine.zero)
+        self.state = TrainingState(self.stage, self._optimizer, self._engine.zero, self.grid)
+
+    def _build(self, architecture: Architecture, init_seed: int) -> Stage:
+        stage = Stage(architecture, cut_by_flops(architecture, self.layout.pp, self.recipe.sequence_length)[self.grid.stage])
+        if self._groups.experts is not None:
+            stage.use_expert_parallel(self._groups.experts)
+        if self._groups.context is not None:
+            stage.use_context_parallel(self._groups.context)
+        stage.initialise(init_seed)
+        stage.recompute_activations = self.layout.activation_checkpointing
+        if self.recipe.compile:
+            stage.compile_blocks()
+        return stage.to(self.device)
+
+    def _make_optimizer(self) -> torch.optim.Optimizer:
+        recipe = self.recipe
+        groups = self.stage.parameter_groups(
             recipe.learning_rate, recipe.weight_decay, recipe.lr_scaling, recipe.base_width
         )
-        self._peaks = [group["lr"] for group in groups]
-        betas = (recipe.beta1, recipe.beta2)
-        self._optimizer = torch.optim.AdamW(groups, betas=betas, eps=recipe.epsilon, fused=True)
-        micro = recipe.micro_batch_size or recipe.batch_size
-        self._accumulation = recipe.batch_size // micro
-        self._engine = build_engine(self._objective, self._optimizer, micro, self._accumulation)
+        if self.layout.ep > 1:
+            groups = [part for group in groups for part in self._experts_apart(group)]
+        return torch.optim.AdamW(groups, betas=(recipe.beta1, recipe.beta2), eps=recipe.epsilon, fused=True)
+
+    def _experts_apart(self, group: dict[str, Any]) -> list[dict[str, Any]]:
+        """A parameter group as DeepSpeed wants it: experts, which have a group of ranks of their own, by themselves."""
+        spread = self._spread()
+        chosen: dict[bool, list[nn.Parameter]] = {False: [], True: []}
+        for parameter in group["params"]:
+            if parameter in spread:
+                parameter.allreduce, parameter.group_name = False, self._groups.expert_name
+            chosen[parameter in spread].append(parameter)
+        rest = {key: value for key, value in group.items() if key not in ("params", "names")}
+        marks: dict[bool, dict[str, Any]] = {False: {}, True: {"moe": True, "name": self._groups.expert_name}}
+        return [{**rest, **marks[apart], "params": found} for apart, found in chosen.items() if found]
+
+    def _spread(self) -> set[nn.Parameter]:
+        """Parameters that are experts held by some ranks only."""
+        mixtures = self.stage.mixtures().values() if self.layout.ep > 1 else ()
+        return {parameter for mixture in mixtures for parameter in (mixture.up, mixture.down)}
+
+    def _copies(self) -> dict[nn.Parameter, int]:
+        """Of each parameter, the ranks with the same values in its gradient; 0 for the embedding's second place."""
+        ranks, spread = self.layout.data_ranks, self._spread()
+        copies = {p: ranks // self.layout.ep if p in spread else ranks for p in self.stage.parameters()}
+        if self._groups.ends is not None and self.stage.is_last and self.stage.embedding is not None:
+            copies[self.stage.embedding] = 0
+        return copies
+
+    def _make_engine(self) -> Engine:
+        layout, clip = self.layout, self.recipe.gradient_clip
+        if self._spread():
+            add_expert_mark(self._pass)
+        arguments = (self._optimizer, layout, layout.micro_batch(self.recipe.batch_size), self._num_micro_batches, clip)
+        if layout.pp == 1:
+            return DataEngine(self._pass, *arguments)
+        from harmony_core.training.pipeline import StageModule
+
+        return PipelineEngine(StageModule(self._pass, self.grid, self._groups.ends), *arguments)
 
     def step(self, rows_BT: np.ndarray, learning_rate_factor: float) -> StepLosses:
-        """One optimiser step on int64 [B, T + 1], inputs and targets overlapping by all but one token."""
+        """One optimiser step on int64 [B, T + 1], inputs and targets overlapping by all but one token.
+
+        Args:
+            rows_BT: this replica's share of the batch: rows `grid.replica` x B to (`grid.replica` + 1) x B of it.
+            learning_rate_factor: the schedule's multiple of the peak learning rate.
+        """
         for group, peak in zip(self._optimizer.param_groups, self._peaks, strict=True):
             group["lr"] = peak * learning_rate_factor
-        batch = torch.from_numpy(rows_BT).to(self.device)
-        cross_entropy = auxiliary = 0.0
-        norm = math.nan
-        for micro, part in enumerate(batch.chunk(self._accumulation)):
-            self._engine.backward(self._engine(part[:, :-1], part[:, 1:]))
-            cross_entropy += self._objective.cross_entropy.item() / self._accumulation
-            auxiliary += self._objective.auxiliary.item() / self._accumulation
-            if micro == self._accumulation - 1:
-                # The engine accumulates; the norm is that of the whole batch's gradient.
-                limit = self.recipe.gradient_clip or math.inf
-                norm = nn.utils.clip_grad_norm_(self.model.parameters(), limit).item()
-            self._engine.step()
-        self.model.after_step()
-        return StepLosses(cross_entropy, auxiliary, norm)
+        inputs, targets = self._inputs_and_targets(rows_BT)
+        size = len(rows_BT) // self._num_micro_batches
+        self._pass.begin_step()
+        self._engine.run(list(zip(inputs.split(size), targets.split(size), strict=True)))
+        self.stage.after_step(self._sum_over_data_ranks if self.layout.data_ranks > 1 else None)
+        losses = sum_over_world(torch.stack([self._pass.cross_entropy, self._pass.auxiliary]))
+        cross_entropy, auxiliary = (losses / self.layout.data_ranks).tolist()
+        return StepLosses(cross_entropy, auxiliary, self._norm.last)
+
+    def _inputs_and_targets(self, rows_BT: np.ndarray) -> tuple[Tensor, Tensor]:
+        rows = torch.from_numpy(rows_BT).to(self.device)
+        inputs, targets = rows[:, :-1], rows[:, 1:]
+        cp = self._groups.context
+        return (inputs, targets) if cp is None else (cp.shard(inputs), cp.shard(targets))
+
+    def _sum_over_data_ranks(self, x: Tensor) -> None:
+        dist.all_reduce(x, group=self._groups.data)
 
     @torch.no_grad()
     def evaluate(self, rows_BT: np.ndarray) -> float:
-        """Mean cross entropy on int64 [B, T + 1], in nats per token."""
-        batch = torch.from_numpy(rows_BT).to(self.device)
-        self._objective.eval()
-        self._objective(batch[:, :-1], batch[:, 1:])
-        self._objective.train()
-        return self._objective.cross_entropy.item()
+        """Mean cross entropy on int64 [B, T + 1] (the whole batch, on every rank), in nats per token.
 
+        Each replica reads its share; where the rows do not divide, some are read twice and counted once.
+        """
+        share = math.ceil(len(rows_BT) / self.layout.dp)
+        first = self.grid.replica * share
+        counted = max(0, min(share, len(rows_BT) - first))
+        inputs, targets = self._inputs_and_targets(rows_BT[np.arange(first, first + share) % len(rows_BT)])
+        nats = torch.zeros((), dtype=torch.float64, device=self.device)
+        size = self.layout.micro_batch_size or share
+        self._pass.eval()
+        for begin in range(0, share, size):
+            last = self._forward(inputs[begin : begin + size])
+            held = max(0, min(size, counted - begin))
+            if self.stage.is_last and held:
+                part = targets[begin : begin + held]
+                nats += self._pass.loss(last[:held], part).double() * part.numel()
+        self._pass.train()
+        return float(sum_over_world(nats).item()) / (len(rows_BT) * (rows_BT.shape[1] - 1))
 
-class _Objective(nn.Module):
-    """What DeepSpeed calls: tokens in, one scalar loss out, in the recipe's precision."""
-
-    def __init__(self, model: HybridLM, precision: str, device: torch.device) -> None:
-        super().__init__()
-        self.model = model
-        self._device, self._precision = device, precision
-        self.cross_entropy = torch.zeros(())
-        self.auxiliary = torch.zeros(())
-
-    def forward(self, tokens_BT: torch.Tensor, targets_BT: torch.Tensor) -> torch.Tensor:
-        with autocast(self._device, self._precision):
-            terms = self.model.loss(tokens_BT, targets_BT)
-        self.cross_entropy, self.auxiliary = terms.cross_entropy.detach(), terms.auxiliary.detach()
-        return terms.total
+    def _forward(self, tokens_BT: Tensor) -> Tensor:
+        """One forward pass through all stages; each rank returns its own stage's activations [B, T, D]."""
+        x = tokens_BT
+        if not self.stage.is_first:
+            x = torch.empty(*tokens_BT.shape, self.stage.architecture.d_model, device=self.device)
+            dist.recv(x, self.grid.previous)
+        x_BTD: Tensor = self._pass(x)
+        if not self.stage.is_last:
+            dist.send(x_BTD.contiguous(), self.grid.next)
+        return x_BTD

@@ -30,7 +30,6 @@ class Recipe(Frozen):
         base_width: width at which `mup` changes nothing.
         precision: `bf16` is autocast over fp32 weights; `auto` is resolved once, into the manifest.
         validation_tokens: tokens of the validation split that are read after training.
-        micro_batch_size: sequences a forward pass; None is the whole batch.
         compile: whether each block passes through `torch.compile`. Compiling takes a minute or more a process and
             rounds differently, so it is the recipe's, and worth it for long trainings alone.
     """
@@ -52,7 +51,6 @@ class Recipe(Frozen):
     base_width: int = Field(default=128, ge=1)
     precision: Precision = "auto"
     validation_tokens: int = Field(default=131_072, ge=2)
-    micro_batch_size: int | None = Field(default=None, ge=1)
     compile: bool = False
 
     @model_validator(mode="after")
@@ -66,10 +64,6 @@ class Recipe(Frozen):
                 f"validation_tokens {self.validation_tokens} is less than one sequence; "
                 f"use at least {self.sequence_length}"
             )
-        if self.micro_batch_size is not None and self.batch_size % self.micro_batch_size:
-            raise ValueError(
-                f"micro_batch_size {self.micro_batch_size} does not divide batch_size {self.batch_size}; use a divisor"
-            )
         return self
 
     @property
@@ -79,6 +73,7 @@ class Recipe(Frozen):
 
     def id(self, data_checksum: str) -> str:
         """First 16 hex digits of the SHA-256 of the recipe and the data it reads (precision resolved)."""
-        # Left out where it is off, so that recipes from before it keep their ids.
-        recipe = self.model_dump(exclude=None if self.compile else {"compile"})
+        # Recipes from before these fields keep their ids: `compile` is left out where it is off, and micro-batches,
+        # which are the layout's now, stay as they were.
+        recipe = self.model_dump(exclude=None if self.compile else {"compile"}) | {"micro_batch_size": None}
         return digest({"recipe": recipe, "data": data_checksum})

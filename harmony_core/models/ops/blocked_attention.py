@@ -130,7 +130,9 @@ class _BlockedAttention(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     @without_autocast
     def backward(ctx: Any, dy_BTHV: Tensor) -> tuple[Tensor | None, ...]:
-        inputs, kept = ctx.saved_tensors[:3], iter(ctx.saved_tensors[3:])
+        # Asked for once: activation checkpointing gives them once.
+        saved = ctx.saved_tensors
+        inputs, kept = saved[:3], iter(saved[3:])
         batch, _, groups = inputs[1].shape[:3]
         gradients = [torch.empty_like(x, memory_format=torch.contiguous_format) for x in inputs]
         grouped, targets = ([_grouped(x, groups) for x in tensors] for tensors in ((*inputs, dy_BTHV), gradients))

@@ -86,7 +86,9 @@ class _SelectiveScan(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     @without_autocast
     def backward(ctx: Any, dy_BTI: Tensor, _: None) -> tuple[Tensor | None, ...]:
-        inputs, states = ctx.saved_tensors[:6], ctx.saved_tensors[6:]
+        # Asked for once: activation checkpointing gives them once.
+        saved = ctx.saved_tensors
+        inputs, states = saved[:6], saved[6:]
         x, dt, a_IN, b, c, skip_I = (t.float() for t in inputs)
         dy, work = dy_BTI.float(), _Work(x, a_IN, buffers=3)
         carry_BNI, da_NI = torch.zeros_like(states[0]), torch.zeros_like(work.a_NI)

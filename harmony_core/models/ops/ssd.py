@@ -127,7 +127,9 @@ class _SSD(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     @without_autocast
     def backward(ctx: Any, dy_BTHP: Tensor | None, dlast_BHPN: Tensor | None) -> tuple[Tensor | None, ...]:
-        inputs, states = ctx.saved_tensors[:6], ctx.saved_tensors[6:]
+        # Asked for once: activation checkpointing gives them once.
+        saved = ctx.saved_tensors
+        inputs, states = saved[:6], saved[6:]
         chunks = _Chunks(inputs, ctx.chunk, ctx.dtype)
         dx, db, dc = (torch.empty_like(inputs[i], memory_format=torch.contiguous_format) for i in (0, 3, 4))
         dy = torch.zeros_like(dx) if dy_BTHP is None else dy_BTHP

@@ -16,7 +16,7 @@ from harmony_core.models.context_parallel.attention import attend_over_ranks
 from harmony_core.models.ops.attention import attention_reference
 from harmony_core.models.parameter import initialise
 from harmony_core.models.registry import module_for
-from tests.models.context_parallel.ranks import run_on_ranks
+from tests.ranks import run_on_ranks
 
 BATCH, LENGTH, WIDTH = 2, 48, 16
 BLOCKS: dict[str, dict[str, Any]] = {

@@ -15,7 +15,7 @@ from harmony_core.architecture import Architecture
 from harmony_core.errors import UserError
 from harmony_core.models import build
 from harmony_core.models.context_parallel import ContextParallel
-from tests.models.context_parallel.ranks import run_on_ranks
+from tests.ranks import run_on_ranks
 
 LENGTH = 32
 BLOCKS: list[dict[str, Any]] = [
