@@ -105,10 +105,6 @@ class Config(Frozen):
             self.promotion_recipe()
         except UserError as error:
             raise ValueError(f"promote.{error}") from None
-        if self.execution.gpus_per_candidate > 1:
-            # Teams of several ranks exist (harmony_core/workers); a trainer that uses them does not yet.
-            many = self.execution.gpus_per_candidate
-            raise ValueError(f"execution.gpus_per_candidate: {many}: the trainer uses one device a candidate; use 1")
         return self
 
     def promotion_recipe(self) -> Recipe:

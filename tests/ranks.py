@@ -20,7 +20,7 @@ SECONDS = 240.0
 def run_on_ranks(function: Callable[[], dict[str, Any]], size: int, folder: Path) -> list[dict[str, Any]]:
     """What `function`, of an importable module, returns on each of `size` ranks; what one raises is raised."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch"])
+    context.set_forkserver_preload(["harmony_core.evaluation.preload"])
     processes = [context.Process(target=_rank, args=(function, rank, size, folder)) for rank in range(size)]
     for process in processes:
         process.start()
@@ -40,6 +40,8 @@ def run_on_ranks(function: Callable[[], dict[str, Any]], size: int, folder: Path
 def _rank(function: Callable[[], dict[str, Any]], rank: int, size: int, folder: Path) -> None:
     torch.set_num_threads(1)
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(size), "LOCAL_RANK": str(rank)}
+    # Where the world is made already, nobody meets there.
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
     try:
         store = dist.FileStore(str(folder / "store"), size)
         dist.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=timedelta(seconds=60))

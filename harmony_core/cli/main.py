@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from harmony_core.cli import config, cost, doctor, query, resume, run, watch
+from harmony_core.cli import calibrate, config, cost, doctor, plan, query, resume, run, train, watch
 from harmony_core.errors import UserError
 from harmony_core.workers.lease import LeaseLost
 from harmony_core.workers.task import Interrupted
@@ -24,6 +24,9 @@ app.command()(query.top)
 app.command()(query.pareto)
 app.command()(query.show)
 app.command()(cost.cost)
+app.command()(calibrate.calibrate)
+app.command()(plan.plan)
+app.command()(train.train)
 app.command()(watch.watch)
 app.command()(resume.resume)
 app.command()(doctor.doctor)

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from harmony_core.base import Frozen
+from harmony_core.machines import Layout
 
 LatencyMode = Literal["train", "prefill", "decode"]
 
@@ -53,8 +54,11 @@ class ExecutionConfig(Frozen):
         time_limit_seconds: a candidate's own limit, a safety net.
         memory_limit_gb: a candidate's own limit on memory; None sets none.
         attempts: how often a candidate that dies is tried before it counts as crashed.
-        gpus_per_candidate: ranks of an allocation that train one candidate together. So far only 1 is accepted:
-            teams of ranks can be formed, but the trainer uses one device a candidate.
+        gpus_per_candidate: ranks of an allocation that train one candidate together.
+        layout: how they do; None is data-parallel with ZeRO-1. A candidate that it does not fit (no experts to
+            spread, too few blocks) takes the nearest one that does.
+        checkpoint_seconds: a candidate that trains longer writes checkpoints so far apart; None writes one only when
+            the allocation ends.
         heartbeat_seconds: how often a rank of an allocation gives a sign of life.
         heartbeat_timeout_seconds: a rank without one for this long is given up, and its candidate tried again.
     """
@@ -66,6 +70,8 @@ class ExecutionConfig(Frozen):
     memory_limit_gb: float | None = Field(default=None, gt=0)
     attempts: int = Field(default=2, ge=1)
     gpus_per_candidate: int = Field(default=1, ge=1)
+    layout: Layout | None = None
+    checkpoint_seconds: float | None = Field(default=600.0, gt=0)
     heartbeat_seconds: float = Field(default=5.0, gt=0)
     heartbeat_timeout_seconds: float = Field(default=60.0, gt=0)
 
@@ -75,7 +81,20 @@ class ExecutionConfig(Frozen):
             raise ValueError(
                 f"heartbeat_timeout_seconds is {self.heartbeat_timeout_seconds:g}; use at least twice heartbeat_seconds"
             )
+        if self.training_layout.num_processes != self.gpus_per_candidate:
+            raise ValueError(
+                f"layout is {self.layout}, which is not of gpus_per_candidate {self.gpus_per_candidate} ranks; "
+                "make pp x dp x cp as many"
+            )
+        if self.training_layout.tp > 1:
+            raise ValueError(f"layout.tp is {self.training_layout.tp}; the trainer splits no matrices, use 1")
         return self
+
+    @property
+    def training_layout(self) -> Layout:
+        """What candidates are trained on."""
+        many = self.gpus_per_candidate
+        return self.layout or Layout(dp=many, zero_stage=1 if many > 1 else 0)
 
 
 class PromoteConfig(Frozen):

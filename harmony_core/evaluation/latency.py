@@ -17,7 +17,7 @@ from harmony_core.host import host_name
 from harmony_core.models import HybridLM, build, keep_freed_memory
 from harmony_core.training.engine import device_for_training
 from harmony_core.training.precision import autocast
-from harmony_core.training.trainer import device_name, is_out_of_memory
+from harmony_core.training.process import device_name, is_out_of_memory
 
 # Warm-up is over when the last calls agree this well, or when its time is up.
 _STABLE_CALLS, _STABLE_SPREAD = 4, 0.05

@@ -49,12 +49,20 @@ class Launcher:
 
     @contextmanager
     def training(self, setting: Setting, work: Path, generation: int | None) -> Iterator[Pool]:
-        """Workers for trainings; several trainings may share a device's machine, a measurement may not."""
+        """Workers for trainings; several trainings may share a device's machine, a measurement may not.
+
+        Raises:
+            UserError: candidates of several ranks, and no allocation.
+        """
+        ranks = setting.config.execution.gpus_per_candidate
         if self.kind == "local":
+            if ranks > 1:
+                fix = "teams of ranks need an allocation (--profile slurm); use 1, or harmony train for one model"
+                raise UserError("execution.gpus_per_candidate", ranks, fix)
             with shared(setting.device_lock):
                 yield self._warm(setting, work, None, PRELOAD)
             return
-        with self._teams(setting, work, (_order(generation), 0), setting.config.execution.gpus_per_candidate) as pool:
+        with self._teams(setting, work, (_order(generation), 0), ranks) as pool:
             yield pool
 
     @contextmanager

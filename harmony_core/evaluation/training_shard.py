@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -14,12 +15,14 @@ from harmony_core.evaluation.launcher import Launcher
 from harmony_core.evaluation.seeds import data_seed, init_seed
 from harmony_core.evaluation.setting import Setting
 from harmony_core.host import host_name
+from harmony_core.machines import fitting
 from harmony_core.store import schemas, write_table
 from harmony_core.training.recipe import Recipe
 from harmony_core.training.status import Status
 from harmony_core.workers import Lease, Outcome, Task
 
 TARGET = "harmony_core.evaluation.training_task:run"
+_CHECKPOINTS = "checkpoints"
 _IDENTITY = ("recipe_id", "init_seed", "data_seed")
 Report = Callable[[dict[str, Any], int, int], None]
 
@@ -54,6 +57,7 @@ def train_shard(
         splits: splits that are read after training.
 
     Raises:
+        UserError: no layout of `execution.gpus_per_candidate` ranks fits a candidate.
         Interrupted: the machines were taken away; doing it again goes on where this ended.
     """
     folder, work = setting.folder, setting.work("training", generation, shard)
@@ -79,6 +83,9 @@ def train_shard(
         lease.check()
         write_table(folder.curves(generation, shard), _curve_rows(answers), schemas.CURVES)
         write_table(folder.training(generation, shard), [_timed(a["row"]) for a in answers], schemas.TRAINING)
+        # Of candidates that crashed; the others have deleted their own.
+        if (work / _CHECKPOINTS).exists():
+            shutil.rmtree(work / _CHECKPOINTS)
 
 
 def _task(
@@ -106,17 +113,21 @@ def _task(
         "data_checksum": setting.manifest.data["checksum"],
         "tokenizer_checksum": setting.manifest.data["tokenizer_checksum"],
     }
+    key = f"{candidate['candidate']:05d}-{candidate['architecture_id']}-r{replicate}"
+    architecture, execution = Architecture.from_json(candidate["architecture"]), setting.config.execution
+    layout = fitting(execution.training_layout, architecture, recipe.batch_size, recipe.sequence_length)
+    checkpoints = setting.work("training", generation, shard) / _CHECKPOINTS / key
     payload = {
         "architecture": candidate["architecture"],
+        "layout": layout.model_dump(),
+        "checkpoints": {"folder": str(checkpoints), "every_seconds": execution.checkpoint_seconds},
         "recipe": recipe.model_dump(mode="json"),
         "data": str(setting.data_folder),
         "row": row,
         "splits": list(splits),
         "time_limit_seconds": limit,
     }
-    key = f"{candidate['candidate']:05d}-{candidate['architecture_id']}-r{replicate}"
-    seconds = expectation.seconds(Architecture.from_json(candidate["architecture"]))
-    return Task(key, TARGET, payload, seconds, limit)
+    return Task(key, TARGET, payload, expectation.seconds(architecture), limit)
 
 
 def _answer(outcome: Outcome) -> dict[str, Any]:

@@ -5,43 +5,69 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import shutil
+import signal
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import torch.distributed as dist
+
 from harmony_core.architecture import Architecture
 from harmony_core.host import host_name
+from harmony_core.machines import Layout
 from harmony_core.training.recipe import Recipe
-from harmony_core.training.trainer import TrainingResult, train
+from harmony_core.training.result import TrainingResult
+from harmony_core.training.resume import CheckpointPolicy
+from harmony_core.training.trainer import Conduct, Interrupted, train
+from harmony_core.workers.child import INTERRUPTED
 
 
 def run(payload: dict[str, Any]) -> dict[str, Any]:
     """Trains the payload's architecture; the answer holds the training `row` and its `curve`.
 
+    On a team of ranks each runs this, and has the same answer. SIGTERM makes it write a checkpoint and leave; the next
+    attempt goes on from there, under any layout.
+
     Args:
-        payload: `architecture` (JSON text), `recipe`, `data` (folder), `row` (columns known before),
-            `splits`, `time_limit_seconds`, and the pool's `attempt` and `forked_at` (monotonic seconds).
+        payload: `architecture` (JSON text), `recipe`, `layout`, `data` (folder), `row` (columns known before),
+            `splits`, `time_limit_seconds`, `checkpoints` (folder, seconds between two), and the pool's `attempt` and
+            `forked_at` (monotonic seconds).
     """
     started = datetime.now(UTC)
-    architecture = Architecture.from_json(payload["architecture"])
-    recipe = Recipe.parse(payload["recipe"])
-    limit = payload["time_limit_seconds"]
-    result = train(
-        architecture,
-        recipe,
-        Path(payload["data"]),
-        init_seed=payload["row"]["init_seed"],
-        data_seed=payload["row"]["data_seed"],
-        splits=payload["splits"],
+    told: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _: told.append(number))
+    architecture, recipe = Architecture.from_json(payload["architecture"]), Recipe.parse(payload["recipe"])
+    layout, limit = Layout.parse(payload["layout"]), payload["time_limit_seconds"]
+    folder, seconds = Path(payload["checkpoints"]["folder"]), payload["checkpoints"]["every_seconds"]
+    conduct = Conduct(
+        layout=layout,
+        checkpoints=CheckpointPolicy(
+            folder, every_seconds=math.inf if seconds is None else seconds, at_end=False, keep_last=1
+        ),
+        stop=lambda: bool(told),
         time_limit_seconds=math.inf if limit is None else limit,
         verify_data=False,
     )
-    layout = {"processes": 1, "zero_stage": 0, "micro_batch_size": recipe.micro_batch_size or recipe.batch_size}
+    try:
+        result = train(
+            architecture,
+            recipe,
+            Path(payload["data"]),
+            init_seed=payload["row"]["init_seed"],
+            data_seed=payload["row"]["data_seed"],
+            splits=payload["splits"],
+            conduct=conduct,
+        )
+    except Interrupted as left:
+        return {INTERRUPTED: str(left)}
+    if dist.get_rank() == 0 and folder.exists():
+        shutil.rmtree(folder)
     row = {
         **payload["row"],
         **training_columns(result),
         "attempt": payload["attempt"],
-        "layout": json.dumps(layout),
+        "layout": json.dumps(layout.model_dump()),
         "precision": recipe.precision,
         "learning_rate": recipe.learning_rate,
         "lr_scaling": recipe.lr_scaling,

@@ -23,8 +23,8 @@ class Layout(Frozen):
         dp: data-parallel replicas of a stage.
         ep: data ranks (dp x cp of them) that share one copy of the experts.
         cp: ranks that share a sequence.
-        tp: ranks that share a matrix; the planner knows it, for comparison with published runs, the trainer does not.
-        zero_stage: what ZeRO spreads over data ranks (arXiv:1910.02054): 0 nothing, 1 optimiser states, 2 gradients too.
+        tp: ranks that share a matrix; the planner knows it, to compare with published runs, the trainer does not.
+        zero_stage: what ZeRO (arXiv:1910.02054) spreads over data ranks: 0 nothing, 1 AdamW's moments, 2 gradients too.
         micro_batch_size: sequences of a forward pass on one replica; None is the replica's whole share of a batch.
         activation_checkpointing: whether blocks are computed again for their backward pass.
     """
@@ -119,6 +119,21 @@ class Layout(Frozen):
         micro = "" if self.micro_batch_size is None else f" micro-batch {self.micro_batch_size}"
         again = " checkpointed" if self.activation_checkpointing else ""
         return f"{' x '.join(sizes) or 'one process'} ZeRO-{self.zero_stage}{micro}{again}"
+
+
+def fitting(asked: Layout, architecture: Architecture, batch_size: int, sequence_length: int) -> Layout:
+    """The layout itself where it fits, else the nearest one that does.
+
+    Raises:
+        UserError: none does.
+    """
+    if asked.problem(architecture, batch_size, sequence_length) is None:
+        return asked
+    near = nearest(asked, architecture, batch_size, sequence_length)
+    if near is None:
+        asked.check(architecture, batch_size, sequence_length)
+        raise AssertionError("check refuses what has a problem")
+    return near
 
 
 def layouts(num_processes: int, max_ep: int = 1, max_cp: int = 1) -> Iterator[Layout]:

@@ -3,36 +3,58 @@
 from __future__ import annotations
 
 from harmony_core.architecture import Architecture, Mode
+from harmony_core.machines.activations import Shape, kept_bytes, working_bytes
 from harmony_core.machines.machine import Precision
 from harmony_core.machines.roofline import BYTES_PER_ELEMENT
 from harmony_core.machines.traffic import block_traffic
 
-# fp32 weight, gradient and AdamW's two moments.
-_TRAINING_BYTES_PER_PARAM = 4 * 4
+# An fp32 weight and AdamW's two moments; gradients come during the backward pass.
+_BYTES_PER_PARAM = 3 * 4
+# Elements of a slice of the logits, of which the loss holds about three in fp32 (`models/ops/cross_entropy.py`).
+_LOGITS_SLICE = 3 << 19
 
 
 def predict_memory_bytes(
-    architecture: Architecture, mode: Mode, batch_size: int, context: int, precision: Precision
+    architecture: Architecture,
+    mode: Mode,
+    batch_size: int,
+    context: int,
+    precision: Precision,
+    fused: bool = False,
 ) -> float:
-    """Predicted bytes on one device; no fragmentation, no library's own buffers.
+    """Predicted bytes of all tensors on one device at their most; no fragmentation, no library's own buffers.
 
-    Training keeps weights, gradients and moments in fp32, and for the backward pass every activation that
-    an operation wrote (taken as half of what is read and written) and the logits in fp32. Prefill and
-    decoding keep weights, caches and states; prefill holds one block's activations at a time.
+    Training is the largest moment of a step: weights and moments throughout, the activations of the blocks whose
+    backward pass is still to come, the gradients of those whose backward pass is over. Prefill and decoding keep
+    weights, caches and states; prefill holds one block's activations at a time.
 
     Args:
         architecture: what runs.
         mode: as for `predict_seconds`.
-        batch_size: sequences.
+        batch_size: sequences of a forward pass; with micro-batches, those of one.
         context: tokens a sequence, or in its cache.
         precision: of activations, caches, and weights that are not trained.
+        fused: whether attention is one kernel that keeps no scores; see `activations.Shape`.
     """
     element = BYTES_PER_ELEMENT[precision]
-    written = [block_traffic(block, architecture.d_model).elements / 2 for block in architecture.blocks]
     if mode == "train":
-        kept = batch_size * context * (sum(written) * element + 4 * architecture.vocab_size)
-        return architecture.num_params() * _TRAINING_BYTES_PER_PARAM + kept
+        return _training(architecture, Shape(architecture.d_model, batch_size, context, element, fused))
+    written = [block_traffic(block, architecture.d_model).elements / 2 for block in architecture.blocks]
     caches = architecture.kv_cache_bytes(context, element) + architecture.state_bytes(element)
     tokens = batch_size * (1 if mode == "decode" else context)
     widest = max(*written, architecture.vocab_size)
     return architecture.num_params() * element + batch_size * caches + tokens * widest * element
+
+
+def _training(architecture: Architecture, shape: Shape) -> float:
+    """The largest of: the loss, each block's backward pass, and the optimiser's step."""
+    d_model, head = architecture.d_model, 4 * architecture.vocab_size * architecture.d_model
+    kept = sum(kept_bytes(block, shape) for block in architecture.blocks)
+    loss = shape.tokens * (4 * (d_model + 1) + 2 * shape.typed_bytes * d_model) + head + 4 * _LOGITS_SLICE
+    most, gradients = kept + loss, float(head)
+    for block in reversed(architecture.blocks):
+        # The gradient of a block's own weights is there before its backward pass ends.
+        gradients += 4 * (block.num_params(d_model) + d_model)
+        most = max(most, kept + gradients + working_bytes(block, shape))
+        kept -= kept_bytes(block, shape)
+    return architecture.num_params() * _BYTES_PER_PARAM + max(most, 4 * architecture.num_params())

@@ -9,14 +9,20 @@ For each part (embedding, every block, head, optimiser) with the roofline of Wil
 Weight FLOPs are 2 x active parameters a token; what a block's formula counts beyond that (attention scores,
 scans) is mixing. One device, no communication, no overlap between parts. It ranks architectures; it is no
 stopwatch.
+
+A machine whose operators were measured one by one (`Machine.operators`) is priced by their costs instead, in training
+and prefill: seconds = sum over units of work of their number x their cost. FLOPs, bytes and kernels are counted alike.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from harmony_core.architecture import Architecture, Block, Mode
 from harmony_core.machines.machine import Machine, Precision
+from harmony_core.machines.operator_costs import OperatorCosts
+from harmony_core.machines.operator_work import model_work
 from harmony_core.machines.traffic import block_traffic, touched_params
 
 BYTES_PER_ELEMENT: dict[Precision, int] = {"fp32": 4, "bf16": 2}
@@ -126,7 +132,20 @@ def predict_parts(
     if mode == "train":
         moved = _OPTIMIZER_BYTES_PER_PARAM * architecture.num_params()
         parts.append(_part(machine, load, "optimizer", 0, 0, moved, _OPTIMIZER_KERNELS))
-    return tuple(parts)
+    costs = machine.operator_costs(mode, precision)
+    if costs is None:
+        return tuple(parts)
+    works = model_work(architecture, batch_size, context, load.element, mode == "train")
+    return tuple(_priced(part, costs, work) for part, work in zip(parts, works, strict=True))
+
+
+def _priced(part: Part, costs: OperatorCosts, work: Mapping[str, float]) -> Part:
+    """The part with the seconds of its operators, and what most of them go to."""
+    seconds = dict.fromkeys(("compute", "memory", "kernels"), 0.0)
+    for unit, spent in costs.split(work).items():
+        overhead = "kernels" if unit in ("kernel", "expert", "step") else "memory"
+        seconds["compute" if unit.endswith("product") else overhead] += spent
+    return replace(part, seconds=sum(seconds.values()), bound=max(seconds, key=seconds.__getitem__))
 
 
 def _block(machine: Machine, load: Workload, index: int, block: Block, d_model: int) -> Part:

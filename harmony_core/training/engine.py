@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from harmony_core.machines import Layout
-from harmony_core.models import keep_freed_memory
 from harmony_core.training.stage_pass import StagePass
 
 # Elements of a bucket of gradients in ZeRO; with fewer parameters it is as large as they are.
@@ -37,19 +36,6 @@ def import_deepspeed() -> Any:
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
     return deepspeed
-
-
-def start_single_process() -> None:
-    """Makes this process a torch.distributed world of its own, through memory and not through a port."""
-    keep_freed_memory()
-    deepspeed = import_deepspeed()
-    if not torch.distributed.is_initialized():
-        for name, value in (("RANK", "0"), ("LOCAL_RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_SIZE", "1")):
-            os.environ.setdefault(name, value)
-        backend = "nccl" if torch.cuda.is_available() else "gloo"
-        store = torch.distributed.HashStore()  # type: ignore[attr-defined]
-        torch.distributed.init_process_group(backend, store=store, rank=0, world_size=1)
-    deepspeed.init_distributed(verbose=False)
 
 
 class Engine(Protocol):

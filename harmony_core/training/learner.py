@@ -16,22 +16,27 @@ from harmony_core.errors import UserError
 from harmony_core.machines import Layout
 from harmony_core.machines.cut import cut_by_flops
 from harmony_core.models import Stage
-from harmony_core.training.agreement import sum_over_world
-from harmony_core.training.engine import DataEngine, Engine, PipelineEngine, add_expert_mark, start_single_process
+from harmony_core.training.agreement import largest, sum_over_world
+from harmony_core.training.engine import DataEngine, Engine, PipelineEngine, add_expert_mark
 from harmony_core.training.gradient_norm import GradientNorm
 from harmony_core.training.grid import Grid, make_groups
 from harmony_core.training.recipe import Recipe
 from harmony_core.training.stage_pass import StagePass
 from harmony_core.training.state import TrainingState
+from harmony_core.training.world import World, start
 
 
 @dataclasses.dataclass(frozen=True)
 class StepLosses:
-    """One optimiser step: mean losses in nats per token, and the gradient norm before clipping."""
+    """One optimiser step: mean losses in nats per token, the gradient norm before clipping, how uneven experts were.
+
+    `load_imbalance` is the busiest expert's share over an even one, in the worst block; 0 without experts.
+    """
 
     cross_entropy: float
     auxiliary: float
     gradient_norm: float
+    load_imbalance: float
 
 
 class Learner:
@@ -62,7 +67,7 @@ class Learner:
         layout.check(architecture, recipe.batch_size, recipe.sequence_length)
         if layout.tp > 1:
             raise UserError("layout.tp", layout.tp, "the trainer splits no matrices; use pp, dp, ep and cp")
-        start_single_process()
+        start(World.from_environment())
         if layout.num_processes != dist.get_world_size():
             fix = f"it needs {layout.num_processes} processes, and there are {dist.get_world_size()}; start as many"
             raise UserError("layout", str(layout), fix)
@@ -83,7 +88,9 @@ class Learner:
         self.state = TrainingState(self.stage, self._optimizer, self._engine.zero, self.grid)
 
     def _build(self, architecture: Architecture, init_seed: int) -> Stage:
-        stage = Stage(architecture, cut_by_flops(architecture, self.layout.pp, self.recipe.sequence_length)[self.grid.stage])
+        stage = Stage(
+            architecture, cut_by_flops(architecture, self.layout.pp, self.recipe.sequence_length)[self.grid.stage]
+        )
         if self._groups.experts is not None:
             stage.use_expert_parallel(self._groups.experts)
         if self._groups.context is not None:
@@ -155,7 +162,8 @@ class Learner:
         self.stage.after_step(self._sum_over_data_ranks if self.layout.data_ranks > 1 else None)
         losses = sum_over_world(torch.stack([self._pass.cross_entropy, self._pass.auxiliary]))
         cross_entropy, auxiliary = (losses / self.layout.data_ranks).tolist()
-        return StepLosses(cross_entropy, auxiliary, self._norm.last)
+        (imbalance,) = largest([self.stage.load_imbalance()])
+        return StepLosses(cross_entropy, auxiliary, self._norm.last, imbalance)
 
     def _inputs_and_targets(self, rows_BT: np.ndarray) -> tuple[Tensor, Tensor]:
         rows = torch.from_numpy(rows_BT).to(self.device)
@@ -186,7 +194,8 @@ class Learner:
                 part = targets[begin : begin + held]
                 nats += self._pass.loss(last[:held], part).double() * part.numel()
         self._pass.train()
-        return float(sum_over_world(nats).item()) / (len(rows_BT) * (rows_BT.shape[1] - 1))
+        mean: float = sum_over_world(nats).item() / (len(rows_BT) * (rows_BT.shape[1] - 1))
+        return mean
 
     def _forward(self, tokens_BT: Tensor) -> Tensor:
         """One forward pass through all stages; each rank returns its own stage's activations [B, T, D]."""

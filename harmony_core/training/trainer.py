@@ -4,66 +4,61 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import resource
-import sys
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Literal
 
-import torch
-
 from harmony_core.architecture import Architecture
 from harmony_core.data import TokenDataset
+from harmony_core.machines import Layout
+from harmony_core.training.agreement import largest
+from harmony_core.training.checkpoint import Checkpoint
+from harmony_core.training.curve import CurvePoint
 from harmony_core.training.engine import device_for_training
-from harmony_core.training.learner import Learner
+from harmony_core.training.learner import Learner, StepLosses
+from harmony_core.training.process import device_name, is_out_of_memory, peak_memory_bytes
 from harmony_core.training.recipe import Recipe
+from harmony_core.training.result import TrainingResult
+from harmony_core.training.resume import Checkpointing, CheckpointPolicy, Identity, restored_curve
 from harmony_core.training.schedule import learning_rate_factor, warmup_steps
 from harmony_core.training.status import DivergenceRule, Status
+from harmony_core.training.watch import Watch
+from harmony_core.training.world import World, start
 
 Split = Literal["validation", "test"]
-
-
-@dataclasses.dataclass(frozen=True)
-class CurvePoint:
-    """One optimiser step: losses in nats per token, seconds since training began."""
-
-    step: int
-    tokens: int
-    train_loss: float
-    learning_rate: float
-    gradient_norm: float
-    seconds: float
-
-
-@dataclasses.dataclass
-class TrainingResult:
-    """What came of one training; a run that failed says how, with what it had reached.
-
-    Losses are means in nats per token; `train_loss` is over the last tenth of the steps.
-    """
-
-    status: Status = Status.OK
-    error: str | None = None
-    train_loss: float | None = None
-    val_loss: float | None = None
-    val_bits_per_byte: float | None = None
-    test_loss: float | None = None
-    test_bits_per_byte: float | None = None
-    router_loss: float | None = None
-    steps: int = 0
-    tokens: int = 0
-    seconds: float = 0.0
-    eval_seconds: float = 0.0
-    first_step_at: float | None = None
-    peak_memory_bytes: int = 0
-    device: str = ""
-    kernel_paths: str = ""
-    curve: list[CurvePoint] = dataclasses.field(default_factory=list)
+OnStep = Callable[[CurvePoint, StepLosses], None]
 
 
 class OutOfTime(Exception):
     """The candidate's own time limit has passed."""
+
+
+class Interrupted(Exception):
+    """The training was asked to leave, and left, all its ranks together; a checkpoint is written, where it writes any."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Conduct:
+    """How a training is carried out: nothing here changes its result.
+
+    Args:
+        layout: how it is spread over processes; this one is one of them.
+        checkpoints: where and when it writes them, and goes on from them; None writes none.
+        stop: asked on every rank once a step; what one says makes all of them leave.
+        watch: told how far this rank is.
+        on_step: called after every optimiser step, on every rank.
+        time_limit_seconds: wall time of this run after which it ends as `timed_out`.
+        verify_data: whether the data's checksums are read first; False where the caller has done so.
+    """
+
+    layout: Layout = dataclasses.field(default_factory=Layout)
+    checkpoints: CheckpointPolicy | None = None
+    stop: Callable[[], bool] = bool
+    watch: Watch | None = None
+    on_step: OnStep | None = None
+    time_limit_seconds: float = math.inf
+    verify_data: bool = True
 
 
 def train(
@@ -74,11 +69,11 @@ def train(
     init_seed: int,
     data_seed: int,
     splits: Iterable[Split] = ("validation",),
-    time_limit_seconds: float = math.inf,
-    verify_data: bool = True,
-    on_step: Callable[[CurvePoint], None] | None = None,
+    conduct: Conduct | None = None,
 ) -> TrainingResult:
-    """Trains `architecture` from scratch and reads its loss on `splits`.
+    """Trains `architecture` from scratch, or from its newest checkpoint on, and reads its loss on `splits`.
+
+    Every process of the layout calls it alike, and gets the same result.
 
     Args:
         architecture: what to train; its vocabulary must be the data's.
@@ -87,41 +82,34 @@ def train(
         init_seed: seed of the weights.
         data_seed: seed of the data order, which is a function of it and of the step alone.
         splits: what is evaluated after training.
-        time_limit_seconds: wall time after which the run ends as `timed_out`.
-        verify_data: whether the data's checksums are read first; False where the caller has done so.
-        on_step: called after every optimiser step.
+        conduct: layout, checkpoints, limits.
 
     Returns:
         The result, whatever became of the run: divergence, memory and time are statuses here.
         Any other exception is a mistake in the code and is raised.
 
     Raises:
-        UserError: the recipe's sequences are too short for a block.
+        UserError: the recipe's sequences are too short for a block, the layout does not fit, or the checkpoint is
+            another training's; nothing has been allocated.
+        Interrupted: it was told to stop.
     """
+    conduct = conduct or Conduct()
     architecture.check_length(recipe.sequence_length)
+    conduct.layout.check(architecture, recipe.batch_size, recipe.sequence_length)
+    start(World.from_environment())
     result = TrainingResult()
     try:
-        run = _Run(architecture, recipe, _Data(data, verify_data), init_seed, data_seed, time_limit_seconds, result)
-        run.go(splits, on_step)
+        _Run(architecture, recipe, data, (init_seed, data_seed), conduct, result).go(splits)
     except OutOfTime as error:
         result.status, result.error = Status.TIMED_OUT, str(error)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
         result.status, result.error = Status.OUT_OF_MEMORY, (str(error).splitlines() or [type(error).__name__])[0]
-    result.peak_memory_bytes = peak_memory_bytes()
+        result.peak_memory_bytes = peak_memory_bytes()
+        return result
+    result.peak_memory_bytes = int(largest([float(peak_memory_bytes())])[0])
     return result
-
-
-@dataclasses.dataclass(frozen=True)
-class _Data:
-    """Where the tokens lie, and whether to check them."""
-
-    folder: Path
-    verify: bool
-
-    def open(self, split: Literal["train"] | Split) -> TokenDataset:
-        return TokenDataset(self.folder, split, verify=self.verify)
 
 
 class _Run:
@@ -131,40 +119,65 @@ class _Run:
         self,
         architecture: Architecture,
         recipe: Recipe,
-        data: _Data,
-        init_seed: int,
-        data_seed: int,
-        time_limit_seconds: float,
+        data: Path,
+        seeds: tuple[int, int],
+        conduct: Conduct,
         result: TrainingResult,
     ) -> None:
-        self.recipe, self.data, self.data_seed, self.result = recipe, data, data_seed, result
-        self.limit, self.deadline = time_limit_seconds, time.monotonic() + time_limit_seconds
-        self.train_data = data.open("train")
+        self.recipe, self.data, self.data_seed, self.conduct, self.result = recipe, data, seeds[1], conduct, result
+        self.deadline = time.monotonic() + conduct.time_limit_seconds
+        self.train_data = self._open("train")
         if architecture.vocab_size != self.train_data.vocab_size:
             raise ValueError(
                 f"vocab_size {architecture.vocab_size} of the architecture is not the data's "
                 f"{self.train_data.vocab_size}"
             )
+        self.checkpoints: Checkpointing | None = None
+        found: Checkpoint | None = None
+        if conduct.checkpoints is not None:
+            identity = Identity(architecture, recipe, *seeds, self.train_data.manifest.checksum)
+            self.checkpoints = Checkpointing(conduct.checkpoints, identity)
+            found = self.checkpoints.find()
         device = device_for_training()
-        self.learner = Learner(architecture, recipe, init_seed, device)
+        self.learner = Learner(architecture, recipe, seeds[0], device, conduct.layout)
         self.rule = DivergenceRule(architecture.vocab_size, warmup_steps(recipe))
+        if found is not None:
+            self._restore(found)
         result.device = device_name(device)
-        result.kernel_paths = ", ".join(self.learner.model.kernel_paths())
+        result.kernel_paths = ", ".join(self.learner.stage.kernel_paths())
 
-    def go(self, splits: Iterable[Split], on_step: Callable[[CurvePoint], None] | None) -> None:
+    def _open(self, split: Literal["train"] | Split) -> TokenDataset:
+        return TokenDataset(self.data, split, verify=self.conduct.verify_data)
+
+    def _restore(self, found: Checkpoint) -> None:
+        """Goes on where the checkpoint was written; the rule has seen all that came before."""
+        with found:
+            self.learner.state.load(found, found.step)
+            for point in restored_curve(found):
+                self._record(point)
+                self.rule.verdict(point.step, point.train_loss, point.gradient_norm)
+
+    def _record(self, point: CurvePoint) -> None:
+        result = self.result
+        result.curve.append(point)
+        result.steps, result.tokens, result.seconds = point.step + 1, point.tokens, point.seconds
+
+    def go(self, splits: Iterable[Split]) -> None:
         """Trains to the end or to divergence, then evaluates."""
         result = self.result
-        result.first_step_at = begin = time.monotonic()
-        for step in range(self.recipe.num_steps):
-            self._check_time(f"step {step}")
-            point = self._step(step, begin)
-            result.curve.append(point)
-            result.steps, result.tokens, result.seconds = step + 1, point.tokens, point.seconds
-            if on_step is not None:
-                on_step(point)
+        result.first_step_at = time.monotonic()
+        begin = result.first_step_at - result.seconds
+        for step in range(result.steps, self.recipe.num_steps):
+            self._look_up(step, f"step {step}")
+            point, losses = self._step(step, begin)
+            self._record(point)
+            if self.conduct.on_step is not None:
+                self.conduct.on_step(point, losses)
             if (why := self.rule.verdict(step, point.train_loss, point.gradient_norm)) is not None:
                 result.status, result.error = Status.DIVERGED, why
                 return
+        if self.checkpoints is not None:
+            self.checkpoints.finish(self.learner, self.conduct.layout, result.curve)
         tail = result.curve[-max(1, len(result.curve) // 10) :]
         result.train_loss = math.fsum(point.train_loss for point in tail) / len(tail)
         begin = time.monotonic()
@@ -172,20 +185,21 @@ class _Run:
             self._evaluate(split)
         result.eval_seconds = time.monotonic() - begin
 
-    def _step(self, step: int, begin: float) -> CurvePoint:
-        recipe, factor = self.recipe, learning_rate_factor(self.recipe, step)
-        rows = self.train_data.batch(step, recipe.batch_size, recipe.sequence_length, self.data_seed)
-        losses = self.learner.step(rows, factor)
+    def _step(self, step: int, begin: float) -> tuple[CurvePoint, StepLosses]:
+        recipe, factor, layout = self.recipe, learning_rate_factor(self.recipe, step), self.conduct.layout
+        # A replica's share of a step's rows is a step of a batch so much smaller.
+        number, share = step * layout.dp + self.learner.grid.replica, recipe.batch_size // layout.dp
+        losses = self.learner.step(self.train_data.batch(number, share, recipe.sequence_length, self.data_seed), factor)
         self.result.router_loss = losses.auxiliary
         tokens = (step + 1) * recipe.batch_size * recipe.sequence_length
-        rate = recipe.learning_rate * factor
-        return CurvePoint(step, tokens, losses.cross_entropy, rate, losses.gradient_norm, time.monotonic() - begin)
+        rate, seconds = recipe.learning_rate * factor, time.monotonic() - begin
+        return CurvePoint(step, tokens, losses.cross_entropy, rate, losses.gradient_norm, seconds), losses
 
     def _evaluate(self, split: Split) -> None:
-        recipe, dataset = self.recipe, self.data.open(split)
+        recipe, dataset = self.recipe, self._open(split)
         nats, tokens, num_bytes = 0.0, 0, 0
         for rows in dataset.windows(recipe.batch_size, recipe.sequence_length, recipe.validation_tokens):
-            self._check_time(f"evaluation on {split}")
+            self._look_up(self.result.steps, f"evaluation on {split}")
             targets = rows[:, 1:]
             nats += self.learner.evaluate(rows) * targets.size
             tokens += targets.size
@@ -199,31 +213,16 @@ class _Run:
         else:
             self.result.test_loss, self.result.test_bits_per_byte = loss, bits
 
-    def _check_time(self, where: str) -> None:
-        if time.monotonic() > self.deadline:
-            raise OutOfTime(f"time limit of {self.limit:g} s passed at {where}")
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception is the allocator's, on a CPU or a GPU."""
-    text = str(error)
-    # The allocator of torch, C++'s own, and oneDNN, which does not say why it could not make a primitive.
-    said = ("can't allocate memory", "bad_alloc", "could not create a primitive", "out of memory")
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(words in text for words in said)
-
-
-def peak_memory_bytes() -> int:
-    """Peak memory of this process: resident on a CPU, allocated on a GPU."""
-    if torch.cuda.is_available():
-        return int(torch.cuda.max_memory_allocated())
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
-
-
-def device_name(device: torch.device) -> str:
-    """The processor's own name."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    from harmony_core.host import cpu_name
-
-    return cpu_name()
+    def _look_up(self, step: int, where: str) -> None:
+        """Between two steps, or two batches that are evaluated: is it time for something else?"""
+        if self.conduct.watch is not None:
+            self.conduct.watch.mark(step, where)
+        due = self.checkpoints is not None and self.checkpoints.is_due(self.result.steps)
+        late = time.monotonic() > self.deadline
+        stop, late, due = (flag > 0 for flag in largest([self.conduct.stop(), late, due]))
+        if self.checkpoints is not None and (stop or due):
+            self.checkpoints.save(self.learner, self.conduct.layout, self.result.curve, wait=stop)
+        if stop:
+            raise Interrupted(f"told to stop at {where}")
+        if late:
+            raise OutOfTime(f"time limit of {self.conduct.time_limit_seconds:g} s passed at {where}")

@@ -10,6 +10,7 @@ import torch
 
 from harmony_core.architecture import Architecture
 from harmony_core.data import TokenDataset
+from harmony_core.machines import Layout
 from harmony_core.models import build
 from harmony_core.training import trainer
 from harmony_core.training.recipe import Recipe
@@ -29,8 +30,11 @@ def architecture(*blocks: dict[str, object], vocab_size: int = 257) -> Architect
 
 
 def run(data: Path, arch: Architecture, recipe: dict[str, object] | None = None, **options: object):
+    seeds = {"init_seed": 1, "data_seed": 2} | {k: options.pop(k) for k in ("init_seed", "data_seed") if k in options}
+    splits = options.pop("splits", ("validation",))
+    conduct = trainer.Conduct(**options)
     return trainer.train(
-        arch, Recipe.parse({**RECIPE, **(recipe or {})}), data, **{"init_seed": 1, "data_seed": 2, **options}
+        arch, Recipe.parse({**RECIPE, **(recipe or {})}), data, **seeds, splits=splits, conduct=conduct
     )
 
 
@@ -85,7 +89,7 @@ def test_it_equals_a_plain_loop(data: Path) -> None:
 def test_micro_batches_change_nothing_but_rounding(data: Path) -> None:
     dense = architecture(GQA, {"kind": "mlp", "d_ff": 64})
     whole = [p.train_loss for p in run(data, dense).curve]
-    parts = [p.train_loss for p in run(data, dense, {"micro_batch_size": 1}).curve]
+    parts = [p.train_loss for p in run(data, dense, layout=Layout(micro_batch_size=1)).curve]
     assert parts == pytest.approx(whole, rel=1e-5)
 
 

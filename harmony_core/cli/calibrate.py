@@ -1,0 +1,33 @@
+"""`harmony calibrate`: measures this machine for the cost model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import yaml
+from rich.console import Console
+
+from harmony_core.atomic import atomic_write
+from harmony_core.errors import UserError
+
+console = Console(highlight=False)
+
+
+def calibrate(
+    output: Annotated[Path, typer.Option("--output", "-o", help="The machine's YAML file.")] = Path("machine.yaml"),
+) -> None:
+    """Measures one core of this machine in one to two minutes, for `--machine FILE` and `latency.source: predicted:FILE`."""
+    if output.suffix not in (".yaml", ".yml"):
+        raise UserError("output", output, "a machine's file ends in .yaml")
+    if not output.parent.is_dir():
+        raise UserError("output", output, "its folder is not there; make it first")
+    from harmony_core.training.calibrate import calibrate as measure
+
+    machine = measure(output.stem, lambda what: console.print(f"measuring {what}"))
+    text = yaml.safe_dump(machine.model_dump(mode="json", exclude_defaults=True), sort_keys=False, width=120)
+    atomic_write(output, text.encode())
+    for costs in machine.operators:
+        console.print(f"{costs.mode} {costs.precision}: {costs.source.rpartition('; ')[2]}")
+    console.print(f"written to {output}")

@@ -1,0 +1,136 @@
+"""`harmony train`: one architecture, one recipe, any layout."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harmony_core.architecture import Architecture
+from harmony_core.architecture.presets import load_preset
+from harmony_core.cli.items import settings
+from harmony_core.errors import UserError
+from harmony_core.store import SearchFolder
+
+if TYPE_CHECKING:
+    from harmony_core.config import Config
+    from harmony_core.machines import Layout, Machine
+    from harmony_core.training.recipe import Recipe
+
+_LAYOUT_NAMES = {"zero": "zero_stage", "micro": "micro_batch_size", "checkpointing": "activation_checkpointing"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """What was asked for, checked as far as it can be before anything is allocated.
+
+    Args:
+        architecture: what is trained.
+        file: where it is from.
+        config: recipe, data and seed.
+        layout: how it is spread.
+        out: folder of the results.
+        fresh: whether what the folder holds is deleted first.
+        machine: whose peak the utilisation is of.
+        threads: CPU threads of a rank.
+        timeout_seconds: a rank that stands still so long ends the training.
+        every_steps: steps between checkpoints; 0 is by time alone.
+        every_seconds: seconds between checkpoints.
+    """
+
+    architecture: Architecture
+    file: str
+    config: Config
+    layout: Layout
+    out: Path
+    fresh: bool
+    machine: Machine | None
+    threads: int
+    timeout_seconds: float
+    every_steps: int
+    every_seconds: float
+
+
+def train(
+    file: Annotated[str, typer.Argument(help="An architecture's YAML file, or a preset's name.")],
+    recipe: Annotated[list[str] | None, typer.Option(help="tokens=1000000,... and configuration files.")] = None,
+    data: Annotated[list[str] | None, typer.Option(help="source=synthetic,... and configuration files.")] = None,
+    layout: Annotated[str, typer.Option(help="pp=2,dp=2,ep=2,zero=1,micro=4,checkpointing=true.")] = "",
+    processes: Annotated[
+        int | None, typer.Option("--processes", "--gpus", min=1, help="Without --layout: how many replicas.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the results; results/FILE by default.")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh/--resume", help="Begin anew, or go on where it was left.")] = False,
+    machine: Annotated[str | None, typer.Option(help="Whose peak the utilisation is of (resources/machines).")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Root of the seeds of weights and data order.")] = 0,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads of a process, where there is no GPU.")] = 1,
+    timeout_seconds: Annotated[float, typer.Option(min=1, help="A rank that stands still so long ends it.")] = 600.0,
+    every_steps: Annotated[int, typer.Option(min=0, help="Steps between checkpoints; 0 is by time alone.")] = 0,
+    every_minutes: Annotated[float, typer.Option(min=0.01, help="Minutes between checkpoints.")] = 10.0,
+) -> None:
+    """Trains an architecture, and keeps its rows, its curve and its checkpoints.
+
+    Under srun or torchrun this process is one rank; otherwise it starts as many as the layout has. SIGUSR1, SIGTERM
+    and Ctrl-C write a checkpoint and end it with exit code 75: the same command goes on. Other exit codes: 1, it
+    diverged or ran out of memory; 2, bad input; 124, a rank stood still, failed or was lost.
+    """
+    from harmony_core.evaluation.run_config import run_config
+    from harmony_core.machines import Machine
+    from harmony_core.training.launch import launch
+    from harmony_core.training.place import World
+    from harmony_core.training.recipe import Recipe
+
+    architecture, world = load_preset(file), World.from_environment()
+    sections = {"recipe": settings("recipe", recipe or (), "recipe"), "data": settings("data", data or (), "data")}
+    parsed = Recipe.parse(sections["recipe"], "recipe")
+    architecture.check_length(parsed.sequence_length)
+    started = "RANK" in os.environ or not world.alone
+    chosen = _layout(layout, processes, world.size if started else None, architecture, parsed)
+    folder = out or Path("results") / Path(file).stem
+    asked = Asked(
+        architecture=architecture,
+        file=file,
+        config=run_config(folder.name, seed, sections, chosen, machine or "cpu"),
+        layout=chosen,
+        out=folder,
+        fresh=fresh,
+        machine=None if machine is None else Machine.from_yaml(machine),
+        threads=threads,
+        timeout_seconds=timeout_seconds,
+        every_steps=every_steps,
+        every_seconds=60 * every_minutes,
+    )
+    if chosen.num_processes > 1 and not started:
+        command = [sys.executable, "-m", "harmony_core", *sys.argv[1:]]
+        logs = SearchFolder(folder).work("ranks")
+        raise typer.Exit(launch(command, chosen.num_processes, logs, threads))
+    from harmony_core.cli.train_rank import train_rank
+
+    raise typer.Exit(train_rank(asked, world))
+
+
+def _layout(
+    text: str, processes: int | None, started: int | None, architecture: Architecture, recipe: Recipe
+) -> Layout:
+    """The layout as written, or the nearest to plain replicas; refused where it is not of as many as there are."""
+    from harmony_core.machines import Layout, fitting
+
+    given = {_LAYOUT_NAMES.get(name, name): value for name, value in settings("layout", [text] if text else ()).items()}
+    many = processes or started or 1
+    if given:
+        chosen = Layout.parse(given, "layout")
+        chosen.check(architecture, recipe.batch_size, recipe.sequence_length)
+    else:
+        replicas = Layout(dp=many, zero_stage=1 if many > 1 else 0)
+        chosen = fitting(replicas, architecture, recipe.batch_size, recipe.sequence_length)
+    if chosen.tp > 1:
+        raise UserError("layout.tp", chosen.tp, "the trainer splits no matrices; use 1")
+    for name, number in (("processes", processes), ("started processes", started)):
+        if number is not None and number != chosen.num_processes:
+            fix = f"the layout has {chosen.num_processes} ({chosen}); make pp x dp x cp as many"
+            raise UserError(name, number, fix)
+    return chosen

@@ -1,0 +1,149 @@
+"""One rank of `harmony train`: rank 0 settles what is trained and keeps the results, all of them train."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from harmony_core.architecture import Architecture
+from harmony_core.cli.format import count
+from harmony_core.cli.train import Asked
+from harmony_core.cli.training_display import TrainingDisplay
+from harmony_core.errors import UserError
+from harmony_core.evaluation.single_run import Order, SingleRun, clear
+from harmony_core.machines import Precision
+from harmony_core.store import SearchFolder
+from harmony_core.training.place import World
+from harmony_core.training.process import peak_memory_bytes
+from harmony_core.training.result import TrainingResult
+from harmony_core.training.resume import CheckpointPolicy
+from harmony_core.training.status import Status
+from harmony_core.training.trainer import Conduct, train
+from harmony_core.training.trainer import Interrupted as LeftTogether
+from harmony_core.training.watch import Watch
+from harmony_core.training.world import first_decides, start, stop
+from harmony_core.workers import Interrupted, Lease
+from harmony_core.workers.lease import Held
+
+# Beyond the watch's own, which is to find who is in the way before an operation gives up without a name.
+_PATIENCE = 2.0
+_NOTICES = (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT)
+console = Console(highlight=False, soft_wrap=True)
+
+
+def train_rank(asked: Asked, world: World) -> int:
+    """Trains as one rank of `world`; returns the exit code.
+
+    Raises:
+        Interrupted: it was told to leave, and left a checkpoint.
+        UserError: the folder, the data or the layout is not as it should be.
+    """
+    told = threading.Event()
+    for number in _NOTICES:
+        signal.signal(number, lambda *_: told.set())
+    if not torch.cuda.is_available():
+        torch.set_num_threads(asked.threads)
+    start(world, _PATIENCE * asked.timeout_seconds)
+    with contextlib.ExitStack() as stack:
+        keeper = _Keeper(asked, stack) if world.rank == 0 else None
+        order = Order.parse(first_decides(world, keeper.settle if keeper is not None else dict))
+        if order.done:
+            if keeper is not None:
+                console.print(f"{asked.out}: trained already; --fresh begins anew")
+            stop()
+            return 0
+        try:
+            result = _train(asked, world, order, told, keeper)
+        except LeftTogether as left:
+            stop()
+            raise Interrupted(f"{left}; the same command goes on") from None
+        stop()
+        if keeper is not None:
+            keeper.keep(result)
+    return 0 if result.status is Status.OK else 1
+
+
+class _Keeper:
+    """What rank 0 does beside training: it settles what is trained, shows how far it is, and keeps what comes of it."""
+
+    def __init__(self, asked: Asked, stack: contextlib.ExitStack) -> None:
+        self._asked, self._stack = asked, stack
+        self.run: SingleRun
+
+    def settle(self) -> dict[str, Any]:
+        """Prepares everything that all ranks read, under a lease on the folder that ends with the stack."""
+        asked = self._asked
+        lease = Lease(SearchFolder(asked.out).work("lease"))
+        try:
+            lease.acquire()
+        except Held as held:
+            raise UserError("out", asked.out, f"{held} trains here; wait for it, or use another --out") from None
+        self._stack.callback(lease.release)
+        if asked.fresh:
+            clear(asked.out)
+        self.run = SingleRun.open(asked.out, asked.architecture, asked.file, asked.config, _say)
+        if not self.run.order.done:
+            self.run.begin()
+        return self.run.order.model_dump(mode="json")
+
+    def display(self, order: Order) -> TrainingDisplay:
+        """A display of this training."""
+        asked, recipe = self._asked, order.recipe
+        flops = Architecture.from_json(order.architecture).flops_per_token(recipe.sequence_length, "train")
+        peak = None
+        if asked.machine is not None:
+            precision: Precision = "bf16" if recipe.precision == "bf16" else "fp32"
+            peak = asked.machine.compute(precision).peak_flops.value * asked.layout.num_processes
+        _say(f"{asked.layout}, {recipe.precision}, {recipe.num_steps} steps of {recipe.batch_size} sequences")
+        return TrainingDisplay(console, recipe.num_steps, flops, peak, peak_memory_bytes)
+
+    def keep(self, result: TrainingResult) -> None:
+        """Writes the rows and says what they hold."""
+        row = self.run.write(result, self._asked.layout)
+        parts = [row["status"] if row["error"] is None else f"{row['status']}: {row['error']}"]
+        for name, unit in (("val_loss", "nats/token"), ("val_bits_per_byte", "bits/byte")):
+            if row[name] is not None:
+                parts.append(f"{name} {row[name]:.4f} {unit}")
+        if row["tokens_per_second"] is not None:
+            parts.append(f"{count(row['tokens_per_second'])} tokens/s")
+        _say(f"{', '.join(parts)}; {self.run.results}")
+
+
+def _train(asked: Asked, world: World, order: Order, told: threading.Event, keeper: _Keeper | None) -> TrainingResult:
+    with contextlib.ExitStack() as stack:
+        watch = stack.enter_context(Watch(world, asked.timeout_seconds, agreed=(LeftTogether,)))
+        display = None if keeper is None else stack.enter_context(keeper.display(order))
+        conduct = Conduct(
+            layout=asked.layout,
+            checkpoints=CheckpointPolicy(
+                Path(order.checkpoints), every_steps=asked.every_steps, every_seconds=asked.every_seconds
+            ),
+            stop=told.is_set,
+            watch=watch,
+            on_step=None if display is None else display.update,
+            # The one that settled it has read the data's checksums.
+            verify_data=False,
+        )
+        try:
+            return train(
+                Architecture.from_json(order.architecture),
+                order.recipe,
+                Path(order.data),
+                init_seed=order.init_seed,
+                data_seed=order.data_seed,
+                conduct=conduct,
+            )
+        except LeftTogether:
+            if keeper is not None:
+                keeper.run.interrupted(asked.layout.num_processes)
+            raise
+
+
+def _say(line: str) -> None:
+    console.print(line, markup=False)

@@ -1,0 +1,204 @@
+"""What each block costs one rank and one micro-batch of a layout: seconds by cause, parameters, activations.
+
+The roofline (`predict_parts`) gives a block's time on one device; tensor and context ranks divide its arithmetic and
+traffic, not the starting of its kernels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harmony_core.architecture import MLA, Architecture, Attention, Block, Hyena, MoE
+from harmony_core.architecture.mlp import num_matrices
+from harmony_core.machines.activations import Shape, kept_bytes, working_bytes
+from harmony_core.machines.communication import all_gather_seconds, all_reduce_seconds, all_to_all_seconds
+from harmony_core.machines.layout import Layout
+from harmony_core.machines.machine import Machine
+from harmony_core.machines.roofline import Part, predict_parts
+from harmony_core.machines.step import TrainingStep
+from harmony_core.machines.topology import context_group, expert_group, tensor_group
+
+Array = NDArray[np.float64]
+# What a block's time goes to, in the order in which it is told.
+CAUSES = ("arithmetic", "memory", "kernels", "recomputation", "expert imbalance", "all-to-all", "tensor", "context")
+
+
+@dataclass(frozen=True)
+class BlockCost:
+    """One block, one micro-batch forward and backward, one rank.
+
+    Args:
+        seconds: by cause, in the order of `CAUSES`; a block's own time is under what bounds it.
+        dense_params: parameters that every data rank holds.
+        expert_params: parameters of this rank's share of the experts.
+        kept_bytes: activations that wait for the backward pass.
+        working_bytes: what the backward pass makes beside them.
+    """
+
+    seconds: tuple[float, ...]
+    dense_params: float
+    expert_params: float
+    kept_bytes: float
+    working_bytes: float
+
+
+@dataclass(frozen=True)
+class ModelCost:
+    """All blocks of an architecture, and its two ends.
+
+    Args:
+        seconds: [causes, blocks].
+        dense_params: [blocks].
+        expert_params: [blocks].
+        kept_bytes: [blocks].
+        working_bytes: [blocks].
+        embedding_seconds: of the first stage, a micro-batch.
+        head_seconds: of the last stage, a micro-batch, the loss included.
+        optimizer_start_seconds: of starting AdamW's and clipping's kernels.
+        optimizer_seconds_per_param: of what they do.
+        input_bytes: a block's input, all that checkpointing keeps of it.
+    """
+
+    seconds: Array
+    dense_params: Array
+    expert_params: Array
+    kept_bytes: Array
+    working_bytes: Array
+    embedding_seconds: float
+    head_seconds: float
+    optimizer_start_seconds: float
+    optimizer_seconds_per_param: float
+    input_bytes: float
+
+
+def model_cost(architecture: Architecture, machine: Machine, layout: Layout, step: TrainingStep) -> ModelCost:
+    """Costs of every block under a layout of which pp, dp and the ZeRO stage do not matter here."""
+    kinds = list(dict.fromkeys(architecture.blocks))
+    micro, length, split = layout.micro_batch(step.batch_size), step.sequence_length, layout.cp * layout.tp
+    one_of_each = architecture.model_copy(update={"blocks": tuple(_held(block, layout.ep) for block in kinds)})
+    train = predict_parts(one_of_each, machine, "train", micro, length, step.precision)
+    forward = predict_parts(one_of_each, machine, "prefill", micro, length, step.precision)
+    costs = {
+        block: _block_cost(block, train[i + 1], forward[i + 1], architecture.d_model, machine, layout, step)
+        for i, block in enumerate(kinds)
+    }
+    rows = [costs[block] for block in architecture.blocks]
+    starting = starting_seconds(train[-1], machine)
+    return ModelCost(
+        seconds=np.array([row.seconds for row in rows]).T,
+        dense_params=np.array([row.dense_params for row in rows]),
+        expert_params=np.array([row.expert_params for row in rows]),
+        kept_bytes=np.array([row.kept_bytes for row in rows]),
+        working_bytes=np.array([row.working_bytes for row in rows]),
+        embedding_seconds=divided(train[0], machine, split),
+        head_seconds=divided(train[len(kinds) + 1], machine, split),
+        optimizer_start_seconds=starting,
+        optimizer_seconds_per_param=(train[-1].seconds - starting) / one_of_each.num_params(),
+        input_bytes=micro * length / layout.cp * architecture.d_model * step.state.stream,
+    )
+
+
+def divided(part: Part, machine: Machine, split: int) -> float:
+    """A part's seconds on one of `split` ranks: (seconds - kernels) / split + kernels."""
+    starting = starting_seconds(part, machine)
+    return (part.seconds - starting) / split + starting
+
+
+def starting_seconds(part: Part, machine: Machine) -> float:
+    """What a part spends on starting its kernels, which no rank takes from another."""
+    return min(part.seconds, part.kernels * machine.kernel_seconds.value)
+
+
+def _held(block: Block, ep: int) -> Block:
+    """The block as one of `ep` ranks computes it: as many rows as alone, on its share of the experts.
+
+    A rank with fewer experts than a token chooses is taken to hold as many as it chooses.
+    """
+    if not isinstance(block, MoE) or ep == 1:
+        return block
+    return block.model_copy(update={"n_routed": max(block.n_routed // ep, block.top_k), "n_groups": 1, "top_groups": 1})
+
+
+def _block_cost(
+    block: Block, train: Part, forward: Part, d_model: int, machine: Machine, layout: Layout, step: TrainingStep
+) -> BlockCost:
+    split = layout.cp * layout.tp
+    tokens = layout.micro_batch(step.batch_size) * step.sequence_length / layout.cp
+    seconds = dict.fromkeys(CAUSES, 0.0)
+    seconds["arithmetic" if train.bound == "compute" else train.bound] = divided(train, machine, split)
+    if layout.activation_checkpointing:
+        seconds["recomputation"] = divided(forward, machine, split)
+    # Forward, backward, and the forward pass again: passes that communicate.
+    passes = 3 if layout.activation_checkpointing else 2
+    seconds["tensor"] = passes * all_reduce_seconds(machine, tensor_group(layout), tokens * d_model * step.element)
+    seconds["context"] = passes * context_seconds(block, d_model, machine, layout, step)
+    routed = routed_params(block, d_model)
+    if isinstance(block, MoE) and layout.ep > 1:
+        share = routed * block.top_k / block.n_routed / block.num_active_params(d_model)
+        own = divided(train, machine, split) + seconds["recomputation"]
+        seconds["expert imbalance"] = (step.assumptions.expert_imbalance - 1) * share * own
+        seconds["all-to-all"] = passes * dispatch_seconds(block, tokens, d_model, machine, layout, step)
+    # The pre-norm's weight is the architecture's to add.
+    dense = block.num_params(d_model) - routed + d_model
+    kept, working = _activation_bytes(block, d_model, layout, step)
+    return BlockCost(tuple(seconds.values()), dense / layout.tp, routed / layout.ep / layout.tp, kept, working)
+
+
+def routed_params(block: Block, d_model: int) -> int:
+    """Parameters of a block's routed experts, which expert ranks share out."""
+    if not isinstance(block, MoE):
+        return 0
+    return block.n_routed * num_matrices(block.activation) * d_model * block.d_expert
+
+
+def _activation_bytes(block: Block, d_model: int, layout: Layout, step: TrainingStep) -> tuple[float, float]:
+    """Kept for the backward pass, and made by it; the busiest expert rank has more of both."""
+    held = _held(block, layout.ep)
+    shape = Shape(
+        d_model, layout.micro_batch(step.batch_size), step.sequence_length // layout.cp, step.element, fused=True
+    )
+    kept = kept_bytes(held, shape)
+    if step.state.weight == step.element < 4:
+        # No copies of weights in the type of the products, where they have it already.
+        kept -= held.num_params(d_model) * step.element
+    busier = step.assumptions.expert_imbalance if isinstance(block, MoE) and layout.ep > 1 else 1.0
+    return busier * kept / layout.tp, busier * working_bytes(held, shape) / layout.tp
+
+
+def dispatch_seconds(
+    block: MoE, tokens: float, d_model: int, machine: Machine, layout: Layout, step: TrainingStep
+) -> float:
+    """Tokens to their experts and back, one pass, as the busiest rank sees it.
+
+    2 all-to-alls of tokens x top_k x D elements x imbalance, less the share that is hidden. Tensor ranks send a share.
+    """
+    rows = tokens * block.top_k * step.assumptions.expert_imbalance / layout.tp
+    seconds = 2 * all_to_all_seconds(machine, expert_group(layout), rows * d_model * step.element)
+    return seconds * (1 - step.assumptions.all_to_all_overlap)
+
+
+def context_seconds(block: Block, d_model: int, machine: Machine, layout: Layout, step: TrainingStep) -> float:
+    """What ranks that share a sequence tell each other in one pass (arXiv:2503.01868, section 4).
+
+    Attention gathers keys and values of all tokens; a Hyena operator exchanges its three inputs and one output of its
+    own tokens, all channels, for all tokens of some channels.
+    """
+    if layout.cp == 1:
+        return 0.0
+    tokens = layout.micro_batch(step.batch_size) * step.sequence_length
+    if isinstance(block, Attention | MLA):
+        elements = _key_value_elements(block)
+        return all_gather_seconds(machine, context_group(layout), tokens * elements * step.element)
+    if isinstance(block, Hyena):
+        rows = tokens / layout.cp * d_model * step.element
+        return sum(all_to_all_seconds(machine, context_group(layout), n * rows) for n in (3, 1))
+    return 0.0
+
+
+def _key_value_elements(block: Attention | MLA) -> int:
+    if isinstance(block, MLA):
+        return block.num_heads * (block.qk_head_dim + block.v_head_dim)
+    return 2 * block.kv_heads * block.head_dim

@@ -1,0 +1,187 @@
+"""Starts the processes of one training on this machine, and sees all of them to their end."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import math
+import os
+import queue
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import FrameType
+
+from harmony_core.host import visible_gpus
+from harmony_core.training.sign import STOOD_STILL
+
+# What ranks get to find out and say why the training ends, before they are told to; and then before they are killed.
+_GRACE_SECONDS = 15.0
+_TERMINATION_SECONDS = 5.0
+_TAIL_LINES = 15
+_FORWARDED = (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT)
+_PR_SET_PDEATHSIG = 1
+
+
+def launch(command: Sequence[str], num_processes: int, logs: Path, threads: int = 1) -> int:
+    """Runs `command` as ranks 0 to N - 1 of one world, one GPU each where there are GPUs.
+
+    Rank 0 writes to this process's output, the others to `logs`/rank=NNN.log. SIGUSR1, SIGTERM and Ctrl-C are passed
+    on. When a rank fails, the others are ended, and the one that failed first is named. Ranks die with this process.
+
+    Args:
+        command: finds its place in RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT.
+        num_processes: N.
+        logs: folder of the logs.
+        threads: CPU threads of a rank.
+
+    Returns:
+        0 if all ranks returned 0, otherwise the exit code of the first that failed (128 + N for signal N).
+    """
+    logs.mkdir(parents=True, exist_ok=True)
+    port = free_port()
+    ended: queue.SimpleQueue[int] = queue.SimpleQueue()
+    ranks: list[subprocess.Popen[bytes]] = []
+    with _forwarding(ranks):
+        try:
+            for rank in range(num_processes):
+                ranks.append(_start(command, rank, _environment(rank, num_processes, port, threads), logs))
+                threading.Thread(target=_report_end, args=(ranks[-1], rank, ended), daemon=True).start()
+            order = _until_over(ended, ranks)
+        finally:
+            _end(ranks)
+    failed = [rank for rank in order if ranks[rank].returncode]
+    if not failed:
+        return 0
+    if all(ranks[rank].returncode == os.EX_TEMPFAIL for rank in failed):
+        return os.EX_TEMPFAIL
+    # A rank that ended because of another one says so by its exit code.
+    first = next((rank for rank in failed if ranks[rank].returncode not in (STOOD_STILL, os.EX_TEMPFAIL)), failed[0])
+    _say_why(first, ranks[first].returncode, logs)
+    return _code(ranks[first].returncode)
+
+
+def free_port() -> int:
+    """A TCP port that is free now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def log_file(logs: Path, rank: int) -> Path:
+    """Where a rank writes that is not the first."""
+    return logs / f"rank={rank:03d}.log"
+
+
+def _environment(rank: int, size: int, port: int, threads: int) -> dict[str, str]:
+    world = {"RANK": rank, "WORLD_SIZE": size, "LOCAL_RANK": rank, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    # On GPUs the threads of a rank wait for its device; on CPUs more than asked for would take each other's cores.
+    cpu = {} if visible_gpus() else {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+    return {**os.environ, **{name: str(value) for name, value in {**world, **cpu}.items()}}
+
+
+def _start(command: Sequence[str], rank: int, environment: dict[str, str], logs: Path) -> subprocess.Popen[bytes]:
+    with contextlib.ExitStack() as stack:
+        log = stack.enter_context(log_file(logs, rank).open("wb")) if rank else None
+        # A session of its own: Ctrl-C in a terminal reaches this process alone, which passes it on once.
+        return subprocess.Popen(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT if log else None,
+            start_new_session=True,
+            preexec_fn=_die_with_parent(),
+        )
+
+
+def _die_with_parent() -> Callable[[], None] | None:
+    """What a child does before its program: asks the kernel to be killed with this process. Linux alone has it."""
+    if not sys.platform.startswith("linux"):
+        return None
+    # Loaded before the fork, after which only one thread is left and locks may be held for ever.
+    libc, parent = ctypes.CDLL(None), os.getpid()
+
+    def ask() -> None:
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return ask
+
+
+def _report_end(process: subprocess.Popen[bytes], rank: int, ended: queue.SimpleQueue[int]) -> None:
+    process.wait()
+    ended.put(rank)
+
+
+def _until_over(ended: queue.SimpleQueue[int], ranks: Sequence[subprocess.Popen[bytes]]) -> list[int]:
+    """Waits until all ranks have ended, or one has failed and the others had their time; who ended, in order."""
+    order: list[int] = []
+    deadline = math.inf
+    while len(order) < len(ranks):
+        left = deadline - time.monotonic()
+        try:
+            order.append(ended.get(timeout=None if left == math.inf else max(left, 0.0)))
+        except queue.Empty:
+            break
+        # A rank that was interrupted has written its part of a checkpoint; so will the others.
+        if ranks[order[-1]].returncode not in (0, os.EX_TEMPFAIL):
+            deadline = min(deadline, time.monotonic() + _GRACE_SECONDS)
+    return order
+
+
+def _end(ranks: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Ends what still runs, first by asking; a stopped process only hears the second word."""
+    deadline = time.monotonic() + _TERMINATION_SECONDS
+    _signal(ranks, signal.SIGTERM)
+    for rank in ranks:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            rank.wait(max(0.0, deadline - time.monotonic()))
+    _signal(ranks, signal.SIGKILL)
+    for rank in ranks:
+        rank.wait()
+
+
+def _signal(ranks: Sequence[subprocess.Popen[bytes]], number: int) -> None:
+    for rank in ranks:
+        if rank.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(rank.pid, number)
+
+
+@contextlib.contextmanager
+def _forwarding(ranks: Sequence[subprocess.Popen[bytes]]) -> Iterator[None]:
+    """Passes signals on to the ranks: they decide when to leave, and this process waits for them."""
+
+    def forward(number: int, _: FrameType | None) -> None:
+        _signal(ranks, signal.SIGTERM if number == signal.SIGINT else number)
+
+    before = {number: signal.signal(number, forward) for number in _FORWARDED}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _say_why(rank: int, code: int, logs: Path) -> None:
+    said = f"rank {rank} failed with {_name(code)}"
+    if rank:
+        log = log_file(logs, rank)
+        tail = log.read_text(errors="replace").splitlines()[-_TAIL_LINES:]
+        said = "\n".join([f"{said}; the end of {log}:", *(f"  {line}" for line in tail)])
+    print(said, file=sys.stderr, flush=True)
+
+
+def _code(code: int) -> int:
+    return 128 - code if code < 0 else code
+
+
+def _name(code: int) -> str:
+    return signal.Signals(-code).name if code < 0 else f"exit code {code}"

@@ -1,0 +1,34 @@
+"""What came of one training."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from harmony_core.training.curve import CurvePoint
+from harmony_core.training.status import Status
+
+
+@dataclasses.dataclass
+class TrainingResult:
+    """What came of one training; a run that failed says how, with what it had reached.
+
+    Losses are means in nats per token; `train_loss` is over the last tenth of the steps.
+    """
+
+    status: Status = Status.OK
+    error: str | None = None
+    train_loss: float | None = None
+    val_loss: float | None = None
+    val_bits_per_byte: float | None = None
+    test_loss: float | None = None
+    test_bits_per_byte: float | None = None
+    router_loss: float | None = None
+    steps: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    eval_seconds: float = 0.0
+    first_step_at: float | None = None
+    peak_memory_bytes: int = 0
+    device: str = ""
+    kernel_paths: str = ""
+    curve: list[CurvePoint] = dataclasses.field(default_factory=list)

@@ -1,0 +1,148 @@
+"""When a training writes checkpoints, what it says of itself in them, and how it goes on from one."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import torch.distributed as dist
+
+from harmony_core.architecture import Architecture
+from harmony_core.machines import Layout
+from harmony_core.training.agreement import anybody, everybody
+from harmony_core.training.checkpoint import Checkpoint, CheckpointWriter, check_same, newest
+from harmony_core.training.curve import CurvePoint
+from harmony_core.training.learner import Learner
+from harmony_core.training.recipe import Recipe
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckpointPolicy:
+    """Where checkpoints lie and when they are written; one is always written when told to leave.
+
+    Args:
+        folder: of this training alone, seen by all its processes.
+        every_steps: optimiser steps between two; 0 is never.
+        every_seconds: wall time between two by rank 0's clock; infinite is never.
+        at_end: whether one is written after the last step.
+        keep_last: newest ones that stay. The one with the lowest training loss (mean since the one before) stays too.
+    """
+
+    folder: Path
+    every_steps: int = 0
+    every_seconds: float = math.inf
+    at_end: bool = True
+    keep_last: int = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Identity:
+    """What decides a training's result: a checkpoint of another one is refused.
+
+    Args:
+        architecture: what is trained.
+        recipe: how.
+        init_seed: seed of the weights.
+        data_seed: seed of the data order.
+        data_checksum: of the tokens.
+    """
+
+    architecture: Architecture
+    recipe: Recipe
+    init_seed: int
+    data_seed: int
+    data_checksum: str
+
+    def facts(self) -> dict[str, Any]:
+        """As JSON."""
+        return {
+            "architecture_id": self.architecture.id,
+            "recipe": self.recipe.model_dump(mode="json"),
+            "init_seed": self.init_seed,
+            "data_seed": self.data_seed,
+            "data_checksum": self.data_checksum,
+        }
+
+
+class Checkpointing:
+    """Writes a training's checkpoints and finds the one to go on from. All ranks make one and call it alike.
+
+    Args:
+        policy: where and when.
+        identity: of the training.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+
+    def __init__(self, policy: CheckpointPolicy, identity: Identity) -> None:
+        self._policy, self._identity = policy, identity
+        self._rank, self._size = dist.get_rank(), dist.get_world_size()
+        self._writer: CheckpointWriter | None = None
+        self._saved_step = 0
+        self._saved_at = time.monotonic()
+        # A short training touches no disk; what a killed one has left is put in order.
+        if anybody(policy.folder.exists())[0]:
+            self._open()
+
+    def _open(self) -> CheckpointWriter:
+        if self._writer is None:
+            self._writer = CheckpointWriter(
+                self._policy.folder, self._rank, self._size, keep_last=self._policy.keep_last
+            )
+            if self._size > 1:
+                dist.barrier()
+        return self._writer
+
+    def find(self) -> Checkpoint | None:
+        """The newest whole checkpoint.
+
+        Raises:
+            UserError: it is another training's.
+        """
+        found = newest(self._policy.folder, rank=self._rank, world_size=self._size, agree=everybody)
+        if found is not None:
+            check_same(found.facts, self._identity.facts())
+            self._saved_step = found.step
+        return found
+
+    def is_due(self, steps: int) -> bool:
+        """Whether this rank's clock or the number of steps asks for a checkpoint."""
+        by_steps = self._policy.every_steps > 0 and steps - self._saved_step >= self._policy.every_steps
+        by_clock = self._rank == 0 and time.monotonic() - self._saved_at >= self._policy.every_seconds
+        return by_steps or by_clock
+
+    def finish(self, learner: Learner, layout: Layout, curve: list[CurvePoint]) -> None:
+        """After the last step: the last checkpoint, if it is wanted, and until those under way are on disk."""
+        if self._policy.at_end:
+            self.save(learner, layout, curve)
+        if self._writer is not None:
+            self._writer.wait()
+
+    def save(self, learner: Learner, layout: Layout, curve: list[CurvePoint], *, wait: bool = False) -> None:
+        """Copies the state after the curve's last step, and writes it beside training; with `wait`, before returning.
+
+        Nothing is written twice for a step.
+        """
+        steps = len(curve)
+        if steps > self._saved_step:
+            since = [point.train_loss for point in curve[self._saved_step :]]
+            facts = {
+                **self._identity.facts(),
+                "architecture": self._identity.architecture.to_json(),
+                "layout": layout.model_dump(mode="json"),
+                "curve": [list(dataclasses.astuple(point)) for point in curve],
+            }
+            score = math.fsum(since) / len(since)
+            self._open().save(steps, learner.state.pieces(), facts, score=score)
+            self._saved_step, self._saved_at = steps, time.monotonic()
+        if wait and self._writer is not None:
+            self._writer.wait()
+
+
+def restored_curve(checkpoint: Checkpoint) -> list[CurvePoint]:
+    """The steps that were done."""
+    return [CurvePoint(*point) for point in checkpoint.facts["curve"]]

@@ -1,0 +1,54 @@
+"""Trainings that are told to leave, and go on: on one process or on one rank of a layout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from harmony_core.architecture import Architecture
+from harmony_core.machines import Layout
+from harmony_core.training.recipe import Recipe
+from harmony_core.training.resume import CheckpointPolicy
+from harmony_core.training.trainer import Conduct, Interrupted, train
+from tests.training.parallel.curves import ATTENTION, BIAS, MAMBA2, MLP, MOE
+
+STEPS = 12
+
+
+def architecture(tied: bool = True) -> Architecture:
+    blocks = [ATTENTION, MOE, MAMBA2, BIAS, MLP]
+    return Architecture.parse({"d_model": 32, "vocab_size": 257, "tie_embeddings": tied, "blocks": blocks})
+
+
+def recipe() -> Recipe:
+    fields = {"batch_size": 4, "sequence_length": 32, "tokens": STEPS * 4 * 32, "validation_tokens": 512}
+    return Recipe.parse({**fields, "precision": "fp32", "gradient_clip": 0.5})
+
+
+def part_of(data: Path, folder: Path | None, layout: Layout, leave_at: int | None = None, **policy: Any) -> Any:
+    """Trains to the end, or until one rank is told to leave before step `leave_at`.
+
+    Returns:
+        The curve (without its clock), validation loss and bits per byte, and how many steps this part did.
+    """
+    torch.manual_seed(1)
+    steps: list[int] = []
+
+    def told() -> bool:
+        # The last rank alone hears of it.
+        last = torch.distributed.get_rank() == torch.distributed.get_world_size() - 1
+        return last and leave_at is not None and len(steps) == leave_at
+
+    checkpoints = None if folder is None else CheckpointPolicy(folder, **policy)
+    conduct = Conduct(
+        layout=layout, checkpoints=checkpoints, stop=told, on_step=lambda point, losses: steps.append(point.step)
+    )
+    try:
+        result = train(architecture(), recipe(), data, init_seed=3, data_seed=4, conduct=conduct)
+    except Interrupted:
+        return {"left": True, "did": steps}
+    curve = [(p.step, p.tokens, p.train_loss, p.learning_rate, p.gradient_norm) for p in result.curve]
+    fields = {name: getattr(result, name) for name in ("val_loss", "val_bits_per_byte", "train_loss", "router_loss")}
+    return {"left": False, "did": steps, "curve": torch.tensor(curve, dtype=torch.float64), **fields}

@@ -1,0 +1,61 @@
+"""A rank of a made-up training, of which one rank does what the command line says in the middle of a step."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+import threading
+import time
+
+import torch
+import torch.distributed as dist
+
+from harmony_core.training.watch import Watch
+from harmony_core.training.world import World, start, stop
+
+BAD_STEP, STEPS = 2, 4
+
+
+class Agreed(Exception):
+    """What all ranks leave by together."""
+
+
+def misbehave(how: str) -> None:
+    print(f"misbehaves at {time.time()}", file=sys.stderr, flush=True)
+    if how == "stop":
+        os.kill(os.getpid(), signal.SIGSTOP)
+    elif how == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif how == "raise":
+        raise ValueError("a mistake")
+    elif how == "hold":
+        # A regular expression that backtracks for ever keeps the interpreter to itself.
+        re.match(r"(a+)+$", "a" * 60 + "b")
+    elif how == "loop":
+        while True:
+            pass
+
+
+def main(how: str, bad_rank: int, timeout: float) -> None:
+    world = World.from_environment()
+    start(world, 20 * timeout)
+    with Watch(world, timeout, agreed=(Agreed,)) as watch:
+        for step in range(STEPS):
+            watch.mark(step, "forward")
+            if (step, world.rank) == (BAD_STEP, bad_rank):
+                misbehave(how)
+            watch.mark(step, "reduce")
+            if not world.alone:
+                dist.all_reduce(torch.ones(1))
+        if how == "late" and world.rank == bad_rank:
+            # Not a failure: the others wait for it, and the store with them.
+            threading.Event().wait(timeout / 2)
+        if how == "agree":
+            raise Agreed
+    stop()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]))
