@@ -48,28 +48,24 @@ class LiveBytes(TorchDispatchMode):
 
 
 def most_live_bytes(architecture: Architecture, recipe: Recipe, rows_BT: np.ndarray) -> int:
-    """Most tensor bytes of the third step: weights, moments, gradients, activations, what passes between them."""
+    """Most tensor bytes of the second step: weights, moments, gradients, activations, what passes between them."""
     with LiveBytes() as counter:
         learner = Learner(architecture, recipe, 0, torch.device("cpu"))
         for parameter in learner.stage.parameters():
             counter.count(parameter)
-        for _ in range(2):
-            learner.step(rows_BT, 0.1)
+        learner.step(rows_BT, 0.1)
         gc.collect()
         counter.peak = counter.live
         learner.step(rows_BT, 0.1)
     return counter.peak
 
 
-def resident_growth(architecture: Architecture, recipe: Recipe, rows_BT: np.ndarray, short: int) -> int:
-    """What steps of the whole batch add to the resident size that steps of one sequence of `short` tokens reached."""
+def most_resident_bytes(architecture: Architecture, recipe: Recipe, rows_BT: np.ndarray) -> int:
+    """The process's largest resident size after three steps: code, libraries and what the allocator cannot join too."""
     learner = Learner(architecture, recipe, 0, torch.device("cpu"))
-    for _ in range(2):
-        learner.step(rows_BT[:1, : short + 1], 0.1)
-    before = _status("VmHWM")
     for _ in range(3):
         learner.step(rows_BT, 0.1)
-    return _status("VmHWM") - before
+    return _status("VmHWM")
 
 
 def _status(field: str) -> int:

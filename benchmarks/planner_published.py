@@ -178,7 +178,7 @@ def sensitivity(machine: Machine) -> list[dict[str, Any]]:
     """Errors of 175B and 1T by the layout taken for the 22B run and by the reading of its FLOPs."""
     rows = []
     for passes in (3, 4):
-        for tp, pp in ((8, 1), (4, 2), (2, 4), (1, 8)):
+        for tp, pp in ((8, 1), (4, 2), (2, 4), (1, 8), (1, 2)):
             value = calibrated(machine, replace(SMALL, tp=tp, pp=pp), passes)
             there = with_efficiency(machine, value)
             errors = {name: teraflops(run, there, passes) / run.teraflops - 1 for name, run in LARGE.items()}

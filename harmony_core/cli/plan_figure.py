@@ -17,8 +17,10 @@ _WIDTH, _HEIGHT = 460, 220
 def write_figure(path: Path, best: Sequence[Estimate], scaling: Sequence[Scaled]) -> None:
     """Writes one HTML file, which needs no network to be seen."""
     order = [str(one.layout) for one in best]
-    charts = (_bars(_seconds(best), "seconds of a step", order), _bars(_memory(best), "GB of a device", order))
-    figure = alt.vconcat(*charts, _scaling(scaling)).resolve_scale(color="independent")
+    charts = [_bars(_seconds(best), "seconds of a step", order), _bars(_memory(best), "GB of a device", order)]
+    if scaling:
+        charts.append(_scaling(scaling))
+    figure = alt.vconcat(*charts).resolve_scale(color="independent")
     figure.save(path, format="html", inline=True)
 
 

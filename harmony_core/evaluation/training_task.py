@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import math
 import shutil
 import signal
@@ -35,6 +36,7 @@ def run(payload: dict[str, Any]) -> dict[str, Any]:
             `forked_at` (monotonic seconds).
     """
     started = datetime.now(UTC)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
     told: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: told.append(number))
     architecture, recipe = Architecture.from_json(payload["architecture"]), Recipe.parse(payload["recipe"])

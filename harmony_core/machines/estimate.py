@@ -22,7 +22,7 @@ from harmony_core.machines.communication import (
     reduce_scatter_seconds,
     send_seconds,
 )
-from harmony_core.machines.cut import Cut, balanced
+from harmony_core.machines.cut import Cut, Fits, balanced
 from harmony_core.machines.layout import Layout
 from harmony_core.machines.machine import Machine
 from harmony_core.machines.schedule import pipeline_seconds
@@ -96,8 +96,6 @@ class Estimator:
         self._cuts: dict[tuple[int, ...], Cut] = {}
         self._flops_per_token = architecture.flops_per_token(step.sequence_length, "train")
 
-        self._embedding_params = architecture.vocab_size * architecture.d_model
-
     def estimate(self, layout: Layout) -> Estimate:
         """The step under a possible layout (`Layout.problem`); one that does not fit is cut for time alone."""
         cost, memory = self._cost(layout), self._memory(layout)
@@ -133,17 +131,19 @@ class Estimator:
         fastest = self._fastest_cut(layout)
         if all(fits(stage, blocks.start, blocks.stop) for stage, blocks in enumerate(fastest)):
             return fastest
-        cost = self._cost(layout)
-        return balanced(cost.seconds.sum(0), layout.pp, cost.embedding_seconds, cost.head_seconds, fits)
+        return self._balanced(layout, fits)
 
     def _fastest_cut(self, layout: Layout) -> Cut:
         key = (*self._key(layout), layout.pp)
         if key not in self._cuts:
-            cost = self._cost(layout)
-            found = balanced(cost.seconds.sum(0), layout.pp, cost.embedding_seconds, cost.head_seconds)
+            found = self._balanced(layout)
             assert found is not None, "without a limit on memory there is always a cut"
             self._cuts[key] = found
         return self._cuts[key]
+
+    def _balanced(self, layout: Layout, fits: Fits | None = None) -> Cut | None:
+        cost = self._cost(layout)
+        return balanced(cost.seconds.sum(0).tolist(), layout.pp, cost.embedding_seconds, cost.head_seconds, fits)
 
     def _key(self, layout: Layout) -> tuple[int, ...]:
         micro = layout.micro_batch(self.step.batch_size)
@@ -179,18 +179,15 @@ class Estimator:
 
     def _after_backward(self, cost: ModelCost, layout: Layout, stages: Cut) -> tuple[float, float]:
         """Seconds of the gradients' reduction and of the optimiser, of the stage where they take longest."""
+        memory, groups = self._memory(layout), (data_group(layout), expert_data_group(layout))
         reductions, updates = [], []
         for stage, blocks in enumerate(stages):
-            held = slice(blocks.start, blocks.stop)
-            ends = (stage == 0) + (stage == layout.pp - 1 and not (layout.pp == 1 and self.architecture.tie_embeddings))
-            dense = float(cost.dense_params[held].sum()) + ends * self._embedding_params / layout.tp
-            expert = float(cost.expert_params[held].sum())
-            reduction = self.gradient_seconds(layout, data_group(layout), dense)
-            reduction += self.gradient_seconds(layout, expert_data_group(layout), expert)
+            held = memory.params(stage, blocks.start, blocks.stop)
+            reduction = sum(self.gradient_seconds(layout, *one) for one in zip(groups, held, strict=True))
             reductions.append(reduction * (1 - self.step.assumptions.gradient_overlap))
-            own = [dense / (layout.data_ranks if layout.zero_stage else 1)]
-            own.append(expert / (layout.data_ranks // layout.ep if layout.zero_stage else 1))
-            updates.append(cost.optimizer_start_seconds + sum(own) * cost.optimizer_seconds_per_param)
+            owners = [group.size if layout.zero_stage else 1 for group in groups]
+            updated = sum(params / ranks for params, ranks in zip(held, owners, strict=True))
+            updates.append(cost.optimizer_start_seconds + updated * cost.optimizer_seconds_per_param)
         return max(reductions) + self._tied_seconds(layout), max(updates)
 
     def gradient_seconds(self, layout: Layout, group: Group, params: float) -> float:
@@ -210,8 +207,8 @@ class Estimator:
         """First and last stage add up the gradients of the embedding that both hold."""
         if layout.pp == 1 or not self.architecture.tie_embeddings:
             return 0.0
-        num_bytes = self._embedding_params / layout.tp * self.step.state.gradient
-        return all_reduce_seconds(self.machine, stage_group(layout), num_bytes)
+        params = self.architecture.vocab_size * self.architecture.d_model / layout.tp
+        return all_reduce_seconds(self.machine, stage_group(layout), params * self.step.state.gradient)
 
 
 def with_network(machine: Machine, factor: float) -> Machine:

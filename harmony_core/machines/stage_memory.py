@@ -74,10 +74,15 @@ class MemoryModel:
         working = cost.working_bytes + cost.kept_bytes if again else cost.working_bytes
         self._working = float(working.max())
 
+    def params(self, stage: int, start: int, stop: int) -> tuple[float, float]:
+        """Parameters that a rank holds of blocks `start` to `stop` as stage number `stage`: dense, and of experts."""
+        ends = (stage == 0) + (stage == self._pp - 1 and self._last_has_own)
+        dense = self._dense_params[stop] - self._dense_params[start] + ends * self._embedding
+        return dense, self._expert_params[stop] - self._expert_params[start]
+
     def stage(self, stage: int, start: int, stop: int) -> StageMemory:
-        """Of blocks `start` to `stop` as stage number `stage`."""
-        dense = self._dense_params[stop] - self._dense_params[start] + self._end_params(stage)
-        expert = self._expert_params[stop] - self._expert_params[start]
+        """Bytes of blocks `start` to `stop` as stage number `stage`."""
+        dense, expert = self.params(stage, start, stop)
         in_flight = micro_batches_in_flight(stage, self._pp, self._micro_batches)
         return StageMemory(
             weights=dense * self._dense.weight + expert * self._expert.weight,
@@ -86,9 +91,6 @@ class MemoryModel:
             activations=in_flight * (self._kept[stop] - self._kept[start]) + self._working,
             loss=self._embedding * _HEAD_BYTES_PER_PARAM if stage == self._pp - 1 else 0.0,
         )
-
-    def _end_params(self, stage: int) -> float:
-        return self._embedding * ((stage == 0) + (stage == self._pp - 1 and self._last_has_own))
 
 
 def _sums(values: Iterable[float]) -> list[float]:

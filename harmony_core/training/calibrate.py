@@ -7,6 +7,7 @@ median over the rounds, in processor seconds, so that what other processes take 
 from __future__ import annotations
 
 import math
+import os
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -36,6 +37,7 @@ from harmony_core.training.recipe import Recipe
 
 ROUNDS = 5
 _CALLS = 10_000
+_KERNELS = 1 << 15
 _CPU = torch.device("cpu")
 _TYPED_BYTES: Mapping[Precision, int] = {"fp32": 4, "bf16": 2}
 
@@ -63,6 +65,8 @@ def calibrate(name: str, progress: Callable[[str], None]) -> Machine:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     keep_freed_memory()
+    # Read at the first product: blocks that take turns would build each other's kernels away, as a model's do not.
+    os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] = str(_KERNELS)
     try:
         fields: dict[str, Any] = {"name": name, "device": f"one core of {cpu_name()}"}
         progress("products, memory and kernels")
@@ -109,16 +113,20 @@ def _measured() -> str:
 def _chain_samples(chain: Chain, precision: Precision) -> list[Sample]:
     model = build(Architecture(d_model=chain.d_model, vocab_size=2, blocks=chain.blocks))
     shape = Shape(chain.d_model, chain.batch_size, chain.context, _TYPED_BYTES[precision])
-    x_BTD = torch.randn(chain.batch_size, chain.context, chain.d_model, generator=torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+
+    def draw() -> Tensor:
+        # Always new, as in training: routers choose otherwise each time.
+        return torch.randn(chain.batch_size, chain.context, chain.d_model, generator=generator)
 
     def train() -> list[float]:
-        seconds = block_seconds(model.blocks, x_BTD, precision)
+        seconds = block_seconds(list(model.blocks), draw(), precision)
         model.zero_grad(set_to_none=True)
         return seconds
 
     def prefill() -> list[float]:
+        x = draw()
         ticks = [time.process_time()]
-        x = x_BTD
         with torch.inference_mode(), autocast(_CPU, precision):
             for block in model.blocks:
                 x, _ = block(x)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 import time
 from collections.abc import Callable, Iterable
@@ -26,6 +27,7 @@ from harmony_core.training.status import DivergenceRule, Status
 from harmony_core.training.watch import Watch
 from harmony_core.training.world import World, start
 
+_LOG = logging.getLogger(__name__)
 Split = Literal["validation", "test"]
 OnStep = Callable[[CurvePoint, StepLosses], None]
 
@@ -151,6 +153,7 @@ class _Run:
 
     def _restore(self, found: Checkpoint) -> None:
         """Goes on where the checkpoint was written; the rule has seen all that came before."""
+        _LOG.info("goes on from the checkpoint of step %d", found.step)
         with found:
             self.learner.state.load(found, found.step)
             for point in restored_curve(found):

@@ -76,6 +76,7 @@ def first_decides(world: World, decide: Callable[[], dict[str, Any]]) -> dict[st
     store = connect(world, _DECISION_SECONDS)
     if world.rank == 0:
         refusal: UserError | None = None
+        answer: dict[str, Any]
         try:
             answer = {"decided": decide()}
         except UserError as error:

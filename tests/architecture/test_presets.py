@@ -20,7 +20,7 @@ FULL = {
     "deepseek-nano": "deepseek-v2-lite",
     "stripedhyena-2-nano": "stripedhyena-2-7b",
 }
-OTHER_SIZES = {"stripedhyena-2-1b", "stripedhyena-2-40b"}
+OTHER_SIZES = {"hybrid-36b", "stripedhyena-2-1b", "stripedhyena-2-40b"}
 
 
 def kinds(architecture: Architecture) -> list[str]:

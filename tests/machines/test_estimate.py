@@ -93,6 +93,33 @@ def test_dispatch_by_hand() -> None:
     assert estimate(layout, hybrid(), step=hidden).causes["all-to-all"] == pytest.approx(4 * 4 * 6 / 8 * sent / 20)
 
 
+def test_what_is_computed_again_is_dispatched_again() -> None:
+    again, once = (
+        estimate(Layout(dp=16, ep=8, micro_batch_size=1, activation_checkpointing=on), hybrid()) for on in (True, False)
+    )
+    assert again.causes["all-to-all"] == pytest.approx(3 / 2 * once.causes["all-to-all"])
+
+
+def test_tensor_ranks_by_hand() -> None:
+    """8 blocks, an all-reduce forward and one backward, over a pair, of 64 sequences' bf16 stream."""
+    found = estimate(Layout(tp=2)).causes["tensor"]
+    assert found == pytest.approx(8 * 2 * 2 * 1 / 2 * 64 * 32 * 64 * 2 / 100)
+
+
+def test_context_ranks_by_hand() -> None:
+    """4 attention blocks gather keys and values of 2 heads of 16, forward and backward; feed-forwards need nothing."""
+    found = estimate(Layout(cp=2)).causes["context"]
+    assert found == pytest.approx(4 * 2 * 1 / 2 * 64 * 32 * 2 * 2 * 16 * 2 / 100)
+
+
+def test_messages_between_stages_by_hand() -> None:
+    """A micro-batch's fp32 stream there, its gradient back; 16 micro-batches; neighbours in a pair or between nodes."""
+    sent = 2 * 4 * 32 * 64 * 4
+    assert estimate(Layout(pp=2, micro_batch_size=4)).causes["point-to-point"] == pytest.approx(16 * sent / 100)
+    wide = estimate(Layout(pp=2, dp=8, micro_batch_size=1)).causes["point-to-point"]
+    assert wide == pytest.approx(8 * sent / 4 / 5)
+
+
 def test_tied_embeddings_are_added_up_between_first_and_last_stage() -> None:
     layout = Layout(pp=8)
     tied, untied = (estimate(layout, dense(tie=tie)) for tie in (True, False))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
+import polars as pl
 import pytest
 
-from harmony_core.store import latency, training
+from harmony_core.store import latency, population, training
 from tests.slurm.cluster import Cluster
 from tests.slurm.searches import command
 from tests.workflow.compare import assert_same
@@ -59,6 +61,25 @@ def test_a_standing_allocation(local: Path, tmp_path: Path, cluster: Cluster, la
 def test_submitits_local_cluster_needs_no_slurm(local: Path, tmp_path: Path) -> None:
     run(tmp_path, None, "--submitit-cluster", "local", "--set-resources", "train:launcher=local")
     assert_same(local, tmp_path / "results" / "tiny")
+
+
+def test_candidates_of_two_ranks_are_those_of_one(local: Path, tmp_path: Path, cluster: Cluster) -> None:
+    two_ranks = [f"{rule}:{what}" for rule in ("train", "promote") for what in ("tasks_per_node=2", "launcher=srun")]
+    teams = {"gpus_per_candidate": 2, "layout": {"dp": 2, "ep": 2, "zero_stage": 1, "micro_batch_size": 1}}
+    run(tmp_path, cluster.environment, "--set-resources", *two_ranks, search={"generations": 1}, execution=teams)
+    columns = ["architecture_id", "status", "val_bits_per_byte", "steps", "device_seconds", "seconds", "layout"]
+    generation = pl.col("generation") == 0
+    expected = training(local.parent / "tiny").filter(generation).sort("candidate").select(columns).collect()
+    got = training(tmp_path / "results" / "tiny").filter(generation).sort("candidate").select(columns).collect()
+    assert got["architecture_id"].to_list() == expected["architecture_id"].to_list()
+    assert set(got["status"]) == {"ok"}
+    assert got["val_bits_per_byte"].to_list() == pytest.approx(expected["val_bits_per_byte"].to_list(), rel=1e-4)
+    layouts = [json.loads(text) for text in got["layout"]]
+    assert {layout["dp"] for layout in layouts} == {2}
+    experts = ["moe" in text for text in population(tmp_path / "results" / "tiny").filter(generation)
+               .sort("candidate").collect()["pattern"]]  # fmt: skip
+    assert [layout["ep"] == 2 for layout in layouts] == experts, "who has experts spreads them"
+    assert (got["device_seconds"] > 2 * got["seconds"]).all(), "both ranks count"
 
 
 def test_latency_is_measured_alone_on_a_node(tmp_path: Path, cluster: Cluster) -> None:

@@ -55,7 +55,8 @@ def clear_leftovers(folder: Path, keep: Path | None = None) -> None:
             path.rename(target)
     for path in sorted([*folder.glob(f"step=*{_WRITING}"), *folder.glob(f"step=*{_DELETED}")]):
         if path != keep:
-            shutil.rmtree(path)
+            # A rank of a dying run may still write there; what stays now counts for nothing and goes the next time.
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def retain(folder: Path, keep_last: int, keep_best: bool) -> None:

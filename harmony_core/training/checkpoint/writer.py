@@ -82,7 +82,8 @@ class CheckpointWriter:
             wait: whether to return only when the checkpoint is committed.
 
         Raises:
-            UserError, OSError, RuntimeError, ValueError: what went wrong in the save before, or, with `wait`, in this one.
+            UserError, OSError, RuntimeError, ValueError: what went wrong in the save before, or, with
+                `wait`, in this one.
         """
         # Counted on every rank, failed saves too: a second try of a step must not find receipts of the first.
         self._saves += 1

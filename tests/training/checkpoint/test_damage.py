@@ -76,6 +76,14 @@ def test_the_one_before_is_used_and_the_damage_is_named(two: Path, name: str, da
         open_checkpoint(two / "step=00000005")
 
 
+def test_a_file_that_was_cut_short_is_told_by_its_size(two: Path) -> None:
+    path = two / "step=00000005" / VALUES
+    whole = path.stat().st_size
+    cut_short(path)
+    with pytest.raises(UserError, match=f"{VALUES}: {whole - 9} bytes of {whole}: "):
+        open_checkpoint(path.parent)
+
+
 def test_every_bit_of_the_manifest_counts(two: Path) -> None:
     path = two / "step=00000005" / MANIFEST
     content = path.read_bytes()
@@ -118,23 +126,24 @@ def test_ranks_share_the_reading_and_agree(tmp_path: Path) -> None:
     for step in (1, 2):
         pieces = [cut("w", tensors["w"], bounds) for bounds in ([0, 5], [5, 9], [9, 37])]
         save_all(ranks, step, pieces)
-    flip(0.9)(tmp_path / "step=00000002" / "rank=00001.safetensors")
+    flip(0.9)(tmp_path / "step=00000002" / "rank=00002.safetensors")
 
-    def look(rank: int, everybody: bool) -> tuple[int | None, list[bool], list[str]]:
+    def look(rank: int, others: list[bool]) -> tuple[int | None, list[bool], list[str]]:
+        """What `rank` of two finds, and says, while the other says `others` of one checkpoint after the other."""
         said: list[bool] = []
         lines: list[str] = []
 
         def agree(mine: bool) -> bool:
             said.append(mine)
-            return mine and (everybody or len(said) > 1)
+            return mine and others[len(said) - 1]
 
-        found = newest(tmp_path, rank=rank, world_size=3, agree=agree, log=lines.append)
+        found = newest(tmp_path, rank=rank, world_size=2, agree=agree, log=lines.append)
         return None if found is None else found.step, said, lines
 
-    assert look(0, everybody=True) == (2, [True], [])
-    assert look(0, everybody=False) == (1, [True, True], [])
-    older, said, lines = look(1, everybody=True)
+    older, said, (line,) = look(0, [True, True])
     assert (older, said) == (1, [False, True])
-    assert "rank=00001.safetensors" in lines[0]
+    assert "rank=00002.safetensors" in line
+    assert look(1, [True, True]) == (2, [True], [])
+    assert look(1, [False, True]) == (1, [True, True], [])
     with pytest.raises(UserError, match="another rank found it damaged"):
-        open_checkpoint(tmp_path / "step=00000002", rank=0, world_size=3, agree=lambda mine: False)
+        open_checkpoint(tmp_path / "step=00000002", rank=1, world_size=2, agree=lambda mine: False)

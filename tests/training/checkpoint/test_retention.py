@@ -69,6 +69,15 @@ def test_one_that_cannot_be_read_does_not_take_the_place_of_one_that_can(tmp_pat
     assert steps(tmp_path) == [3, 4]
 
 
+def test_what_a_late_rank_left_goes_with_the_next_commit(tmp_path: Path) -> None:
+    writer = CheckpointWriter(tmp_path, 0, 1)
+    late = tmp_path / "step=00000001.0123456789abcdef-1.writing"
+    late.mkdir()
+    (late / "rank=00003.json").touch()
+    save_alone(writer, 2)
+    assert steps(tmp_path) == [2]
+
+
 def test_a_step_can_be_saved_again(tmp_path: Path) -> None:
     save_alone(CheckpointWriter(tmp_path, 0, 1), 5, seed=1)
     save_alone(CheckpointWriter(tmp_path, 0, 1), 5, seed=2)
