@@ -1,10 +1,10 @@
 """The cost model against this machine: order and size of step times, and memory, of random architectures.
 
-`python -m benchmarks.planner_machine` calibrates (`harmony calibrate`, blocks and small models of its own), draws
+`python -m benchmarks.planner_machine` calibrates (`harmony calibrate`, with blocks and small models of its own), draws
 architectures from the space `nano` and from a wider one by explicit seeds, predicts, and only then measures training
 steps with AdamW through the trainer's own `Learner`, one thread: every architecture has its turn in each round, medians
-over the rounds. Memory is that of all tensors at their most, counted (`benchmarks/live_memory.py`), each in a process of
-its own. For some the growth of the resident size from a quarter of the batch to all of it is told beside what is
+over the rounds. Memory is that of all tensors at their most, counted (`benchmarks/live_memory.py`), each in a process
+of its own. For some the growth of the resident size from a quarter of the batch to all of it is told beside what is
 predicted for it; the size itself is mostly code, libraries and compiled kernels.
 """
 

@@ -18,7 +18,10 @@ console = Console(highlight=False)
 def calibrate(
     output: Annotated[Path, typer.Option("--output", "-o", help="The machine's YAML file.")] = Path("machine.yaml"),
 ) -> None:
-    """Measures one core of this machine in one to two minutes, for `--machine FILE` and `latency.source: predicted:FILE`."""
+    """Measures one core of this machine, in one to two minutes.
+
+    The file is for `--machine FILE` and `latency.source: predicted:FILE`.
+    """
     if output.suffix not in (".yaml", ".yml"):
         raise UserError("output", output, "a machine's file ends in .yaml")
     if not output.parent.is_dir():
@@ -26,7 +29,8 @@ def calibrate(
     from harmony_core.training.calibrate import calibrate as measure
 
     machine = measure(output.stem, lambda what: console.print(f"measuring {what}"))
-    text = yaml.safe_dump(machine.model_dump(mode="json", exclude_defaults=True), sort_keys=False, width=120)
+    fields = machine.model_dump(mode="json", exclude_defaults=True)
+    text = yaml.safe_dump(fields, sort_keys=False, default_flow_style=None, width=120)
     atomic_write(output, text.encode())
     for costs in machine.operators:
         console.print(f"{costs.mode} {costs.precision}: {costs.source.rpartition('; ')[2]}")

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from harmony_core.cli import calibrate, config, cost, doctor, plan, query, resume, run, train, watch
+from harmony_core.cli import calibrate, config, cost, doctor, plan, query, resume, run, scale, train, watch
 from harmony_core.errors import UserError
 from harmony_core.workers.lease import LeaseLost
 from harmony_core.workers.task import Interrupted
@@ -27,6 +27,7 @@ app.command()(cost.cost)
 app.command()(calibrate.calibrate)
 app.command()(plan.plan)
 app.command()(train.train)
+app.command()(scale.scale)
 app.command()(watch.watch)
 app.command()(resume.resume)
 app.command()(doctor.doctor)

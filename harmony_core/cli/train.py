@@ -13,6 +13,7 @@ import typer
 from harmony_core.architecture import Architecture
 from harmony_core.architecture.presets import load_preset
 from harmony_core.cli.items import settings
+from harmony_core.cli.layout_option import layout_fields, trainable
 from harmony_core.errors import UserError
 from harmony_core.store import SearchFolder
 
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from harmony_core.config import Config
     from harmony_core.machines import Layout, Machine
     from harmony_core.training.recipe import Recipe
-
-_LAYOUT_NAMES = {"zero": "zero_stage", "micro": "micro_batch_size", "checkpointing": "activation_checkpointing"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,16 +118,14 @@ def _layout(
     """The layout as written, or the nearest to plain replicas; refused where it is not of as many as there are."""
     from harmony_core.machines import Layout, fitting
 
-    given = {_LAYOUT_NAMES.get(name, name): value for name, value in settings("layout", [text] if text else ()).items()}
+    given = layout_fields(text)
     many = processes or started or 1
     if given:
-        chosen = Layout.parse(given, "layout")
+        chosen = trainable(Layout.parse(given, "layout"))
         chosen.check(architecture, recipe.batch_size, recipe.sequence_length)
     else:
         replicas = Layout(dp=many, zero_stage=1 if many > 1 else 0)
         chosen = fitting(replicas, architecture, recipe.batch_size, recipe.sequence_length)
-    if chosen.tp > 1:
-        raise UserError("layout.tp", chosen.tp, "the trainer splits no matrices; use 1")
     for name, number in (("processes", processes), ("started processes", started)):
         if number is not None and number != chosen.num_processes:
             fix = f"the layout has {chosen.num_processes} ({chosen}); make pp x dp x cp as many"

@@ -68,7 +68,7 @@ def train_shard(
         answers = run_journalled(
             pool,
             [
-                _task(setting, row, generation, shard, replicate, recipe, splits, expectation)
+                training_task_of(setting, row, generation, shard, replicate, recipe, splits, expectation)
                 for row in population
                 for replicate in replicates
             ],
@@ -88,7 +88,7 @@ def train_shard(
             shutil.rmtree(work / _CHECKPOINTS)
 
 
-def _task(
+def training_task_of(
     setting: Setting,
     candidate: dict[str, Any],
     generation: int | None,
@@ -98,6 +98,7 @@ def _task(
     splits: Sequence[Split],
     expectation: Expectation,
 ) -> Task:
+    """A candidate's training as workers take it (`harmony_core.evaluation.training_task`)."""
     limit = setting.config.execution.time_limit_seconds
     purpose = "search" if generation is not None else "promotion"
     row = {

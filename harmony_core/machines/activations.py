@@ -11,7 +11,14 @@ from functools import singledispatch
 
 from harmony_core.architecture import MLA, MLP, Attention, Block, Hyena, HyenaLI, Mamba, Mamba2, MoE
 from harmony_core.architecture.mlp import GATED
-from harmony_core.machines.chunks import KEPT_KEYS, aligned_rows, keys_seen, query_block, scan_chunk
+from harmony_core.machines.chunks import (
+    KEPT_KEYS,
+    aligned_rows,
+    keys_seen,
+    pairs_together,
+    query_block,
+    scan_chunk,
+)
 
 
 @dataclass(frozen=True)
@@ -41,19 +48,21 @@ class Shape:
 
 @dataclass(frozen=True)
 class Held:
-    """Elements of each token.
+    """Elements of each token, but for `once`.
 
     Args:
         typed: kept for backward, in the type of the products.
         fp32: kept for backward, in fp32 whatever the type of the products.
         working_typed: made in the block's backward pass beside what is kept, when it is most.
         working_fp32: the same in fp32.
+        once: kept for backward in fp32, however many tokens there are.
     """
 
     typed: float
     fp32: float = 0.0
     working_typed: float = 0.0
     working_fp32: float = 0.0
+    once: float = 0.0
 
 
 def kept_bytes(block: Block, shape: Shape) -> float:
@@ -63,7 +72,7 @@ def kept_bytes(block: Block, shape: Shape) -> float:
     a_token = shape.typed_bytes * (held.typed + shape.d_model) + 4 * (held.fp32 + shape.d_model + 1)
     # Under autocast each product keeps its weight's copy in the type of the products.
     weights = block.num_params(shape.d_model) * shape.typed_bytes if shape.typed_bytes < 4 else 0
-    return shape.tokens * a_token + weights
+    return shape.tokens * a_token + 4 * held.once + weights
 
 
 def working_bytes(block: Block, shape: Shape) -> float:
@@ -78,43 +87,79 @@ def _held(block: Block, shape: Shape) -> Held:
     raise TypeError(f"the memory model does not know {block.kind!r}; add it to machines/activations.py")
 
 
-def scores_per_token(block: Attention | MLA, shape: Shape) -> float:
-    """Elements of attention's weights a token, masked ones of its block of queries included."""
-    window = getattr(block, "window", None)
-    if isinstance(block, MLA):
-        repeats, width = 1, block.qk_head_dim
-    else:
-        repeats, width = block.num_heads // block.kv_heads, block.head_dim
-    rows = query_block(repeats, width, shape.context, window, shape.typed_bytes)
-    return block.num_heads * keys_seen(rows, shape.context, window)
+@dataclass(frozen=True)
+class Heads:
+    """What attention is, whichever kind.
 
+    Args:
+        groups: key/value heads.
+        repeats: query heads of each.
+        keys: width of a head's queries and keys.
+        values: width of its values.
+        window: tokens that a query sees; None is all.
+    """
 
-def _kept_scores(block: Attention | MLA, shape: Shape) -> float:
-    seen = min(shape.context, getattr(block, "window", None) or shape.context)
-    return 0.0 if shape.fused or seen > KEPT_KEYS else scores_per_token(block, shape)
+    groups: int
+    repeats: int
+    keys: int
+    values: int
+    window: int | None
+
+    @classmethod
+    def of(cls, block: Attention | MLA) -> Heads:
+        """The heads of a block."""
+        if isinstance(block, MLA):
+            return cls(block.num_heads, 1, block.qk_head_dim, block.v_head_dim, None)
+        repeats = block.num_heads // block.kv_heads
+        return cls(block.kv_heads, repeats, block.head_dim, block.head_dim, getattr(block, "window", None))
+
+    def scores(self, shape: Shape) -> float:
+        """Elements of attention's weights a token, masked ones of its block of queries included."""
+        rows = query_block(self.repeats, self.keys, shape.context, self.window, shape.typed_bytes)
+        return self.groups * self.repeats * keys_seen(rows, shape.context, self.window)
+
+    def kept_scores(self, shape: Shape) -> float:
+        """Those that are kept for the backward pass."""
+        seen = min(shape.context, self.window or shape.context)
+        return 0.0 if shape.fused or seen > KEPT_KEYS else self.scores(shape)
+
+    def backward(self, shape: Shape) -> float:
+        """Elements a token of the gradients of output, queries, keys and values, and of what is computed at once."""
+        queries = self.groups * self.repeats * self.keys
+        joined = queries + self.groups * (self.keys + self.values)
+        output = self.groups * self.repeats * self.values
+        if shape.fused:
+            return output + 2 * joined
+        cut = (self.repeats, self.keys, shape.context, self.window, shape.typed_bytes)
+        pairs = min(pairs_together(*cut), shape.batch_size * self.groups)
+        rows, seen = query_block(*cut), min(shape.context, self.window or shape.context)
+        # A block's weights have two gradients, and inputs and gradients of a pair's head are laid out anew.
+        blocks = 2 * min(rows, shape.context) * self.repeats * min(shape.context, seen + rows)
+        laid_out = shape.context * (self.repeats * (2 * self.keys + self.values) + 2 * (self.keys + self.values))
+        # Behind it the three gradients are joined to one.
+        return joined + max(joined, output + pairs * (blocks + laid_out) / shape.tokens)
 
 
 @_held.register
 def _attention(block: Attention, shape: Shape) -> Held:
-    q, k = block.num_heads * block.head_dim, block.kv_heads * block.head_dim
-    joined = q + 2 * k
-    typed, fp32 = joined + _kept_scores(block, shape) + q, 0.0
+    q, k, heads = block.num_heads * block.head_dim, block.kv_heads * block.head_dim, Heads.of(block)
+    typed, fp32 = q + 2 * k + heads.kept_scores(shape) + q, 0.0
     if block.qk_norm:
         # The norms keep fp32 copies of queries and keys, values keep the whole projection, and attention its inputs.
         typed += q + k
         fp32 += q + k + block.num_heads + block.kv_heads
-    return Held(typed, fp32, working_typed=q + 2 * joined)
+    return Held(typed, fp32, working_typed=heads.backward(shape))
 
 
 @_held.register
 def _mla(block: MLA, shape: Shape) -> Held:
-    heads, rank = block.num_heads, block.q_lora_rank or 0
-    q, v, nope = heads * block.qk_head_dim, heads * block.v_head_dim, heads * block.qk_nope_head_dim
+    heads, rank = Heads.of(block), block.q_lora_rank or 0
+    q, v, nope = (block.num_heads * n for n in (block.qk_head_dim, block.v_head_dim, block.qk_nope_head_dim))
     # Latents before their norm, in fp32; in one tensor with the rotary key where that is fp32 already.
     latents = rank + block.kv_lora_rank + (block.qk_rope_head_dim if shape.typed_bytes == 4 else 0)
     # Latents behind their norms; queries, keys, the keys and values that were rebuilt; weights; the output.
-    typed = rank + block.kv_lora_rank + 2 * q + nope + v + _kept_scores(block, shape) + v
-    return Held(typed, latents + 1 + bool(rank), working_typed=v + 2 * (2 * q + v))
+    typed = rank + block.kv_lora_rank + 2 * q + nope + v + heads.kept_scores(shape) + v
+    return Held(typed, latents + 1 + bool(rank), working_typed=heads.backward(shape))
 
 
 @_held.register
@@ -177,6 +222,10 @@ def _hyena(block: Hyena, shape: Shape) -> Held:
     width = shape.d_model
     # Under autocast the short convolution keeps an fp32 copy of the projection instead of the projection.
     typed, copy = (7 * width, 0) if shape.typed_bytes == 4 else (4 * width, 3 * width)
-    states = width * block.state_size / block.chunk_size if isinstance(block, HyenaLI) else 0
+    states = once = 0.0
+    if isinstance(block, HyenaLI):
+        states = width * block.state_size / block.chunk_size
+        # Powers of the poles, with residues, and in the other order.
+        once = 3 * width * block.state_size * (block.chunk_size + 1)
     # The projection, the short convolution's output, and y; the long convolution's output.
-    return Held(typed, width + copy + states, working_fp32=7 * width + copy)
+    return Held(typed, width + copy + states, working_fp32=7 * width + copy, once=once)

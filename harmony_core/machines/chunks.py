@@ -10,6 +10,8 @@ from __future__ import annotations
 KEPT_KEYS = 512
 # Multiply-adds of one head's block from which blocks of queries are longer, in fp32.
 LARGE_BLOCK = 6 << 20
+# Bytes of the scores of a short block of queries over the sequences and heads that are computed together.
+CACHED_BYTES = 1 << 20
 # Tokens of a chunk of the Mamba-2 scan at most.
 SCAN_CHUNK = 64
 
@@ -37,6 +39,15 @@ def long_query_blocks(repeats: int, width: int, context: int, window: int | None
 
 def _long_block(repeats: int) -> int:
     return max(64, min(256, 512 // repeats))
+
+
+def pairs_together(repeats: int, width: int, context: int, window: int | None, typed_bytes: int) -> int:
+    """Pairs of a sequence and a key/value head whose attention is computed at once; arguments as before."""
+    if long_query_blocks(repeats, width, context, window, typed_bytes):
+        return 1
+    rows = query_block(repeats, width, context, window, typed_bytes)
+    seen = min(context, min(context, window or context) + rows)
+    return max(1, CACHED_BYTES // (rows * repeats * seen * typed_bytes))
 
 
 def keys_seen(block: int, context: int, window: int | None) -> float:

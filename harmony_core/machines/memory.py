@@ -10,8 +10,8 @@ from harmony_core.machines.traffic import block_traffic
 
 # An fp32 weight and AdamW's two moments; gradients come during the backward pass.
 _BYTES_PER_PARAM = 3 * 4
-# Elements of a slice of the logits, of which the loss holds about three in fp32 (`models/ops/cross_entropy.py`).
-_LOGITS_SLICE = 3 << 19
+# The loss sees no more logits at a time, and holds about three fp32 tensors of them (`models/ops/cross_entropy.py`).
+_LOGITS_SLICE = 1 << 19
 
 
 def predict_memory_bytes(
@@ -50,7 +50,8 @@ def _training(architecture: Architecture, shape: Shape) -> float:
     """The largest of: the loss, each block's backward pass, and the optimiser's step."""
     d_model, head = architecture.d_model, 4 * architecture.vocab_size * architecture.d_model
     kept = sum(kept_bytes(block, shape) for block in architecture.blocks)
-    loss = shape.tokens * (4 * (d_model + 1) + 2 * shape.typed_bytes * d_model) + head + 4 * _LOGITS_SLICE
+    logits = 3 * 4 * min(_LOGITS_SLICE, shape.tokens * architecture.vocab_size)
+    loss = shape.tokens * (4 * (d_model + 1) + 2 * shape.typed_bytes * d_model) + head + logits
     most, gradients = kept + loss, float(head)
     for block in reversed(architecture.blocks):
         # The gradient of a block's own weights is there before its backward pass ends.

@@ -6,7 +6,7 @@ from functools import singledispatch
 
 from harmony_core.architecture import MLA, MLP, Architecture, Attention, Block, Hyena, HyenaLI, Mamba, Mamba2, MoE
 from harmony_core.architecture.mlp import Activation
-from harmony_core.machines.activations import Shape, scores_per_token
+from harmony_core.machines.activations import Heads, Shape
 from harmony_core.machines.chunks import KEPT_KEYS, long_query_blocks, scan_chunk
 from harmony_core.machines.traffic import block_traffic
 
@@ -71,23 +71,19 @@ def _elements(block: Block, shape: Shape) -> float:
 @_work.register(Attention)
 @_work.register(MLA)
 def _attention(block: Attention | MLA, shape: Shape, train: bool) -> tuple[Work, Work]:
-    if isinstance(block, MLA):
-        repeats, keys, values = 1, block.qk_head_dim, block.v_head_dim
-    else:
-        repeats, keys, values = block.num_heads // block.kv_heads, block.head_dim, block.head_dim
-    window = getattr(block, "window", None)
-    scores = scores_per_token(block, shape)
-    flops = 2 * scores * (keys + values)
-    if train and min(shape.context, window or shape.context) > KEPT_KEYS:
+    heads = Heads.of(block)
+    scores = heads.scores(shape)
+    flops = 2 * scores * (heads.keys + heads.values)
+    if train and min(shape.context, heads.window or shape.context) > KEPT_KEYS:
         # A fourth pass over the scores: they are made again, and with them the product that they are.
-        flops, scores = flops + 2 * scores * keys / 3, scores * 4 / 3
+        flops, scores = flops + 2 * scores * heads.keys / 3, scores * 4 / 3
     work = {
         "product": 2.0 * block.num_active_params(shape.d_model),
         "attention_score": scores,
         "attention_element": _elements(block, shape),
     }
     # Long blocks of queries go to oneDNN one by one, as products with weights do.
-    long = long_query_blocks(repeats, keys, shape.context, window, shape.typed_bytes)
+    long = long_query_blocks(heads.repeats, heads.keys, shape.context, heads.window, shape.typed_bytes)
     unit = "product" if long else "attention_product"
     work[unit] = work.get(unit, 0.0) + flops
     return work, {}

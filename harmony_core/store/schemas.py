@@ -267,3 +267,31 @@ SELECTION = table(
         column("survives", BOOL, "whether it may breed, and is merged into the next selection"),
     ],
 )
+
+SCALING = table(
+    "scaling",
+    [
+        column("name", TEXT, "name of the measurement"),
+        column("run", TEXT, "name of the training's own folder, beside the measurement's"),
+        column("processes", INT32, "processes, one device each", unit="devices"),
+        ARCHITECTURE_ID,
+        column("recipe_id", TEXT, "digest of the recipe and of the data it reads"),
+        column("layout", TEXT, "JSON: how the training was spread over processes"),
+        column("precision", TEXT, "arithmetic of the matrix products", values=("fp32", "bf16")),
+        column("batch_size", INT32, "sequences a step; as many a device at every size", unit="sequences"),
+        column("sequence_length", INT32, "tokens a sequence", unit="tokens"),
+        column("steps", INT64, "optimiser steps that were measured; the first ones are left out", unit="steps"),
+        column("step_seconds_median", FLOAT, "one optimiser step, median", unit="s"),
+        column("step_seconds_p10", FLOAT, "one optimiser step, 10th percentile", unit="s"),
+        column("step_seconds_p90", FLOAT, "one optimiser step, 90th percentile", unit="s"),
+        column("tokens_per_second", FLOAT, "tokens of a step over its median time", unit="tokens/s"),
+        column("tokens_per_second_per_device", FLOAT, "the same for each device", unit="tokens/s"),
+        column("efficiency", FLOAT, "speed of a device over that at the smallest size, 1 there"),
+        column(
+            "peak_memory_bytes", INT64, "most memory held by any process; null if unknown", unit="bytes", nullable=True
+        ),
+        DEVICE,
+        HOST,
+        STARTED_AT,
+    ],
+)

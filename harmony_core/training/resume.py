@@ -115,10 +115,13 @@ class Checkpointing:
         by_clock = self._rank == 0 and time.monotonic() - self._saved_at >= self._policy.every_seconds
         return by_steps or by_clock
 
-    def finish(self, learner: Learner, layout: Layout, curve: list[CurvePoint]) -> None:
-        """After the last step: the last checkpoint, if it is wanted, and until those under way are on disk."""
-        if self._policy.at_end:
-            self.save(learner, layout, curve)
+    @property
+    def at_end(self) -> bool:
+        """Whether one is written after the last step."""
+        return self._policy.at_end
+
+    def wait(self) -> None:
+        """Returns when all that was saved is on disk, and what need not stay is deleted."""
         if self._writer is not None:
             self._writer.wait()
 
@@ -139,8 +142,8 @@ class Checkpointing:
             score = math.fsum(since) / len(since)
             self._open().save(steps, learner.state.pieces(), facts, score=score)
             self._saved_step, self._saved_at = steps, time.monotonic()
-        if wait and self._writer is not None:
-            self._writer.wait()
+        if wait:
+            self.wait()
 
 
 def restored_curve(checkpoint: Checkpoint) -> list[CurvePoint]:

@@ -37,7 +37,7 @@ class OutOfTime(Exception):
 
 
 class Interrupted(Exception):
-    """The training was asked to leave, and left, all its ranks together; a checkpoint is written, where it writes any."""
+    """It was told to leave, and left, all its ranks together; where it writes checkpoints, one is written."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,9 +101,13 @@ def train(
     start(World.from_environment())
     result = TrainingResult()
     try:
-        _Run(architecture, recipe, data, (init_seed, data_seed), conduct, result).go(splits)
-    except OutOfTime as error:
-        result.status, result.error = Status.TIMED_OUT, str(error)
+        run = _Run(architecture, recipe, data, (init_seed, data_seed), conduct, result)
+        try:
+            run.go(splits)
+        except OutOfTime as error:
+            result.status, result.error = Status.TIMED_OUT, str(error)
+        if run.checkpoints is not None:
+            run.checkpoints.wait()
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
@@ -179,8 +183,8 @@ class _Run:
             if (why := self.rule.verdict(step, point.train_loss, point.gradient_norm)) is not None:
                 result.status, result.error = Status.DIVERGED, why
                 return
-        if self.checkpoints is not None:
-            self.checkpoints.finish(self.learner, self.conduct.layout, result.curve)
+        if self.checkpoints is not None and self.checkpoints.at_end:
+            self.checkpoints.save(self.learner, self.conduct.layout, result.curve)
         tail = result.curve[-max(1, len(result.curve) // 10) :]
         result.train_loss = math.fsum(point.train_loss for point in tail) / len(tail)
         begin = time.monotonic()
@@ -220,7 +224,8 @@ class _Run:
         """Between two steps, or two batches that are evaluated: is it time for something else?"""
         if self.conduct.watch is not None:
             self.conduct.watch.mark(step, where)
-        due = self.checkpoints is not None and self.checkpoints.is_due(self.result.steps)
+        trains = self.result.steps < self.recipe.num_steps
+        due = trains and self.checkpoints is not None and self.checkpoints.is_due(self.result.steps)
         late = time.monotonic() > self.deadline
         stop, late, due = (flag > 0 for flag in largest([self.conduct.stop(), late, due]))
         if self.checkpoints is not None and (stop or due):

@@ -12,6 +12,7 @@ from harmony_core.base import canonical_json
 GOLDEN = {
     "deepseek-nano": "c636d2cac98aa5bb",
     "deepseek-v2-lite": "76e5799ae20d0761",
+    "hybrid-36b": "77563848368e96ca",
     "jamba-nano": "7ff322c70a475478",
     "jamba-v0.1": "ec1c00fa33f6e721",
     "llama-3.2-1b": "1516c1f3a1966d53",

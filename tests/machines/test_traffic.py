@@ -60,7 +60,8 @@ def test_memory_by_hand() -> None:
     decode = predict_memory_bytes(architecture, "decode", 2, 1024, "bf16")
     assert decode == pytest.approx(2 * weights + 2 * 1024 * 32_768, rel=1e-3)
     train = predict_memory_bytes(architecture, "train", 1, 1024, "bf16")
-    assert train > 16 * weights + 1024 * 4 * architecture.vocab_size
+    # Weights, gradients and moments in fp32, and what the blocks keep; never all logits.
+    assert train > 16 * weights
     assert predict_memory_bytes(architecture, "prefill", 2, 1024, "bf16") > decode
 
 

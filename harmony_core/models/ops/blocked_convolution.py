@@ -6,11 +6,13 @@ a third one reaches K <= 2 Q + 1, and so on: J = ceil((K - 1) / Q). The blocks a
 channels of a group. Here they stand side by side, [H_J .. H_1 H_0], and meet windows of J + 1 chunks.
 
 B batch, T tokens, N chunks, D = G x C channels, G groups, K taps (tap 0 is the token itself), Q tokens of a chunk,
-W = (J + 1) Q tokens of a window, L lags, R = C x B x N rows of a group, one for each chunk.
+W = (J + 1) Q tokens of a window, L lags, R = C x B x N rows of a group, one for each chunk. S = (N + J) Q tokens with
+the zeros behind them, E the channels with those of a group of zeros.
 """
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import torch
@@ -108,18 +110,18 @@ def _batched_backward(dy_BTD: Tensor, u_BTD: Tensor, h_GK: Tensor, chunk: int) -
     return _sequence(du_GRQ, u_BTD), lag_sums(dhankel_GQW, taps)
 
 
-def _to_image(x_BTD: Tensor, num_groups: int, chunk: int, before: int, after: int) -> Tensor:
+def _to_image(x_BTD: Tensor, num_groups: int, chunk: int, before: int) -> Tensor:
     """Chunks as rows, a group's channels as columns, places in a chunk as an image's channels: [B, G x Q, N, C].
 
-    There are `before` rows of zeros ahead and `after` behind.
+    There are `before` rows of zeros ahead.
     """
     batch, length, width = x_BTD.shape
-    x_BTD = pad(x_BTD, (0, 0, 0, -length % chunk))
-    rows = x_BTD.shape[1] // chunk
-    image = x_BTD.new_empty((batch, num_groups, chunk, before + rows + after, width // num_groups))
-    image[:, :, :, :before] = 0
-    image[:, :, :, before : before + rows] = x_BTD.view(batch, rows, chunk, num_groups, -1).permute(0, 3, 2, 1, 4)
-    image[:, :, :, before + rows :] = 0
+    rows = -(-length // chunk)
+    x_BTD = pad(x_BTD, (0, 0, 0, rows * chunk - length)) if length % chunk else x_BTD
+    image = x_BTD.new_empty((batch, num_groups, chunk, before + rows, width // num_groups))
+    image[:, :, :, :before].zero_()
+    chunks_BNQGC = x_BTD.unflatten(2, (num_groups, -1)).unflatten(1, (rows, chunk))
+    image[:, :, :, before:].copy_(chunks_BNQGC.permute(0, 3, 2, 1, 4))
     return image.flatten(1, 2)
 
 
@@ -129,30 +131,58 @@ def _from_image(image: Tensor, num_groups: int, length: int) -> Tensor:
     return y_BNQGC.reshape(image.shape[0], -1, num_groups * image.shape[3])[:, :length].contiguous()
 
 
-def _kernel(matrix_GQW: Tensor) -> Tensor:
-    """Blocks side by side as a convolution's weight over rows of an image, [G x Q, Q, J + 1, 1]."""
-    blocks_GQJQ: Tensor = matrix_GQW.unflatten(2, (-1, matrix_GQW.shape[1]))
-    return blocks_GQJQ.transpose(2, 3).flatten(0, 1).unsqueeze(-1)
+@functools.cache
+def _lag_numbers(chunk: int, blocks: int, transposed: bool) -> Tensor:
+    """Lag + Q - 1 of each entry of `_kernel`, int64 [Q x Q x (J + 1)]."""
+    with torch.inference_mode(False):
+        place_Q = torch.arange(chunk)
+        distance_QQ1 = (place_Q - place_Q[:, None] if transposed else place_Q[:, None] - place_Q).unsqueeze(2)
+        back_J = torch.arange(blocks) if transposed else torch.arange(blocks).flip(0)
+        return (distance_QQ1 + back_J * chunk + chunk - 1).flatten()
+
+
+def _kernel(h_GK: Tensor, chunk: int, transposed: bool = False) -> Tensor:
+    """[H_J .. H_0], or [H_0^T .. H_J^T], as a convolution's weight over rows of an image: [G x Q, Q, J + 1, 1]."""
+    blocks = reach(h_GK.shape[1], chunk) + 1
+    lags_GL = pad(h_GK, (chunk - 1, blocks * chunk - h_GK.shape[1]))
+    return lags_GL.index_select(1, _lag_numbers(chunk, blocks, transposed)).view(-1, chunk, blocks, 1)
 
 
 def _image_forward(u_BTD: Tensor, h_GK: Tensor, chunk: int) -> tuple[Tensor, Tensor]:
     """One dense convolution along the rows of an image, which oneDNN does faster than products; and the image."""
     num_groups, last = h_GK.shape[0], reach(h_GK.shape[1], chunk)
-    behind = _to_image(u_BTD, num_groups, chunk, last, 0)
-    y = conv2d(behind, _kernel(hankel(h_GK, chunk, last + 1).flip(2)), groups=num_groups)
+    behind = _to_image(u_BTD, num_groups, chunk, last)
+    y = conv2d(behind, _kernel(h_GK, chunk), groups=num_groups)
     return _from_image(y, num_groups, u_BTD.shape[1]), behind
 
 
 def _image_backward(dy_BTD: Tensor, behind: Tensor, h_GK: Tensor, chunk: int) -> tuple[Tensor, Tensor]:
     num_groups, taps = h_GK.shape
-    last = reach(taps, chunk)
-    ahead = _to_image(dy_BTD, num_groups, chunk, 0, last)
-    kernel = _kernel(hankel(h_GK, chunk, last + 1).flip(1))
-    du_BTD = _from_image(conv2d(ahead, kernel, groups=num_groups), num_groups, dy_BTD.shape[1])
-    # The gradient that such a kernel has where the image of u is that of the convolution's output.
-    u, ones, none = behind[:, :, last:].contiguous(), (1, 1), (0, 0)
-    _, dkernel, _ = torch.ops.aten.convolution_backward(
-        u, ahead, kernel, None, ones, none, ones, False, none, num_groups, (False, True, False)
-    )
-    dmatrix_GQW = dkernel.view(num_groups, chunk, chunk, last + 1).transpose(2, 3).flatten(2)
-    return du_BTD, lag_sums(dmatrix_GQW.flip(1), taps)
+    length, width = dy_BTD.shape[1:]
+    # With an even number of groups the pixels that `_filter_gradient` reads would fall into few of the cache's sets.
+    extra = 0 if num_groups % 2 else width // num_groups
+    ahead_BSE = pad(dy_BTD, (0, extra, 0, behind.shape[2] * chunk - length))
+    ahead = _to_image(ahead_BSE[:, :, :width], num_groups, chunk, 0)
+    du = conv2d(ahead, _kernel(h_GK, chunk, transposed=True), groups=num_groups)
+    u_BGQNC = behind.unflatten(1, (num_groups, chunk))[:, :, :, reach(taps, chunk) :]
+    return _from_image(du, num_groups, length), _filter_gradient(ahead_BSE, u_BGQNC, taps)
+
+
+def _filter_gradient(ahead_BSE: Tensor, u_BGQNC: Tensor, taps: int) -> Tensor:
+    """dh [G, K]: products of X_n and dY_{n+j} summed over n, then along the diagonals.
+
+    The products are a convolution of dY, an image as it lies in memory with the channels last, whose weight is X.
+    """
+    batch, num_groups, chunk, rows, columns = u_BGQNC.shape
+    groups = ahead_BSE.shape[2] // columns
+    image_BEHQ = ahead_BSE.unflatten(1, (-1, chunk)).permute(0, 3, 1, 2)
+    weight = u_BGQNC.new_empty((batch, groups, chunk, rows, 1, columns))
+    weight[:, :num_groups].copy_(u_BGQNC.unsqueeze(4))
+    weight[:, num_groups:].zero_()
+    # The dimension of size 1 lies before the columns: conv2d of PyTorch 2.13 is wrong where it has another stride.
+    weight = weight.flatten(1, 2).permute(0, 1, 4, 2, 3)
+    products = [conv2d(image_BEHQ[b : b + 1], weight[b], groups=groups) for b in range(batch)]
+    products_1WGQ = functools.reduce(torch.add, products).permute(0, 2, 3, 1).contiguous()
+    # The product of place m in X_n and place l in the window that begins there belongs to lag l - m.
+    step = groups * chunk
+    return products_1WGQ.as_strided((num_groups, taps, chunk), (chunk, step, step + 1)).sum(2)
