@@ -90,7 +90,7 @@ _BLOCKS: dict[str, tuple[tuple[int, dict[str, Any]], ...]] = {
     ),
 }
 # Sequences and tokens of each that blocks are measured with.
-BATCHES = ((16, 256), (4, 512), (16, 128))
+BATCHES = ((16, 256), (4, 512), (16, 128), (2, 128))
 _SWEEPS = 20_000
 
 

@@ -12,6 +12,8 @@ KEPT_KEYS = 512
 LARGE_BLOCK = 6 << 20
 # Bytes of the scores of a short block of queries over the sequences and heads that are computed together.
 CACHED_BYTES = 1 << 20
+# Elements of the logits that the loss sees at a time.
+LOGITS_SLICE = 1 << 19
 # Tokens of a chunk of the Mamba-2 scan at most.
 SCAN_CHUNK = 64
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from harmony_core.architecture import Architecture, Mode
 from harmony_core.machines.activations import Shape, kept_bytes, working_bytes
+from harmony_core.machines.chunks import LOGITS_SLICE
 from harmony_core.machines.machine import Precision
 from harmony_core.machines.roofline import BYTES_PER_ELEMENT
 from harmony_core.machines.traffic import block_traffic
 
 # An fp32 weight and AdamW's two moments; gradients come during the backward pass.
 _BYTES_PER_PARAM = 3 * 4
-# The loss sees no more logits at a time, and holds about three fp32 tensors of them (`models/ops/cross_entropy.py`).
-_LOGITS_SLICE = 1 << 19
 
 
 def predict_memory_bytes(
@@ -50,7 +49,8 @@ def _training(architecture: Architecture, shape: Shape) -> float:
     """The largest of: the loss, each block's backward pass, and the optimiser's step."""
     d_model, head = architecture.d_model, 4 * architecture.vocab_size * architecture.d_model
     kept = sum(kept_bytes(block, shape) for block in architecture.blocks)
-    logits = 3 * 4 * min(_LOGITS_SLICE, shape.tokens * architecture.vocab_size)
+    # The loss holds about three fp32 tensors of a slice of the logits (`models/ops/cross_entropy.py`).
+    logits = 3 * 4 * min(LOGITS_SLICE, shape.tokens * architecture.vocab_size)
     loss = shape.tokens * (4 * (d_model + 1) + 2 * shape.typed_bytes * d_model) + head + logits
     most, gradients = kept + loss, float(head)
     for block in reversed(architecture.blocks):

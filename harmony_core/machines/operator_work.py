@@ -1,13 +1,18 @@
-"""How much of each unit of `OperatorCosts` one forward pass of a block has; training is priced by the same amounts."""
+"""How much of each unit of `OperatorCosts` one forward pass of a block has; training is priced by the same amounts.
+
+Kernels are the operations that the CPU's implementations in `harmony_core.models` start, views left out; a test counts
+them.
+"""
 
 from __future__ import annotations
 
+import math
 from functools import singledispatch
 
 from harmony_core.architecture import MLA, MLP, Architecture, Attention, Block, Hyena, HyenaLI, Mamba, Mamba2, MoE
 from harmony_core.architecture.mlp import Activation
 from harmony_core.machines.activations import Heads, Shape
-from harmony_core.machines.chunks import KEPT_KEYS, long_query_blocks, scan_chunk
+from harmony_core.machines.chunks import KEPT_KEYS, LOGITS_SLICE, long_query_blocks, scan_chunk
 from harmony_core.machines.traffic import block_traffic
 
 Work = dict[str, float]
@@ -38,8 +43,7 @@ def block_work(block: Block, shape: Shape, train: bool) -> Work:
         train: whether a backward pass follows; it decides what attention over long contexts computes twice.
     """
     a_token, once = _work(block, shape, train)
-    work = {unit: amount * shape.tokens for unit, amount in a_token.items()}
-    return {**work, "kernel": float(block_traffic(block, shape.d_model).kernels), **once}
+    return {**{unit: amount * shape.tokens for unit, amount in a_token.items()}, **once}
 
 
 def _embedding_work(shape: Shape) -> Work:
@@ -50,11 +54,12 @@ def _embedding_work(shape: Shape) -> Work:
 def _head_work(vocab_size: int, shape: Shape) -> Work:
     """Of the last norm, the product with the vocabulary, and the loss where there is one."""
     logits = float(shape.tokens * vocab_size)
+    slices = math.ceil(logits / LOGITS_SLICE)
     return {
         "product": 2 * shape.d_model * logits,
         "logit": logits,
         "feed_forward_element": 3.0 * shape.tokens * shape.d_model,
-        "kernel": 3.0,
+        "kernel": 8.0 + 14.0 * slices,
     }
 
 
@@ -86,7 +91,9 @@ def _attention(block: Attention | MLA, shape: Shape, train: bool) -> tuple[Work,
     long = long_query_blocks(heads.repeats, heads.keys, shape.context, heads.window, shape.typed_bytes)
     unit = "product" if long else "attention_product"
     work[unit] = work.get(unit, 0.0) + flops
-    return work, {}
+    latents = 9 + 8 * (block.q_lora_rank is not None) if isinstance(block, MLA) else 0
+    norms = 18 if isinstance(block, Attention) and block.qk_norm else 0
+    return work, {"kernel": 18.0 + latents + norms + 6.5 * heads.calls(shape)}
 
 
 @_work.register
@@ -95,7 +102,7 @@ def _mlp(block: MLP, shape: Shape, train: bool) -> tuple[Work, Work]:
         "product": 2.0 * block.num_params(shape.d_model),
         "exponential": _exponentials(block.d_ff, block.activation),
         "feed_forward_element": _elements(block, shape),
-    }, {}
+    }, {"kernel": 12.0}
 
 
 def _exponentials(inner: int, activation: Activation) -> float:
@@ -110,7 +117,7 @@ def _moe(block: MoE, shape: Shape, train: bool) -> tuple[Work, Work]:
         "product": 2.0 * block.num_active_params(shape.d_model),
         "exponential": _exponentials(inner, block.activation),
         "feed_forward_element": _elements(block, shape),
-    }, {"expert": block.n_routed * (1 - idle)}
+    }, {"expert": block.n_routed * (1 - idle), "kernel": 55.0}
 
 
 @_work.register
@@ -125,7 +132,7 @@ def _mamba2(block: Mamba2, shape: Shape, train: bool) -> tuple[Work, Work]:
         "scan_product": float(within + states),
         "scan_decay": float(heads * chunk),
         "scan_element": _elements(block, shape),
-    }, {}
+    }, {"kernel": 31.0 + 23.0 * math.ceil(shape.context / chunk)}
 
 
 @_work.register
@@ -140,14 +147,16 @@ def _mamba(block: Mamba, shape: Shape, train: bool) -> tuple[Work, Work]:
         "scan_product": max(0.0, flops - weights),
         "scan_decay": float(inner * block.d_state),
         "scan_element": _elements(block, shape),
-    }, {}
+    }, {"kernel": 60.0}
 
 
 @_work.register
 def _hyena(block: Hyena, shape: Shape, train: bool) -> tuple[Work, Work]:
-    unit = "modal_product" if isinstance(block, HyenaLI) else "convolution_product"
+    unit, kernels = "convolution_product", 22.0
+    if isinstance(block, HyenaLI):
+        unit, kernels = "modal_product", 35.0 + shape.context / block.chunk_size
     return {
         "product": 2.0 * 4 * shape.d_model**2,
         unit: block.filter_flops_per_token(shape.d_model, shape.context, "prefill"),
         "convolution_element": _elements(block, shape),
-    }, {}
+    }, {"kernel": kernels}

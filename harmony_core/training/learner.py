@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 from harmony_core.architecture import Architecture
 from harmony_core.errors import UserError
-from harmony_core.machines import Layout
-from harmony_core.machines.cut import cut_by_flops
+from harmony_core.machines import Cut, Estimator, Layout, Machine, Precision, TrainingStep, cut_by_flops
 from harmony_core.models import Stage
 from harmony_core.training.agreement import largest, sum_over_world
 from harmony_core.training.engine import DataEngine, Engine, PipelineEngine, add_expert_mark
@@ -50,6 +49,8 @@ class Learner:
         init_seed: seed of the weights.
         device: where this process computes.
         layout: how the training is spread.
+        machine: what it runs on: a pipeline is cut by the time and memory that are predicted there; None cuts it by
+            FLOPs and parameters.
 
     Raises:
         UserError: the layout does not fit the architecture, the recipe or the number of processes.
@@ -62,6 +63,7 @@ class Learner:
         init_seed: int,
         device: torch.device,
         layout: Layout | None = None,
+        machine: Machine | None = None,
     ) -> None:
         layout = layout or Layout()
         layout.check(architecture, recipe.batch_size, recipe.sequence_length)
@@ -74,7 +76,7 @@ class Learner:
         self.recipe, self.device, self.layout = recipe, device, layout
         self.grid = Grid(layout, dist.get_rank())
         self._groups = make_groups(self.grid, architecture.tie_embeddings)
-        self.stage = self._build(architecture, init_seed)
+        self.stage = self._build(architecture, init_seed, machine)
         self._num_micro_batches = layout.num_micro_batches(recipe.batch_size)
         self._pass = StagePass(self.stage, recipe.precision, device, self._num_micro_batches)
         self._optimizer = self._make_optimizer()
@@ -87,10 +89,8 @@ class Learner:
             self._norm.take_over(self._engine.zero)
         self.state = TrainingState(self.stage, self._optimizer, self._engine.zero, self.grid)
 
-    def _build(self, architecture: Architecture, init_seed: int) -> Stage:
-        stage = Stage(
-            architecture, cut_by_flops(architecture, self.layout.pp, self.recipe.sequence_length)[self.grid.stage]
-        )
+    def _build(self, architecture: Architecture, init_seed: int, machine: Machine | None) -> Stage:
+        stage = Stage(architecture, stages_of(architecture, self.recipe, self.layout, machine)[self.grid.stage])
         if self._groups.experts is not None:
             stage.use_expert_parallel(self._groups.experts)
         if self._groups.context is not None:
@@ -207,3 +207,20 @@ class Learner:
         if not self.stage.is_last:
             dist.send(x_BTD.contiguous(), self.grid.next)
         return x_BTD
+
+
+def stages_of(architecture: Architecture, recipe: Recipe, layout: Layout, machine: Machine | None) -> Cut:
+    """The blocks of each pipeline stage; no result depends on them.
+
+    Raises:
+        UserError: no cut fits the machine's memory.
+    """
+    if machine is None or layout.pp == 1:
+        return cut_by_flops(architecture, layout.pp, recipe.sequence_length)
+    precision: Precision = "bf16" if recipe.precision == "bf16" else "fp32"
+    estimator = Estimator(architecture, machine, TrainingStep(recipe.batch_size, recipe.sequence_length, precision))
+    found = estimator.cut(layout)
+    if found is None:
+        fix = f"its stages do not fit the memory of {machine.name}; see harmony plan"
+        raise UserError("layout", str(layout), fix)
+    return found

@@ -12,7 +12,7 @@ from typing import Literal
 
 from harmony_core.architecture import Architecture
 from harmony_core.data import TokenDataset
-from harmony_core.machines import Layout
+from harmony_core.machines import Layout, Machine
 from harmony_core.training.agreement import largest
 from harmony_core.training.checkpoint import Checkpoint
 from harmony_core.training.curve import CurvePoint
@@ -46,6 +46,7 @@ class Conduct:
 
     Args:
         layout: how it is spread over processes; this one is one of them.
+        machine: what it runs on, by whose predicted times a pipeline is cut; None cuts it by FLOPs.
         checkpoints: where and when it writes them, and goes on from them; None writes none.
         stop: asked on every rank once a step; what one says makes all of them leave.
         watch: told how far this rank is.
@@ -55,6 +56,7 @@ class Conduct:
     """
 
     layout: Layout = dataclasses.field(default_factory=Layout)
+    machine: Machine | None = None
     checkpoints: CheckpointPolicy | None = None
     stop: Callable[[], bool] = bool
     watch: Watch | None = None
@@ -145,7 +147,7 @@ class _Run:
             self.checkpoints = Checkpointing(conduct.checkpoints, identity)
             found = self.checkpoints.find()
         device = device_for_training()
-        self.learner = Learner(architecture, recipe, seeds[0], device, conduct.layout)
+        self.learner = Learner(architecture, recipe, seeds[0], device, conduct.layout, conduct.machine)
         self.rule = DivergenceRule(architecture.vocab_size, warmup_steps(recipe))
         if found is not None:
             self._restore(found)

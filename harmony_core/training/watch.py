@@ -27,6 +27,7 @@ from harmony_core.training.world import World, connect, count_rank
 
 _LONGEST_BEAT_SECONDS = 5.0
 _BEATS_PER_TIMEOUT = 40
+_START_SECONDS = 300.0
 # A rank is called dead after this many beats without a sign of life.
 _SILENT_BEATS = 4
 _VERDICT = "watch/verdict"
@@ -40,7 +41,8 @@ class Watch:
 
     Args:
         world: this process's place.
-        timeout_seconds: the longest that a rank may stay between two marks.
+        timeout_seconds: the longest that a rank may stay between two marks; before its first one, at least five
+            minutes.
         agreed: exceptions that all ranks leave by together, which is no failure of any.
     """
 
@@ -89,7 +91,7 @@ class Watch:
         """Looks at this process's own clock only, and so notices even where the store is silent."""
         while not self._closed.wait(self._beat_seconds):
             self._arm()
-            if time.monotonic() - self._moved > self._timeout:
+            if time.monotonic() - self._moved > self._patience:
                 self._end(self._judgement())
 
     def _arm(self) -> None:
@@ -97,7 +99,12 @@ class Watch:
 
         It is for a main thread that never gives the interpreter back.
         """
-        faulthandler.dump_traceback_later(2 * self._timeout, exit=True, file=2)
+        faulthandler.dump_traceback_later(2 * self._patience, exit=True, file=2)
+
+    @property
+    def _patience(self) -> float:
+        """Seconds without a mark: more before the first one, while code is imported and weights are made."""
+        return self._timeout if self._reached[0] >= 0 else max(self._timeout, _START_SECONDS)
 
     def _beat(self) -> None:
         """Publishes, and hears what another rank has found."""

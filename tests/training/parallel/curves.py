@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 
 from harmony_core.architecture import Architecture
-from harmony_core.machines import Layout
+from harmony_core.machines import Layout, Machine
 from harmony_core.training.learner import Learner
 from harmony_core.training.recipe import Recipe
 
@@ -50,10 +50,11 @@ def rows(step: int, batch: int = BATCH) -> np.ndarray:
     return np.asarray(walk % VOCAB, dtype=np.int64)
 
 
-def train(name: str, layout: Layout, **changes: Any) -> dict[str, Any]:
+def train(name: str, layout: Layout, machine: str | None = None, **changes: Any) -> dict[str, Any]:
     """Loss, balancing loss and gradient norm of every step, the loss on six unseen rows, and expert loads."""
     torch.manual_seed(dist.get_rank() if dist.is_initialized() else 99)
-    learner = Learner(architecture(name), recipe(**changes), 3, torch.device("cpu"), layout)
+    where = None if machine is None else Machine.from_yaml(machine)
+    learner = Learner(architecture(name), recipe(**changes), 3, torch.device("cpu"), layout, where)
     share = BATCH // layout.dp
     first = learner.grid.replica * share
     steps = [dataclasses.astuple(learner.step(rows(step)[first : first + share], 1.0)) for step in range(STEPS)]

@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 
-from harmony_core.machines import Layout
+from harmony_core.machines import Layout, Machine
+from harmony_core.training.learner import stages_of
 from tests.ranks import run_on_ranks
 from tests.training.parallel.curves import BATCH, LENGTH, architecture, recipe, train
 
@@ -83,3 +85,19 @@ def test_bf16_follows_within_its_rounding(name: str, layout: Layout, alone: Any,
     for got in run_on_ranks(partial(train, name, layout, precision="bf16"), layout.num_processes, tmp_path):
         torch.testing.assert_close(got["steps"][:, 0], expected["steps"][:, 0], rtol=BF16[name], atol=0)
     assert (expected["steps"][:, 0] - alone(name)["steps"][:, 0]).abs().max() > 1e-5, "it was not bf16"
+
+
+def test_where_a_machine_says_to_cut_changes_nothing(alone: Any, tmp_path: Path) -> None:
+    # A machine on which scans and scores are all that takes time.
+    cpu = Machine.from_yaml("cpu").model_dump(mode="json", exclude_none=True)
+    cpu["fp32"]["mixing_efficiency"] = {"value": 1e-9, "source": "assumed: this test"}
+    path = tmp_path / "slow-to-mix.yaml"
+    path.write_text(yaml.safe_dump(cpu))
+    layout = Layout(pp=2, dp=2, micro_batch_size=2)
+    machine = Machine.from_yaml(path)
+    assert stages_of(architecture("bias"), recipe(), layout, machine) != stages_of(
+        architecture("bias"), recipe(), layout, None
+    )
+    expected = alone("bias")
+    for got in run_on_ranks(partial(train, "bias", layout, str(path)), layout.num_processes, tmp_path):
+        torch.testing.assert_close(got["steps"][:, :2], expected["steps"][:, :2], rtol=LOSS, atol=1e-9)
