@@ -57,7 +57,7 @@ chaos: install  ## searches that are killed at random moments and resumed
 	$(BIN)/python -m pytest -m chaos $(PYTEST_ARGS)
 
 bench: install  ## every benchmark of benchmarks/
-	@status=0; for name in worker_start training_throughput operators search_run baselines queue_claims planning executor \
+	@status=0; for name in worker_start training_throughput engine_overhead operators planner_machine planner_published search_run baselines queue_claims planning executor \
 		utilisation simulation lag_quality; do \
 		echo "== $$name"; $(BIN)/python -m benchmarks.$$name || status=1; done; exit $$status
 

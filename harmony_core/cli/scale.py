@@ -62,6 +62,9 @@ def scale(
     own = {_number(text.partition(":")[0]): text.partition(":")[2] for text in layout_per_gpus or ()}
     chosen = _Layouts(load_preset(file), layout, own, machine)
     sizes = _sizes(chosen, folder, gpus, settings("recipe", recipe or (), "recipe"))
+    here = len(visible_gpus()) or usable_cores()
+    if local and sizes[-1].processes > here:
+        raise UserError("gpus", sizes[-1].processes, f"this machine has {here}; use --submit, or fewer")
     passed = [*_repeated("--recipe", recipe), *_repeated("--data", data), *_repeated("--machine", [machine])]
     for size in sizes:
         command = _command(file, size, passed)
@@ -163,9 +166,6 @@ def _write_script(folder: Path, size: Size, command: Sequence[str], profile: str
 
 def _run_here(size: Size, command: Sequence[str]) -> None:
     """Trains one size on this machine to its end."""
-    most = len(visible_gpus()) or usable_cores()
-    if size.processes > most:
-        raise UserError("gpus", size.processes, f"this machine has {most}; use --submit, or fewer")
     console.rule(f"{size.processes}: {size.layout}")
     process = subprocess.Popen([sys.executable, *command])
     # The training hears Ctrl-C too, and leaves by itself; this process waits for it.

@@ -13,7 +13,7 @@ import typer
 from harmony_core.architecture import Architecture
 from harmony_core.architecture.presets import load_preset
 from harmony_core.cli.items import settings
-from harmony_core.cli.layout_option import layout_fields, trainable
+from harmony_core.cli.layout_option import layout_fields, layout_text, trainable
 from harmony_core.errors import UserError
 from harmony_core.store import SearchFolder
 
@@ -34,7 +34,7 @@ class Asked:
         layout: how it is spread.
         out: folder of the results.
         fresh: whether what the folder holds is deleted first.
-        machine: whose peak the utilisation is of.
+        machine: whose memory it must fit, whose predicted times cut a pipeline, and whose peak the utilisation is of.
         threads: CPU threads of a rank.
         timeout_seconds: a rank that stands still so long ends the training.
         every_steps: steps between checkpoints; 0 is by time alone.
@@ -64,7 +64,9 @@ def train(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the results; results/FILE by default.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh/--resume", help="Begin anew, or go on where it was left.")] = False,
-    machine: Annotated[str | None, typer.Option(help="Whose peak the utilisation is of (resources/machines).")] = None,
+    machine: Annotated[
+        str | None, typer.Option(help="What it runs on: for memory, pipeline stages, utilisation.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Root of the seeds of weights and data order.")] = 0,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads of a process, where there is no GPU.")] = 1,
     timeout_seconds: Annotated[float, typer.Option(min=1, help="A rank that stands still so long ends it.")] = 600.0,
@@ -89,6 +91,9 @@ def train(
     architecture.check_length(parsed.sequence_length)
     started = "RANK" in os.environ or not world.alone
     chosen = _layout(layout, processes, world.size if started else None, architecture, parsed)
+    target = None if machine is None else Machine.from_yaml(machine)
+    if target is not None:
+        _check_memory(architecture, chosen, parsed, target)
     folder = out or Path("results") / Path(file).stem
     asked = Asked(
         architecture=architecture,
@@ -97,7 +102,7 @@ def train(
         layout=chosen,
         out=folder,
         fresh=fresh,
-        machine=None if machine is None else Machine.from_yaml(machine),
+        machine=target,
         threads=threads,
         timeout_seconds=timeout_seconds,
         every_steps=every_steps,
@@ -131,3 +136,18 @@ def _layout(
             fix = f"the layout has {chosen.num_processes} ({chosen}); make pp x dp x cp as many"
             raise UserError(name, number, fix)
     return chosen
+
+
+def _check_memory(architecture: Architecture, layout: Layout, recipe: Recipe, machine: Machine) -> None:
+    """Refuses what is predicted not to fit the machine's memory, with a layout that does."""
+    from harmony_core.machines import Estimator, TrainingStep, plan_layouts
+
+    step = TrainingStep(recipe.batch_size, recipe.sequence_length, "fp32" if recipe.precision == "fp32" else "bf16")
+    predicted = Estimator(architecture, machine, step).estimate(layout)
+    if predicted.fits:
+        return
+    # Which says so where none of as many devices does.
+    best = plan_layouts(architecture, machine, layout.num_processes, step).fitting[0].layout
+    needs = f"needs {predicted.peak_memory / 1e9:.1f} GB a device of {machine.name}"
+    fix = f"{needs}, which has {predicted.memory_limit / 1e9:.1f} for tensors; use --layout {layout_text(best)}"
+    raise UserError("layout", layout, fix)

@@ -121,6 +121,7 @@ def _train(asked: Asked, world: World, order: Order, told: threading.Event, keep
         display = None if keeper is None else stack.enter_context(keeper.display(order))
         conduct = Conduct(
             layout=asked.layout,
+            machine=asked.machine,
             checkpoints=CheckpointPolicy(
                 Path(order.checkpoints), every_steps=asked.every_steps, every_seconds=asked.every_seconds
             ),
@@ -131,7 +132,7 @@ def _train(asked: Asked, world: World, order: Order, told: threading.Event, keep
             verify_data=False,
         )
         try:
-            return train(
+            result = train(
                 Architecture.from_json(order.architecture),
                 order.recipe,
                 Path(order.data),
@@ -143,6 +144,10 @@ def _train(asked: Asked, world: World, order: Order, told: threading.Event, keep
             if keeper is not None:
                 keeper.run.interrupted(asked.layout.num_processes)
             raise
+        if result.status is Status.OUT_OF_MEMORY and not world.alone:
+            # The others are still waiting for this rank: it cannot leave with a result.
+            raise MemoryError(result.error)
+        return result
 
 
 def _say(line: str) -> None:

@@ -6,7 +6,6 @@ autocast (the residual stream, norms' inputs, convolutions, states); typed ones 
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import singledispatch
 
@@ -123,12 +122,6 @@ class Heads:
         """Those that are kept for the backward pass."""
         seen = min(shape.context, self.window or shape.context)
         return 0.0 if shape.fused or seen > KEPT_KEYS else self.scores(shape)
-
-    def calls(self, shape: Shape) -> int:
-        """Blocks of queries, each over the sequences and heads that are computed together."""
-        cut = (self.repeats, self.keys, shape.context, self.window, shape.typed_bytes)
-        parts = math.ceil(shape.batch_size * self.groups / pairs_together(*cut))
-        return parts * math.ceil(shape.context / query_block(*cut))
 
     def backward(self, shape: Shape) -> float:
         """Elements a token of the gradients of output, queries, keys and values, and of what is computed at once."""

@@ -20,6 +20,7 @@ from harmony_core.models.norm import RMSNorm
 from harmony_core.models.ops.attention import attend, attention_path
 from harmony_core.models.ops.cached_attention import attend_cached
 from harmony_core.models.ops.matmul import linear
+from harmony_core.models.ops.rms_norm import norm_queries_and_keys
 from harmony_core.models.ops.rope_table import rotary_table
 from harmony_core.models.ops.rotary import rotate_in_place, rotate_owned
 from harmony_core.models.parameter import ParameterSpec, constant, matrix
@@ -116,19 +117,19 @@ class AttentionModule(BlockModule):
         refuse_decoding(self.context_parallel)
         keys_BGCK, values_BGCK, heads = state["keys"], state["values"], self.num_heads
         joined_BHK = linear(x_BD, self.qkv, self.qkv_bias).view(x_BD.shape[0], -1, self.head_dim)
-        turning = joined_BHK[:, : heads + self.kv_heads]
+        turning, v_BGK = joined_BHK.split((heads + self.kv_heads, self.kv_heads), 1)
         if self.q_norm is not None and self.k_norm is not None:
-            q, k = turning.split((heads, self.kv_heads), 1)
-            turning.copy_(torch.cat((self.q_norm(q), self.k_norm(k)), 1))
+            weights = self.q_norm.weight, self.k_norm.weight
+            turning = norm_queries_and_keys(turning, *weights, heads, self.q_norm.epsilon)
         if self.table is not None:
-            rotate_in_place(turning, self.table.slice(position, position + 1, x_BD.device)[0])
+            rotate_in_place(turning, self.table.at(position, x_BD.device))
         # Softmax does not ask for an order and keys carry their rotation, so a window's cache may be a ring.
-        slot = position % keys_BGCK.shape[2]
-        keys_BGCK[:, :, slot] = joined_BHK[:, heads : heads + self.kv_heads]
-        values_BGCK[:, :, slot] = joined_BHK[:, heads + self.kv_heads :]
-        seen = slice(position + 1)
-        q_BGRK = joined_BHK[:, :heads].unflatten(1, (self.kv_heads, -1)).to(keys_BGCK.dtype)
-        y_BGRK = attend_cached(q_BGRK, keys_BGCK[:, :, seen], values_BGCK[:, :, seen], self.scale)
+        slots = keys_BGCK.shape[2]
+        keys_BGCK.select(2, position % slots).copy_(turning[:, heads:])
+        values_BGCK.select(2, position % slots).copy_(v_BGK)
+        seen = min(position + 1, slots)
+        q_BGRK = turning[:, :heads].view(len(x_BD), self.kv_heads, -1, self.head_dim).to(keys_BGCK.dtype)
+        y_BGRK = attend_cached(q_BGRK, keys_BGCK.narrow(2, 0, seen), values_BGCK.narrow(2, 0, seen), self.scale)
         return linear(y_BGRK.flatten(1), self.out, self.out_bias)
 
     @override

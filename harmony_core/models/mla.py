@@ -100,7 +100,7 @@ class MLAModule(BlockModule):
     def step(self, x_BD: Tensor, state: BlockState, position: int) -> Tensor:
         config, cache_BCE = self.config, state["latent"]
         nope, latent = config.qk_nope_head_dim, config.kv_lora_rank
-        turns_R = self.table.slice(position, position + 1, x_BD.device)[0]
+        turns_R = self.table.at(position, x_BD.device)
         down_BE = linear(x_BD, self.kv_down, self.kv_down_bias)
         rotate_in_place(down_BE.unsqueeze(1)[..., latent:], turns_R)
         cache_BCE[:, position, :latent] = self.kv_norm(down_BE[:, :latent])

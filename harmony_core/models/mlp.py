@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from harmony_core.architecture import MLP
-from harmony_core.models.block import BlockModule
+from harmony_core.models.block import BlockModule, BlockState
 from harmony_core.models.ops.activation import gates
 from harmony_core.models.ops.feed_forward import feed_forward
 from harmony_core.models.parameter import ParameterSpec, constant, matrix
@@ -40,3 +40,7 @@ class MLPModule(BlockModule):
     @override
     def forward(self, x_BTD: Tensor) -> Tensor:
         return feed_forward(x_BTD, self.up, self.up_bias, self.down, self.down_bias, self.activation)
+
+    @override
+    def step(self, x_BD: Tensor, state: BlockState, position: int) -> Tensor:
+        return feed_forward(x_BD, self.up, self.up_bias, self.down, self.down_bias, self.activation)

@@ -6,44 +6,33 @@ median over the rounds, in processor seconds, so that what other processes take 
 
 from __future__ import annotations
 
-import math
 import os
-import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import psutil
 import torch
 from torch import Tensor, nn
 
 from harmony_core.architecture import Architecture
-from harmony_core.host import cpu_name, usable_cores
+from harmony_core.host import cpu_name
 from harmony_core.machines.activations import Shape
 from harmony_core.machines.calibration import Chain, SmallModel, chains, fit_costs, small_models
 from harmony_core.machines.machine import Machine, Precision
 from harmony_core.machines.operator_work import Work, block_work, model_work
 from harmony_core.models import build, keep_freed_memory
-from harmony_core.models.ops.attention import attend
-from harmony_core.models.ops.matmul import product
-from harmony_core.models.ops.rms_norm import rms_norm
 from harmony_core.training.learner import Learner
+from harmony_core.training.peaks import measure_peaks, measured
 from harmony_core.training.precision import autocast
 from harmony_core.training.recipe import Recipe
+from harmony_core.training.turns import Run, medians, timed
 
-ROUNDS = 5
-_CALLS = 10_000
 _KERNELS = 1 << 15
 _CPU = torch.device("cpu")
 _TYPED_BYTES: Mapping[Precision, int] = {"fp32": 4, "bf16": 2}
-
-
-# Runs once; seconds of each of its parts.
-Run = Callable[[], list[float]]
 
 
 @dataclass(frozen=True)
@@ -70,7 +59,7 @@ def calibrate(name: str, progress: Callable[[str], None]) -> Machine:
     try:
         fields: dict[str, Any] = {"name": name, "device": f"one core of {cpu_name()}"}
         progress("products, memory and kernels")
-        fields |= _peaks()
+        fields |= measure_peaks()
         fields["operators"] = []
         precisions: tuple[Precision, ...] = ("fp32", "bf16")
         for precision in precisions:
@@ -85,7 +74,7 @@ def _operators(precision: Precision) -> list[dict[str, Any]]:
     """The costs of one precision, fitted to the samples of each mode."""
     samples = [sample for chain in chains() for sample in _chain_samples(chain, precision)]
     samples += [sample for model in small_models() for sample in _model_samples(model, precision)]
-    seconds = _medians([sample.run for sample in samples])
+    seconds = medians([sample.run for sample in samples])
     found = []
     for mode in ("train", "prefill"):
         chosen = [(sample.works, took) for sample, took in zip(samples, seconds, strict=True) if sample.mode == mode]
@@ -101,13 +90,9 @@ def _source(ratios: Sequence[float]) -> str:
     """How the costs were found, and how far off they are: predicted over measured seconds of the samples."""
     low, middle, high = np.percentile(ratios, [5, 50, 95])
     return (
-        f"{_measured()}, {len(ratios)} blocks and small models, processor seconds, least squared relative error; "
+        f"{measured()}, {len(ratios)} blocks and small models, processor seconds, least squared relative error; "
         f"predicted over measured {middle:.2f} (5% to 95%: {low:.2f} to {high:.2f})"
     )
-
-
-def _measured() -> str:
-    return f"measured: {datetime.now(UTC):%Y-%m-%d}, torch {torch.__version__}, one thread"
 
 
 def _chain_samples(chain: Chain, precision: Precision) -> list[Sample]:
@@ -181,86 +166,9 @@ def _model_samples(small: SmallModel, precision: Precision) -> list[Sample]:
         return {unit: sum(part.get(unit, 0.0) for part in parts) for unit in {u for part in parts for u in part}}
 
     return [
-        Sample("train", [work(train=True)], _timed(train)),
-        Sample("prefill", [work(train=False)], _timed(prefill)),
+        Sample("train", [work(train=True)], timed(train)),
+        Sample("prefill", [work(train=False)], timed(prefill)),
     ]
-
-
-def _timed(run: Callable[[], object]) -> Run:
-    def timed() -> list[float]:
-        begin = time.process_time()
-        run()
-        return [time.process_time() - begin]
-
-    return timed
-
-
-def _medians(runs: Sequence[Run], rounds: int = ROUNDS) -> list[list[float]]:
-    """Medians of the parts of each run, over rounds in which all take turns; the first, which warms up, is left out."""
-    found: list[list[list[float]]] = [[] for _ in runs]
-    for number in range(rounds + 1):
-        for run, times in zip(runs, found, strict=True):
-            seconds = run()
-            if number:
-                times.append(seconds)
-    return [[statistics.median(part) for part in zip(*times, strict=True)] for times in found]
-
-
-def _peaks() -> dict[str, Any]:
-    """What the roofline asks for: peaks of products and shares of them, memory, the cost of an operation."""
-    stream = torch.ones(1 << 26)
-    wide, ones, small = torch.ones(1 << 17, 128), torch.ones(128), torch.ones(8)
-    target = torch.empty_like(stream)
-
-    def start_many() -> None:
-        for _ in range(_CALLS):
-            small.add_(1.0)
-
-    def norm() -> None:
-        with torch.inference_mode():
-            rms_norm(wide, ones, 1e-6)
-
-    runs = [_timed(run) for run in (lambda: target.copy_(stream), norm, start_many)]
-    (copy,), (normed,), (calls,) = _medians(runs)
-    bandwidth = 2 * stream.nbytes / copy
-    cores = usable_cores()
-    return {
-        "bf16": _compute(torch.bfloat16),
-        "fp32": _compute(torch.float32),
-        "memory_bandwidth": _figure(bandwidth, "copy of 256 MB, read and write counted"),
-        "memory_bytes": _figure(psutil.virtual_memory().total / cores, f"the system's memory over {cores} cores"),
-        "bandwidth_efficiency": _figure(
-            2 * wide.nbytes / normed / bandwidth, "RMSNorm of 64 MB, one read and one write"
-        ),
-        "kernel_seconds": _figure(calls / _CALLS, "an addition in place to 8 elements"),
-    }
-
-
-def _compute(dtype: torch.dtype) -> dict[str, Any]:
-    """Of one type: a large product, one of a nano model's shape, and attention forward and backward."""
-    tokens, heads, width, sequences, length = 4096, 4, 32, 16, 256
-    large, shaped = ((tokens, 256, 1024), (tokens, 128, 704))
-    operands = [(torch.ones(m, k, dtype=dtype), torch.ones(n, k, dtype=dtype)) for m, k, n in (large, shaped)]
-    q, k, v = (torch.ones(sequences, length, heads, width, dtype=dtype, requires_grad=True) for _ in range(3))
-    ones = torch.ones(sequences, length, heads, width, dtype=dtype)
-
-    def attention() -> None:
-        torch.autograd.grad(attend(q, k, v, 1.0), (q, k, v), ones)
-
-    runs = [lambda: product(*operands[0]), lambda: product(*operands[1]), attention]
-    seconds = [took for (took,) in _medians([_timed(run) for run in runs])]
-    peak, at_shape = (2 * math.prod(shape) / took for shape, took in zip((large, shaped), seconds, strict=False))
-    # Of a causal score four FLOPs an element of the head forwards, twice as many backwards.
-    mixing = 3 * 4 * sequences * heads * width * length * (length + 1) / 2 / seconds[2]
-    return {
-        "peak_flops": _figure(peak, "x".join(map(str, large)) + " product"),
-        "matrix_efficiency": _figure(min(1.0, at_shape / peak), "x".join(map(str, shaped)) + " product"),
-        "mixing_efficiency": _figure(mixing / peak, "attention and its gradients, 16 x 4 heads of 32, 256 tokens"),
-    }
-
-
-def _figure(value: float, what: str) -> dict[str, Any]:
-    return {"value": float(f"{value:.4g}"), "source": f"{_measured()}, {what}"}
 
 
 def _rounded(values: Mapping[str, float]) -> dict[str, float]:

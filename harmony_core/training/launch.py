@@ -184,4 +184,6 @@ def _code(code: int) -> int:
 
 
 def _name(code: int) -> str:
+    if code == STOOD_STILL:
+        return f"exit code {code} (the training stood still)"
     return signal.Signals(-code).name if code < 0 else f"exit code {code}"

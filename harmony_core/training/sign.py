@@ -9,7 +9,7 @@ from types import FrameType
 
 # As timeout(1) says it: a rank was ended because the training stood still, or because another rank failed or is gone.
 STOOD_STILL = 124
-_LIBRARIES = ("torch", "deepspeed")
+_PACKAGE, _LIBRARIES = "harmony_core", ("torch", "deepspeed")
 _MOST_NAMES = 8
 
 
@@ -59,15 +59,21 @@ def culprits(before: Sequence[Sign], after: Sequence[Sign]) -> str:
 
 
 def whereabouts(frame: FrameType | None) -> tuple[str, bool]:
-    """Where a thread is in code that is not a library's, and whether it is inside torch.distributed."""
-    place, waiting = "", False
+    """Where a thread is, and whether it is inside torch.distributed.
+
+    The place is the innermost one in this package, the watch aside; where there is none, in what is no library's.
+    """
+    ours, other, waiting = "", "", False
     while frame is not None:
         file = Path(frame.f_code.co_filename)
         waiting = waiting or ("torch", "distributed") in zip(file.parts, file.parts[1:], strict=False)
-        if not any(name in file.parts for name in _LIBRARIES) and file.name != "watch.py":
-            place = place or f"{frame.f_code.co_name} ({file.name}:{frame.f_lineno})"
+        place = f"{frame.f_code.co_name} ({file.name}:{frame.f_lineno})"
+        if _PACKAGE in file.parts and file.name != "watch.py":
+            ours = ours or place
+        elif not any(name in file.parts for name in (_PACKAGE, *_LIBRARIES)):
+            other = other or place
         frame = frame.f_back
-    return place, waiting
+    return ours or other, waiting
 
 
 def _where(ranks: Sequence[int], signs: Sequence[Sign]) -> str:

@@ -92,7 +92,7 @@ def test_the_first_steps_are_left_out() -> None:
     [
         (("--gpus", "a"), "gpus: a: give whole numbers"),
         (("--gpus", "12", "--profile", "frontier"), "gpus: 12: a node has 8 of them"),
-        (("--gpus", "4096", "--local"), "use --submit, or fewer"),
+        (("--gpus", "1,4096", "--local"), "gpus: 4096: this machine has"),
         (("--gpus", "2", "--layout", "dp=2"), "leave dp out"),
         (("--gpus", "3", "--layout", "pp=2"), "does not fill them"),
         (("--gpus", "2", "--profile", "nowhere"), "profile: nowhere"),

@@ -113,6 +113,36 @@ def test_a_rank_that_is_stopped_is_named_and_all_end(tmp_path: Path, bad: int) -
 
 
 @pytest.mark.parametrize(
+    ("how", "code", "told"),
+    [
+        ("wait", STOOD_STILL, "rank 1 stood still in step 3"),
+        ("memory", 1, "rank 1 failed: MemoryError: out of memory"),
+    ],
+)
+def test_a_rank_that_errs_in_a_step_is_named(tmp_path: Path, how: str, code: int, told: str) -> None:
+    """In the trainer itself: the other one waits for it in a pipeline."""
+    script = str(Path(__file__).with_name("erring_rank.py"))
+    command = [
+        sys.executable,
+        script,
+        how,
+        "train",
+        "mixtral-nano",
+        *DATA,
+        "--recipe",
+        LONG,
+        "--layout",
+        "pp=2,micro=2",
+    ]
+    launcher = f"import sys; from pathlib import Path; from harmony_core.training.launch import launch; sys.exit(launch({command!r} + ['--timeout-seconds', '6'], 2, Path('logs')))"  # noqa: E501
+    done = subprocess.run(
+        [sys.executable, "-c", launcher], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == code, done.stderr
+    assert told in done.stderr
+
+
+@pytest.mark.parametrize(
     ("arguments", "told"),
     [
         (("gpt-9",), "gpt-9"),
@@ -125,6 +155,11 @@ def test_a_rank_that_is_stopped_is_named_and_all_end(tmp_path: Path, bad: int) -
         (("llama-nano", "--recipe", "nowhere.yaml"), "nowhere.yaml"),
         (("llama-nano", "--machine", "abacus"), "abacus"),
         (("llama-nano", "--out", "results/a b"), "search.name"),
+        (("mixtral-8x7b", "--machine", "frontier"), "gpus: 1: the model fits under no layout"),
+        (
+            ("mixtral-8x7b", "--machine", "frontier", "--layout", "dp=32,zero=1", "--recipe", "batch_size=64"),
+            "GB a device of frontier, which has",
+        ),
     ],
 )
 def test_mistakes_are_one_line_before_anything_starts(arguments: tuple[str, ...], told: str, tmp_path: Path) -> None:

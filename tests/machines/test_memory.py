@@ -14,7 +14,7 @@ from harmony_core.architecture.block import block_from_dict
 from harmony_core.architecture.presets import load_preset
 from harmony_core.machines import predict_memory_bytes
 from harmony_core.machines.activations import Shape, kept_bytes
-from harmony_core.machines.chunks import KEPT_KEYS, SCAN_CHUNK, aligned_rows, keys_seen, query_block
+from harmony_core.machines.chunks import KEPT_KEYS, SCAN_CHUNK, aligned_rows, keys_seen, pairs_together, query_block
 from harmony_core.machines.machine import Precision
 from harmony_core.models import build
 from harmony_core.models.kernels import scan_chunk
@@ -129,6 +129,7 @@ def test_query_blocks_are_cut_as_the_models_cut_them(dtype: torch.dtype) -> None
         plan = blocked_plan.make_plan(q, groups, window, dtype, True)
         rows = query_block(heads // groups, width, length, window, dtype.itemsize)
         assert rows == plan.tokens
+        assert pairs_together(heads // groups, width, length, window, dtype.itemsize) == plan.pairs
         scores = sum((end - start) * (end - first) for first, start, end in plan.blocks(length))
         if window is None or window < length:
             assert keys_seen(rows, length, window) * length == pytest.approx(scores)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from harmony_core.architecture import GQA, MLP, Architecture, Block, Mamba2, MoE, block_kinds
 from harmony_core.architecture.presets import load_preset
@@ -13,6 +15,7 @@ from harmony_core.machines.activations import Shape
 from harmony_core.machines.calibration import chains, fit_costs, small_models
 from harmony_core.machines.operator_costs import UNITS, OperatorCosts
 from harmony_core.machines.operator_work import block_work, model_work
+from harmony_core.models import build
 from tests.machines.test_traffic import EXAMPLES, EXTRA
 
 LLAMA = load_preset("llama-nano")
@@ -41,6 +44,39 @@ def test_work_of_every_kind_has_a_cost_and_grows_with_the_batch(kind: str) -> No
     for unit, amount in one.items():
         factor = 1 if unit == "kernel" else 2
         assert two[unit] == pytest.approx(amount * (1 if unit == "expert" else factor), rel=1e-6)
+
+
+class Operations(TorchDispatchMode):
+    """Counts operations but for those that only look at a tensor otherwise, or make room."""
+
+    VIEWS = ("view", "transpose", "permute", "slice", "select", "expand", "as_strided", "squeeze", "detach", "alias")
+    OTHERS = ("aten.t.", "split", "unbind", "empty", "unfold")
+
+    count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count += not any(name in str(function) for name in self.VIEWS + self.OTHERS)
+        return function(*args, **(kwargs or {}))
+
+
+# An expert has a cost of its own beside the kernels.
+OF_AN_EXPERT = 18
+
+
+@pytest.mark.parametrize(
+    "block", {block.kind: block for chain in chains() for block in chain.blocks}.values(), ids=lambda b: b.kind
+)
+def test_kernels_are_those_that_a_short_sequence_starts(block: Block) -> None:
+    d_model = next(chain.d_model for chain in chains() if block in chain.blocks)
+    module = build(Architecture(d_model=d_model, vocab_size=2, blocks=(block,))).blocks[0]
+    x = torch.randn(2, 128, d_model, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    with Operations() as operations:
+        y, auxiliary = module(x)
+        total = y.sum() if auxiliary is None else y.sum() + auxiliary
+        total.backward()
+    work = block_work(block, Shape(d_model, 2, 128, 4), train=True)
+    started = 3 * work["kernel"] + OF_AN_EXPERT * work.get("expert", 0)
+    assert started == pytest.approx(operations.count, rel=0.35)
 
 
 def test_unknown_kind_is_told_where_to_go() -> None:

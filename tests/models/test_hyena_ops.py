@@ -24,7 +24,8 @@ from tests.models.comparison import assert_same, draw
 
 CONVOLUTIONS = [DirectConvolution(), BlockedConvolution(), BlockedConvolution(5), FFTConvolution()]
 CHUNK = 8
-# Shapes of (batch, tokens, channels, groups, taps): many groups and one, filters longer than the sequence, odd widths.
+# Shapes of (batch, tokens, channels, groups, taps): many groups and one, filters longer than the sequence, odd widths,
+# a width at which the blocks add a group.
 SHAPES = [
     (2, 37, 12, 3, 7),
     (1, 200, 8, 2, 128),
@@ -32,6 +33,7 @@ SHAPES = [
     (1, 64, 32, 1, 30),
     (1, 1, 4, 2, 3),
     (2, 1100, 4, 2, 8),
+    (2, 70, 512, 32, 20),
 ]
 
 

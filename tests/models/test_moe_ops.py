@@ -142,6 +142,18 @@ def test_every_sort_says_the_same(dropping, monkeypatch):
         assert [chosen[t].tolist().count(expert) for t in few.token_A[start:end].tolist()] == [1] * (end - start)
 
 
+def test_few_rows_in_even_slices():
+    chosen = draw_choices(7)
+    assigned, slices = assignments.sort_into_slices(chosen, None, 6, even=True)
+    plain, counts = assignments.sort_into_slices(chosen, None, 6)
+    assert [(expert, end - start) for expert, start, end in slices] == [
+        (expert, end - start + (end - start) % 2) for expert, start, end in counts
+    ]
+    assert any((end - start) % 2 for _, start, end in counts)
+    assert torch.equal(assigned.token_A[assigned.place_RK], plain.token_A[plain.place_RK])
+    assert all(start <= place < end for expert, start, end in slices for place in assigned.place_RK[chosen == expert])
+
+
 def test_filling_rows_stay_few():
     chosen = torch.randint(8, (4096, 1), generator=torch.Generator().manual_seed(0))
     assigned, slices = assignments.sort_into_slices(chosen, None, 8)

@@ -72,6 +72,7 @@ def misbehaved_at(ended: Ended) -> float:
     [
         ("stop", "rank {} stood still", -signal.SIGKILL),
         ("loop", "rank {} stood still in step 2 (forward) at misbehave (watched.py", STOOD_STILL),
+        ("end", "rank {} stood still in step 3 (reduce) at misbehave (watched.py", STOOD_STILL),
         ("raise", "rank {} failed: ValueError: a mistake", 1),
         ("kill", "rank {} ", -signal.SIGKILL),
     ],

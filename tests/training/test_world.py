@@ -11,7 +11,7 @@ import pytest
 
 from harmony_core.errors import UserError
 from harmony_core.training.launch import free_port
-from harmony_core.training.world import World, first_host
+from harmony_core.training.place import World, first_host
 
 TORCHRUN = {"RANK": "3", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "MASTER_ADDR": "node7", "MASTER_PORT": "29500"}
 SRUN = {

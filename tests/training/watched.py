@@ -44,11 +44,15 @@ def main(how: str, bad_rank: int, timeout: float) -> None:
     with Watch(world, timeout, agreed=(Agreed,)) as watch:
         for step in range(STEPS):
             watch.mark(step, "forward")
-            if (step, world.rank) == (BAD_STEP, bad_rank):
+            if (step, world.rank) == (BAD_STEP, bad_rank) and how != "end":
+                # Later than the watch's first look: before it, a rank counts as starting.
+                threading.Event().wait(timeout / 10)
                 misbehave(how)
             watch.mark(step, "reduce")
             if not world.alone:
                 dist.all_reduce(torch.ones(1))
+        if how == "end" and world.rank == bad_rank:
+            misbehave("loop")
         if how == "late" and world.rank == bad_rank:
             # Not a failure: the others wait for it, and the store with them.
             threading.Event().wait(timeout / 2)

@@ -7,7 +7,6 @@ each of the R K choices but the dropped ones, and on a CPU a few more that only 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import groupby
 
 import torch
 from torch import Tensor
@@ -58,16 +57,18 @@ class Assignments:
         return values_RK if self.kept_RK is None else values_RK.masked_fill(~self.kept_RK, 0)
 
 
-def sort_into_slices(chosen_RK: Tensor, kept_RK: Tensor | None, experts: int) -> tuple[Assignments, Slices]:
+def sort_into_slices(
+    chosen_RK: Tensor, kept_RK: Tensor | None, experts: int, even: bool = False
+) -> tuple[Assignments, Slices]:
     """A stable sort, and (expert, first row, row after its last) for each expert that has rows.
 
     On a CPU each slice of a long sort ends on a multiple of a few rows. oneDNN builds a kernel for every new shape, at
     nano size in 0.4 to 0.8 ms, longer than the product takes, and an expert's number of tokens is never the same
     twice. The rows that fill a slice repeat token 0, are read by nobody and have no gradient; they are at most 1/8 of
-    an even slice, and no more than 63.
+    an even slice, and no more than 63. With `even` the slices of a short sort end on a multiple of 2.
     """
     if chosen_RK.device.type == "cpu" and chosen_RK.numel() <= FEW:
-        return _sort_few(chosen_RK, kept_RK)
+        return _sort_few(chosen_RK, kept_RK, 2 if even else 1)
     key_A = _sort_key(chosen_RK, kept_RK, experts)
     counts_E = key_A.bincount(minlength=experts + 1)[:experts]
     sizes_E = _aligned(counts_E, chosen_RK.numel() // (8 * experts))
@@ -91,19 +92,24 @@ def _aligned(counts_E: Tensor, most: int) -> Tensor:
     return (counts_E + align - 1).div(align, rounding_mode="floor") * align
 
 
-def _sort_few(chosen_RK: Tensor, kept_RK: Tensor | None) -> tuple[Assignments, Slices]:
-    chosen = chosen_RK.flatten().tolist()
+def _sort_few(chosen_RK: Tensor, kept_RK: Tensor | None, align: int) -> tuple[Assignments, Slices]:
+    chosen, choices = chosen_RK.flatten().tolist(), chosen_RK.shape[1]
     counted = range(len(chosen)) if kept_RK is None else kept_RK.flatten().nonzero().flatten().tolist()
-    order = sorted(counted, key=chosen.__getitem__)
+    of_expert: dict[int, list[int]] = {}
+    for choice in counted:
+        of_expert.setdefault(chosen[choice], []).append(choice)
+    tokens: list[int] = []
     place = [0] * len(chosen)
-    for row, choice in enumerate(order):
-        place[choice] = row
     slices: Slices = []
-    for expert, group in groupby(order, key=chosen.__getitem__):
-        start = slices[-1][2] if slices else 0
-        slices.append((expert, start, start + len(list(group))))
-    token_A = torch.tensor([choice // chosen_RK.shape[1] for choice in order], dtype=torch.int64)
-    return Assignments(token_A, torch.tensor(place, dtype=torch.int64).view_as(chosen_RK), kept_RK), slices
+    for expert in sorted(of_expert):
+        start = len(tokens)
+        for row, choice in enumerate(of_expert[expert], start):
+            place[choice] = row
+            tokens.append(choice // choices)
+        tokens += [0] * (-len(tokens) % align)
+        slices.append((expert, start, len(tokens)))
+    token_A, place_A = torch.tensor(tokens + place, dtype=torch.int64).split((len(tokens), len(place)))
+    return Assignments(token_A, place_A.view_as(chosen_RK), kept_RK), slices
 
 
 def sort_into_groups(chosen_RK: Tensor, kept_RK: Tensor | None, experts: int) -> tuple[Assignments, Tensor]:

@@ -6,8 +6,8 @@ a third one reaches K <= 2 Q + 1, and so on: J = ceil((K - 1) / Q). The blocks a
 channels of a group. Here they stand side by side, [H_J .. H_1 H_0], and meet windows of J + 1 chunks.
 
 B batch, T tokens, N chunks, D = G x C channels, G groups, K taps (tap 0 is the token itself), Q tokens of a chunk,
-W = (J + 1) Q tokens of a window, L lags, R = C x B x N rows of a group, one for each chunk. S = (N + J) Q tokens with
-the zeros behind them, E the channels with those of a group of zeros.
+W = (J + 1) Q tokens of a window, L lags, R = C x B x N rows of a group, one for each chunk; S = (N + J) Q tokens
+with the zeros behind them, E the channels with those of a group of zeros.
 """
 
 from __future__ import annotations
@@ -116,19 +116,20 @@ def _to_image(x_BTD: Tensor, num_groups: int, chunk: int, before: int) -> Tensor
     There are `before` rows of zeros ahead.
     """
     batch, length, width = x_BTD.shape
-    rows = -(-length // chunk)
+    rows, columns = -(-length // chunk), width // num_groups
     x_BTD = pad(x_BTD, (0, 0, 0, rows * chunk - length)) if length % chunk else x_BTD
-    image = x_BTD.new_empty((batch, num_groups, chunk, before + rows, width // num_groups))
-    image[:, :, :, :before].zero_()
-    chunks_BNQGC = x_BTD.unflatten(2, (num_groups, -1)).unflatten(1, (rows, chunk))
-    image[:, :, :, before:].copy_(chunks_BNQGC.permute(0, 3, 2, 1, 4))
-    return image.flatten(1, 2)
+    image = x_BTD.new_empty((batch, num_groups, chunk, before + rows, columns))
+    if before:
+        image[:, :, :, :before].zero_()
+    image[:, :, :, before:] = x_BTD.view(batch, rows, chunk, num_groups, columns).permute(0, 3, 2, 1, 4)
+    return image.view(batch, num_groups * chunk, before + rows, columns)
 
 
 def _from_image(image: Tensor, num_groups: int, length: int) -> Tensor:
     """[B, T, D] again, contiguous."""
-    y_BNQGC: Tensor = image.unflatten(1, (num_groups, -1)).permute(0, 3, 2, 1, 4)
-    return y_BNQGC.reshape(image.shape[0], -1, num_groups * image.shape[3])[:, :length].contiguous()
+    batch, _, rows, columns = image.shape
+    y_BNQGC = image.view(batch, num_groups, -1, rows, columns).permute(0, 3, 2, 1, 4)
+    return y_BNQGC.reshape(batch, -1, num_groups * columns)[:, :length].contiguous()
 
 
 @functools.cache
@@ -148,41 +149,46 @@ def _kernel(h_GK: Tensor, chunk: int, transposed: bool = False) -> Tensor:
     return lags_GL.index_select(1, _lag_numbers(chunk, blocks, transposed)).view(-1, chunk, blocks, 1)
 
 
+def _sequences(image: Tensor, kernel: Tensor, num_groups: int, length: int) -> Tensor:
+    """The image's rows convolved with `kernel`, as sequences: [B, T, D]."""
+    return _from_image(conv2d(image, kernel, groups=num_groups), num_groups, length)
+
+
 def _image_forward(u_BTD: Tensor, h_GK: Tensor, chunk: int) -> tuple[Tensor, Tensor]:
     """One dense convolution along the rows of an image, which oneDNN does faster than products; and the image."""
-    num_groups, last = h_GK.shape[0], reach(h_GK.shape[1], chunk)
-    behind = _to_image(u_BTD, num_groups, chunk, last)
-    y = conv2d(behind, _kernel(h_GK, chunk), groups=num_groups)
-    return _from_image(y, num_groups, u_BTD.shape[1]), behind
+    num_groups = h_GK.shape[0]
+    behind = _to_image(u_BTD, num_groups, chunk, reach(h_GK.shape[1], chunk))
+    return _sequences(behind, _kernel(h_GK, chunk), num_groups, u_BTD.shape[1]), behind
 
 
 def _image_backward(dy_BTD: Tensor, behind: Tensor, h_GK: Tensor, chunk: int) -> tuple[Tensor, Tensor]:
     num_groups, taps = h_GK.shape
     length, width = dy_BTD.shape[1:]
-    # With an even number of groups the pixels that `_filter_gradient` reads would fall into few of the cache's sets.
-    extra = 0 if num_groups % 2 else width // num_groups
+    # At a stride of 2 KB the pixels that `_filter_gradient` reads would fall into two of the first cache's sets.
+    extra = 0 if width % 512 else width // num_groups
     ahead_BSE = pad(dy_BTD, (0, extra, 0, behind.shape[2] * chunk - length))
-    ahead = _to_image(ahead_BSE[:, :, :width], num_groups, chunk, 0)
-    du = conv2d(ahead, _kernel(h_GK, chunk, transposed=True), groups=num_groups)
-    u_BGQNC = behind.unflatten(1, (num_groups, chunk))[:, :, :, reach(taps, chunk) :]
-    return _from_image(du, num_groups, length), _filter_gradient(ahead_BSE, u_BGQNC, taps)
+    kernel = _kernel(h_GK, chunk, transposed=True)
+    du_BTD = _sequences(_to_image(ahead_BSE[:, :, :width], num_groups, chunk, 0), kernel, num_groups, length)
+    return du_BTD, _filter_gradient(ahead_BSE, behind[:, :, reach(taps, chunk) :], taps, chunk)
 
 
-def _filter_gradient(ahead_BSE: Tensor, u_BGQNC: Tensor, taps: int) -> Tensor:
+def _filter_gradient(ahead_BSE: Tensor, u: Tensor, taps: int, chunk: int) -> Tensor:
     """dh [G, K]: products of X_n and dY_{n+j} summed over n, then along the diagonals.
 
-    The products are a convolution of dY, an image as it lies in memory with the channels last, whose weight is X.
+    The products are a convolution of dy, an image as it lies in memory with its channels last, whose weight is the
+    image u.
     """
-    batch, num_groups, chunk, rows, columns = u_BGQNC.shape
-    groups = ahead_BSE.shape[2] // columns
-    image_BEHQ = ahead_BSE.unflatten(1, (-1, chunk)).permute(0, 3, 1, 2)
-    weight = u_BGQNC.new_empty((batch, groups, chunk, rows, 1, columns))
-    weight[:, :num_groups].copy_(u_BGQNC.unsqueeze(4))
-    weight[:, num_groups:].zero_()
+    batch, channels, rows, columns = u.shape
+    width = ahead_BSE.shape[2]
+    step = width // columns * chunk
+    image_BEHQ = ahead_BSE.view(batch, -1, chunk, width).permute(0, 3, 1, 2)
+    weight = u.new_empty((batch, step, rows, 1, columns))
+    weight[:, :channels, :, 0] = u
+    if step > channels:
+        weight[:, channels:].zero_()
     # The dimension of size 1 lies before the columns: conv2d of PyTorch 2.13 is wrong where it has another stride.
-    weight = weight.flatten(1, 2).permute(0, 1, 4, 2, 3)
-    products = [conv2d(image_BEHQ[b : b + 1], weight[b], groups=groups) for b in range(batch)]
-    products_1WGQ = functools.reduce(torch.add, products).permute(0, 2, 3, 1).contiguous()
-    # The product of place m in X_n and place l in the window that begins there belongs to lag l - m.
-    step = groups * chunk
-    return products_1WGQ.as_strided((num_groups, taps, chunk), (chunk, step, step + 1)).sum(2)
+    weight = weight.permute(0, 1, 4, 2, 3)
+    products = [conv2d(image_BEHQ[b : b + 1], weight[b], groups=width // columns) for b in range(batch)]
+    products_1HQX = functools.reduce(torch.add, products).permute(0, 2, 3, 1).contiguous()
+    # Place m of a chunk and place w of the window that begins with it are at lag w - m.
+    return products_1HQX.as_strided((channels // chunk, taps, chunk), (chunk, step, step + 1)).sum(2)

@@ -125,9 +125,9 @@ def _inference(
     activation: Activation,
     dtype: torch.dtype,
 ) -> Tensor:
-    assigned, slices = sort_into_slices(chosen_RK, kept_RK, len(up_EUD))
+    assigned, slices = sort_into_slices(chosen_RK, kept_RK, len(up_EUD), even=True)
     x_AD = x_RD.to(dtype)[assigned.token_A]
-    if 0 < len(x_AD) <= FEW:
+    if len(x_AD) and chosen_RK.numel() <= FEW:
         y_AD = _few_outputs(x_AD, up_EUD, down_EDF, slices, activation)
     else:
         y_AD = _outputs(x_AD, up_EUD, down_EDF, slices, activation, None)

@@ -20,23 +20,21 @@ def rms_norm_reference(x: Tensor, w_D: Tensor, epsilon: float) -> Tensor:
     return (y * w_D.float()).to(x.dtype)
 
 
-def _normalise(x: Tensor, w_D: Tensor, epsilon: float, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
-    """The result, the rows it was made of, and what each row was multiplied by."""
-    x_RD = x.reshape(-1, x.shape[-1]).float()
-    scale_R1 = torch.linalg.vector_norm(x_RD, dim=-1, keepdim=True)
-    scale_R1 = scale_R1.square_().div_(x_RD.shape[1]).add_(epsilon).rsqrt_()
-    y_RD: Tensor = (x_RD * scale_R1).mul_(w_D).to(dtype)
-    return y_RD.view(x.shape), x_RD, scale_R1
+def _scale(x: Tensor, epsilon: float) -> Tensor:
+    """What each row of `x`, fp32 [.., D], is multiplied by, [.., 1]."""
+    norm: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    return norm.square_().div_(x.shape[-1]).add_(epsilon).rsqrt_()
 
 
 class _RMSNorm(torch.autograd.Function):
     @staticmethod
     @without_autocast
     def forward(ctx: Any, x: Tensor, w_D: Tensor, epsilon: float, dtype: torch.dtype) -> Tensor:
-        y, x_RD, scale_R1 = _normalise(x, w_D, epsilon, dtype)
+        x_RD = x.reshape(-1, x.shape[-1]).float()
+        scale_R1 = _scale(x_RD, epsilon)
         ctx.save_for_backward(x_RD, scale_R1, w_D)
         ctx.input_dtype = x.dtype
-        return y
+        return (x_RD * scale_R1).mul_(w_D).to(dtype).view(x.shape)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -55,6 +53,25 @@ class _RMSNorm(torch.autograd.Function):
 def rms_norm(x: Tensor, w_D: Tensor, epsilon: float) -> Tensor:
     """Normalises the last dimension of `x` [.., D] in fp32; returns [.., D], under autocast in the autocast type."""
     if not torch.is_grad_enabled():
-        # None of these operations is one that autocast would cast.
-        return _normalise(x, w_D, epsilon, compute_dtype(x))[0]
+        return torch.nn.functional.rms_norm(x.float(), w_D.shape, w_D.float(), epsilon).to(compute_dtype(x))
     return _RMSNorm.apply(x, w_D, epsilon, compute_dtype(x))  # type: ignore[no-any-return, no-untyped-call]
+
+
+def norm_queries_and_keys(x_BHK: Tensor, w_query_K: Tensor, w_key_K: Tensor, heads: int, epsilon: float) -> Tensor:
+    """`rms_norm` of the first `heads` heads with one weight and of the others with another one; no gradient.
+
+    Args:
+        x_BHK: overwritten where it is fp32.
+        w_query_K: the weight of the queries.
+        w_key_K: the weight of the keys.
+        heads: how many heads are queries.
+        epsilon: added to the mean square.
+
+    Returns:
+        [B, H, K] in fp32.
+    """
+    x_BHK = x_BHK.float()
+    x_BHK.mul_(_scale(x_BHK, epsilon))
+    x_BHK[:, :heads].mul_(w_query_K)
+    x_BHK[:, heads:].mul_(w_key_K)
+    return x_BHK

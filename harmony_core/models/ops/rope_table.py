@@ -75,6 +75,7 @@ class RotaryTable:
     def __init__(self, width: int, base: float, scaling: RopeScaling | None = None) -> None:
         self.width, self.base, self.scaling = width, base, scaling
         self._turns: dict[torch.device, Tensor] = {}
+        self._latest: tuple[int, torch.device, Tensor] | None = None
 
     def slice(self, start: int, stop: int, device: torch.device) -> Tensor:
         """attention factor x e^(i angle), complex64 [T, J], of positions `start` to before `stop`."""
@@ -82,6 +83,12 @@ class RotaryTable:
         if turns_TJ is None or turns_TJ.shape[0] < stop:
             turns_TJ = self._turns[device] = self._make(max(64, 1 << (stop - 1).bit_length())).to(device)
         return turns_TJ[start:stop]
+
+    def at(self, position: int, device: torch.device) -> Tensor:
+        """The same of one position, [J]; kept for the other blocks of a decoding step."""
+        if self._latest is None or self._latest[:2] != (position, device):
+            self._latest = (position, device, self.slice(position, position + 1, device)[0])
+        return self._latest[2]
 
     def _make(self, length: int) -> Tensor:
         # A table that inference makes first serves training later.

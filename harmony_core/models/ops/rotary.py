@@ -35,11 +35,12 @@ def rotate_in_place(x: Tensor, turns: Tensor) -> None:
         x: [.., heads, K] of any strides.
         turns: complex64 [J] for one position, or [T, J] where `x` is [.., T, heads, K].
     """
-    part = x[..., : 2 * turns.shape[-1]]
+    width = 2 * turns.shape[-1]
+    part = x if x.shape[-1] == width else x[..., :width]
     turns = turns.unsqueeze(-2)
     strides = (*part.stride()[:-1], part.storage_offset())
     if part.dtype == torch.float32 and part.stride(-1) == 1 and not any(stride % 2 for stride in strides):
-        torch.view_as_complex(part.unflatten(-1, (-1, 2))).mul_(turns)
+        torch.view_as_complex(part.view(*part.shape[:-1], -1, 2)).mul_(turns)
     else:
         pairs = torch.view_as_complex(part.float().contiguous().unflatten(-1, (-1, 2)))
         part.copy_(torch.view_as_real(pairs * turns).flatten(-2))
