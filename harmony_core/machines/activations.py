@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import singledispatch
 
 from harmony_core.architecture import MLA, MLP, Attention, Block, Hyena, HyenaLI, Mamba, Mamba2, MoE
-from harmony_core.architecture.mlp import GATED
+from harmony_core.architecture.mlp import GATED, Activation
 from harmony_core.machines.chunks import (
     KEPT_KEYS,
     aligned_rows,
@@ -30,8 +30,8 @@ class Shape:
         batch_size: sequences.
         context: tokens a sequence.
         typed_bytes: bytes of an element in the type of the products.
-        fused: whether attention is one kernel that keeps no scores, as SDPA on a GPU; the CPU's keeps them while no
-            query sees more than 512 keys (`models/ops/blocked_plan.py`).
+        fused: a GPU's kernels: attention keeps no scores, where the CPU's keeps them while no query sees more than 512
+            keys (`models/ops/blocked_plan.py`); feed-forwards keep no opened gate.
     """
 
     d_model: int
@@ -164,30 +164,36 @@ def _mla(block: MLA, shape: Shape) -> Held:
 
 @_held.register
 def _mlp(block: MLP, shape: Shape) -> Held:
-    projected, made = _feed_forward(block.d_ff, block.activation in GATED)
-    return Held(projected, working_typed=made)
+    kept, made = _feed_forward(block.d_ff, block.activation, shape)
+    return Held(kept, working_typed=made)
 
 
-def _feed_forward(inner: int, gated: bool) -> tuple[int, int]:
-    """Kept: the projection (gate and up). Made: the inner gradient, the projection's, and the opened gate."""
-    return (2 * inner, 4 * inner) if gated else (inner, 2 * inner)
+def _feed_forward(inner: int, activation: Activation, shape: Shape) -> tuple[int, int]:
+    """Kept: the projection (gate and up), on a CPU the opened gate. Made: the inner gradient, the projection's, and the
+    opened gate where it was not kept; an identity's is a view.
+    """
+    if activation not in GATED:
+        return inner, 2 * inner
+    if shape.fused:
+        return 2 * inner, 4 * inner
+    return (2 if activation == "bilinear" else 3) * inner, 3 * inner
 
 
 @_held.register
 def _moe(block: MoE, shape: Shape) -> Held:
-    gated, width = block.activation in GATED, shape.d_model
+    width = shape.d_model
     rows = aligned_rows(shape.tokens, block.top_k, block.n_routed) / shape.tokens
     # Scores, and for the balancing loss these over their sum; chosen scores before and after their normalisation.
     router = block.n_routed * (2 if block.balancing == "aux" else 1) + 3 * block.top_k
     # int64 indices count as two elements: the choice, each row's token, each choice's row.
     indices = 2 * (block.top_k + rows + block.top_k)
     copy = width if shape.typed_bytes < 4 else 0
-    projected, made = _feed_forward(block.d_expert, gated)
-    shared, shared_made = _feed_forward(block.shared_width, gated)
+    kept, made = _feed_forward(block.d_expert, block.activation, shape)
+    shared, shared_made = _feed_forward(block.shared_width, block.activation, shape)
     # The rows' gradients of the input, and one expert after the other: its rows, and what a network makes of them.
     routed = (rows + 1) * width + rows / block.n_routed * (2 * width + made)
     return Held(
-        typed=rows * projected + shared + block.top_k,
+        typed=rows * kept + shared + block.top_k,
         fp32=router + indices + copy,
         working_typed=max(routed, shared_made + width),
     )

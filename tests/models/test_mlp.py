@@ -139,13 +139,13 @@ def test_feed_forward(shape, kind, bias):
         torch.testing.assert_close(fast, plain, rtol=1e-4, atol=1e-4)
 
 
-def test_feed_forward_keeps_its_input_and_the_projection_alone():
+def test_feed_forward_keeps_its_input_the_projection_and_the_opened_gate_alone():
     x, up, down = draw(50, 8), draw(24, 8), draw(8, 12)
     kept = []
     with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
         feed_forward.feed_forward(x, up, None, down, None, "swiglu")
     activations = [t for t in kept if t.data_ptr() not in (up.data_ptr(), down.data_ptr())]
-    assert sorted(t.numel() for t in activations) == [50 * 8, 50 * 24]
+    assert sorted(t.numel() for t in activations) == [50 * 8, 50 * 12, 50 * 24]
     assert any(t.data_ptr() == x.data_ptr() for t in activations)
 
 

@@ -35,6 +35,13 @@ def forward(projected: Tensor, activation: Activation) -> tuple[Tensor, Tensor |
     return opened * up, opened
 
 
+def again(projected: Tensor, opened: Tensor | None, activation: Activation) -> tuple[Tensor, Tensor | None]:
+    """`forward`, with the opened gate that it gave where that was kept."""
+    if opened is None:
+        return forward(projected, activation)
+    return opened * projected.chunk(2, -1)[1], opened
+
+
 def backward(dy: Tensor, projected: Tensor, opened: Tensor | None, activation: Activation) -> Tensor:
     """The gradient with respect to the projection, from what `forward` took and gave."""
     if opened is not None:

@@ -1,6 +1,6 @@
 """Routed experts: tokens sorted by expert, each expert's products over its slice.
 
-Backward keeps the tokens and the projections; it gathers again, and computes the activation again.
+Backward is left the tokens, the projections and on a CPU the opened gates; it gathers and computes the rest again.
 
 R rows (tokens), D model width, E experts, U width of the up-projection (gate and up joined), F inner width,
 K chosen per token, A rows sorted by expert, S an expert's slice of them.
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from harmony_core.architecture.mlp import Activation
-from harmony_core.models.kernels import grouped_product
+from harmony_core.models.kernels import grouped_product, keeps_opened_gates
 from harmony_core.models.ops import activation as act
 from harmony_core.models.ops.assignments import FEW, Assignments, Slices, sort_into_slices
 from harmony_core.models.ops.grouped_experts import GroupedProduct, grouped_experts
@@ -60,9 +60,9 @@ class _SlicedExperts(torch.autograd.Function):
     ) -> Tensor:
         assigned, slices = sort_into_slices(chosen_RK, kept_RK, len(up_EUD))
         x, weights, up, down = (t.to(dtype) for t in (x_RD, weights_RK, up_EUD, down_EDF))
-        projected: list[Tensor] = []
-        y_AD = _outputs(x[assigned.token_A], up, down, slices, activation, projected)
-        ctx.save_for_backward(x, weights, up, down, *projected)
+        kept: list[Tensor | None] = []
+        y_AD = _outputs(x[assigned.token_A], up, down, slices, activation, kept)
+        ctx.save_for_backward(x, weights, up, down, *kept)
         ctx.assigned, ctx.slices, ctx.activation = assigned, slices, activation
         ctx.types = (x_RD.dtype, weights_RK.dtype, up_EUD.dtype, down_EDF.dtype)
         return assigned.combine(y_AD, weights)
@@ -71,7 +71,7 @@ class _SlicedExperts(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     @without_autocast
     def backward(ctx: Any, dy_RD: Tensor) -> tuple[Tensor | None, ...]:
-        x_RD, weights_RK, up, down, *projected = ctx.saved_tensors
+        x_RD, weights_RK, up, down, *kept = ctx.saved_tensors
         assigned: Assignments = ctx.assigned
         slices: Slices = ctx.slices
         weights_A1 = assigned.spread(weights_RK).unsqueeze(1)
@@ -79,10 +79,10 @@ class _SlicedExperts(torch.autograd.Function):
         dup, ddown = make(up, dtype=ctx.types[2]), make(down, dtype=ctx.types[3])
         dweights_A = weights_RK.new_empty(len(assigned.token_A), dtype=ctx.types[1])
         dx_AD = x_RD.new_empty(len(assigned.token_A), x_RD.shape[1])
-        for (expert, start, end), projected_SU in zip(slices, projected, strict=True):
+        for (expert, start, end), projected_SU, opened_SF in zip(slices, kept[::2], kept[1::2], strict=True):
             token_S, weights_S1 = assigned.token_A[start:end], weights_A1[start:end]
             dy_SD = dy_RD.index_select(0, token_S)
-            inner_SF, opened_SF = act.forward(projected_SU, ctx.activation)
+            inner_SF, opened_SF = act.again(projected_SU, opened_SF, ctx.activation)
             dinner_SF = input_gradient(dy_SD, down[expert])
             # dy . y is (down^T dy) . inner, and so the outputs need not be kept.
             dweights_A[start:end] = (inner_SF * dinner_SF).sum(-1, dtype=ctx.types[1])
@@ -96,15 +96,21 @@ class _SlicedExperts(torch.autograd.Function):
 
 
 def _outputs(
-    x_AD: Tensor, up_EUD: Tensor, down_EDF: Tensor, slices: Slices, activation: Activation, kept: list[Tensor] | None
+    x_AD: Tensor,
+    up_EUD: Tensor,
+    down_EDF: Tensor,
+    slices: Slices,
+    activation: Activation,
+    kept: list[Tensor | None] | None,
 ) -> Tensor:
-    """Each row through its expert, [A, D]; the projections are added to `kept`."""
-    outputs = [x_AD[:0]]
+    """Each row through its expert, [A, D]; each slice's projection and opened gate, or None, are added to `kept`."""
+    outputs, keeps = [x_AD[:0]], keeps_opened_gates(x_AD.device.type)
     for expert, start, end in slices:
         projected_SU = product(x_AD[start:end], up_EUD[expert].to(x_AD.dtype))
-        outputs.append(product(act.forward(projected_SU, activation)[0], down_EDF[expert].to(x_AD.dtype)))
+        inner_SF, opened_SF = act.forward(projected_SU, activation)
+        outputs.append(product(inner_SF, down_EDF[expert].to(x_AD.dtype)))
         if kept is not None:
-            kept.append(projected_SU)
+            kept += [projected_SU, opened_SF if keeps else None]
     return torch.cat(outputs)
 
 

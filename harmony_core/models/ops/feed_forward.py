@@ -1,6 +1,7 @@
 """One feed-forward network: up, activation, down.
 
-Backward keeps the input and the projection, and computes the activation again: half of what autograd would keep.
+Backward is left the input and the projection, on a CPU the opened gate too, and computes the rest of the activation
+again: half of what autograd would keep, or three quarters.
 
 R rows (tokens), D model width, U width of the up-projection (gate and up joined), F inner width.
 """
@@ -15,6 +16,7 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from harmony_core.architecture.mlp import Activation
+from harmony_core.models.kernels import keeps_opened_gates
 from harmony_core.models.ops import activation as act
 from harmony_core.models.ops.matmul import bias_gradient, input_gradient, product, weight_gradient
 from harmony_core.models.ops.precision import compute_dtype, without_autocast
@@ -46,8 +48,9 @@ class _FeedForward(torch.autograd.Function):
         dtype: torch.dtype,
     ) -> Tensor:
         x_RD, up, down = x.reshape(-1, x.shape[-1]).to(dtype), up_UD.to(dtype), down_DF.to(dtype)
-        projected_RU, y_RD = _products(x_RD, up, up_bias_U, down, down_bias_D, activation)
-        ctx.save_for_backward(x_RD, projected_RU, up, down)
+        projected_RU, opened_RF, y_RD = _products(x_RD, up, up_bias_U, down, down_bias_D, activation)
+        kept = opened_RF if keeps_opened_gates(x.device.type) else None
+        ctx.save_for_backward(x_RD, projected_RU, kept, up, down)
         ctx.activation, ctx.shape = activation, x.shape
         ctx.types = [None if t is None else t.dtype for t in (x, up_UD, up_bias_U, down_DF, down_bias_D)]
         return y_RD.view(x.shape)
@@ -56,10 +59,10 @@ class _FeedForward(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     @without_autocast
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-        x_RD, projected_RU, up, down = ctx.saved_tensors
+        x_RD, projected_RU, opened_RF, up, down = ctx.saved_tensors
         needs, types, activation = ctx.needs_input_grad, ctx.types, ctx.activation
         dy_RD = dy.reshape(x_RD.shape)
-        inner_RF, opened_RF = act.forward(projected_RU, activation)
+        inner_RF, opened_RF = act.again(projected_RU, opened_RF, activation)
         d_down = weight_gradient(dy_RD, inner_RF).to(types[3]) if needs[3] else None
         d_down_bias = bias_gradient(dy_RD, types[4]) if needs[4] else None
         del inner_RF
@@ -73,11 +76,12 @@ class _FeedForward(torch.autograd.Function):
 
 def _products(
     x_RD: Tensor, up: Tensor, up_bias: Tensor | None, down: Tensor, down_bias: Tensor | None, activation: Activation
-) -> tuple[Tensor, Tensor]:
-    """The projection [R, U] and the output [R, D], in the type of `x_RD`."""
+) -> tuple[Tensor, Tensor | None, Tensor]:
+    """The projection [R, U], its opened gate [R, F] and the output [R, D], in the type of `x_RD`."""
     up_bias, down_bias = (None if bias is None else bias.to(x_RD.dtype) for bias in (up_bias, down_bias))
     projected_RU = product(x_RD, up, up_bias)
-    return projected_RU, product(act.forward(projected_RU, activation)[0], down, down_bias)
+    inner_RF, opened_RF = act.forward(projected_RU, activation)
+    return projected_RU, opened_RF, product(inner_RF, down, down_bias)
 
 
 @without_autocast
@@ -91,7 +95,7 @@ def _inference(
     dtype: torch.dtype,
 ) -> Tensor:
     x_RD = x.reshape(-1, x.shape[-1]).to(dtype)
-    return _products(x_RD, up_UD.to(dtype), up_bias_U, down_DF.to(dtype), down_bias_D, activation)[1].view(x.shape)
+    return _products(x_RD, up_UD.to(dtype), up_bias_U, down_DF.to(dtype), down_bias_D, activation)[2].view(x.shape)
 
 
 def feed_forward(
