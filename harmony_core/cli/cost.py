@@ -44,4 +44,4 @@ def cost(
         target = Machine.from_yaml(machine)
         for mode in get_args(Mode):
             predicted = predict_seconds(architecture, target, mode, batch_size, context, "fp32" if fp32 else "bf16")
-            console.print(f"{mode} on {target.name}, batch {batch_size} (roofline): {seconds(predicted)}")
+            console.print(f"{mode} on {target.name}, batch {batch_size} (predicted): {seconds(predicted)}")

@@ -56,6 +56,7 @@ class Stage(Declared):
             ResidualBlock(block, architecture) if index in held else nn.Identity()
             for index, block in enumerate(architecture.blocks)
         )
+        self._held_blocks = {index: self.blocks[index] for index in held}
         self.norm: RMSNorm | None = RMSNorm(shape[1], architecture.norm_epsilon) if self.is_last else None
         self.head: nn.Parameter | None = None
         if self.is_last and not architecture.tie_embeddings:
@@ -199,7 +200,7 @@ class Stage(Declared):
 
     def residual_blocks(self) -> dict[int, ResidualBlock]:
         """By index in the model, the blocks that are held here, in order."""
-        return {index: self.blocks[index] for index in self.held}  # type: ignore[misc]
+        return self._held_blocks  # type: ignore[return-value]
 
     def mixtures(self) -> dict[int, MoEModule]:
         """By index in the model, the mixtures of experts among them."""
