@@ -89,10 +89,10 @@ def test_bf16_follows_within_its_rounding(name: str, layout: Layout, alone: Any,
 
 def test_where_a_machine_says_to_cut_changes_nothing(alone: Any, tmp_path: Path) -> None:
     # A machine on which scans and scores are all that takes time.
-    cpu = Machine.from_yaml("cpu").model_dump(mode="json", exclude_none=True)
-    cpu["fp32"]["mixing_efficiency"] = {"value": 1e-9, "source": "assumed: this test"}
+    fields = Machine.from_yaml("frontier").model_dump(mode="json", exclude_none=True)
+    fields["fp32"]["mixing_efficiency"] = {"value": 1e-9, "source": "assumed: this test"}
     path = tmp_path / "slow-to-mix.yaml"
-    path.write_text(yaml.safe_dump(cpu))
+    path.write_text(yaml.safe_dump(fields))
     layout = Layout(pp=2, dp=2, micro_batch_size=2)
     machine = Machine.from_yaml(path)
     assert stages_of(architecture("bias"), recipe(), layout, machine) != stages_of(
