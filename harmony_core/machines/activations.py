@@ -190,10 +190,11 @@ def _moe(block: MoE, shape: Shape) -> Held:
     copy = width if shape.typed_bytes < 4 else 0
     kept, made = _feed_forward(block.d_expert, block.activation, shape)
     shared, shared_made = _feed_forward(block.shared_width, block.activation, shape)
-    # The rows' gradients of the input, and one expert after the other: its rows, and what a network makes of them.
-    routed = (rows + 1) * width + rows / block.n_routed * (2 * width + made)
+    # The rows' gradients of input and output, and what one network after the other makes.
+    routed = (2 * rows + 1) * width + rows / block.n_routed * made
     return Held(
-        typed=rows * kept + shared + block.top_k,
+        # The rows that experts read and wrote.
+        typed=rows * (kept + 2 * width) + shared + block.top_k,
         fp32=router + indices + copy,
         working_typed=max(routed, shared_made + width),
     )

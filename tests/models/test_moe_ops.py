@@ -95,14 +95,14 @@ def test_grouped_product_is_for_bf16_on_a_gpu_that_has_it(monkeypatch):
     kernels._device_grouped_product.cache_clear()
 
 
-def test_experts_keep_tokens_projections_and_opened_gates_alone():
+def test_experts_keep_rows_projections_and_opened_gates_alone():
     chosen, (x, weights, up, down) = draw_choices(150), inputs_of(150, "swiglu")
     kept = []
     with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
         experts.routed_experts(x, weights, chosen, up, down, "swiglu")
     inputs = {t.data_ptr() for t in (x, weights, up, down)}
     filled = sum(end - start for _, start, end in assignments.sort_into_slices(chosen, None, 6)[1])
-    assert sum(t.numel() for t in kept if t.data_ptr() not in inputs) == filled * (16 + 8)
+    assert sum(t.numel() for t in kept if t.data_ptr() not in inputs) == filled * (8 + 8 + 16 + 8)
 
 
 def test_experts_under_autocast_give_gradients_in_fp32():

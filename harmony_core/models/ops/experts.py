@@ -1,6 +1,6 @@
 """Routed experts: tokens sorted by expert, each expert's products over its slice.
 
-Backward is left the tokens, the projections and on a CPU the opened gates; it gathers and computes the rest again.
+Backward is left the rows that experts read and wrote, the projections and on a CPU the opened gates.
 
 R rows (tokens), D model width, E experts, U width of the up-projection (gate and up joined), F inner width,
 K chosen per token, A rows sorted by expert, S an expert's slice of them.
@@ -61,8 +61,9 @@ class _SlicedExperts(torch.autograd.Function):
         assigned, slices = sort_into_slices(chosen_RK, kept_RK, len(up_EUD))
         x, weights, up, down = (t.to(dtype) for t in (x_RD, weights_RK, up_EUD, down_EDF))
         kept: list[Tensor | None] = []
-        y_AD = _outputs(x[assigned.token_A], up, down, slices, activation, kept)
-        ctx.save_for_backward(x, weights, up, down, *kept)
+        x_AD = x[assigned.token_A]
+        y_AD = _outputs(x_AD, up, down, slices, activation, kept)
+        ctx.save_for_backward(x_AD, y_AD, weights, up, down, *kept)
         ctx.assigned, ctx.slices, ctx.activation = assigned, slices, activation
         ctx.types = (x_RD.dtype, weights_RK.dtype, up_EUD.dtype, down_EDF.dtype)
         return assigned.combine(y_AD, weights)
@@ -71,25 +72,24 @@ class _SlicedExperts(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     @without_autocast
     def backward(ctx: Any, dy_RD: Tensor) -> tuple[Tensor | None, ...]:
-        x_RD, weights_RK, up, down, *kept = ctx.saved_tensors
+        x_AD, y_AD, weights_RK, up, down, *kept = ctx.saved_tensors
         assigned: Assignments = ctx.assigned
         slices: Slices = ctx.slices
         weights_A1 = assigned.spread(weights_RK).unsqueeze(1)
         make = torch.empty_like if len(slices) == len(up) else torch.zeros_like
         dup, ddown = make(up, dtype=ctx.types[2]), make(down, dtype=ctx.types[3])
-        dweights_A = weights_RK.new_empty(len(assigned.token_A), dtype=ctx.types[1])
-        dx_AD = x_RD.new_empty(len(assigned.token_A), x_RD.shape[1])
+        dy_AD = dy_RD[assigned.token_A]
+        dweights_A = (y_AD * dy_AD).sum(-1, dtype=ctx.types[1])
+        # Rows that only fill a slice have weight zero here, and so add nothing to any gradient.
+        dy_AD.mul_(weights_A1)
+        dx_AD = torch.empty_like(x_AD)
         for (expert, start, end), projected_SU, opened_SF in zip(slices, kept[::2], kept[1::2], strict=True):
-            token_S, weights_S1 = assigned.token_A[start:end], weights_A1[start:end]
-            dy_SD = dy_RD.index_select(0, token_S)
+            dy_SD = dy_AD[start:end]
             inner_SF, opened_SF = act.again(projected_SU, opened_SF, ctx.activation)
+            ddown[expert] = weight_gradient(dy_SD, inner_SF)
             dinner_SF = input_gradient(dy_SD, down[expert])
-            # dy . y is (down^T dy) . inner, and so the outputs need not be kept.
-            dweights_A[start:end] = (inner_SF * dinner_SF).sum(-1, dtype=ctx.types[1])
-            # Rows that only fill a slice have weight zero here, and so add nothing to any gradient.
-            ddown[expert] = weight_gradient(dy_SD.mul_(weights_S1), inner_SF)
-            dprojected_SU = act.backward(dinner_SF.mul_(weights_S1), projected_SU, opened_SF, ctx.activation)
-            dup[expert] = weight_gradient(dprojected_SU, x_RD.index_select(0, token_S))
+            dprojected_SU = act.backward(dinner_SF, projected_SU, opened_SF, ctx.activation)
+            dup[expert] = weight_gradient(dprojected_SU, x_AD[start:end])
             dx_AD[start:end] = input_gradient(dprojected_SU, up[expert])
         dx_RD = assigned.combine(dx_AD).to(ctx.types[0])
         return dx_RD, assigned.collect(dweights_A), dup, ddown, None, None, None, None
