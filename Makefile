@@ -11,6 +11,7 @@ SNAKEMAKE_ARGS ?=
 REFERENCES := mamba-ssm==2.3.2.post1 causal-conv1d==1.7.0
 # The longest first, so that no worker is left alone with them; a real Slurm's tests come after all others.
 ROOMS := tests/workflow/ $(filter-out tests/workflow/ tests/slurm/ tests/executor/,$(sort $(dir $(wildcard tests/*/test_*.py))))
+STRIKES := $(addprefix tests/slurm/test_,machines_die.py processes_die.py told_to_leave.py search.py)
 
 BIN := $(abspath $(VENV))/bin
 INSTALLED := $(VENV)/.installed
@@ -51,7 +52,8 @@ test: install $(VENV)/.references  ## every test but chaos
 
 # Each worker has a cluster of its own; the tests mostly wait for Slurm to notice what was done to it.
 test-slurm: install  ## of these the executor plugin's, and those on a real Slurm, which they start and stop
-	$(BIN)/python -m pytest -m 'not chaos' -n 3 --dist loadfile tests/executor tests/slurm $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m 'not chaos' -n 3 --dist loadfile --no-loadscope-reorder $(STRIKES) \
+		$(filter-out $(STRIKES),$(wildcard tests/slurm/test_*.py)) tests/executor $(PYTEST_ARGS)
 
 chaos: install  ## searches that are killed at random moments and resumed
 	$(BIN)/python -m pytest -m chaos $(PYTEST_ARGS)
