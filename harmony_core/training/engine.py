@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from harmony_core.machines import Layout
 from harmony_core.training.stage_pass import StagePass
@@ -85,33 +86,11 @@ class DataEngine:
             self._engine.step()
 
 
-class PipelineEngine:
-    """Layouts of several stages: DeepSpeed's 1F1B schedule.
+class PipelineEngine(DataEngine):
+    """Layouts of several stages, whose module is a `harmony_core.training.pipeline.StageModule`: DeepSpeed's 1F1B."""
 
-    Args:
-        module: a `harmony_core.training.pipeline.StageModule`.
-        optimizer: over its parameters.
-        layout: the sizes.
-        micro_batch: sequences of a forward pass.
-        num_micro_batches: forward passes of a step.
-        clip: largest gradient norm of a ZeRO optimizer; 0 does not clip.
-    """
-
-    def __init__(
-        self,
-        module: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        layout: Layout,
-        micro_batch: int,
-        num_micro_batches: int,
-        clip: float,
-    ) -> None:
-        config = _config(module, layout, micro_batch, num_micro_batches, clip)
-        self._engine, *_ = import_deepspeed().initialize(model=module, optimizer=optimizer, config=config)
-        self.zero = self._engine.optimizer if layout.zero_stage else None
-
+    @override
     def run(self, micro_batches: MicroBatches) -> None:
-        """See `Engine`."""
         self._engine.train_batch(iter(micro_batches))
 
 
