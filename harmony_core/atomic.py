@@ -45,9 +45,9 @@ def replacing(path: Path | str) -> Iterator[Path]:
     temporary = target.parent / f".{target.name}.{uuid.uuid4().hex}.tmp"
     try:
         yield temporary
-        _sync(temporary)
+        sync(temporary)
         os.replace(temporary, target)
-        _sync(target.parent)
+        sync(target.parent)
     except OSError as error:
         raise no_space(target, error) from error
     finally:
@@ -61,7 +61,7 @@ def no_space(path: Path, error: OSError) -> Exception:
     return error
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     """Waits until a file's content, or a folder's entries, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-import os
 import re
 import shutil
 from pathlib import Path
 
+from harmony_core.atomic import sync
 from harmony_core.training.checkpoint.manifest import Damaged, Manifest
 
 _COMMITTED = re.compile(r"step=(\d{8,})")
@@ -40,7 +40,7 @@ def commit(writing: Path, target: Path) -> None:
     if target.exists():
         target.rename(replaced)
     writing.rename(target)
-    _sync(target.parent)
+    sync(target.parent)
     if replaced.exists():
         shutil.rmtree(replaced)
 
@@ -90,12 +90,3 @@ def _score(path: Path) -> float | None:
     except Damaged:
         return None
     return math.inf if score is None else score
-
-
-def _sync(folder: Path) -> None:
-    """Waits until a folder's entries are on the disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

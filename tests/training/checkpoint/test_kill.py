@@ -54,7 +54,7 @@ MOMENTS = [
     pytest.param(Manifest, "write", 1, 1, id="before the manifest"),
     pytest.param(os, "replace", 2, 1, id="amid the manifest"),
     pytest.param(commit, "commit", 1, 1, id="before the renaming"),
-    pytest.param(folders, "_sync", 1, 2, id="after the renaming"),
+    pytest.param(folders, "sync", 1, 2, id="after the renaming"),
     pytest.param(folders, "retain", 1, 2, id="before old ones go"),
     pytest.param(os, "rmdir", 1, 2, id="while old ones go"),
 ]
