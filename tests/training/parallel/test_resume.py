@@ -89,7 +89,10 @@ def test_a_checkpoint_knows_no_layout(data: Path, tmp_path: Path) -> None:
     model = architecture().num_params()
     assert sum(len(values) for entry, values in one.items() if entry.startswith("weights/")) == model
     for entry, values in one.items():
-        torch.testing.assert_close(spread[entry], values, rtol=1e-3, atol=1e-6, msg=entry)
+        # Over the whole vector: where a gradient is nothing but rounding, Adam's step is of its full size
+        # and may point either way. A single element in another's place would be seen.
+        apart, size = (torch.linalg.vector_norm(v) for v in (spread[entry] - values, values))
+        assert apart <= 1e-3 * size, f"{entry}: {apart:.1e} of {size:.1e}"
 
 
 def test_they_are_written_on_the_way_and_of_those_the_last_stay(data: Path, tmp_path: Path) -> None:
