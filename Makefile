@@ -47,8 +47,9 @@ $(VENV)/.references: $(INSTALLED)
 	touch $@
 
 test: install $(VENV)/.references  ## every test but chaos
-	$(BIN)/python -m pytest -m 'not chaos' -n 2 --dist loadfile --no-loadscope-reorder $(ROOMS) $(PYTEST_ARGS)
-	$(MAKE) test-slurm
+	@status=0; \
+		$(BIN)/python -m pytest -m 'not chaos' -n 2 --dist loadfile --no-loadscope-reorder $(ROOMS) $(PYTEST_ARGS) || status=1; \
+		$(MAKE) test-slurm || status=1; exit $$status
 
 # Each worker has a cluster of its own; the tests mostly wait for Slurm to notice what was done to it.
 test-slurm: install  ## of these the executor plugin's, and those on a real Slurm, which they start and stop

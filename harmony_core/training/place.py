@@ -11,8 +11,8 @@ from typing import Self
 from harmony_core.errors import UserError
 from harmony_core.host import visible_gpus
 
-# OLCF's documentation uses it for Frontier; MASTER_PORT says otherwise where two worlds share a node.
-_SLURM_PORT = 3442
+# Below what Linux gives out by itself (32768 up), and above what services use.
+_FIRST_PORT, _NUM_PORTS = 20_000, 9_973
 _LAUNCHER = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
@@ -59,7 +59,7 @@ class World:
             rank, size, local = (_number(given, name) for name in ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID"))
             nodes = given.get("SLURM_STEP_NODELIST") or given.get("SLURM_JOB_NODELIST", "")
             address = given.get("MASTER_ADDR") or first_host(nodes)
-            port = _number(given, "MASTER_PORT", str(_SLURM_PORT))
+            port = _number(given, "MASTER_PORT", str(_step_port(given)))
             return cls(rank, size, local, address, port)._checked("SLURM_PROCID")
         return cls()
 
@@ -91,6 +91,12 @@ def first_host(nodes: str) -> str:
     if match is None:
         raise UserError("SLURM_JOB_NODELIST", repr(nodes), "start with srun inside an allocation, or set MASTER_ADDR")
     return re.sub(r"\[(\w+)[^\]]*\]", r"\1", match[0])
+
+
+def _step_port(variables: Mapping[str, str]) -> int:
+    """The port of a step: all its ranks know it, and other steps of this job, or of the next jobs, have others."""
+    job, step = _number(variables, "SLURM_JOB_ID", "0"), _number(variables, "SLURM_STEP_ID")
+    return _FIRST_PORT + (61 * job + step) % _NUM_PORTS
 
 
 def _number(variables: Mapping[str, str], name: str, default: str | None = None) -> int:

@@ -33,10 +33,17 @@ def test_torchrun() -> None:
 
 
 def test_srun() -> None:
-    assert World.from_environment(SRUN) == World(9, 16, 1, "frontier00011", 3442)
+    assert World.from_environment(SRUN) == World(9, 16, 1, "frontier00011", 20_000)
     assert World.from_environment({**SRUN, "MASTER_ADDR": "hsn0", "MASTER_PORT": "5"}) == World(9, 16, 1, "hsn0", 5)
     # Rank 0 is on the first node of the step, which need not be the job's.
     assert World.from_environment({**SRUN, "SLURM_STEP_NODELIST": "frontier00020"}).address == "frontier00020"
+
+
+def test_worlds_that_share_a_node_meet_at_ports_of_their_own() -> None:
+    steps = [{"SLURM_JOB_ID": str(job), "SLURM_STEP_ID": str(step)} for job in range(4_711, 4_791) for step in range(60)]
+    ports = {World.from_environment({**SRUN, **step}).port for step in steps}
+    assert len(ports) == len(steps)
+    assert max(ports) < 32_768
 
 
 def test_a_team_inside_of_an_allocation_is_smaller_than_the_step() -> None:
