@@ -16,6 +16,11 @@ STRIKES := $(addprefix tests/slurm/test_,machines_die.py processes_die.py told_t
 BIN := $(abspath $(VENV))/bin
 INSTALLED := $(VENV)/.installed
 
+# Each worker has a cluster of its own; the tests mostly wait for Slurm to notice what was done to it. Not a make of its
+# own within `test`: make runs a line that calls make even in a --dry-run, and the tests do dry runs.
+TEST_SLURM = $(BIN)/python -m pytest -m 'not chaos' -n 3 --dist loadfile --no-loadscope-reorder $(STRIKES) \
+	$(filter-out $(STRIKES),$(wildcard tests/slurm/test_*.py)) tests/executor $(PYTEST_ARGS)
+
 # Whatever starts a command by name finds this environment's first; DeepSpeed compiles no op of its own.
 export PATH := $(BIN):$(PATH)
 export DS_BUILD_OPS := 0
@@ -49,18 +54,16 @@ $(VENV)/.references: $(INSTALLED)
 test: install $(VENV)/.references  ## every test but chaos
 	@status=0; \
 		$(BIN)/python -m pytest -m 'not chaos' -n 2 --dist loadfile --no-loadscope-reorder $(ROOMS) $(PYTEST_ARGS) || status=1; \
-		$(MAKE) test-slurm || status=1; exit $$status
+		$(TEST_SLURM) || status=1; exit $$status
 
-# Each worker has a cluster of its own; the tests mostly wait for Slurm to notice what was done to it.
 test-slurm: install  ## of these the executor plugin's, and those on a real Slurm, which they start and stop
-	$(BIN)/python -m pytest -m 'not chaos' -n 3 --dist loadfile --no-loadscope-reorder $(STRIKES) \
-		$(filter-out $(STRIKES),$(wildcard tests/slurm/test_*.py)) tests/executor $(PYTEST_ARGS)
+	$(TEST_SLURM)
 
 chaos: install  ## searches that are killed at random moments and resumed
 	$(BIN)/python -m pytest -m chaos $(PYTEST_ARGS)
 
 bench: install  ## every benchmark of benchmarks/
-	@status=0; for name in worker_start training_throughput engine_overhead operators planner_machine planner_published search_run baselines queue_claims planning executor \
+	@status=0; for name in worker_start training_throughput engine_overhead rounding operators planner_machine planner_published search_run baselines queue_claims planning executor \
 		utilisation simulation lag_quality; do \
 		echo "== $$name"; $(BIN)/python -m benchmarks.$$name || status=1; done; exit $$status
 
