@@ -15,6 +15,8 @@ from harmony_core.base import Frozen, canonical_json, digest, read_yaml
 from harmony_core.errors import UserError
 
 SCHEMA_VERSION = 1
+# Of one repetition: far beyond any model, and few enough to be held in memory where a digit too many was typed.
+MAX_BLOCKS = 10_000
 
 
 class Architecture(Frozen):
@@ -198,17 +200,21 @@ def _expand(entries: Any) -> Iterable[Block]:
         raise ValueError("blocks is a list")
     for index, entry in enumerate(entries):
         if isinstance(entry, Mapping) and "repeat" in entry:
-            unknown = set(entry) - {"repeat", "blocks"}
-            count = entry["repeat"]
-            if unknown or not isinstance(count, int) or count < 1:
-                raise ValueError("a repetition is {repeat: a whole number from 1, blocks: [...]}")
-            for _ in range(count):
-                yield from _expand(entry.get("blocks"))
+            yield from _repeated(entry)
             continue
         try:
             yield block_from_dict(entry)
         except UserError as error:
             raise UserError(f"{index}.{error.field}", error.value, error.fix) from None
+
+
+def _repeated(entry: Mapping[str, Any]) -> Iterable[Block]:
+    count, unit = entry["repeat"], tuple(_expand(entry.get("blocks", ())))
+    if entry.keys() != {"repeat", "blocks"} or type(count) is not int or count < 1 or not unit:
+        raise ValueError("a repetition is {repeat: a whole number from 1, blocks: [...]}, with at least one block")
+    if count * len(unit) > MAX_BLOCKS:
+        raise ValueError(f"repeat is {count} of {len(unit)} blocks; use at most {MAX_BLOCKS} blocks in all")
+    return unit * count
 
 
 def _longest_run(kinds: list[str], start: int) -> tuple[int, int]:

@@ -39,7 +39,8 @@ def generate(
         generator: of the draws, on the model's device; needed unless temperature is 0.
 
     Raises:
-        UserError: an empty prompt, a negative number of tokens, or a temperature, top_k or top_p out of range.
+        UserError: an empty prompt, ids outside of the vocabulary, a negative number of tokens, or a temperature, top_k
+            or top_p out of range.
     """
     _check(prompt_BT, num_tokens, temperature, model.architecture.vocab_size, top_k, top_p, generator)
     tokens_BT = prompt_BT.new_empty(prompt_BT.shape[0], prompt_BT.shape[1] + num_tokens)
@@ -63,12 +64,13 @@ def sample(
     generator: torch.Generator | None = None,
 ) -> Tensor:
     """One token a row, int64 [B]; arguments as for `generate`, which checks them."""
-    if temperature == 0:
+    if temperature < torch.finfo(torch.float32).tiny:
         likeliest_B: Tensor = logits_BV.argmax(-1)
         return likeliest_B
-    logits_BV = logits_BV.float() / temperature
     # Sorted once for both limits; the stable order decides between equal logits.
-    sorted_BV, order_BV = torch.sort(logits_BV, dim=-1, descending=True, stable=True)
+    sorted_BV, order_BV = torch.sort(logits_BV.float(), dim=-1, descending=True, stable=True)
+    # The likeliest token's is zero, so that a low temperature overflows towards probability zero alone.
+    sorted_BV = (sorted_BV - sorted_BV[:, :1]) / temperature
     if top_k is not None:
         sorted_BV[:, top_k:] = float("-inf")
     probabilities_BV: Tensor = sorted_BV.softmax(-1)
@@ -93,6 +95,9 @@ def _check(
 ) -> None:
     if prompt_BT.ndim != 2 or prompt_BT.numel() == 0:
         raise UserError("prompt_BT", f"shape {list(prompt_BT.shape)}", "use [B, T] with at least one token")
+    least, most = (int(end) for end in prompt_BT.aminmax())
+    if least < 0 or most >= vocab_size:
+        raise UserError("prompt_BT", f"ids {least} to {most}", f"use ids from 0 to {vocab_size - 1}")
     if num_tokens < 0:
         raise UserError("num_tokens", num_tokens, "use 0 or more")
     if not 0 <= temperature < float("inf"):

@@ -57,9 +57,9 @@ def vendor(device_type: str, module: str, name: str) -> Callable[..., Any] | Non
         return None
     try:
         function: Callable[..., Any] = getattr(importlib.import_module(module), name)
-    except ImportError as error:
-        # The package is there and does not load (another CUDA, say): worth a line, not worth a crash.
-        _LOG.warning("%s cannot be imported (%s); plain PyTorch is used", module, error)
+    except (ImportError, AttributeError, OSError, RuntimeError) as error:
+        # The package is there and does not load (another CUDA or version, say): worth a line, not worth a crash.
+        _LOG.warning("%s of %s cannot be had (%s); plain PyTorch is used", name, module, error)
         return None
     return function
 
@@ -76,7 +76,8 @@ def scan_chunk(device_type: str, asked: int) -> int:
 
 def selective_scan_kernel(device_type: str, d_state: int) -> Callable[..., Any] | None:
     """mamba-ssm's CUDA selective scan, which takes at most 256 states a channel."""
-    if d_state > 256:
+    # The function can be imported, and fails when called, where mamba-ssm was built without this extension.
+    if d_state > 256 or vendor(device_type, "selective_scan_cuda", "fwd") is None:
         return None
     return vendor(device_type, "mamba_ssm.ops.selective_scan_interface", "selective_scan_fn")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harmony_core.architecture import GQA, MLA, MLP, SWA, Architecture, HyenaLI, HyenaMR, HyenaSE, MoE
+from harmony_core.architecture import GQA, MLA, MLP, SWA, Architecture, HyenaLI, HyenaMR, HyenaSE, Mamba, Mamba2, MoE
 from harmony_core.architecture.presets import load_preset
 
 # name: (all, active, active without the input embedding's look-up)
@@ -112,6 +112,30 @@ def test_flops_of_one_layer_by_hand():
     assert architecture.flops_per_token(5, "decode") == matrices + 4 * 8 * 5
     assert architecture.flops_per_token(5, "prefill") == matrices + 4 * 8 * 3
     assert architecture.flops_per_token(5, "train") == 3 * (matrices + 4 * 8 * 3)
+
+
+def test_latent_attention_by_hand():
+    """Width 8: q 8 x 10, down 8 x 6, up 4 x 16, out 10 x 8; then scores and sums over what is seen by each head."""
+    mla = MLA(num_heads=2, kv_lora_rank=4, qk_nope_head_dim=3, qk_rope_head_dim=2, v_head_dim=5)
+    matrices = 2 * (80 + 48 + 64 + 80)
+    # Of 5 tokens each sees 3 on average: keys of 5 and values of 5. Decoding attends to latents of 4 and a key of 2.
+    assert mla.flops_per_token(8, 5, "prefill") == matrices + 2 * 2 * (5 + 5) * 3
+    assert mla.flops_per_token(8, 5, "decode") == matrices + 2 * 2 * ((4 + 2) + 4) * 5
+    assert mla.flops_per_token(8, 5, "train") == 3 * mla.flops_per_token(8, 5, "prefill")
+
+
+def test_state_spaces_by_hand():
+    """Width 8, inner 16, state 3. Mamba-2: in 8 x (16 + 28 + 4), out 16 x 8, 28 channels of 4 taps."""
+    mamba2 = Mamba2(d_state=3, head_dim=4, n_groups=2, chunk_size=8)
+    matrices = 2 * (8 * 48 + 128) + 2 * 28 * 4
+    # A token enters 16 x 3 states and leaves them, and meets a chunk: 2 groups of 3 for the scores, 16 for the sums.
+    assert mamba2.flops_per_token(8, 64, "prefill") == matrices + 4 * 48 + 2 * 8 * (6 + 16)
+    assert mamba2.flops_per_token(8, 5, "prefill") == matrices + 4 * 48 + 2 * 5 * (6 + 16)
+    assert mamba2.flops_per_token(8, 64, "decode") == matrices + 6 * 48
+    # Mamba-1: in 8 x 32, x 16 x (1 + 6), dt 1 x 16, out 16 x 8; a recurrence, whatever the mode.
+    mamba = Mamba(d_state=3)
+    for mode in ("prefill", "decode"):
+        assert mamba.flops_per_token(8, 64, mode) == 2 * (256 + 112 + 16 + 128) + 2 * 16 * 4 + 7 * 48
 
 
 def test_hyena_operators_by_hand():

@@ -80,6 +80,9 @@ MISTAKES = {
         "decay_span 100 is shorter than filter_length 128; use at least 128, or leave it out",
     ),
     "repetition": ({"repeat": 0, "blocks": [MLP]}, "a repetition is {repeat: a whole number from 1"),
+    "repetition of nothing": ({"repeat": 2, "blocks": []}, "with at least one block"),
+    "repetition without end": ({"repeat": 10**15, "blocks": [MLP, MLP]}, "use at most 10000 blocks in all"),
+    "truth repeated": ({"repeat": True, "blocks": [MLP]}, "a repetition is {repeat: a whole number from 1"),
 }
 
 

@@ -147,6 +147,35 @@ PUBLISHED: dict[str, tuple[dict[str, Any], tuple[int, int, int, int]]] = {
         },
         (1_343_757_312, 1_343_757_312, 0, 25_165_824 + 835_584),
     ),
+    # Bamba-9B and Nemotron-H-8B, with fields that nothing reads.
+    "bamba": (
+        {
+            "vocab_size": 128_256,
+            "attn_layer_indices": [9, 18, 27],
+            "attn_rotary_emb": 64,
+            "mamba_d_state": 128,
+            "rope_theta": 10_000.0,
+        },
+        (9_780_235_392, 9_780_235_392, 3 * 2 * 8 * 128 * 2, 29 * (8192 * 128 + (8192 + 2 * 128) * 4)),
+    ),
+    "nemotron_h": (
+        {
+            "hidden_size": 4096,
+            "hybrid_override_pattern": "M-M-M-M*-" + 3 * "M-M-M-M-M*-" + 5 * "M-",
+            "num_attention_heads": 32,
+            "num_key_value_heads": 8,
+            "attention_head_dim": 128,
+            "intermediate_size": 21_504,
+            "mamba_num_heads": 128,
+            "mamba_head_dim": 64,
+            "n_groups": 8,
+            "ssm_state_size": 128,
+            "rms_norm_eps": 1e-5,
+            "time_step_rank": 256,
+            "vocab_size": 131_072,
+        },
+        (8_100_852_736, 8_100_852_736, 4 * 2 * 8 * 128 * 2, 24 * (8192 * 128 + (8192 + 2 * 8 * 128) * 4)),
+    ),
 }
 
 

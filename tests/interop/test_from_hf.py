@@ -133,6 +133,17 @@ def test_a_model_that_is_not_as_its_configuration_says_is_refused(change: str, m
         from_hf(broken(change))
 
 
+def test_a_head_that_is_not_tied_as_its_configuration_says_is_refused() -> None:
+    theirs = filled(AutoConfig.for_model("llama", **{**DRAWS["llama"](random.Random(0)), "tie_word_embeddings": True}))
+    theirs.lm_head.weight = torch.nn.Parameter(theirs.model.embed_tokens.weight.detach().clone())
+    tokens_BT = random_tokens(1, 5)
+    with torch.no_grad():
+        torch.testing.assert_close(from_hf(theirs)(tokens_BT), theirs(tokens_BT).logits, **TOLERANCE)
+        theirs.lm_head.weight[3] += 1
+    with pytest.raises(UserError, match=r"lm_head.weight: not the embedding: .* set its tie_word_embeddings to False"):
+        from_hf(theirs)
+
+
 def test_what_is_no_language_model_is_refused() -> None:
     with pytest.raises(UserError, match=r"hf_model: a Linear: use a PreTrainedModel"):
         from_hf(torch.nn.Linear(2, 2))

@@ -15,9 +15,9 @@ from harmony_core.interop.hf import architecture_from_config, export, from_hf
 from harmony_core.interop.hf.export import LONGEST_CONTEXT, native_config
 from harmony_core.interop.hf.families import FAMILIES
 from harmony_core.interop.hf.normal_form import normal_form
-from harmony_core.models import build
-from tests.interop.exported_models import EXPERTS, HEADS, LATENT, check_same, custom, filled, opened
-from tests.interop.random_models import CASES, VOCAB, can_cache, random_config, random_model
+from harmony_core.models import build, generate
+from tests.interop.exported_models import EXPERTS, HEADS, LATENT, TOLERANCE, check_same, custom, filled, opened
+from tests.interop.random_models import CASES, VOCAB, can_cache, random_config, random_model, random_tokens
 
 
 @pytest.mark.parametrize(("family", "seed"), [case for case in CASES if case[1] < 4])
@@ -67,6 +67,27 @@ def test_sigmoids_without_shared_experts_or_a_bias_that_is_read(tmp_path: Path) 
     check_same(ours, theirs)
     again = from_hf(theirs)
     assert again.num_params() == ours.num_params()
+
+
+STATE_SPACE: dict[str, list[dict[str, Any]]] = {
+    "bamba": [{"kind": "mamba2", "d_state": 6, "head_dim": 8}, {"kind": "mlp", "d_ff": 20}],
+    "granitemoehybrid": [{"kind": "mamba2", "d_state": 6, "head_dim": 8}, {**EXPERTS, "n_shared": 1}],
+    "nemotron_h": [{"kind": "mamba2", "d_state": 6, "head_dim": 8}, {"kind": "mlp", "d_ff": 9, "activation": "relu2"}],
+    "jamba": [{"kind": "mamba", "d_state": 6, "inner_norms": True}, {"kind": "mlp", "d_ff": 20}],
+}
+
+
+@pytest.mark.parametrize("family", STATE_SPACE)
+def test_a_hybrid_without_attention_computes_and_generates(family: str, tmp_path: Path) -> None:
+    """Of its own accord: `transformers` has no cache for it, so its configuration must not ask for one."""
+    head = {"norm_epsilon": 1e-6, "tie_embeddings": family != "nemotron_h"}
+    ours = filled(build(Architecture(d_model=32, vocab_size=VOCAB, blocks=STATE_SPACE[family], **head)))
+    assert export(ours, tmp_path) == family
+    theirs, tokens_BT = opened(tmp_path), random_tokens(2, 7)
+    with torch.no_grad():
+        torch.testing.assert_close(theirs(tokens_BT).logits, ours(tokens_BT), **TOLERANCE)
+    expected = generate(ours, tokens_BT, 5, temperature=0)
+    assert torch.equal(theirs.generate(tokens_BT, max_new_tokens=5, do_sample=False), expected)
 
 
 MHA = {"kind": "mha", **HEADS}

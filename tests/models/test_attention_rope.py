@@ -110,8 +110,9 @@ def test_a_table_that_inference_made_first_serves_training():
         ((2, 9, 3, 12), 4, None, 8),
         ((1, 7, 2, 9), 4, 1, 0),
         ((1, 7, 2, 9), 4, None, 5),
+        ((1, 1, 1, 9), 4, None, 5),
     ],
-    ids=["whole", "some-heads", "first-elements", "last-elements", "odd-head", "odd-offset"],
+    ids=["whole", "some-heads", "first-elements", "last-elements", "odd-head", "odd-offset", "one-row-at-odd-offset"],
 )
 def test_rotary(shape, width, heads, first):
     scaling = RopeScaling(method="yarn", factor=4, original_context=16, attention_factor=1.3)

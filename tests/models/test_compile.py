@@ -20,3 +20,18 @@ def test_compiled_blocks_have_the_same_loss_and_gradients(tmp_path, monkeypatch)
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] >= 2, "nothing was compiled"
     assert compiled.kernel_paths()[-1] == "torch.compile"
     assert "torch.compile" not in plain.kernel_paths()
+
+
+def test_blocks_are_traced_under_autocast():
+    """Without a compiler: tracing alone is what autocast, as recipes in bf16 have it, once made impossible."""
+    plain, traced = (model_of("mlp") for _ in range(2))
+    for block in traced.residual_blocks().values():
+        block.compile(backend="aot_eager")
+    tokens, losses = draw_tokens(), []
+    for model in (plain, traced):
+        with torch.autocast("cpu", torch.bfloat16):
+            losses.append(model.loss(tokens[:, :-1], tokens[:, 1:]).total)
+        losses[-1].backward()
+    torch.testing.assert_close(losses[1], losses[0], rtol=1e-3, atol=0)
+    gradients = [torch.cat([p.grad.flatten() for p in model.parameters()]) for model in (plain, traced)]
+    assert torch.cosine_similarity(*gradients, dim=0) > 0.999

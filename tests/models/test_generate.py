@@ -63,15 +63,25 @@ def test_draws_follow_the_distribution():
     torch.testing.assert_close(draws(temperature=0.5), sharper, rtol=0, atol=0.03)
 
 
+@pytest.mark.parametrize("temperature", [1e-6, 1e-38, 1e-42, 1e-320])
+def test_a_temperature_near_zero_takes_the_likeliest(temperature):
+    assert draws(temperature=temperature)[0] == 1
+    assert draws(temperature=temperature, top_k=3, top_p=0.9)[0] == 1
+
+
 def test_top_k_leaves_the_likeliest():
     torch.testing.assert_close(draws(temperature=1.0, top_k=2), torch.tensor([5 / 8, 3 / 8, 0, 0]), rtol=0, atol=0.03)
     assert draws(temperature=3.0, top_k=1)[0] == 1
+    assert sample(LOGITS.flip(1), 1e30, top_k=1, generator=torch.Generator()).item() == 3
 
 
 def test_top_p_leaves_the_smallest_set_that_reaches_it():
     assert (draws(temperature=1.0, top_p=0.6) > 0).tolist() == [True, True, False, False]
     assert (draws(temperature=1.0, top_p=0.97) > 0).tolist() == [True] * 4
     assert draws(temperature=1.0, top_p=1e-6)[0] == 1
+    # Reached exactly is reached.
+    halves = torch.zeros(50, 2)
+    assert not sample(halves, 1.0, top_p=0.5, generator=torch.Generator().manual_seed(0)).any()
     # After top_k the two that are left hold 0.625 and 0.375.
     assert draws(temperature=1.0, top_k=2, top_p=0.6)[0] == 1
 
@@ -97,7 +107,8 @@ def test_limits_out_of_range_are_refused(limits, told):
 def test_prompts_that_are_none_are_refused():
     model = closed_loop("gqa").eval()
     empty = torch.zeros(2, 0, dtype=torch.int64)
-    for prompt, told in ((empty, r"shape \[2, 0\]"), (torch.tensor([1]), r"shape \[1\]")):
+    outside = (torch.tensor([[3, 29]]), r"ids 3 to 29: use ids from 0 to 28")
+    for prompt, told in ((empty, r"shape \[2, 0\]"), (torch.tensor([1]), r"shape \[1\]"), outside):
         with pytest.raises(UserError, match=told):
             generate(model, prompt, 2, temperature=0)
     with pytest.raises(UserError, match="num_tokens: -1"):

@@ -86,6 +86,20 @@ def test_bias_moves_against_the_load_and_not_the_weights():
     assert (weights <= 1).all()
 
 
+def test_bias_follows_the_load_of_all_ranks():
+    """Of two mixtures, to whose counts the other ranks add what turns both around; all in one exchange."""
+    biased = {**MIXTURE, "balancing": "bias", "bias_update_rate": 0.5}
+    model, tokens = model_of(biased, biased), draw_tokens()
+    model.loss(tokens, tokens)
+    others = torch.tensor([1000.0, 0, 0, 0, 0, 0, 0, 1000.0])
+    model.after_step(lambda counts: counts.add_(others))
+    first, second = (mixture.router for mixture in model.mixtures().values())
+    assert torch.sign(first.bias_E).tolist() == [-1, 1, 1, 1]
+    assert torch.sign(second.bias_E).tolist() == [1, 1, 1, -1]
+    assert first.load_E[0] > 0.8 < second.load_E[3]
+    assert first.counts_E.sum() == second.counts_E.sum() == 0
+
+
 def test_a_full_state_says_so():
     model = model_of(ATTENTION)
     state = model.init_state(1, 2)

@@ -5,13 +5,14 @@ There is no GPU here: a stand-in refuses what the kernel would refuse and comput
 
 import inspect
 import math
+import sys
 
 import pytest
 import torch
 
 from harmony_core import Architecture
 from harmony_core.models import build, kernels
-from harmony_core.models.ops.convolution import conv_silu_reference
+from harmony_core.models.ops.convolution import conv_silu, conv_silu_reference
 from harmony_core.models.ops.selective_scan import selective_scan_reference
 from harmony_core.models.ops.ssd import ssd_reference
 from tests.models.mamba_references import references
@@ -43,7 +44,7 @@ def causal_conv1d_fn(
     if x.stride(2) != 1:
         assert x.stride(1) == 1, "channels or tokens are last in memory"
         assert x.shape[1] % 8 == x.stride(0) % 8 == x.stride(2) % 8 == 0
-    return conv_silu_reference(x.mT, weight, bias).mT
+    return conv_silu_reference(x.float().mT, weight.float(), bias if bias is None else bias.float()).mT.to(x.dtype)
 
 
 def mamba_chunk_scan_combined(
@@ -79,7 +80,7 @@ def selective_scan_fn(
 ):
     assert u.dtype == delta.dtype == B.dtype == C.dtype
     assert A.dtype == D.dtype == delta_bias.dtype == torch.float32
-    assert all(t.stride(-1) == 1 for t in (u, delta, B, C))
+    assert all(1 in (t.stride(-1), t.shape[-1]) for t in (u, delta, B, C))
     assert u.shape == delta.shape == (u.shape[0], A.shape[0], B.shape[2])
     assert A.shape[1] == B.shape[1] <= 256
     dt = delta.float() + delta_bias[:, None]
@@ -149,12 +150,13 @@ def test_kernels_give_the_same_loss_and_gradients(name, autocast, called):
         torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-3, atol=1e-6)
 
 
+@pytest.mark.parametrize(("batch", "prompt"), [(2, LENGTH), (2, 1), (1, 1)])
 @pytest.mark.parametrize("name", BLOCKS)
-def test_kernels_leave_the_same_state_after_a_prompt(name, called):
-    model, tokens = model_of(BLOCKS[name]), draw_tokens()
+def test_kernels_leave_the_same_state_after_a_prompt(name, batch, prompt, called):
+    model, tokens = model_of(BLOCKS[name]), draw_tokens()[:batch, :prompt]
     logits, states = [], []
     for called["on"] in (False, True):
-        state = model.init_state(2, LENGTH)
+        state = model.init_state(batch, LENGTH)
         logits.append(model.prefill(tokens, state))
         states.append(state.blocks[0])
     torch.testing.assert_close(*logits, rtol=1e-4, atol=1e-5)
@@ -167,6 +169,15 @@ def test_what_the_kernels_do_not_take_is_computed_without_them(called):
     blocks = [{"kind": "mamba", "d_state": 257, "d_conv": 5}, {"kind": "mamba2", "head_dim": 8, "d_conv": 1}]
     build(Architecture(d_model=WIDTH, vocab_size=17, blocks=blocks))(draw_tokens())
     assert called == {"on": True, "mamba_chunk_scan_combined": 1}
+
+
+def test_the_convolution_keeps_fp32_taps(called):
+    generator = torch.Generator().manual_seed(2)
+    x, w = torch.randn(2, 50, 16, generator=generator).bfloat16(), torch.randn(16, 4, generator=generator)
+    called["on"] = True
+    expected = conv_silu_reference(x.float(), w, None).bfloat16()
+    # All but those that the order of a sum rounds the other way.
+    assert (conv_silu(x, w, None) == expected).float().mean() > 0.99
 
 
 def test_the_path_taken_is_said(called):
@@ -191,3 +202,20 @@ def test_no_upper_limit_is_infinity_to_the_kernel(limit, said, monkeypatch, call
     called["on"] = True
     model_of({**BLOCKS["mamba2"], "dt_limit": limit})(draw_tokens())
     assert seen == [said]
+
+
+@pytest.mark.parametrize("content", ["raise ImportError('libcudart.so')", "raise RuntimeError('no driver')", ""])
+def test_a_package_that_does_not_load_is_done_without(content, tmp_path, monkeypatch, caplog):
+    (tmp_path / "broken_kernels.py").write_text(content)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert kernels.vendor.__wrapped__("cuda", "broken_kernels", "scan") is None
+    assert "scan of broken_kernels cannot be had" in caplog.text
+    assert kernels.vendor.__wrapped__("cuda", "kernels_that_nobody_installed", "scan") is None
+    sys.modules.pop("broken_kernels", None)
+
+
+def test_mamba_ssm_without_its_extension_has_no_selective_scan(monkeypatch):
+    """Its newest versions import all the same, and fail at the first call."""
+    monkeypatch.setattr(kernels, "vendor", lambda device, module, name: None if module.endswith("_cuda") else max)
+    assert kernels.selective_scan_kernel("cuda", 16) is None
+    assert kernels.ssd_kernel("cuda") is max

@@ -32,7 +32,8 @@ def export(model: HybridLM, directory: Path | str) -> str:
 
     The native class of the first family that computes exactly this architecture is taken. Where none does, the
     folder gets `modeling_harmony.py` and `configuration_harmony.py`, which import torch and `transformers` alone, and
-    is opened with `trust_remote_code=True`. How a mixture is balanced in training is no part of either.
+    is opened with `trust_remote_code=True`. How a mixture is balanced in training is no part of either. Where a hybrid
+    class cannot cache without a layer of attention, the folder says `use_cache` false: `generate` is right, and slow.
 
     Args:
         model: ours, with its values.
@@ -110,6 +111,8 @@ def _native(model: HybridLM, family: Family, config: Any) -> Any:
     # Shared experts of no width are tensors there too.
     theirs |= {name: torch.zeros(tensor.shape) for name, tensor in exported.state_dict().items() if not tensor.numel()}
     exported.load_state_dict(theirs, assign=True)
+    if family.cache_needs_attention and not model.architecture.kv_bytes_per_token():
+        exported.config.use_cache = exported.generation_config.use_cache = False
     return exported
 
 

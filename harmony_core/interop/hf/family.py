@@ -54,6 +54,8 @@ class Family(abc.ABC):
         "top_k": "num_experts_per_tok",
         "n_routed": "the number of experts",
     }
+    # Whether the class counts the tokens in its cache by a layer of attention, and fails where there is none.
+    cache_needs_attention: ClassVar[bool] = False
     epsilon_field: ClassVar[str] = "rms_norm_eps"
     embedding: ClassVar[str] = "model.embed_tokens.weight"
     final_norm: ClassVar[str] = "model.norm.weight"

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from harmony_core.architecture import Architecture
 from harmony_core.errors import UserError
 from harmony_core.interop.hf.families import FAMILIES
@@ -48,7 +51,7 @@ def from_hf(hf_model: Any) -> HybridLM:
 
     Raises:
         UserError: as `architecture_from_config`; or it is no such model, or a tensor is missing, of another shape
-            than its configuration says, or one too many.
+            than its configuration says, or one too many, or a head is not tied that its configuration ties.
     """
     if not isinstance(hf_model, transformers().PreTrainedModel):
         fix = "use a PreTrainedModel, such as AutoModelForCausalLM.from_pretrained gives"
@@ -60,9 +63,18 @@ def from_hf(hf_model: Any) -> HybridLM:
     model = HybridLM(family.architecture(values))
     theirs = hf_model.state_dict()
     if model.architecture.tie_embeddings:
-        theirs.pop("lm_head.weight", None)
+        _check_tied(theirs.pop("lm_head.weight", None), theirs.get(family.embedding), family.model_class)
     weights = list(family.variant(values).weights(model.architecture))
     ours = {**model.state_dict(), **dict(model.named_parameters())}
     declared = {weight.ours for weight in weights} | {name for name, _ in model.named_parameters()}
     load(weights, {name: ours[name] for name in declared}, theirs, family.model_class)
     return model.train(hf_model.training)
+
+
+def _check_tied(head: Tensor | None, embedding: Tensor | None, where: str) -> None:
+    """Refuses a head of its own under a configuration that ties it; a tensor that is missing is `load`'s to name."""
+    if head is None or embedding is None or head.data_ptr() == embedding.data_ptr() or head.is_meta:
+        return
+    if head.shape != embedding.shape or not torch.equal(head.to(embedding), embedding):
+        fix = "the configuration ties the two; set its tie_word_embeddings to False"
+        raise UserError(f"{where}.lm_head.weight", "not the embedding", fix)

@@ -9,16 +9,21 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor
 
 
 def run_conv_kernel(kernel: Callable[..., Any], x_BTC: Tensor, w_CK: Tensor, b_C: Tensor | None) -> Tensor:
-    """causal-conv1d's `causal_conv1d_fn`: the short convolution and SiLU, [B, T, C] in the type of `x_BTC`."""
-    # Channels may come last only where every stride is a multiple of 8.
+    """causal-conv1d's `causal_conv1d_fn`: the short convolution and SiLU, [B, T, C] in the type of `x_BTC`.
+
+    Taps and bias keep their own type, one for both: the kernel computes in fp32 whatever is stored.
+    """
+    # Channels may come last only where every stride is a multiple of 8. Else a copy: of a single token `contiguous`
+    # makes none, whatever the strides.
     strides = (x_BTC.shape[2], x_BTC.stride(0), x_BTC.stride(1))
-    x_BCT = x_BTC.mT if all(stride % 8 == 0 for stride in strides) else x_BTC.mT.contiguous()
-    bias_C = None if b_C is None else b_C.to(x_BTC.dtype)
-    y_BCT: Tensor = kernel(x_BCT, w_CK.to(x_BTC.dtype), bias_C, activation="silu")
+    aligned = all(stride % 8 == 0 for stride in strides)
+    x_BCT = x_BTC.mT if aligned else x_BTC.mT.clone(memory_format=torch.contiguous_format)
+    y_BCT: Tensor = kernel(x_BCT, w_CK, b_C, activation="silu")
     return y_BCT.mT
 
 

@@ -29,6 +29,10 @@ def without_autocast(function: _F) -> _F:
         on = [kind for kind in ("cpu", "cuda") if torch.is_autocast_enabled(kind)]
         if not on:
             return function(*args, **kwargs)
+        if torch.compiler.is_compiling():
+            # What `torch.compile` can trace; the calls below are faster. Whatever else is on is found again.
+            with torch.autocast(on[0], enabled=False):
+                return run(*args, **kwargs)
         for kind in on:
             torch.set_autocast_enabled(kind, False)
         try:

@@ -42,7 +42,9 @@ def rotate_in_place(x: Tensor, turns: Tensor) -> None:
     if part.dtype == torch.float32 and part.stride(-1) == 1 and not any(stride % 2 for stride in strides):
         torch.view_as_complex(part.view(*part.shape[:-1], -1, 2)).mul_(turns)
     else:
-        pairs = torch.view_as_complex(part.float().contiguous().unflatten(-1, (-1, 2)))
+        # Copied even where it is contiguous: one row's part may begin at an odd place, where no complex view can.
+        copied = part.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
+        pairs = torch.view_as_complex(copied.unflatten(-1, (-1, 2)))
         part.copy_(torch.view_as_real(pairs * turns).flatten(-2))
 
 

@@ -31,6 +31,7 @@ class Jamba(Layered):
 
     model_type = "jamba"
     model_class = "JambaForCausalLM"
+    cache_needs_attention = True
     # Which scan runs; what generation asks for.
     harmless: ClassVar[tuple[str, ...]] = (
         "n_ctx",
@@ -77,7 +78,8 @@ class Jamba(Layered):
         found |= _pattern("expert", [isinstance(block, MoE) for block in channels])
         found |= mamba_fields(only(mambas), _NAMES, architecture.d_model) if mambas else {}
         # Without a layer of attention its fields say nothing, but have to be possible ones.
-        found |= attention_fields(only(attentions)) if attentions else {"num_attention_heads": 1, "head_dim": 2}
+        nothing = {"num_attention_heads": 1, "num_key_value_heads": 1, "head_dim": 2}
+        found |= attention_fields(only(attentions)) if attentions else nothing
         if sparse:
             moe = only(sparse)
             found |= {"num_experts": moe.n_routed, "num_experts_per_tok": moe.top_k, **balancing_fields(moe)}

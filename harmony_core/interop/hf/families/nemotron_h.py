@@ -45,6 +45,7 @@ class NemotronH(Family):
 
     model_type = "nemotron_h"
     model_class = "NemotronHForCausalLM"
+    cache_needs_attention = True
     # Never read by the modeling code, some of them in spite of their names: attention has no biases, Mamba's are
     # use_bias's, its width is heads x head width, its lower limit of dt is time_step_min and it has no upper one, the
     # shared network is there once, embedding and head are never tied. The others concern first values or kernels.
@@ -68,6 +69,9 @@ class NemotronH(Family):
         "rope_theta",
         "partial_rotary_factor",
         "norm_eps",
+        "rms_norm_eps",
+        "attention_head_dim",
+        "time_step_rank",
         "num_hidden_layers",
     )
     training_only: ClassVar[tuple[str, ...]] = ("attention_dropout", "hidden_dropout")
