@@ -23,7 +23,10 @@ def cost(
     fp32: Annotated[bool, typer.Option("--fp32", help="Predict for fp32 instead of bf16.")] = False,
 ) -> None:
     """Parameters, FLOPs, cache and state of an architecture, and its predicted times on a machine."""
+    from harmony_core.machines import Machine, predict_seconds
+
     architecture = load_preset(file)
+    target = None if machine is None else Machine.from_yaml(machine)
     console.print(f"[bold]{architecture.id}[/]  {architecture.pattern()}")
     console.print(blocks_table(architecture))
     for label, value in (
@@ -38,10 +41,7 @@ def cost(
         (f"decode FLOPs a token at {context}", architecture.flops_per_token(context, "decode")),
     ):
         console.print(f"{label:44} {value:>20,.0f}  {count(value)}")
-    if machine is not None:
-        from harmony_core.machines import Machine, predict_seconds
-
-        target = Machine.from_yaml(machine)
+    if target is not None:
         for mode in get_args(Mode):
             predicted = predict_seconds(architecture, target, mode, batch_size, context, "fp32" if fp32 else "bf16")
             console.print(f"{mode} on {target.name}, batch {batch_size} (predicted): {seconds(predicted)}")

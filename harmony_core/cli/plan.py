@@ -56,7 +56,10 @@ def plan(
     if plot is not None:
         from harmony_core.cli.plan_figure import write_figure
 
-        write_figure(plot, found.fitting[:top], scaling)
+        try:
+            write_figure(plot, found.fitting[:top], scaling)
+        except OSError as error:
+            raise UserError("plot", plot, f"{error.strerror}; name a file that can be written") from None
         console.print(f"drawn: {plot}")
 
 

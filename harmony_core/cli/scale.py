@@ -19,6 +19,7 @@ from harmony_core.architecture.presets import load_preset
 from harmony_core.cli.format import count, seconds
 from harmony_core.cli.items import settings
 from harmony_core.cli.layout_option import layout_fields, layout_text, trainable
+from harmony_core.cli.train import folder_refusals
 from harmony_core.errors import UserError
 from harmony_core.host import usable_cores, visible_gpus
 from harmony_core.site.command import run
@@ -49,35 +50,48 @@ def scale(
     submit: Annotated[bool, typer.Option("--submit", help="Hand the scripts to sbatch.")] = False,
     local: Annotated[bool, typer.Option("--local", help="Run all sizes here, one after another.")] = False,
 ) -> None:
-    """Writes a job script for each number of devices, runs what is not done, and prints the efficiency of what is.
+    """Writes a job script for each number of devices, or runs it here, and prints the efficiency of what is done.
 
     Each device gets as many sequences at every size, and every size as many steps. Efficiency is tokens/s of a device
     over those at the smallest size. Calling it again collects what has ended since.
     """
     if submit and local:
         raise UserError("local", "with --submit", "give one of them")
+    from harmony_core.evaluation.run_config import run_config
     from harmony_core.evaluation.weak_scaling import collect
 
     folder = out or Path("results") / f"{Path(file).stem}-scaling"
-    own = {_number(text.partition(":")[0]): text.partition(":")[2] for text in layout_per_gpus or ()}
+    numbers = sorted({_number("gpus", text) for text in gpus.split(",")})
+    own = _of_one_size(layout_per_gpus or (), numbers)
     chosen = _Layouts(load_preset(file), layout, own, machine)
-    sizes = _sizes(chosen, folder, gpus, settings("recipe", recipe or (), "recipe"))
+    sections = {"recipe": settings("recipe", recipe or (), "recipe"), "data": settings("data", data or (), "data")}
+    sizes = _sizes(chosen, folder, numbers, sections["recipe"])
+    # What `harmony train` would refuse is refused now, and not when the job begins.
+    run_config(folder.name, 0, sections, sizes[0].layout, machine or "cpu")
     here = len(visible_gpus()) or usable_cores()
     if local and sizes[-1].processes > here:
         raise UserError("gpus", sizes[-1].processes, f"this machine has {here}; use --submit, or fewer")
     passed = [*_repeated("--recipe", recipe), *_repeated("--data", data), *_repeated("--machine", [machine])]
+    with folder_refusals(folder):
+        SearchFolder(folder).work().mkdir(parents=True, exist_ok=True)
     for size in sizes:
         command = _command(file, size, passed)
+        if local:
+            if not size.done:
+                _run_here(size, command)
+            continue
         script = _write_script(folder, size, command, profile, minutes)
         if size.done:
             continue
-        if local:
-            _run_here(size, command)
-        elif submit:
+        if submit:
             _submit(script)
         else:
             console.print(f"{size.processes}: {script}")
-    console.print(scaling_table(collect(folder.name, sizes, folder), sizes))
+    measured = collect(folder.name, sizes, folder)
+    console.print(scaling_table(measured, sizes))
+    for size in sizes:
+        if size.done and size.processes not in measured["processes"]:
+            console.print(f"{size.processes}: left out, since its training failed or had another layout: {size.folder}")
 
 
 class _Layouts:
@@ -115,11 +129,10 @@ class _Layouts:
         return layout
 
 
-def _sizes(chosen: _Layouts, folder: Path, gpus: str, recipe: dict[str, Any]) -> list[Size]:
+def _sizes(chosen: _Layouts, folder: Path, numbers: list[int], recipe: dict[str, Any]) -> list[Size]:
     from harmony_core.evaluation.weak_scaling import Size, recipe_of_size
     from harmony_core.training.recipe import Recipe
 
-    numbers = sorted({_number(text) for text in gpus.split(",")})
     smallest = Recipe.parse(recipe, "recipe")
     chosen.architecture.check_length(smallest.sequence_length)
     sizes = []
@@ -130,9 +143,21 @@ def _sizes(chosen: _Layouts, folder: Path, gpus: str, recipe: dict[str, Any]) ->
     return sizes
 
 
-def _number(text: str) -> int:
-    if not text.strip().isdigit() or int(text) < 1:
-        raise UserError("gpus", text or "nothing", "give whole numbers from 1, with commas between")
+def _of_one_size(texts: Sequence[str], numbers: list[int]) -> dict[int, str]:
+    """Layouts by the number of devices that they are for: `16:pp=2,dp=8`."""
+    own = {}
+    for text in texts:
+        number, _, layout = text.partition(":")
+        own[_number("layout-per-gpus", number)] = layout
+        if int(number) not in numbers:
+            known = ", ".join(map(str, numbers))
+            raise UserError("layout-per-gpus", text, f"{number} devices are not among --gpus {known}; add them")
+    return own
+
+
+def _number(option: str, text: str) -> int:
+    if not text.strip().isdecimal() or int(text) < 1:
+        raise UserError(option, text or "nothing", "give whole numbers from 1")
     return int(text)
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
+import signal
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,13 +18,18 @@ from harmony_core.architecture import Architecture
 from harmony_core.architecture.presets import load_preset
 from harmony_core.cli.items import settings
 from harmony_core.cli.layout_option import layout_fields, layout_text, trainable
+from harmony_core.cli.train_fit import check_host, check_memory
 from harmony_core.errors import UserError
 from harmony_core.store import SearchFolder
+from harmony_core.workers.lease import Held, Lease
 
 if TYPE_CHECKING:
     from harmony_core.config import Config
     from harmony_core.machines import Layout, Machine
     from harmony_core.training.recipe import Recipe
+
+# A week: what waits for time-outs counts in integers of milliseconds.
+_LONGEST_TIMEOUT = 7 * 86_400.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +78,9 @@ def train(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Root of the seeds of weights and data order.")] = 0,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads of a process, where there is no GPU.")] = 1,
-    timeout_seconds: Annotated[float, typer.Option(min=1, help="A rank that stands still so long ends it.")] = 600.0,
+    timeout_seconds: Annotated[
+        float, typer.Option(min=1, max=_LONGEST_TIMEOUT, help="A rank that stands still so long ends it.")
+    ] = 600.0,
     every_steps: Annotated[int, typer.Option(min=0, help="Steps between checkpoints; 0 is by time alone.")] = 0,
     every_minutes: Annotated[float, typer.Option(min=0.01, help="Minutes between checkpoints.")] = 10.0,
 ) -> None:
@@ -93,7 +104,9 @@ def train(
     chosen = _layout(layout, processes, world.size if started else None, architecture, parsed)
     target = None if machine is None else Machine.from_yaml(machine)
     if target is not None:
-        _check_memory(architecture, chosen, parsed, target)
+        check_memory(architecture, chosen, parsed, target)
+    if not started:
+        check_host(architecture, chosen, parsed)
     folder = out or Path("results") / Path(file).stem
     asked = Asked(
         architecture=architecture,
@@ -108,20 +121,50 @@ def train(
         every_steps=every_steps,
         every_seconds=60 * every_minutes,
     )
+    if not started:
+        _check_folder(folder)
     if chosen.num_processes > 1 and not started:
         command = [sys.executable, "-m", "harmony_core", *sys.argv[1:]]
-        logs = SearchFolder(folder).work("ranks")
-        raise typer.Exit(launch(command, chosen.num_processes, logs, threads))
+        raise typer.Exit(launch(command, chosen.num_processes, SearchFolder(folder).work("ranks"), threads))
+    told = _told_to_leave()
+    # Imports torch, for seconds.
     from harmony_core.cli.train_rank import train_rank
 
-    raise typer.Exit(train_rank(asked, world))
+    raise typer.Exit(train_rank(asked, world, told))
+
+
+@contextlib.contextmanager
+def folder_refusals(path: Path) -> Iterator[None]:
+    """Says it as a person's mistake when somebody trains in a run's folder, or it cannot be written."""
+    try:
+        yield
+    except Held as held:
+        raise UserError("out", path, f"{held} trains here; wait for it, or use another --out") from None
+    except OSError as error:
+        raise UserError("out", path, f"{error.strerror}; name a folder that can be made and written") from None
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuses a run's folder before torch is imported, and before ranks open the logs of those that train there."""
+    with folder_refusals(folder):
+        if (held := Lease(SearchFolder(folder).work("lease")).holder()) is not None:
+            raise held
+        SearchFolder(folder).work().mkdir(parents=True, exist_ok=True)
+
+
+def _told_to_leave() -> threading.Event:
+    """Set when this process is told to leave, from now on: the trainer looks at it between two steps."""
+    told = threading.Event()
+    for number in (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: told.set())
+    return told
 
 
 def _layout(
     text: str, processes: int | None, started: int | None, architecture: Architecture, recipe: Recipe
 ) -> Layout:
     """The layout as written, or the nearest to plain replicas; refused where it is not of as many as there are."""
-    from harmony_core.machines import Layout, fitting
+    from harmony_core.machines import Layout, fitting, nearest
 
     given = layout_fields(text)
     many = processes or started or 1
@@ -133,21 +176,7 @@ def _layout(
         chosen = fitting(replicas, architecture, recipe.batch_size, recipe.sequence_length)
     for name, number in (("processes", processes), ("started processes", started)):
         if number is not None and number != chosen.num_processes:
-            fix = f"the layout has {chosen.num_processes} ({chosen}); make pp x dp x cp as many"
-            raise UserError(name, number, fix)
+            near = nearest(chosen, architecture, recipe.batch_size, recipe.sequence_length, number)
+            use = "make pp x dp x cp as many" if near is None else f"use --layout {layout_text(near)}"
+            raise UserError(name, number, f"the layout has {chosen.num_processes} ({chosen}); {use}")
     return chosen
-
-
-def _check_memory(architecture: Architecture, layout: Layout, recipe: Recipe, machine: Machine) -> None:
-    """Refuses what is predicted not to fit the machine's memory, with a layout that does."""
-    from harmony_core.machines import Estimator, TrainingStep, plan_layouts
-
-    step = TrainingStep(recipe.batch_size, recipe.sequence_length, "fp32" if recipe.precision == "fp32" else "bf16")
-    predicted = Estimator(architecture, machine, step).estimate(layout)
-    if predicted.fits:
-        return
-    # Which says so where none of as many devices does.
-    best = plan_layouts(architecture, machine, layout.num_processes, step).fitting[0].layout
-    needs = f"needs {predicted.peak_memory / 1e9:.1f} GB a device of {machine.name}"
-    fix = f"{needs}, which has {predicted.memory_limit / 1e9:.1f} for tensors; use --layout {layout_text(best)}"
-    raise UserError("layout", layout, fix)

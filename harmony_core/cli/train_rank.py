@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import signal
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,8 @@ from rich.console import Console
 
 from harmony_core.architecture import Architecture
 from harmony_core.cli.format import count
-from harmony_core.cli.train import Asked
+from harmony_core.cli.train import Asked, folder_refusals
 from harmony_core.cli.training_display import TrainingDisplay
-from harmony_core.errors import UserError
 from harmony_core.evaluation.single_run import Order, SingleRun, clear
 from harmony_core.machines import Precision
 from harmony_core.store import SearchFolder
@@ -23,41 +22,46 @@ from harmony_core.training.place import World
 from harmony_core.training.process import peak_memory_bytes
 from harmony_core.training.result import TrainingResult
 from harmony_core.training.resume import CheckpointPolicy
+from harmony_core.training.sign import STOOD_STILL
 from harmony_core.training.status import Status
 from harmony_core.training.trainer import Conduct, train
 from harmony_core.training.trainer import Interrupted as LeftTogether
 from harmony_core.training.watch import Watch
-from harmony_core.training.world import first_decides, start, stop
+from harmony_core.training.world import NotMet, first_decides, start, stop
 from harmony_core.workers import Interrupted, Lease
-from harmony_core.workers.lease import Held
 
 # Beyond the watch's own, which is to find who is in the way before an operation gives up without a name.
 _PATIENCE = 2.0
-_NOTICES = (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT)
 console = Console(highlight=False, soft_wrap=True)
 
 
-def train_rank(asked: Asked, world: World) -> int:
+def train_rank(asked: Asked, world: World, told: threading.Event) -> int:
     """Trains as one rank of `world`; returns the exit code.
+
+    Args:
+        asked: what was asked for.
+        world: this process's place.
+        told: set when this process is told to leave.
 
     Raises:
         Interrupted: it was told to leave, and left a checkpoint.
         UserError: the folder, the data or the layout is not as it should be.
     """
-    told = threading.Event()
-    for number in _NOTICES:
-        signal.signal(number, lambda *_: told.set())
     if not torch.cuda.is_available():
         torch.set_num_threads(asked.threads)
-    start(world, _PATIENCE * asked.timeout_seconds)
+    try:
+        start(world, _PATIENCE * asked.timeout_seconds)
+    except NotMet as missing:
+        print(f"rank {world.rank} of {world.size} ends: {missing}", file=sys.stderr)
+        return STOOD_STILL
     with contextlib.ExitStack() as stack:
         keeper = _Keeper(asked, stack) if world.rank == 0 else None
         order = Order.parse(first_decides(world, keeper.settle if keeper is not None else dict))
-        if order.done:
+        if order.ended is not None:
             if keeper is not None:
-                console.print(f"{asked.out}: trained already; --fresh begins anew")
+                _say(f"{asked.out}: trained already ({order.ended}); --fresh begins anew")
             stop()
-            return 0
+            return _code(order.ended)
         try:
             result = _train(asked, world, order, told, keeper)
         except LeftTogether as left:
@@ -66,7 +70,7 @@ def train_rank(asked: Asked, world: World) -> int:
         stop()
         if keeper is not None:
             keeper.keep(result)
-    return 0 if result.status is Status.OK else 1
+    return _code(result.status)
 
 
 class _Keeper:
@@ -80,17 +84,16 @@ class _Keeper:
         """Prepares everything that all ranks read, under a lease on the folder that ends with the stack."""
         asked = self._asked
         lease = Lease(SearchFolder(asked.out).work("lease"))
-        try:
+        with folder_refusals(asked.out):
             lease.acquire()
-        except Held as held:
-            raise UserError("out", asked.out, f"{held} trains here; wait for it, or use another --out") from None
         self._stack.callback(lease.release)
         if asked.fresh:
             clear(asked.out)
         self.run = SingleRun.open(asked.out, asked.architecture, asked.file, asked.config, _say)
-        if not self.run.order.done:
+        order = self.run.order
+        if order.ended is None:
             self.run.begin()
-        return self.run.order.model_dump(mode="json")
+        return order.model_dump(mode="json")
 
     def display(self, order: Order) -> TrainingDisplay:
         """A display of this training."""
@@ -152,3 +155,7 @@ def _train(asked: Asked, world: World, order: Order, told: threading.Event, keep
 
 def _say(line: str) -> None:
     console.print(line, markup=False)
+
+
+def _code(status: str) -> int:
+    return 0 if status == Status.OK else 1

@@ -81,7 +81,7 @@ class TrainingDisplay:
         parts += [f"memory {self._memory() / 1e9:.2f} GB", f"gradient norm {point.gradient_norm:.3g}"]
         if losses.load_imbalance:
             parts += [f"balancing loss {losses.auxiliary:.3g}", f"busiest expert {losses.load_imbalance:.2f}x"]
-        if speed is not None:
+        if speed is not None and point.step + 1 < self._num_steps:
             left = (self._num_steps - point.step - 1) * point.tokens / (point.step + 1)
             parts.append(f"ETA {duration(left / speed)}")
         return "  ".join(parts)

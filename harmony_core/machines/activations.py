@@ -31,7 +31,8 @@ class Shape:
         context: tokens a sequence.
         typed_bytes: bytes of an element in the type of the products.
         fused: a GPU's kernels: attention keeps no scores, where the CPU's keeps them while no query sees more than 512
-            keys (`models/ops/blocked_plan.py`); feed-forwards keep no opened gate.
+            keys (`models/ops/blocked_plan.py`); feed-forwards keep no opened gate, and experts, in grouped products, no
+            rows but their projections (`models/ops/grouped_experts.py`).
     """
 
     d_model: int
@@ -182,7 +183,7 @@ def _feed_forward(inner: int, activation: Activation, shape: Shape) -> tuple[int
 @_held.register
 def _moe(block: MoE, shape: Shape) -> Held:
     width = shape.d_model
-    rows = aligned_rows(shape.tokens, block.top_k, block.n_routed) / shape.tokens
+    rows = block.top_k if shape.fused else aligned_rows(shape.tokens, block.top_k, block.n_routed) / shape.tokens
     # Scores, and for the balancing loss these over their sum; chosen scores before and after their normalisation.
     router = block.n_routed * (2 if block.balancing == "aux" else 1) + 3 * block.top_k
     # int64 indices count as two elements: the choice, each row's token, each choice's row.
@@ -190,11 +191,16 @@ def _moe(block: MoE, shape: Shape) -> Held:
     copy = width if shape.typed_bytes < 4 else 0
     kept, made = _feed_forward(block.d_expert, block.activation, shape)
     shared, shared_made = _feed_forward(block.shared_width, block.activation, shape)
-    # The rows' gradients of input and output, and what one network after the other makes.
-    routed = (2 * rows + 1) * width + rows / block.n_routed * made
+    if shape.fused and shape.typed_bytes < 4:
+        # Grouped products: all experts at once, with their inner activations; rows are gathered again.
+        networks, rows_kept = rows * (made + block.d_expert), 0.0
+    else:
+        # One expert after the other; the rows that experts read and wrote.
+        networks, rows_kept = rows / block.n_routed * made, rows * 2 * width
+    # The rows' gradients of input and output, and what the networks make.
+    routed = (2 * rows + 1) * width + networks
     return Held(
-        # The rows that experts read and wrote.
-        typed=rows * (kept + 2 * width) + shared + block.top_k,
+        typed=rows * kept + rows_kept + shared + block.top_k,
         fp32=router + indices + copy,
         working_typed=max(routed, shared_made + width),
     )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from harmony_core.architecture import MLA, Architecture, Attention, Block, Hyena, MoE
+from harmony_core.architecture import Architecture, Attention, Block, Hyena, MoE
 from harmony_core.architecture.mlp import num_matrices
 from harmony_core.machines.activations import Shape, kept_bytes, working_bytes
 from harmony_core.machines.communication import all_gather_seconds, all_reduce_seconds, all_to_all_seconds
@@ -189,16 +189,10 @@ def context_seconds(block: Block, d_model: int, machine: Machine, layout: Layout
     if layout.cp == 1:
         return 0.0
     tokens = layout.micro_batch(step.batch_size) * step.sequence_length
-    if isinstance(block, Attention | MLA):
-        elements = _key_value_elements(block)
+    if isinstance(block, Attention):
+        elements = 2 * block.kv_heads * block.head_dim
         return all_gather_seconds(machine, context_group(layout), tokens * elements * step.element)
     if isinstance(block, Hyena):
         rows = tokens / layout.cp * d_model * step.element
         return sum(all_to_all_seconds(machine, context_group(layout), n * rows) for n in (3, 1))
     return 0.0
-
-
-def _key_value_elements(block: Attention | MLA) -> int:
-    if isinstance(block, MLA):
-        return block.num_heads * (block.qk_head_dim + block.v_head_dim)
-    return 2 * block.kv_heads * block.head_dim

@@ -65,15 +65,19 @@ class Layout(Frozen):
         """Refuses what cannot be trained this way, before anything is allocated.
 
         Raises:
-            UserError: names what does not fit, and the nearest layout of as many processes that does.
+            UserError: names what does not fit, and the nearest layout that does: of as many processes, else of fewer.
         """
         problem = self.problem(architecture, batch_size, sequence_length)
         if problem is None:
             return
         field, reason = problem
         near = nearest(self, architecture, batch_size, sequence_length)
-        fix = f"{reason}; " + (f"the nearest layout that fits: {near}" if near else "use another number of processes")
-        raise UserError(f"layout.{field}", getattr(self, field), fix)
+        if near is None:
+            near = _nearest_of_fewer(self, architecture, batch_size, sequence_length)
+            fix = f"use another number of processes, {near.num_processes} for example: {near}"
+        else:
+            fix = f"the nearest layout that fits: {near}"
+        raise UserError(f"layout.{field}", getattr(self, field), f"{reason}; {fix}")
 
     def problem(self, architecture: Architecture, batch_size: int, sequence_length: int) -> tuple[str, str] | None:
         """The first field that does not fit this training, and why; None if all do."""
@@ -147,14 +151,24 @@ def layouts(num_processes: int, max_ep: int = 1, max_cp: int = 1) -> Iterator[La
                 yield Layout(pp=pp, dp=data_ranks // cp, cp=cp, ep=ep)
 
 
-def nearest(asked: Layout, architecture: Architecture, batch_size: int, sequence_length: int) -> Layout | None:
-    """The layout of as many processes that fits and changes the asked one least: fewest doublings, then fewest fields.
+def nearest(
+    asked: Layout, architecture: Architecture, batch_size: int, sequence_length: int, num_processes: int | None = None
+) -> Layout | None:
+    """The layout that fits and changes the asked one least: fewest doublings, then fewest fields.
 
     Sizes of dp, ep, pp and cp, the ZeRO stage and the micro-batch may change; tp may not.
+
+    Args:
+        asked: a layout.
+        architecture: what is trained.
+        batch_size: sequences a step.
+        sequence_length: tokens a sequence.
+        num_processes: of the layout that is looked for; None is as many as were asked for.
     """
+    many = (num_processes or asked.num_processes) // asked.tp
     experts = max((block.n_routed for block in architecture.blocks if isinstance(block, MoE)), default=1)
     best: tuple[float, Layout] | None = None
-    for sizes in layouts(asked.num_processes // asked.tp, experts, asked.cp):
+    for sizes in layouts(many, experts, asked.cp):
         changed = sizes.model_copy(
             update={"tp": asked.tp, "activation_checkpointing": asked.activation_checkpointing}
             | {"zero_stage": min(asked.zero_stage, 1) if sizes.pp > 1 else asked.zero_stage}
@@ -170,6 +184,16 @@ def nearest(asked: Layout, architecture: Architecture, batch_size: int, sequence
     return None if best is None else best[1]
 
 
+def _nearest_of_fewer(asked: Layout, architecture: Architecture, batch_size: int, sequence_length: int) -> Layout:
+    """The nearest layout of the most processes, fewer than were asked for, of which one fits."""
+    most = len(architecture.blocks) * batch_size * asked.cp
+    for number in range(min(asked.num_processes // asked.tp - 1, most), 0, -1):
+        near = nearest(asked, architecture, batch_size, sequence_length, number * asked.tp)
+        if near is not None:
+            return near
+    raise AssertionError("one process fits every training")
+
+
 def _distance(a: Layout, b: Layout, batch_size: int) -> float:
     doublings = sum(abs(math.log2(getattr(a, name) / getattr(b, name))) for name in ("pp", "dp", "ep", "cp"))
     micro = abs(math.log2(max(a.micro_batch(batch_size), 1) / max(b.micro_batch(batch_size), 1)))
@@ -177,4 +201,5 @@ def _distance(a: Layout, b: Layout, batch_size: int) -> float:
 
 
 def _divisors(number: int) -> list[int]:
-    return [n for n in range(1, number + 1) if number % n == 0]
+    small = [n for n in range(1, math.isqrt(number) + 1) if number % n == 0]
+    return small + [number // n for n in reversed(small) if n * n < number]

@@ -122,6 +122,12 @@ class Machine(Frozen):
                 raise ValueError(f"links: {outer.name} joins {outer.devices} devices; {fix}")
         return self
 
+    @model_validator(mode="after")
+    def _check_reserve(self) -> Machine:
+        if self.usable_memory_bytes <= 0:
+            raise ValueError("reserved_memory_bytes: nothing of memory_bytes is left for tensors; reserve less")
+        return self
+
     @classmethod
     def from_yaml(cls, name_or_path: str | Path) -> Machine:
         """Reads a machine of resources/machines by its name, or a file by its path (which ends in .yaml).

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -151,7 +152,7 @@ def _sizes(architecture: Architecture, gpus: int) -> Iterator[Layout]:
 def _variants(sizes: Layout, batch_size: int) -> Iterator[Layout]:
     """Micro-batches, checkpointing and ZeRO stages of one pp x dp x ep x cp; the one that keeps least comes last."""
     share = batch_size // sizes.dp
-    micro_batches = [n for n in (2**power for power in range(_MAX_MICRO_BATCH.bit_length())) if share % n == 0]
+    micro_batches = [n for n in range(1, _MAX_MICRO_BATCH + 1) if share % n == 0]
     stages = (0,) if sizes.data_ranks == 1 else (0, 1) if sizes.pp > 1 else (0, 1, 2)
     for micro in reversed(micro_batches):
         for again in (False, True):
@@ -162,15 +163,21 @@ def _variants(sizes: Layout, batch_size: int) -> Iterator[Layout]:
 
 
 def _enough(architecture: Architecture, machine: Machine, gpus: int, step: TrainingStep) -> int | None:
-    """The first doubling of the devices, and of the batch with them, under which some layout fits."""
-    factor = 2
-    while gpus * factor <= machine.max_devices:
-        scaled = replace(step, batch_size=step.batch_size * factor)
+    """The nearest number of devices, with as many sequences for each, under which some layout fits.
+
+    Doublings are looked at, and powers of two: a number without divisors has few layouts, and its neighbour many.
+    """
+    powers = range(machine.max_devices.bit_length())
+    numbers = {gpus << power for power in powers} | {1 << power for power in powers if 1 << power > gpus / 2}
+    for number in sorted(numbers - {gpus}, key=lambda one: abs(math.log2(one / gpus))):
+        batch_size, rest = divmod(step.batch_size * number, gpus)
+        if rest or number > machine.max_devices:
+            continue
+        scaled = replace(step, batch_size=batch_size)
         estimator = Estimator(architecture, machine, scaled)
-        for sizes in _sizes(architecture, gpus * factor):
+        for sizes in _sizes(architecture, number):
             if sizes.problem(architecture, scaled.batch_size, scaled.sequence_length) is None:
                 *_, leanest = _variants(sizes, scaled.batch_size)
                 if estimator.cut(leanest) is not None:
-                    return gpus * factor
-        factor *= 2
+                    return number
     return None

@@ -23,6 +23,8 @@ from harmony_core.training.sign import STOOD_STILL
 # What ranks get to find out and say why the training ends, before they are told to; and then before they are killed.
 _GRACE_SECONDS = 15.0
 _TERMINATION_SECONDS = 5.0
+# What the others get once a rank has ended well: they leave together, their checkpoint written, and rank 0 writes rows.
+_LEAVING_SECONDS = 120.0
 _TAIL_LINES = 15
 _FORWARDED = (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT)
 _PR_SET_PDEATHSIG = 1
@@ -41,13 +43,14 @@ def launch(command: Sequence[str], num_processes: int, logs: Path, threads: int 
         threads: CPU threads of a rank.
 
     Returns:
-        0 if all ranks returned 0, otherwise the exit code of the first that failed (128 + N for signal N).
+        0 if all ranks returned 0, EX_TEMPFAIL if they were told to leave and did, otherwise the exit code of the first
+        that failed (128 + N for signal N), or `STOOD_STILL` if one did not end after the others.
     """
     logs.mkdir(parents=True, exist_ok=True)
     port = free_port()
     ended: queue.SimpleQueue[int] = queue.SimpleQueue()
     ranks: list[subprocess.Popen[bytes]] = []
-    with _forwarding(ranks):
+    with _forwarding(ranks) as told:
         try:
             for rank in range(num_processes):
                 ranks.append(_start(command, rank, _environment(rank, num_processes, port, threads), logs))
@@ -56,9 +59,14 @@ def launch(command: Sequence[str], num_processes: int, logs: Path, threads: int 
         finally:
             _end(ranks)
     failed = [rank for rank in order if ranks[rank].returncode]
+    if not failed and len(order) < num_processes:
+        late = ", ".join(str(rank) for rank in range(num_processes) if rank not in order)
+        print(f"rank {late} did not end within {_LEAVING_SECONDS:g} s of the others", file=sys.stderr, flush=True)
+        return STOOD_STILL
     if not failed:
         return 0
-    if all(ranks[rank].returncode == os.EX_TEMPFAIL for rank in failed):
+    # A rank that dies of what it was told was still importing: nobody had begun to train.
+    if all(ranks[rank].returncode in (os.EX_TEMPFAIL, *(-number for number in told)) for rank in failed):
         return os.EX_TEMPFAIL
     # A rank that ended because of another one says so by its exit code.
     first = next((rank for rank in failed if ranks[rank].returncode not in (STOOD_STILL, os.EX_TEMPFAIL)), failed[0])
@@ -121,7 +129,7 @@ def _report_end(process: subprocess.Popen[bytes], rank: int, ended: queue.Simple
 
 
 def _until_over(ended: queue.SimpleQueue[int], ranks: Sequence[subprocess.Popen[bytes]]) -> list[int]:
-    """Waits until all ranks have ended, or one has failed and the others had their time; who ended, in order."""
+    """Waits until all ranks have ended, or one has and the others had their time; who ended, in order."""
     order: list[int] = []
     deadline = math.inf
     while len(order) < len(ranks):
@@ -130,9 +138,8 @@ def _until_over(ended: queue.SimpleQueue[int], ranks: Sequence[subprocess.Popen[
             order.append(ended.get(timeout=None if left == math.inf else max(left, 0.0)))
         except queue.Empty:
             break
-        # A rank that was interrupted has written its part of a checkpoint; so will the others.
-        if ranks[order[-1]].returncode not in (0, os.EX_TEMPFAIL):
-            deadline = min(deadline, time.monotonic() + _GRACE_SECONDS)
+        well = ranks[order[-1]].returncode in (0, os.EX_TEMPFAIL)
+        deadline = min(deadline, time.monotonic() + (_LEAVING_SECONDS if well else _GRACE_SECONDS))
     return order
 
 
@@ -156,15 +163,21 @@ def _signal(ranks: Sequence[subprocess.Popen[bytes]], number: int) -> None:
 
 
 @contextlib.contextmanager
-def _forwarding(ranks: Sequence[subprocess.Popen[bytes]]) -> Iterator[None]:
-    """Passes signals on to the ranks: they decide when to leave, and this process waits for them."""
+def _forwarding(ranks: Sequence[subprocess.Popen[bytes]]) -> Iterator[set[int]]:
+    """Passes signals on to the ranks: they decide when to leave, and this process waits for them.
+
+    Yields the numbers of those that were passed on.
+    """
+    told: set[int] = set()
 
     def forward(number: int, _: FrameType | None) -> None:
-        _signal(ranks, signal.SIGTERM if number == signal.SIGINT else number)
+        passed = signal.SIGTERM if number == signal.SIGINT else number
+        told.add(passed)
+        _signal(ranks, passed)
 
     before = {number: signal.signal(number, forward) for number in _FORWARDED}
     try:
-        yield
+        yield told
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

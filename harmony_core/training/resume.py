@@ -17,6 +17,7 @@ from harmony_core.training.checkpoint import Checkpoint, CheckpointWriter, check
 from harmony_core.training.curve import CurvePoint
 from harmony_core.training.learner import Learner
 from harmony_core.training.recipe import Recipe
+from harmony_core.training.result import TrainingResult
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,12 +126,12 @@ class Checkpointing:
         if self._writer is not None:
             self._writer.wait()
 
-    def save(self, learner: Learner, layout: Layout, curve: list[CurvePoint], *, wait: bool = False) -> None:
-        """Copies the state after the curve's last step, and writes it beside training; with `wait`, before returning.
+    def save(self, learner: Learner, layout: Layout, result: TrainingResult, *, wait: bool = False) -> None:
+        """Copies the state after the result's last step, and writes it beside training; with `wait`, before returning.
 
         Nothing is written twice for a step.
         """
-        steps = len(curve)
+        curve, steps = result.curve, len(result.curve)
         if steps > self._saved_step:
             since = [point.train_loss for point in curve[self._saved_step :]]
             facts = {
@@ -138,6 +139,7 @@ class Checkpointing:
                 "architecture": self._identity.architecture.to_json(),
                 "layout": layout.model_dump(mode="json"),
                 "curve": [list(dataclasses.astuple(point)) for point in curve],
+                "router_loss": result.router_loss,
             }
             score = math.fsum(since) / len(since)
             self._open().save(steps, learner.state.pieces(), facts, score=score)
@@ -146,6 +148,10 @@ class Checkpointing:
             self.wait()
 
 
-def restored_curve(checkpoint: Checkpoint) -> list[CurvePoint]:
-    """The steps that were done."""
-    return [CurvePoint(*point) for point in checkpoint.facts["curve"]]
+def restore(result: TrainingResult, checkpoint: Checkpoint) -> None:
+    """Fills in what had been reached."""
+    result.curve = [CurvePoint(*point) for point in checkpoint.facts["curve"]]
+    last = result.curve[-1]
+    result.steps, result.tokens, result.seconds = last.step + 1, last.tokens, last.seconds
+    # Checkpoints of before have none; the next step gives it.
+    result.router_loss = checkpoint.facts.get("router_loss")

@@ -21,7 +21,7 @@ from harmony_core.training.learner import Learner, StepLosses
 from harmony_core.training.process import device_name, is_out_of_memory, peak_memory_bytes
 from harmony_core.training.recipe import Recipe
 from harmony_core.training.result import TrainingResult
-from harmony_core.training.resume import Checkpointing, CheckpointPolicy, Identity, restored_curve
+from harmony_core.training.resume import Checkpointing, CheckpointPolicy, Identity, restore
 from harmony_core.training.schedule import learning_rate_factor, warmup_steps
 from harmony_core.training.status import DivergenceRule, Status
 from harmony_core.training.watch import Watch
@@ -162,14 +162,15 @@ class _Run:
         _LOG.info("goes on from the checkpoint of step %d", found.step)
         with found:
             self.learner.state.load(found, found.step)
-            for point in restored_curve(found):
-                self._record(point)
-                self.rule.verdict(point.step, point.train_loss, point.gradient_norm)
+            restore(self.result, found)
+        for point in self.result.curve:
+            self.rule.verdict(point.step, point.train_loss, point.gradient_norm)
 
-    def _record(self, point: CurvePoint) -> None:
+    def _record(self, point: CurvePoint, losses: StepLosses) -> None:
         result = self.result
         result.curve.append(point)
         result.steps, result.tokens, result.seconds = point.step + 1, point.tokens, point.seconds
+        result.router_loss = losses.auxiliary
 
     def go(self, splits: Iterable[Split]) -> None:
         """Trains to the end or to divergence, then evaluates."""
@@ -179,14 +180,14 @@ class _Run:
         for step in range(result.steps, self.recipe.num_steps):
             self._look_up(step, f"step {step}")
             point, losses = self._step(step, begin)
-            self._record(point)
+            self._record(point, losses)
             if self.conduct.on_step is not None:
                 self.conduct.on_step(point, losses)
             if (why := self.rule.verdict(step, point.train_loss, point.gradient_norm)) is not None:
                 result.status, result.error = Status.DIVERGED, why
                 return
         if self.checkpoints is not None and self.checkpoints.at_end:
-            self.checkpoints.save(self.learner, self.conduct.layout, result.curve)
+            self.checkpoints.save(self.learner, self.conduct.layout, result)
         tail = result.curve[-max(1, len(result.curve) // 10) :]
         result.train_loss = math.fsum(point.train_loss for point in tail) / len(tail)
         begin = time.monotonic()
@@ -199,7 +200,6 @@ class _Run:
         # A replica's share of a step's rows is a step of a batch so much smaller.
         number, share = step * layout.dp + self.learner.grid.replica, recipe.batch_size // layout.dp
         losses = self.learner.step(self.train_data.batch(number, share, recipe.sequence_length, self.data_seed), factor)
-        self.result.router_loss = losses.auxiliary
         tokens = (step + 1) * recipe.batch_size * recipe.sequence_length
         rate, seconds = recipe.learning_rate * factor, time.monotonic() - begin
         return CurvePoint(step, tokens, losses.cross_entropy, rate, losses.gradient_norm, seconds), losses
@@ -231,7 +231,7 @@ class _Run:
         late = time.monotonic() > self.deadline
         stop, late, due = (flag > 0 for flag in largest([self.conduct.stop(), late, due]))
         if self.checkpoints is not None and (stop or due):
-            self.checkpoints.save(self.learner, self.conduct.layout, self.result.curve, wait=stop)
+            self.checkpoints.save(self.learner, self.conduct.layout, self.result, wait=stop)
         if stop:
             raise Interrupted(f"told to stop at {where}")
         if late:

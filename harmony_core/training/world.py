@@ -17,11 +17,15 @@ from harmony_core.models import keep_freed_memory
 from harmony_core.training.engine import import_deepspeed
 from harmony_core.training.place import World
 
-__all__ = ["World", "connect", "count_rank", "first_decides", "start", "stop"]
+__all__ = ["NotMet", "World", "connect", "count_rank", "first_decides", "start", "stop"]
 
 TIMEOUT_SECONDS = 600.0
 # The longest that others wait while one rank prepares.
 _DECISION_SECONDS = 4 * 3600.0
+
+
+class NotMet(RuntimeError):
+    """The processes of a world did not find one another in time; says which are missing."""
 
 
 def start(world: World, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
@@ -34,7 +38,8 @@ def start(world: World, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
         timeout_seconds: the longest that meeting, and any collective operation, may take.
 
     Raises:
-        RuntimeError: not all ranks came in time; names those that did not.
+        NotMet: not all ranks came in time; names those that did not.
+        UserError: this is rank 0, and its port is taken.
     """
     keep_freed_memory()
     if not torch.cuda.is_available():
@@ -115,7 +120,7 @@ def _met(world: World, timeout_seconds: float) -> Store:
     """The store of a world whose processes are all there."""
     if world.alone:
         return HashStore()
-    store = _tcp_store(world, timeout_seconds, is_master=world.rank == 0 and not world.agent_store)
+    store = _opened_store(world, timeout_seconds)
     store.set(f"here/{world.rank}", "")
     # One rank looks for all the others: thousands that did so would keep the store busy.
     if world.rank == 0:
@@ -129,8 +134,20 @@ def _met(world: World, timeout_seconds: float) -> Store:
     store.wait(["met"], timedelta(seconds=2 * timeout_seconds))
     if store.check(["missing"]):
         ranks = store.get("missing").decode()
-        raise RuntimeError(f"of {world.size} ranks, these did not come within {timeout_seconds:g} s: {ranks}")
+        raise NotMet(f"of {world.size} ranks, these did not come within {timeout_seconds:g} s: {ranks}")
     return store
+
+
+def _opened_store(world: World, timeout_seconds: float) -> TCPStore:
+    opens = world.rank == 0 and not world.agent_store
+    try:
+        return _tcp_store(world, timeout_seconds, is_master=opens)
+    except dist.DistError:
+        if opens:
+            fix = f"another process listens there on {world.address}; run again, or set another port on all ranks"
+            raise UserError("MASTER_PORT", world.port, fix) from None
+        where = f"{world.address}, port {world.port}"
+        raise NotMet(f"rank 0 did not answer within {timeout_seconds:g} s at {where}") from None
 
 
 def _tcp_store(world: World, timeout_seconds: float, is_master: bool) -> TCPStore:

@@ -37,6 +37,7 @@ def test_a_plan_tells_layouts_losers_and_scaling(tmp_path: Path) -> None:
         (("llama-nano", "--machine", "cray-1"), "machines: cray-1: no such name"),
         (("gpt-9",), "architectures: gpt-9: no such name"),
         (("llama-nano", "--plot", "plan.pdf"), r"plot: plan\.pdf: name a file that ends in \.html"),
+        (("llama-nano", "--plot", "/proc/plan.html"), "plot: /proc/plan.html: .*name a file that can be written"),
         (("llama-nano", "--gpus", "13", "--batch-size", "9"), "gpus: 13: no layout is possible"),
         (("samba-1.3b", "--sequence-length", "64"), "sequences of 64"),
     ],

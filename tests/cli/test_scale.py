@@ -10,7 +10,7 @@ import pytest
 
 from harmony_core.errors import UserError
 from harmony_core.evaluation.weak_scaling import recipe_of_size, step_seconds
-from harmony_core.store import read_table, schemas
+from harmony_core.store import read_table, schemas, write_table
 from harmony_core.training.recipe import Recipe
 from tests.cli.test_commands import harmony
 
@@ -46,6 +46,11 @@ def test_sizes_are_trained_here_and_their_efficiency_is_that_of_their_curves(tmp
     slower = rows[1]["tokens_per_second"] / (2 * rows[0]["tokens_per_second"])
     assert [row["efficiency"] for row in rows] == pytest.approx([1.0, slower])
     assert f"{slower:.1%}" in done.stdout
+    failed = tmp_path / "results/weak-gpus2/generation=000/training/shard=000.parquet"
+    row = {**read_table(failed, schemas.TRAINING).to_dicts()[0], "status": "diverged"}
+    write_table(failed, [row], schemas.TRAINING)
+    assert "2: left out, since its training failed" in scale(tmp_path, "--gpus", "1,2").stdout
+    assert measured(tmp_path)["processes"].to_list() == [1]
 
 
 def test_a_site_gets_the_script_that_its_profile_asks_for(tmp_path: Path) -> None:
@@ -91,6 +96,10 @@ def test_the_first_steps_are_left_out() -> None:
     ("arguments", "told"),
     [
         (("--gpus", "a"), "gpus: a: give whole numbers"),
+        (("--gpus", "²"), "gpus: ²: give whole numbers"),
+        (("--gpus", "2", "--layout-per-gpus", "4:pp=4"), "layout-per-gpus: 4:pp=4: 4 devices are not among --gpus 2"),
+        (("--gpus", "2", "--layout-per-gpus", "pp=2"), "layout-per-gpus: pp=2: give whole numbers"),
+        (("--gpus", "2", "--data", "source=nowhere"), "data.source: nowhere"),
         (("--gpus", "12", "--profile", "frontier"), "gpus: 12: a node has 8 of them"),
         (("--gpus", "1,4096", "--local"), "gpus: 4096: this machine has"),
         (("--gpus", "2", "--layout", "dp=2"), "leave dp out"),
@@ -98,6 +107,7 @@ def test_the_first_steps_are_left_out() -> None:
         (("--gpus", "2", "--profile", "nowhere"), "profile: nowhere"),
         (("--gpus", "2", "--local", "--submit"), "give one of them"),
         (("--gpus", "2", "--machine", "abacus"), "abacus"),
+        (("--gpus", "2", "--out", "/dev/null/x"), "out: /dev/null/x: Not a directory; name a folder"),
     ],
 )
 def test_mistakes_are_one_line(arguments: tuple[str, ...], told: str, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from harmony_core.store import curves, population, training
+from harmony_core.training.launch import free_port
 from harmony_core.training.sign import STOOD_STILL
 from tests.cli.test_commands import harmony
 
@@ -150,7 +151,21 @@ def test_a_rank_that_errs_in_a_step_is_named(tmp_path: Path, how: str, code: int
         (("llama-nano", "--layout", "dp=2,zeros=1"), "layout.zeros: 1: unknown key"),
         (("llama-nano", "--layout", "dp=2,tp=2"), "layout.tp: 2: the trainer splits no matrices"),
         (("llama-nano", "--layout", "dp"), "layout: dp: write name=value"),
-        (("llama-nano", "--layout", "dp=2", "--gpus", "4"), "processes: 4: the layout has 2"),
+        (
+            ("llama-nano", "--layout", "dp=2", "--gpus", "4"),
+            "processes: 4: the layout has 2 (dp2 ZeRO-0); use --layout",
+        ),
+        (("llama-nano", "--layout", "dp=1000000007"), "use another number of processes, 128 for example"),
+        (
+            ("llama-nano", "--gpus", "10000", "--recipe", "batch_size=10000,tokens=10000000"),
+            "10000 processes do not fit",
+        ),
+        (("hybrid-36b", "--layout", "dp=4"), "GB, and this machine has"),
+        (("llama-nano", "--out", "/dev/null/x"), "out: /dev/null/x: Not a directory; name a folder"),
+        (
+            ("llama-nano", "--out", "/dev/null/x", "--layout", "dp=2"),
+            "out: /dev/null/x: Not a directory; name a folder",
+        ),
         (("llama-nano", "--recipe", "tokenz=5"), "did you mean 'tokens'?"),
         (("llama-nano", "--recipe", "nowhere.yaml"), "nowhere.yaml"),
         (("llama-nano", "--machine", "abacus"), "abacus"),
@@ -167,6 +182,32 @@ def test_mistakes_are_one_line_before_anything_starts(arguments: tuple[str, ...]
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     assert told in done.stderr
     assert not (tmp_path / "results").exists()
+
+
+def test_a_notice_is_heard_before_torch_is_imported() -> None:
+    code = (
+        "import os, signal, sys; from harmony_core.cli.train import _told_to_leave; told = _told_to_leave(); "
+        "os.kill(os.getpid(), signal.SIGTERM); sys.exit(not told.is_set() or 'torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_rank_that_nobody_joins_ends_with_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = {"RANK": 0, "WORLD_SIZE": 2, "LOCAL_RANK": 0, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+    for name, value in world.items():
+        monkeypatch.setenv(name, str(value))
+    done = train(tmp_path, "--layout", "dp=2", "--timeout-seconds", "1")
+    assert done.returncode == STOOD_STILL
+    assert "rank 0 of 2 ends: of 2 ranks, these did not come within 2 s: 1\n" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_training_that_diverged_says_so_again(tmp_path: Path) -> None:
+    wild = f"{SHORT},learning_rate=1e6,gradient_clip=0,warmup_fraction=0"
+    assert train(tmp_path, recipe=wild).returncode == 1
+    again = train(tmp_path, recipe=wild)
+    assert again.returncode == 1
+    assert "trained already (diverged)" in again.stdout
 
 
 def test_a_world_of_another_size_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

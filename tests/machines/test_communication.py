@@ -98,6 +98,10 @@ def test_latency_counts_where_there_is_little_to_send() -> None:
     slow = cluster(latency=1.0)
     assert reduce_scatter_seconds(slow, Group(8), 0) == pytest.approx(3)
     assert all_to_all_seconds(slow, Group(8), 0) == pytest.approx(7)
+    # A step of a ring waits for the slowest level.
+    network = slow.links[-1].model_copy(update={"latency": slow.links[-1].latency.model_copy(update={"value": 3.0})})
+    slower = slow.model_copy(update={"links": (*slow.links[:-1], network)})
+    assert reduce_scatter_seconds(slower, Group(64), 0) == pytest.approx(6 * 3)
     assert send_seconds(slow, Group(2, 8), 10) == pytest.approx(1 + 10 / 5)
 
 

@@ -10,7 +10,7 @@ from harmony_core.architecture import MoE
 from harmony_core.architecture.presets import load_preset
 from harmony_core.machines import Assumptions, Estimator, Layout, Machine, TrainingStep, predict_parts
 from harmony_core.machines.activations import Shape, kept_bytes
-from tests.machines.distributed import cluster, dense, hybrid
+from tests.machines.distributed import cluster, dense, figure, hybrid
 
 STEP = TrainingStep(batch_size=64, sequence_length=32)
 
@@ -172,6 +172,15 @@ def test_experts_moments_are_spread_over_fewer_ranks() -> None:
     memory = estimate(Layout(dp=16, ep=8, zero_stage=1, micro_batch_size=1), architecture).memory[0]
     assert memory.weights == pytest.approx(4 * (dense_params + experts / 8))
     assert memory.optimizer == pytest.approx(8 * (dense_params / 16 + experts / 8 / 2))
+
+
+def test_zero_spreads_the_optimizers_work() -> None:
+    machine = cluster().model_copy(update={"memory_bandwidth": figure(1e3)})
+    whole, half, quarter = (
+        estimate(Layout(dp=dp, zero_stage=zero), machine=machine).causes["optimizer"]
+        for dp, zero in ((4, 0), (2, 1), (4, 1))
+    )
+    assert (half, quarter) == pytest.approx((whole / 2, whole / 4))
 
 
 def test_early_stages_hold_more_activations() -> None:

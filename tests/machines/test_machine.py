@@ -47,10 +47,11 @@ def test_unknown_name_lists_what_there_is() -> None:
         ("nodes", 3, r"mine\.yaml\.nodes: 3: unknown key"),
         ("bf16.matrix_efficiency.value", 1.68, "bf16.matrix_efficiency.value: 1.68"),
         ("kernel_seconds.value", -1, "kernel_seconds.value: -1"),
+        ("reserved_memory_bytes", {"value": 1e15, "source": "assumed"}, "nothing of memory_bytes is left"),
         ("memory_bytes.source", None, "memory_bytes.source: missing"),
     ],
 )
-def test_mistakes_name_field_and_value(tmp_path, field: str, value: float | None, match: str) -> None:
+def test_mistakes_name_field_and_value(tmp_path, field: str, value: object, match: str) -> None:
     fields = yaml.safe_load(resource("machines/cpu.yaml").read_text())
     *parents, last = field.split(".")
     place = functools.reduce(dict.__getitem__, parents, fields)

@@ -18,8 +18,9 @@ from harmony_core.machines.chunks import KEPT_KEYS, SCAN_CHUNK, aligned_rows, ke
 from harmony_core.machines.machine import Precision
 from harmony_core.models import build
 from harmony_core.models.kernels import scan_chunk
-from harmony_core.models.ops import blocked_plan
+from harmony_core.models.ops import blocked_plan, experts, feed_forward
 from harmony_core.models.ops.assignments import sort_into_slices
+from harmony_core.models.ops.grouped_experts import grouped_product_reference
 from harmony_core.training.recipe import Recipe
 
 BATCH, CONTEXT, WIDTH = 4, 192, 96
@@ -103,6 +104,15 @@ def test_fused_attention_keeps_no_scores() -> None:
     kept = [kept_bytes(block, shape) for shape in long]
     assert kept[0] > kept[1]
     assert kept[2] == kept[3]
+
+
+def test_grouped_experts_keep_the_projection_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU's path, with the plain reference in place of its kernel: neither rows nor opened gates are kept."""
+    monkeypatch.setattr(experts, "grouped_product", lambda *_: grouped_product_reference)
+    monkeypatch.setattr(feed_forward, "keeps_opened_gates", lambda _: False)
+    block = block_of("moe")
+    predicted = kept_bytes(block, Shape(WIDTH, BATCH, CONTEXT, 2, fused=True))
+    assert predicted == pytest.approx(kept_by_the_module(block, "bf16"), rel=0.04)
 
 
 def test_training_without_activations_is_weights_moments_and_gradients() -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 
 from harmony_core.architecture.presets import load_preset
 from harmony_core.errors import UserError
 from harmony_core.machines import (
+    Assumptions,
     Estimator,
     Layout,
     Machine,
@@ -45,6 +47,12 @@ def test_every_size_is_looked_at(found) -> None:
     assert found.impossible
 
 
+def test_every_micro_batch_that_divides_is_looked_at() -> None:
+    found = search(Estimator(dense(), cluster(), TrainingStep(batch_size=24, sequence_length=32)), 2)
+    replicas = [one.layout for one in found.fitting if one.layout.dp == 2]
+    assert {layout.micro_batch_size for layout in replicas} == {1, 2, 3, 4, 6, 12}
+
+
 def test_what_wins_is_fastest_and_everything_told_is_true(found) -> None:
     times = [one.seconds for one in found.fitting]
     assert times == sorted(times)
@@ -53,6 +61,15 @@ def test_what_wins_is_fastest_and_everything_told_is_true(found) -> None:
     for one in found.fitting:
         assert one.layout.num_processes == 16
         assert one.layout.problem(hybrid(), STEP.batch_size, STEP.sequence_length) is None
+
+
+@pytest.mark.parametrize("factor", [1.1, 3.0])
+def test_a_better_machine_never_has_a_worse_plan(found, factor: float) -> None:
+    larger = plan_layouts(hybrid(), cluster(memory=factor * PEAK / 5), 16, STEP)
+    assert {one.layout for one in found.fitting} <= {one.layout for one in larger.fitting}
+    faster = replace(STEP, assumptions=Assumptions(network_bandwidth=factor))
+    for better in (larger, plan_layouts(hybrid(), cluster(memory=PEAK / 5), 16, faster)):
+        assert better.fitting[0].seconds <= found.fitting[0].seconds
 
 
 def test_a_plan_is_the_same_every_time(found) -> None:
@@ -83,6 +100,11 @@ def test_a_model_that_fits_nowhere_names_the_devices_that_would_do() -> None:
     assert plan_layouts(hybrid(), machine, 16, TrainingStep(64, 32)).fitting
     with pytest.raises(UserError, match="fits under no layout"):
         plan_layouts(hybrid(), machine, 8, TrainingStep(32, 32))
+
+
+def test_a_number_without_divisors_is_told_a_neighbour_that_has_some() -> None:
+    with pytest.raises(UserError, match="use 16 devices"):
+        plan_layouts(hybrid(), cluster(memory=PEAK / 6), 17, TrainingStep(68, 32))
 
 
 def test_a_model_that_fits_nowhere_at_all_says_so() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from benchmarks.planner_published import (
@@ -15,7 +17,7 @@ from benchmarks.planner_published import (
     tuned,
 )
 from harmony_core.architecture.presets import load_preset
-from harmony_core.machines import Machine
+from harmony_core.machines import Machine, TrainingStep, plan_layouts, weak_scaling
 
 FRONTIER = Machine.from_yaml("frontier")
 
@@ -31,6 +33,16 @@ def test_throughput_and_weak_scaling_are_within_their_goals(name: str) -> None:
     run = LARGE[name]
     assert teraflops(run, FRONTIER) == pytest.approx(run.teraflops, rel=THROUGHPUT_GOAL)
     assert efficiency(run, FRONTIER, weak=True) == pytest.approx(run.weak, abs=EFFICIENCY_GOAL)
+
+
+def test_the_plan_that_is_told_of_the_hybrid_is_the_planners_own() -> None:
+    architecture, step = load_preset("hybrid-36b"), TrainingStep(4096, 2048)
+    best = plan_layouts(architecture, FRONTIER, 1024, step).fitting[0]
+    told = " ".join((Path(__file__).parents[2] / "docs/planner.md").read_text().split())
+    layout = str(best.layout).replace(" ZeRO-1 micro-batch", ", ZeRO-1, micro-batch")
+    assert f"best layout {layout}, {best.peak_memory / 1e9:.0f} GB a GCD: {best.seconds:.2f} s a step" in told
+    points = weak_scaling(architecture, FRONTIER, best.layout, step, (32, 1024, 16_384))
+    assert f"{points[1].efficiency:.1%} at 1,024, {points[2].efficiency:.1%} at 16,384" in told
 
 
 def test_the_hybrid_has_36_billion_parameters() -> None:

@@ -56,6 +56,16 @@ def test_the_others_are_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert set(psutil.Process().children(recursive=True)) <= before
 
 
+def test_one_that_does_not_leave_when_the_others_have_is_ended_and_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("harmony_core.training.launch._LEAVING_SECONDS", 0.5)
+    before = set(psutil.Process().children(recursive=True))
+    assert run("time.sleep(600) if rank == 1 else None", tmp_path) == STOOD_STILL
+    assert "rank 1 did not end within 0.5 s of the others" in capfd.readouterr().err
+    assert set(psutil.Process().children(recursive=True)) <= before
+
+
 def start_launcher(code: str, logs: Path) -> subprocess.Popen[str]:
     """A launcher in a process of its own, whose ranks have said that they listen."""
     call = f"import sys; from harmony_core.training.launch import launch; from pathlib import Path; sys.exit(launch([sys.executable, '-c', {RANK + code!r}], 2, Path({str(logs)!r})))"  # noqa: E501
@@ -75,6 +85,14 @@ def test_signals_reach_the_ranks_and_leaving_is_no_failure(number: signal.Signal
     hears = f"[signal.signal(n, {handler}) for n in (signal.SIGUSR1, signal.SIGTERM)]"
     launcher = start_launcher(f"{hears}; print('listening', flush=True); time.sleep(60)", tmp_path)
     launcher.send_signal(number)
+    _, told = launcher.communicate(timeout=30)
+    assert launcher.returncode == os.EX_TEMPFAIL
+    assert "failed" not in told
+
+
+def test_ranks_that_were_told_before_they_could_hear_are_no_failure(tmp_path: Path) -> None:
+    launcher = start_launcher("print('listening', flush=True); time.sleep(60)", tmp_path)
+    launcher.send_signal(signal.SIGUSR1)
     _, told = launcher.communicate(timeout=30)
     assert launcher.returncode == os.EX_TEMPFAIL
     assert "failed" not in told

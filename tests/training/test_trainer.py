@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,9 +14,14 @@ from harmony_core.data import TokenDataset
 from harmony_core.machines import Layout
 from harmony_core.models import build
 from harmony_core.training import trainer
+from harmony_core.training.checkpoint import Piece
+from harmony_core.training.curve import CurvePoint
 from harmony_core.training.recipe import Recipe
+from harmony_core.training.result import TrainingResult
+from harmony_core.training.resume import Checkpointing, CheckpointPolicy, Identity
 from harmony_core.training.schedule import learning_rate_factor
 from harmony_core.training.status import Status
+from harmony_core.training.world import World, start
 
 torch.set_num_threads(1)
 
@@ -97,6 +103,32 @@ def test_bf16_is_close_to_fp32(data: Path) -> None:
     fp32, bf16 = (run(data, HYBRID, {"precision": p}).val_loss for p in ("fp32", "bf16"))
     assert bf16 == pytest.approx(fp32, rel=0.02)
     assert bf16 != fp32
+
+
+def test_all_that_is_told_of_the_steps_survives_them(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy, judged = CheckpointPolicy(tmp_path / "checkpoints"), []
+    monkeypatch.setattr(trainer.DivergenceRule, "verdict", lambda _, step, *__: judged.append(step))
+    whole, evaluated_again = (run(data, HYBRID, checkpoints=policy) for _ in range(2))
+    assert judged == 2 * list(range(12))
+    assert whole.router_loss
+    for name in ("router_loss", "train_loss", "val_loss", "steps", "tokens", "seconds", "curve"):
+        assert getattr(evaluated_again, name) == getattr(whole, name), name
+
+
+def test_the_best_checkpoint_is_that_of_the_lowest_loss_since_the_one_before(tmp_path: Path) -> None:
+    start(World())
+    identity = Identity(HYBRID, Recipe.parse(RECIPE), 1, 2, "tokens")
+    learner = SimpleNamespace(state=SimpleNamespace(pieces=lambda: [Piece("weights/a", 0, 1, torch.zeros(1))]))
+    curve = [CurvePoint(step, 64 * step, loss, 1e-3, 1.0, 0.1) for step, loss in enumerate((3, 3, 1, 1, 2, 2, 3, 3))]
+    for steps in (2, 4, 6, 8):
+        # Each in a run of its own.
+        checkpoints = Checkpointing(CheckpointPolicy(tmp_path / "checkpoints", keep_last=1), identity)
+        found = checkpoints.find()
+        assert (found and found.step) == (steps - 2 or None)
+        checkpoints.save(learner, Layout(), TrainingResult(curve=curve[:steps]), wait=True)
+    assert sorted(path.name for path in (tmp_path / "checkpoints").glob("step=*")) == ["step=00000004", "step=00000008"]
 
 
 def test_divergence_is_a_status(data: Path) -> None:

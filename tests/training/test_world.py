@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 
@@ -11,6 +12,7 @@ import pytest
 from harmony_core.errors import UserError
 from harmony_core.training.launch import free_port
 from harmony_core.training.place import World, first_host
+from harmony_core.training.world import NotMet, _met
 
 TORCHRUN = {"RANK": "3", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "MASTER_ADDR": "node7", "MASTER_PORT": "29500"}
 SRUN = {
@@ -39,7 +41,9 @@ def test_srun() -> None:
 
 
 def test_worlds_that_share_a_node_meet_at_ports_of_their_own() -> None:
-    steps = [{"SLURM_JOB_ID": str(job), "SLURM_STEP_ID": str(step)} for job in range(4_711, 4_791) for step in range(60)]
+    steps = [
+        {"SLURM_JOB_ID": str(job), "SLURM_STEP_ID": str(step)} for job in range(4_711, 4_791) for step in range(60)
+    ]
     ports = {World.from_environment({**SRUN, **step}).port for step in steps}
     assert len(ports) == len(steps)
     assert max(ports) < 32_768
@@ -107,3 +111,14 @@ def test_a_rank_that_does_not_come_is_named_in_time() -> None:
     told = [rank.communicate(timeout=120)[1] for rank in ranks]
     assert all(rank.returncode for rank in ranks)
     assert "of 3 ranks, these did not come within 4 s: 1" in told[0]
+
+
+def test_a_port_that_is_taken_and_a_rank_0_that_is_not_there_are_named() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(UserError, match=f"MASTER_PORT: {port}: another process listens there"):
+            _met(World(0, 2, port=port), 1.0)
+    with pytest.raises(NotMet, match=f"rank 0 did not answer within 1 s at 127.0.0.1, port {port}"):
+        _met(World(1, 2, port=port), 1.0)

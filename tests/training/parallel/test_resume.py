@@ -12,6 +12,7 @@ import torch
 from harmony_core.errors import UserError
 from harmony_core.machines import Layout
 from harmony_core.training.checkpoint import newest
+from harmony_core.training.trained import load_trained
 from tests.ranks import run_on_ranks
 from tests.training.parallel.runs import STEPS, architecture, part_of
 
@@ -85,6 +86,12 @@ def test_a_checkpoint_knows_no_layout(data: Path, tmp_path: Path) -> None:
         return whole
 
     one, spread = state(ONE, "one"), state(ALL, "all")
+    # As people load it, who know of no layout either.
+    loaded = load_trained(tmp_path / "all")
+    for name, parameter in loaded.named_parameters():
+        assert torch.equal(parameter.detach().view(-1), spread[f"weights/{name}"]), name
+    (bias_E,) = (values for entry, values in spread.items() if entry.startswith("bias/") and values.any())
+    assert any(torch.equal(mixture.router.bias_E, bias_E) for mixture in loaded.mixtures().values())
     assert one.keys() == spread.keys()
     model = architecture().num_params()
     assert sum(len(values) for entry, values in one.items() if entry.startswith("weights/")) == model
