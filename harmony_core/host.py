@@ -1,4 +1,4 @@
-"""What this host is: its processor's name, the cores and GPUs that this process may use. No torch."""
+"""What this host is: its processor's name, the cores, memory and GPUs that this process may use. No torch."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import os
 import platform
 import socket
 from pathlib import Path
+
+import psutil
 
 
 def cpu_name() -> str:
@@ -25,8 +27,20 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
+def usable_memory_bytes() -> int:
+    """This machine's memory, or what Slurm booked of it for the job that this process is in."""
+    total: int = psutil.virtual_memory().total
+    node = int(os.environ.get("SLURM_MEM_PER_NODE", "0"))
+    # [MB]; 0 is all of it.
+    booked = node or int(os.environ.get("SLURM_MEM_PER_CPU", "0")) * int(os.environ.get("SLURM_CPUS_ON_NODE", "0"))
+    return min(total, booked << 20) if booked else total
+
+
 def visible_gpus() -> list[str]:
-    """Ids of the GPUs that this process may use, as CUDA_VISIBLE_DEVICES takes them; empty on a CPU."""
+    """The GPUs that this process may use, as a variable of the environment names them or the kernel counts them.
+
+    Empty on a CPU. AMD's names count among those that ROCR_VISIBLE_DEVICES leaves (`harmony_core.workers.gpus`).
+    """
     for variable in ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES"):
         if variable in os.environ:
             return [part for part in os.environ[variable].split(",") if part.strip() not in ("", "-1")]

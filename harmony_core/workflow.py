@@ -8,8 +8,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
@@ -57,7 +59,11 @@ class Plan:
 
         Before Snakemake looks at its own lock, whose message advises to remove it.
         """
-        if _LOOKING.isdisjoint(sys.argv) and (held := self.lease.holder()) is not None:
+        if only_looks(sys.argv[1:]):
+            return
+        with _refusing_bad_folders():
+            held = self.lease.holder()
+        if held is not None:
             _refuse(already_run(self.folder, held))
 
     def _check_unchanged(self) -> None:
@@ -132,13 +138,17 @@ class Plan:
         The steps read a file and get no parameter, since Snakemake takes a job with another parameter for
         another job: neither more generations nor more workers are a reason to do anything again.
         """
-        from harmony_core.store import atomic_write
-
         try:
-            self.lease.acquire()
+            with _refusing_bad_folders():
+                self.lease.acquire()
+                self._record_start()
         except Held as held:
             _refuse(already_run(self.folder, held))
         os.environ[SEARCH_VARIABLE] = self.folder
+
+    def _record_start(self) -> None:
+        from harmony_core.store import atomic_write
+
         folder = SearchFolder(self.folder)
         record = {"arguments": sys.argv[1:], "folder": str(Path.cwd())}
         atomic_write(folder.main, json.dumps(record, indent=2).encode() + b"\n")
@@ -151,6 +161,11 @@ class Plan:
 
     def _selection(self, generation: int) -> str:
         return f"{self.folder}/generation={generation:03d}/selection.parquet"
+
+
+def only_looks(arguments: Sequence[str]) -> bool:
+    """Whether Snakemake's arguments ask for a look; flags of one letter may be written together, as in `-np`."""
+    return any(one in _LOOKING or re.fullmatch("-[A-Za-z]*n[A-Za-z]*", one) for one in arguments)
 
 
 def main_lease(folder: SearchFolder) -> Lease:
@@ -171,6 +186,18 @@ def main_lease(folder: SearchFolder) -> Lease:
 def already_run(search: str, held: Held) -> UserError:
     """What the second process of a search is told."""
     return UserError("search", search, f"already run by {held.holder}; wait for it, watch it, or end it there")
+
+
+@contextmanager
+def _refusing_bad_folders() -> Iterator[None]:
+    """Ends this process, in one line, where the search's folder cannot be read or written."""
+    try:
+        yield
+    except UserError as error:
+        _refuse(error)
+    except OSError as error:
+        fix = f"{error.strerror}; results/ must be a folder that you can write to"
+        _refuse(UserError("search folder", error.filename or RESULTS, fix))
 
 
 def _refuse(error: UserError) -> NoReturn:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from snakemake_interface_common.exceptions import WorkflowError
+from snakemake_interface_common.exceptions import ApiError
 
 from .array import ArrayBackend
 from .backend import Backend, Resource
@@ -21,17 +21,36 @@ def make_folder(settings: ExecutorSettings) -> Folder:
     """The executor's folder, made and tried.
 
     Raises:
-        WorkflowError: It cannot be written to.
+        ApiError: It cannot be written to.
     """
     folder = Folder(Path(settings.folder).absolute())
     try:
         folder.make()
     except OSError as error:
-        raise WorkflowError(
+        raise ApiError(
             f"--submitit-folder {folder.root}: {error.strerror}; "
             "name a folder that can be written to, on a file system that all nodes share"
         ) from error
     return folder
+
+
+def check_numbers(settings: ExecutorSettings) -> None:
+    """Refuse numbers that make no sense; of some of them nothing else would ever be heard.
+
+    Raises:
+        ApiError: One of them.
+    """
+    least = {
+        "array_parallelism": 1,
+        "signal_seconds": 0,
+        "resubmissions": 0,
+        "query_seconds": 0,
+        "pilot_idle_seconds": 0,
+    }
+    for name, lowest in least.items():
+        value = getattr(settings, name)
+        if not lowest <= value < float("inf"):
+            raise ApiError(f"--submitit-{name.replace('_', '-')} {value}: give a number, at least {lowest}")
 
 
 def make_cluster(name: str, settings: ExecutorSettings, folder: Folder, log: Log, settle_seconds: float) -> Cluster:
@@ -45,7 +64,7 @@ def make_cluster(name: str, settings: ExecutorSettings, folder: Folder, log: Log
         settle_seconds: How long the shared file system may take to show a file.
 
     Raises:
-        WorkflowError: There is no such place here.
+        ApiError: There is no such place here.
     """
     makers: dict[str, Callable[[], Cluster]] = {
         "slurm": lambda: Slurm(
@@ -61,9 +80,9 @@ def make_cluster(name: str, settings: ExecutorSettings, folder: Folder, log: Log
         "debug": lambda: Debug(folder),
     }
     if name not in makers:
-        raise WorkflowError(f"--submitit-cluster {name}: unknown; use slurm, pilot, local or debug")
+        raise ApiError(f"--submitit-cluster {name}: unknown; use slurm, pilot, local or debug")
     if name == "slurm" and (missing := Slurm.missing()):
-        raise WorkflowError(
+        raise ApiError(
             f"--submitit-cluster slurm: not on PATH: {', '.join(missing)}; start Snakemake on a login node of the "
             "cluster, or use --submitit-cluster local"
         )
@@ -89,8 +108,9 @@ def make_backend(
         defaults: Resources of whatever is not a job's own, such as a standing allocation.
 
     Raises:
-        WorkflowError: A setting is wrong, or cannot be met here.
+        ApiError: A setting is wrong, or cannot be met here.
     """
+    check_numbers(settings)
     if settings.cluster == "pilot":
         from .pilot.keeper import PilotBackend
 

@@ -25,7 +25,8 @@ _NOW = re.compile(
     r"|standby mode|controller not responding|rate limit|try again|retry|required partition not available",
     re.IGNORECASE,
 )
-_SO_MANY = re.compile(r"MaxSubmit|MaxJobCount|job submit limit reached", re.IGNORECASE)
+# GrpSubmit: the account's or QOS's limit, which other users' jobs count against too.
+_SO_MANY = re.compile(r"MaxSubmit|GrpSubmit|MaxJobCount|job submit limit reached", re.IGNORECASE)
 _POLICY = re.compile(r"accounting/QOS policy", re.IGNORECASE)
 _NAMED_LIMIT = re.compile(r"\b(Assoc|QOS)[A-Z]\w+")
 
@@ -33,7 +34,8 @@ _NAMED_LIMIT = re.compile(r"\b(Assoc|QOS)[A-Z]\w+")
 _HOPELESS = re.compile(
     r"^(PartitionTimeLimit|PartitionNodeLimit|PartitionConfig|BadConstraints|InvalidAccount|InvalidQOS"
     r"|AccountNotAllowed|QOSNotAllowed|QOSTimeLimit|DependencyNeverSatisfied|AssociationTimeLimit"
-    r"|JobHoldMaxRequeue|FedJobLock|TooManyTasks|.*PerJob(Limit)?|launch.failed.requeued.held)$"
+    r"|JobHoldMaxRequeue|FedJobLock|TooManyTasks|.*Per(Job|Node)(Limit)?|QOSMin\w+|MaxMemPerLimit"
+    r"|(launch|user.env.retrieval).failed.requeued.held)$"
 )
 _HOPELESS_HELP = {
     "PartitionTimeLimit": "resource runtime is beyond the partition's limit",
@@ -44,7 +46,10 @@ _HOPELESS_HELP = {
     "InvalidQOS": "resource qos names none of yours",
     "launch failed requeued held": "a node could not launch it; the log of that node's slurmd says why",
 }
-_HELD = {"JobHeldUser", "JobHeldAdmin", "PartitionDown", "PartitionInactive"}
+_HELD = {
+    *("JobHeldUser", "JobHeldAdmin", "job requeued in held state"),
+    *("PartitionDown", "PartitionInactive", "ReservationDeleted"),
+}
 
 
 def refusal(words: str, policy_may_pass: bool) -> Refusal:
@@ -76,11 +81,18 @@ def _forever(said: str, fix: str) -> Refusal:
     return Refusal(Refused.FOREVER, f"Slurm refuses the job: {said}" + (f" ({fix})" if fix else ""))
 
 
+def unconfigured(words: str) -> bool:
+    """Whether Slurm's commands know of no cluster at all: waiting would not tell them of one."""
+    return "DNS SRV lookup failed" in words
+
+
 def hopeless(reason: str) -> str | None:
     """Why a pending job with this reason will never start; None if it may."""
     if not _HOPELESS.match(reason):
         return None
-    fix = _HOPELESS_HELP.get(reason, "no resource of this job may exceed what partition, account and QOS allow")
+    fix = _HOPELESS_HELP.get(
+        reason, "no resource of this job may be more, or less, than partition, account and QOS allow"
+    )
     return f"Slurm will never start it: {reason} ({fix})"
 
 

@@ -22,7 +22,9 @@ _NAMED = {
     "tasks_per_node": "ntasks_per_node",
 }
 # Set here or by submitit: another value would cut the plugin off from its jobs.
-_OURS = {"array", "error", "job-name", "open-mode", "output", "parsable", "test-only", "wait", "wrap"}
+_OURS = {"array", "error", "job-name", "open-mode", "output", "parsable", "signal", "test-only", "wait", "wrap"}
+# The official plugin's names for another cluster than the one whose squeue is asked here.
+_OTHER_CLUSTERS = ("cluster", "clusters", "slurm_cluster")
 _LONGEST_LOCAL_MINUTES = 365 * 24 * 60
 
 
@@ -44,10 +46,12 @@ def slurm_parameters(resources: Mapping[str, Resource], setup: str = "", signal_
     Raises:
         ResourceError: A value makes no sense, or an option of ``slurm_extra`` is the plugin's.
     """
+    for name in _OTHER_CLUSTERS:
+        if resources.get(name):
+            raise ResourceError(name, resources[name], "jobs go to the default cluster alone; leave it out")
     minutes = _count(resources, "runtime")
     parameters: Parameters = {
         "nodes": _count(resources, "nodes") or 1,
-        "cpus_per_task": _count(resources, "cpus_per_task") or _count(resources, "threads") or 1,
         # None, here and below, keeps submitit from writing its default: the site's counts.
         "time": minutes,
         "wckey": None,
@@ -63,6 +67,7 @@ def slurm_parameters(resources: Mapping[str, Resource], setup: str = "", signal_
     extra = _slurm_extra(str(resources.get("slurm_extra") or ""))
     parameters["additional_parameters"] = {
         **({} if "no-requeue" in extra else {"requeue": True}),
+        **_cpus(resources),
         **_memory(resources),
         **_tasks(resources),
         **_gpus(resources),
@@ -117,6 +122,14 @@ def _count(resources: Mapping[str, Resource], name: str) -> int | None:
     return number
 
 
+def _cpus(resources: Mapping[str, Resource]) -> Parameters:
+    """CPUs of a task or, where these alone are given, of a GPU: Slurm takes one of the two."""
+    of_task, of_gpu = _count(resources, "cpus_per_task"), _count(resources, "cpus_per_gpu")
+    if of_gpu and not of_task:
+        return {"cpus-per-gpu": of_gpu}
+    return {"cpus-per-task": of_task or _count(resources, "threads") or 1}
+
+
 def _memory(resources: Mapping[str, Resource]) -> Parameters:
     total, per_cpu = _count(resources, "mem_mb"), _count(resources, "mem_mb_per_cpu")
     if per_cpu is not None:
@@ -125,8 +138,8 @@ def _memory(resources: Mapping[str, Resource]) -> Parameters:
 
 
 def _tasks(resources: Mapping[str, Resource]) -> Parameters:
-    tasks = _count(resources, "tasks")
-    return {"ntasks": tasks} if tasks else {}
+    counts = {"ntasks": _count(resources, "tasks"), "ntasks-per-gpu": _count(resources, "tasks_per_gpu")}
+    return {option: count for option, count in counts.items() if count}
 
 
 def _gpus(resources: Mapping[str, Resource]) -> Parameters:

@@ -15,9 +15,9 @@ from .cluster import Function, Outlook, Refusal, Refused
 from .folder import Folder
 from .journal import Place
 from .log import Log
-from .refusals import held, hopeless, refusal
+from .refusals import held, hopeless, refusal, unconfigured
 from .resources import Parameters, slurm_parameters
-from .squeue import REQUEUED_FROM, NoAnswer, Row, accounted, largest_array, queue, run
+from .squeue import HELD, REQUEUED_FROM, NoAnswer, Row, accounted, largest_array, queue, run
 
 REQUEUE_SECONDS = 30.0
 """How long a state that Slurm may leave by a requeue is watched before it counts as the end."""
@@ -73,7 +73,8 @@ class Slurm:
             try:
                 self._largest_array = largest_array()
             except NoAnswer as error:
-                raise Refusal(Refused.NOW, str(error)) from error
+                kind = Refused.FOREVER if unconfigured(str(error)) else Refused.NOW
+                raise Refusal(kind, str(error)) from error
         return self._largest_array
 
     def parameters(self, resources: Mapping[str, Resource]) -> Parameters:
@@ -152,11 +153,10 @@ class Slurm:
         if words := row.over:
             settle = REQUEUE_SECONDS if row.state in REQUEUED_FROM else 0.0
             return Outlook(True, f"{row.state}: {words}", max(settle, self._settle_seconds), job_id=row.job_id)
-        if row.state == "PENDING":
-            if words := hopeless(row.reason):
-                return Outlook(True, words, hopeless=True, job_id=row.job_id)
-            if held(row.reason):
-                self._warn(row.reason, f"Slurm job {row.job_id} waits: {row.reason}")
+        if row.state == "PENDING" and (words := hopeless(row.reason)):
+            return Outlook(True, words, hopeless=True, job_id=row.job_id)
+        if row.state in HELD or (row.state == "PENDING" and held(row.reason)):
+            self._warn(row.reason, f"Slurm job {row.job_id} waits: {row.reason}")
         return Outlook(over=False, job_id=row.job_id)
 
     def _forgotten(self, state: str | None) -> Outlook:

@@ -21,6 +21,8 @@ _OVER = {
     "REVOKED": "another cluster took it",
     "TIMEOUT": "it ran into its time limit: give resource runtime (minutes) a larger value",
 }
+HELD = {"REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT"}
+"""States of a job that is queued and waits for somebody to act."""
 REQUEUED_FROM = {"BOOT_FAIL", "NODE_FAIL", "PREEMPTED"}
 """States that Slurm may leave again by a requeue."""
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from .backend import Work
 from .cluster import Cluster, Function, Refusal, Refused
-from .journal import Journal
+from .journal import Journal, Place
 from .log import Log
 from .resources import Parameters
 
@@ -116,7 +116,12 @@ class Submitter:
         tag = f"{_common_name(batch.works)}-{uuid.uuid4().hex[:8]}"
         self._journal.begin(tag, self._cluster.name, batch.works)
         ids = self._cluster.submit(tag, batch.parameters, [self._function(work) for work in batch.works])
-        self._journal.submitted(tag, ids)
+        try:
+            self._journal.submitted(tag, ids)
+        except OSError:
+            # A full disk. What nobody knows of would run beside its next try.
+            self._cluster.cancel([Place(self._cluster.name, tag, index, job) for index, job in enumerate(ids)])
+            raise
         self._pause = self._first_pause
         if self._most is not None:
             self._most *= 2

@@ -41,12 +41,15 @@ def resume(search: Annotated[Path, typer.Argument(help="Folder of the search, or
 
 
 def _read(path: Path) -> dict[str, Any]:
+    """How a search was started (`harmony_core.workflow.Plan.start`)."""
     try:
-        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(
             "search", path.parent.parent, "no such search here; start it with snakemake --profile"
         ) from None
     except ValueError:
-        raise UserError(str(path), "not JSON", "start again with snakemake --profile and --unlock") from None
-    return record
+        record = None
+    if isinstance(record, dict) and isinstance(record.get("folder"), str) and isinstance(record.get("arguments"), list):
+        return record
+    raise UserError(str(path), "damaged", "start again with snakemake --profile and --unlock")

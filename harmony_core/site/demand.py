@@ -23,6 +23,13 @@ _COUNTS = (
     "mem_mb",
     "mem_mb_per_cpu",
 )
+# Field: the resource that it is read from.
+_TEXTS = {
+    "partition": "slurm_partition",
+    "account": "slurm_account",
+    **{name: name for name in ("qos", "constraint", "gres", "reservation", "exclude", "gpu_model")},
+    "extra": "slurm_extra",
+}
 
 
 class Demand(Frozen):
@@ -35,6 +42,7 @@ class Demand(Frozen):
         tasks_per_node: tasks on each node.
         cpus_per_task: CPUs of a task.
         gpus: GPUs in all; None where whole nodes are given anyway.
+        gpu_model: the model of `gpus`; None is any.
         gpus_per_node: GPUs on each node.
         gpus_per_task: GPUs of each task.
         mem_mb: MB on each node; 0 is all of it, None the partition's default.
@@ -44,6 +52,9 @@ class Demand(Frozen):
         account: account; None is the user's default one.
         qos: quality of service; None is the default one.
         constraint: features that each node must have.
+        gres: generic resources on each node.
+        reservation: a reservation to run in.
+        exclude: nodes that are not taken.
         extra: further flags of sbatch.
     """
 
@@ -53,6 +64,7 @@ class Demand(Frozen):
     tasks_per_node: int | None = Field(default=None, ge=1)
     cpus_per_task: int = Field(default=1, ge=1)
     gpus: int | None = Field(default=None, ge=1)
+    gpu_model: str | None = None
     gpus_per_node: int | None = Field(default=None, ge=1)
     gpus_per_task: int | None = Field(default=None, ge=1)
     mem_mb: int | None = Field(default=None, ge=0)
@@ -62,6 +74,9 @@ class Demand(Frozen):
     account: str | None = None
     qos: str | None = None
     constraint: str | None = None
+    gres: str | None = None
+    reservation: str | None = None
+    exclude: str | None = None
     extra: str = ""
 
     @classmethod
@@ -75,13 +90,7 @@ class Demand(Frozen):
         if counts["gpus"] is None:
             counts["gpus"] = _count(name, "gpu", resources.get("gpu"))
         cpus = next((resources[key] for key in ("cpus_per_task", "threads") if resources.get(key)), 1)
-        texts = {
-            "partition": _text(resources.get("slurm_partition")),
-            "account": _text(resources.get("slurm_account")),
-            "qos": _text(resources.get("qos")),
-            "constraint": _text(resources.get("constraint")),
-            "extra": _text(resources.get("slurm_extra")),
-        }
+        texts = {field: _text(resources.get(key)) for field, key in _TEXTS.items()}
         given = {key: value for key, value in {**counts, **texts}.items() if value is not None}
         given["cpus_per_task"] = _count(name, "cpus_per_task", cpus)
         return cls.parse({"name": name, "runtime": _minutes(name, resources.get("runtime")), **given}, name)
@@ -114,7 +123,7 @@ class Demand(Frozen):
             "ntasks": self.tasks,
             "ntasks-per-node": self.tasks_per_node,
             "cpus-per-task": self.cpus_per_task,
-            "gpus": self.gpus,
+            "gpus": f"{self.gpu_model}:{self.gpus}" if self.gpus and self.gpu_model else self.gpus,
             "gpus-per-node": self.gpus_per_node,
             "gpus-per-task": self.gpus_per_task,
             "mem": self.mem_mb if self.mem_mb_per_cpu is None else None,
@@ -124,17 +133,32 @@ class Demand(Frozen):
             "account": self.account,
             "qos": self.qos,
             "constraint": self.constraint,
+            "gres": self.gres,
+            "reservation": self.reservation,
+            "exclude": self.exclude,
         }
-        return [f"--{key}={value}" for key, value in given.items() if value is not None] + shlex.split(self.extra)
+        flags = [f"--{key}={value}" for key, value in given.items() if value is not None]
+        return flags + shell_words(f"{self.name}.slurm_extra", self.extra)
+
+
+def shell_words(field: str, text: str) -> list[str]:
+    """The words of `text` as a shell splits them; `UserError` for quotes that do not close."""
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise UserError(field, text, f"{error}; close the quotes") from None
 
 
 def _count(name: str, key: str, value: Any) -> int | None:
     if value is None:
         return None
     try:
-        return int(value)
-    except (TypeError, ValueError):
-        raise UserError(f"{name}.{key}", value, "give a whole number") from None
+        count = int(value)
+        if count == float(value):
+            return count
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise UserError(f"{name}.{key}", value, "give a whole number")
 
 
 def _text(value: Any) -> str | None:

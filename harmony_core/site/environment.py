@@ -17,7 +17,7 @@ from pathlib import Path
 
 from harmony_core.site.finding import Finding, missing, ok, warning
 from harmony_core.site.limits import Site
-from harmony_core.site.profile import Profile
+from harmony_core.site.profile import CLUSTERS, Profile
 
 DISTRIBUTION = "harmony-search"
 TOLD = ("torch", "deepspeed", "snakemake", "submitit")
@@ -51,6 +51,8 @@ def check_plugin(profile: Profile) -> Finding:
     """Whether the profile's executor can be imported; a broken one breaks every call of Snakemake."""
     if profile.executor == "local":
         return ok("executor", "local, Snakemake's own")
+    if profile.executor == "submitit" and profile.cluster not in CLUSTERS:
+        return missing("executor", f"submitit-cluster {profile.cluster!r} is unknown", f"use {', '.join(CLUSTERS)}")
     module = f"snakemake_executor_plugin_{profile.executor.replace('-', '_')}"
     try:
         plugin = importlib.import_module(module)

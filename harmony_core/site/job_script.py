@@ -10,7 +10,7 @@ from typing import Any
 
 from harmony_core.base import Frozen
 from harmony_core.errors import UserError
-from harmony_core.site.demand import Demand
+from harmony_core.site.demand import Demand, shell_words
 from harmony_core.site.profile import Profile
 
 
@@ -44,7 +44,7 @@ def job_script(profile: Profile, job: Job, rule: str = "train") -> str:
     if resources is None:
         raise UserError(f"{profile.path}: set-resources.{rule}", "missing", "say there what a training asks for")
     demand = _demand(resources, job)
-    seconds = int(profile.setting("signal_seconds") or 0)
+    seconds = _signal_seconds(profile)
     lines = ["#!/bin/bash", *(f"#SBATCH {flag}" for flag in _flags(demand, job, seconds))]
     lines += ['cd "$SLURM_SUBMIT_DIR" || exit 1', *profile.setup.strip().splitlines(), _srun(demand, resources, job)]
     return "\n".join(lines) + "\n"
@@ -61,6 +61,13 @@ def _demand(resources: dict[str, Any], job: Job) -> Demand:
     return asked.model_copy(update=changes)
 
 
+def _signal_seconds(profile: Profile) -> int:
+    given = profile.setting("signal_seconds") or 0
+    if not str(given).isdecimal():
+        raise UserError(f"{profile.path}: submitit-signal-seconds", given, "give whole seconds")
+    return int(given)
+
+
 def _flags(demand: Demand, job: Job, signal_seconds: int) -> Sequence[str]:
     named = [f"--job-name={job.name}", f"--output={job.log}", "--open-mode=append"]
     return [*named, *demand.flags(), *([f"--signal=USR1@{signal_seconds}"] if signal_seconds else [])]
@@ -73,7 +80,7 @@ def _srun(demand: Demand, resources: dict[str, Any], job: Job) -> str:
         f"--ntasks={job.ranks}",
         f"--ntasks-per-node={demand.node_tasks}",
         f"--cpus-per-task={demand.cpus_per_task}",
-        *shlex.split(str(resources.get("srun_flags") or "")),
+        *shell_words(f"{job.name}.srun_flags", str(resources.get("srun_flags") or "")),
     ]
     python = f'"${{HARMONY_PYTHON:-{sys.executable}}}"'
     return f"exec srun {shlex.join(flags)} {python} {shlex.join(job.command)}"

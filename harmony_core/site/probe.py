@@ -63,17 +63,23 @@ def _ask(profile: Profile, site: Site, run: Run, folder: Path, limit: float) -> 
         yield missing("probe", f"the job failed: {said}", f"correct that, or submitit-setup in {profile.path}")
         return
     yield ok("probe", f"{told['node']} sees {profile.folder}, {told['devices']} GPUs of its own for one task")
+    if not told["devices"] and (demand.node_gpus or "--gpu" in _srun_flags(profile)):
+        said = f"torch {told['versions'].get('torch')} sees none on {told['node']}, and jobs ask for them"
+        yield missing("GPUs", said, "install the build of torch that is for this site's GPUs")
     yield from judge(told, site, before, after)
 
 
 def script(profile: Profile, site: Site, demand: Demand, folder: Path) -> str:
     """The batch script: the profile's setup, then one task that reports."""
-    rules = profile.rules().values()
-    flags = next((str(rule["srun_flags"]) for rule in rules if rule.get("srun_flags")), "")
     report = ["-m", "harmony_core.site.node_report", str(folder), *site.variables]
     python = f'"${{HARMONY_PYTHON:-{sys.executable}}}"'
-    launch = f"srun --nodes=1 --ntasks=1 --cpus-per-task={demand.cpus_per_task} {flags} {python} {shlex.join(report)}"
+    task = f"--nodes=1 --ntasks=1 --cpus-per-task={demand.cpus_per_task}"
+    launch = f"srun {task} {_srun_flags(profile)} {python} {shlex.join(report)}"
     return f"#!/bin/bash\n{profile.setup}\n{launch}\n"
+
+
+def _srun_flags(profile: Profile) -> str:
+    return next((str(rule["srun_flags"]) for rule in profile.rules().values() if rule.get("srun_flags")), "")
 
 
 def judge(told: Mapping[str, Any], site: Site, before: float, after: float) -> Iterator[Finding]:

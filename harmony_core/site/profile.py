@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from harmony_core.base import Frozen, read_yaml
 from harmony_core.errors import UserError
-from harmony_core.site.demand import Demand
+from harmony_core.site.demand import Demand, shell_words
 
 DEFAULT_FOLDER = ".snakemake/submitit"
+# What `submitit-cluster` may be (docs/executor.md).
+CLUSTERS = ("slurm", "pilot", "local", "debug")
 
 
 class Profile(Frozen):
@@ -103,15 +104,16 @@ class Profile(Frozen):
         return [Demand.from_resources(rule, resources) for rule, resources in self.rules().items()]
 
     def _pilot_resources(self) -> dict[str, str]:
-        words = shlex.split(str(self.setting("pilot-resources") or ""))
+        field = f"{self.path}: submitit-pilot-resources"
+        words = shell_words(field, str(self.setting("pilot-resources") or ""))
         wrong = [word for word in words if "=" not in word]
         if wrong:
-            raise UserError(f"{self.path}: submitit-pilot-resources", wrong[0], "write name=value, with spaces between")
+            raise UserError(field, wrong[0], "write name=value, with spaces between")
         return dict(word.split("=", 1) for word in words)
 
     def _mapping(self, key: str) -> dict[str, Any]:
         value = self.values.get(key) or {}
-        if isinstance(value, list):
+        if isinstance(value, list) and all("=" in str(item) for item in value):
             value = dict(str(item).split("=", 1) for item in value)
         if not isinstance(value, dict):
             raise UserError(f"{self.path}: {key}", value, "write `name: value` lines below it")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -71,6 +72,9 @@ class TeamPool:
             raise Interrupted("the allocation ends")
         if message["type"] == "bye":
             raise Interrupted("the allocation was given back")
+        if message["type"] == "warning":
+            print(f"warning: {message['text']}", file=sys.stderr, flush=True)
+            return False
         task = by_key[message["key"]]
         if message["type"] == "begun":
             on_begin(task, message["attempt"])

@@ -20,7 +20,7 @@ from typing import Any, Self
 
 import psutil
 
-from harmony_core.atomic import no_space
+from harmony_core.atomic import no_space, sync
 from harmony_core.host import host_name
 
 BEAT_SECONDS = 2.0
@@ -135,6 +135,8 @@ class Lease:
         draft = self._folder / f".{uuid.uuid4().hex}"
         try:
             draft.write_text(json.dumps(_me()))
+            # A host that crashes now may not leave a lease that names nobody.
+            sync(draft)
             os.link(draft, path)
         except FileExistsError:
             return False
@@ -163,6 +165,9 @@ class Lease:
             except (FileNotFoundError, LeaseLost):
                 self._on_lost()
                 return
+            except OSError:
+                # A shared file system has its bad moments; the next beat tries again.
+                continue
 
     def _living_holder(self, path: Path) -> Held | None:
         if path.suffix == f".{_RELEASED}":
@@ -171,6 +176,9 @@ class Lease:
             owner = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
+        except ValueError:
+            # Damaged: who it is cannot be told, whether somebody touches it can.
+            return Held("an unknown process", same_host=False) if self._changes(path) else None
         told = Held(f"pid {owner['pid']} on {owner['host']}", owner["host"] == host_name())
         me = _me()
         if all(owner[name] == me[name] for name in ("host", "boot", "processes")):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import socket
 import time
+from collections.abc import Iterable
 from typing import Protocol
 
 from harmony_core.workers.task_queue import Ended, Rank
@@ -25,6 +27,9 @@ class Listener(Protocol):
 
     def noticed(self, within: float | None) -> None:
         """A rank has got a signal: all is over in `within` seconds; None is the signal ahead of the time limit."""
+
+    def warned(self, line: RankLine, text: str) -> None:
+        """A rank has seen something that a person should know of."""
 
     def feeder_joined(self, line: FeederLine) -> None:
         """A feeder has shown the token."""
@@ -62,8 +67,20 @@ class RankLine(ServerLine):
         super().__init__(writer)
         self.rank = Rank(number, hello["node"], hello["node_index"], hello["local"])
         self.address, self.port = str(writer.get_extra_info("peername")[0]), int(hello["port"])
+        self.queue_address = str(writer.get_extra_info("sockname")[0])
         self.heard = time.monotonic()
         self.began: float | None = None
+
+    def address_for(self, partners: Iterable[RankLine]) -> str:
+        """Where the other ranks of its team reach it.
+
+        One that came by the loopback (many hosts call themselves 127.0.1.1) is on the queue's own host, which the
+        others know by the address at which they found the queue.
+        """
+        if not _is_loopback(self.address):
+            return self.address
+        known = (line.queue_address for line in partners)
+        return next((address for address in known if not _is_loopback(address)), self.address)
 
     async def serve(self, listener: Listener, reader: asyncio.StreamReader) -> None:
         """Tells what the rank says, until it is gone."""
@@ -77,6 +94,8 @@ class RankLine(ServerLine):
                     listener.rank_ended(self, message)
                 elif message["type"] == "notice":
                     listener.noticed(message["within"])
+                elif message["type"] == "warning":
+                    listener.warned(self, message["text"])
         except Disconnected as error:
             why = str(error)
         finally:
@@ -132,3 +151,7 @@ class FeederLine(ServerLine):
         if self.tasks and self.unfinished == 0 and not self._interrupted:
             self._interrupted = True
             self.send({"type": "interrupted"})
+
+
+def _is_loopback(address: str) -> bool:
+    return ipaddress.ip_address(address).is_loopback

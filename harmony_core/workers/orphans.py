@@ -16,6 +16,8 @@ import time
 _PATIENCE_SECONDS = 900.0
 _ASK_SECONDS = 5.0
 _ANSWER_SECONDS = 20.0
+# How sinfo's states of a node begin that runs nothing any more; one that was being drained is never called down.
+_LOST = ("down", "drained", "failed", "fail*")
 # Enough to outlive a further loss, and few enough for the controller.
 _NODES_THAT_ASK = 4
 
@@ -32,7 +34,7 @@ def give_back(batch_node: str) -> bool:
     """
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while time.monotonic() < deadline:
-        if _ask("sinfo", "--noheader", f"--nodes={batch_node}", "--format=%T").startswith("down"):
+        if _ask("sinfo", "--noheader", f"--nodes={batch_node}", "--format=%T").startswith(_LOST):
             job = os.environ["SLURM_JOB_ID"]
             print(f"{batch_node}, which ran the batch process, is down: requeueing job {job}", file=sys.stderr)
             if _ask("scontrol", "requeue", job, failed="no") == "no":

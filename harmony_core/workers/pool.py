@@ -8,11 +8,13 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-import psutil
-
-from harmony_core.host import usable_cores, visible_gpus
+from harmony_core.host import usable_cores, usable_memory_bytes, visible_gpus
 from harmony_core.workers.children import Child, Children, Setup
+from harmony_core.workers.gpus import own_gpu
 from harmony_core.workers.task import Outcome, Task
+
+# Of which torch takes 0.4. With less gloo has no room for its threads, and waits for them until the time limit.
+LEAST_MEMORY_GB = 0.5
 
 PRELOAD = "harmony_core.evaluation.preload"
 
@@ -42,8 +44,7 @@ class WarmPool:
         memory_limit_gb: float | None = None,
         preload: str = PRELOAD,
     ) -> None:
-        self._gpus = visible_gpus()
-        self._workers = workers or len(self._gpus) or max(1, (cores or usable_cores()) // threads)
+        self._workers = workers or len(visible_gpus()) or max(1, (cores or usable_cores()) // threads)
         self._threads, self._attempts = threads, attempts
         self._log_folder = log_folder
         self._memory_limit_gb = memory_limit_gb if memory_limit_gb is not None else even_share_gb(self._workers)
@@ -89,12 +90,11 @@ class WarmPool:
             self._slots.clear()
 
     def _start(self, task: Task, attempt: int, slot: int) -> None:
-        gpu = {"CUDA_VISIBLE_DEVICES": self._gpus[slot % len(self._gpus)]} if self._gpus else {}
         setup = Setup(
             log=self._log_folder / f"{task.key}.log",
             threads=self._threads,
             memory_limit_gb=self._memory_limit_gb,
-            environment={**gpu, "LOCAL_RANK": "0"},
+            environment={**own_gpu(slot), "LOCAL_RANK": "0"},
         )
         self._slots[self._children.start(task, attempt, setup)] = slot
 
@@ -107,8 +107,8 @@ def judged(outcome: Outcome, attempts: int) -> Outcome:
 
 
 def even_share_gb(workers: int) -> float | None:
-    """What a child may use where as many share this machine's memory; no limit beside GPUs.
+    """What a child may use where as many share this machine's memory, or a job's; no limit beside GPUs.
 
     A child that asks for too much is then told so, instead of killed by the kernel with no reason given.
     """
-    return None if visible_gpus() else psutil.virtual_memory().total / workers / 1e9
+    return None if visible_gpus() else max(LEAST_MEMORY_GB, usable_memory_bytes() / workers / 1e9)

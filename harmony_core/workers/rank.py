@@ -14,17 +14,20 @@ import time
 from pathlib import Path
 
 from harmony_core.errors import UserError
-from harmony_core.host import visible_gpus
 from harmony_core.workers.address import Address
 from harmony_core.workers.child import INTERRUPTED
 from harmony_core.workers.children import Children, Setup
+from harmony_core.workers.clocks import TOLERATED_SECONDS, seconds_apart, warning
+from harmony_core.workers.gpus import own_gpu
 from harmony_core.workers.orphans import give_back, gives_back
 from harmony_core.workers.pool import even_share_gb
 from harmony_core.workers.task import Outcome, Task
 from harmony_core.workers.task_queue import Report
 from harmony_core.workers.wire import Disconnected, Line, Message
 
-# What a child gets to write a checkpoint in, of what the allocation still has, before it is killed.
+# Of what the allocation still has, a child is told to leave in the last quarter, or in the last seconds if those are
+# more; it is killed when half of the last seconds are left. Between the two it writes its checkpoint.
+_LAST_SHARE = 0.25
 _LAST_SECONDS = 15.0
 # After SIGTERM comes SIGKILL, whatever the time limit: Slurm's KillWait, unless a site changed it.
 _KILL_WAIT_SECONDS = 30.0
@@ -67,7 +70,7 @@ class Worker:
         self._threads = int(address.settings["threads"])
         self._children = Children(address.settings["preload"], self._threads)
         self._assignment: int | None = None
-        self._give_up = float("inf")
+        self._end = self._give_up = float("inf")
         self._told_to_leave = False
         self._terminated = False
         self._notices = Notices()
@@ -98,7 +101,11 @@ class Worker:
                 line.close()
 
     def _greet(self) -> Line:
-        line, _ = self._address.connect({"role": "rank", **dataclasses.asdict(self._place), "port": free_port()})
+        before = time.time()
+        line, welcome = self._address.connect({"role": "rank", **dataclasses.asdict(self._place), "port": free_port()})
+        apart = seconds_apart(before, welcome["time"], time.time())
+        if apart > TOLERATED_SECONDS:
+            line.send({"type": "warning", "text": warning(self._place.node, apart)})
         return line
 
     def _turn(self, line: Line) -> bool:
@@ -143,7 +150,9 @@ class Worker:
             self._report(line, Report(error="its team was broken up", counts=False, seconds=seconds))
         elif message["type"] == "drain":
             # Told of it again: the end may have come nearer, but no later word moves it away.
-            self._give_up = min(self._give_up, time.monotonic() + max(0.0, message["seconds"] - _LAST_SECONDS))
+            now, seconds = time.monotonic(), message["seconds"]
+            self._end = min(self._end, now + seconds)
+            self._give_up = min(self._give_up, now + seconds - max(_LAST_SECONDS, _LAST_SHARE * seconds))
 
     def _begin(self, message: Message) -> None:
         task, world = message["task"], message["world"]
@@ -152,7 +161,7 @@ class Worker:
             log=Path(task["log"]).with_suffix(f".{world['rank']}.log" if world["rank"] else ".log"),
             threads=self._threads,
             memory_limit_gb=task["memory_limit_gb"] or even_share_gb(self._place.ranks_on_node),
-            environment={**_gpu(self._place.local), **_world(world)},
+            environment={**own_gpu(self._place.local), **_world(world)},
         )
         limit = task["time_limit_seconds"]
         one = Task(
@@ -180,7 +189,7 @@ class Worker:
         (child,) = self._children.running
         if not self._told_to_leave:
             self._told_to_leave = True
-            self._give_up = now + _LAST_SECONDS / 2
+            self._give_up = max(now, self._end - _LAST_SECONDS) + _LAST_SECONDS / 2
             child.process.terminate()
         else:
             self._children.kill(child)
@@ -191,12 +200,6 @@ def _judged(outcome: Outcome, interrupted: bool) -> Report:
     if interrupted and outcome.result is None:
         return Report(error=INTERRUPTED, counts=False, seconds=outcome.device_seconds)
     return Report(outcome.result, outcome.error, outcome.killed, outcome.counts, outcome.device_seconds)
-
-
-def _gpu(local: int) -> dict[str, str]:
-    """This rank's own GPU, whether Slurm shows it that one alone or all of the node's."""
-    gpus = visible_gpus()
-    return {"CUDA_VISIBLE_DEVICES": gpus[local % len(gpus)]} if gpus else {}
 
 
 def _world(world: Message) -> dict[str, str]:

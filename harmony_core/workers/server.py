@@ -21,6 +21,8 @@ from harmony_core.workers.wire import MAX_GREETING_BYTES, Disconnected, Message,
 _GREETING_SECONDS = 30.0
 # Whoever has not taken what was left to say, and gone, after this long is cut off.
 _GOODBYE_SECONDS = 4.0
+# The end of a rank may be known before that of the srun whose death it died.
+_DOUBT_SECONDS = 0.5
 
 
 class QueueServer:
@@ -30,6 +32,8 @@ class QueueServer:
         team_size: ranks a task.
         silence_seconds: a rank that has not been heard of for this long is given up.
         settings: of every rank (`beat_seconds`, `preload`, `threads`), handed out with the address.
+        step: asked when a rank is gone with its work, for a way to tell whether what started the ranks is still
+            there. Where it is not, they went with it, and no candidate is to blame.
         seconds_left: asked once, when a rank passes on the signal ahead of the time limit: how long the
             allocation still has.
     """
@@ -41,14 +45,17 @@ class QueueServer:
         silence_seconds: float = 60.0,
         settings: Message | None = None,
         seconds_left: Callable[[], float] = lambda: 0.0,
+        step: Callable[[], Callable[[], bool]] | None = None,
     ) -> None:
         self._queue = TaskQueue(team_size)
-        self._silence, self._settings, self._seconds_left = silence_seconds, settings or {}, seconds_left
+        self._silence, self._settings = silence_seconds, settings or {}
+        self._seconds_left, self._step = seconds_left, step
         self._token = secrets.token_hex(32)
         self._ranks: dict[int, RankLine] = {}
         self._feeders: dict[int, FeederLine] = {}
         self._number = self._finished = self._num_joined = 0
         self._noticed: set[float | None] = set()
+        self._warnings: dict[str, str] = {}
         self._stranded_since: float | None = None
         self._dispatching = self._closing = False
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -92,7 +99,7 @@ class QueueServer:
 
     @property
     def finished(self) -> int:
-        """Attempts that have ended so far: whether anything gets on."""
+        """Attempts that have ended so far, but for those lost with their worker: whether anything gets on."""
         return self._finished
 
     @property
@@ -191,8 +198,17 @@ class QueueServer:
         if self._ranks.pop(line.rank.id, None) is None:
             return
         seconds = 0.0 if line.began is None else time.monotonic() - line.began
-        ended, broken = self._queue.leave(line.rank, why, counts, seconds)
-        self._tell(ended, broken)
+        if counts and line.began is not None and self._step is not None:
+            self._spawn(self._lose(line, why, seconds, self._step()))
+        else:
+            self._tell(*self._queue.leave(line.rank, why, counts, seconds))
+
+    async def _lose(self, line: RankLine, why: str, seconds: float, step_lives: Callable[[], bool]) -> None:
+        """Judges the loss of a rank that has work, when it is known whether it was the only one to die."""
+        deadline = time.monotonic() + _DOUBT_SECONDS
+        while (counts := step_lives()) and time.monotonic() < deadline:
+            await asyncio.sleep(_DOUBT_SECONDS / 10)
+        self._tell(*self._queue.leave(line.rank, why, counts, seconds))
 
     def rank_ended(self, line: RankLine, message: Message) -> None:
         """A rank's part of an attempt is over."""
@@ -209,10 +225,19 @@ class QueueServer:
             self._noticed.add(within)
             self._spawn(self._drain_in_time(within))
 
+    def warned(self, line: RankLine, text: str) -> None:
+        """A rank has seen something that a person should know of; one of a node is enough."""
+        if line.rank.node not in self._warnings:
+            self._warnings[line.rank.node] = text
+            for feeder in self._feeders.values():
+                feeder.send({"type": "warning", "text": text})
+
     def feeder_joined(self, line: FeederLine) -> None:
         """A feeder has shown the token."""
         self._feeders[line.id] = line
         self._welcome(line)
+        for text in self._warnings.values():
+            line.send({"type": "warning", "text": text})
 
     def feeder_left(self, line: FeederLine) -> None:
         """A feeder's connection is gone: nobody wants its work any more."""
@@ -236,7 +261,7 @@ class QueueServer:
         self._dispatch_soon()
 
     def _welcome(self, line: ServerLine) -> None:
-        line.send({"type": "welcome"})
+        line.send({"type": "welcome", "time": time.time()})
         if self._closing:
             line.send({"type": "bye"})
 
@@ -258,7 +283,7 @@ class QueueServer:
     def _tell(self, ended: list[Ended], broken: list[Assignment]) -> None:
         self._cancel(broken)
         for one in ended:
-            self._finished += 1
+            self._finished += one.report.counts
             if (feeder := self._feeders.get(one.assignment.job.feeder)) is not None:
                 feeder.ended(one, self._queue.draining)
         if self._queue.draining:
@@ -284,14 +309,10 @@ class QueueServer:
         self._dispatching = False
         for assignment in self._queue.assign():
             feeder = self._feeders[assignment.job.feeder]
-            leader = self._ranks[assignment.team[0].id]
+            leader, *partners = (self._ranks[rank.id] for rank in assignment.team)
+            meeting = {"address": leader.address_for(partners), "port": leader.port}
             for number, rank in enumerate(assignment.team):
-                world = {
-                    "rank": number,
-                    "size": len(assignment.team),
-                    "address": leader.address,
-                    "port": leader.port,
-                }
+                world = {"rank": number, "size": len(assignment.team), **meeting}
                 order = {"type": "assign", "assignment": assignment.id, "attempt": assignment.attempt, "world": world}
                 line = self._ranks[rank.id]
                 line.began = time.monotonic()

@@ -8,7 +8,7 @@ import shlex
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -66,6 +66,7 @@ class Teams:
             silence_seconds=silence_seconds,
             settings={"preload": preload, "threads": threads, "beat_seconds": beat_seconds},
             seconds_left=seconds_left,
+            step=self._step,
         )
         self._silence = silence_seconds
         self.log = log or folder / "ranks.log"
@@ -139,10 +140,12 @@ class Teams:
 
     def _start(self) -> subprocess.Popen[bytes] | None:
         """Starts srun; None where it is all over."""
+        # Before the lock, which whoever leaves wants: Slurm may take its time to say which nodes are left.
+        command = self._command()
         with self._lock, self.log.open("ab") as log:
             if self._is_over():
                 return None
-            self._srun = subprocess.Popen(self._command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self._srun = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
             return self._srun
 
     def _stay_with(self, srun: subprocess.Popen[bytes]) -> str:
@@ -164,6 +167,11 @@ class Teams:
             if not self._is_over():
                 self._server.drain(0.0)
 
+    def _step(self) -> Callable[[], bool]:
+        """A way to tell whether the srun of now, which may soon be followed by another one, still lives."""
+        srun = self._srun
+        return lambda: srun is not None and srun.poll() is None
+
     def _is_over(self) -> bool:
         return self._closing.is_set() or self._server.drained.is_set()
 
@@ -171,7 +179,9 @@ class Teams:
         """One srun over every node that the allocation still has; no death in it is its end."""
         variables = os.environ
         python = variables.get("HARMONY_PYTHON", sys.executable)
-        nodes = num_nodes()
+        # Asked for more than the nodes that are left hold, as by SLURM_NTASKS, srun would wait without end.
+        nodes = num_nodes() if self._srun is None else nodes_left()
+        a_node = int(variables.get("SLURM_NTASKS_PER_NODE", "1"))
         return [
             "srun",
             "--kill-on-bad-exit=0",
@@ -180,8 +190,9 @@ class Teams:
             "--overlap",
             "--unbuffered",
             "--label",
-            f"--nodes={f'1-{nodes}' if self._server.num_joined else nodes}",
-            f"--ntasks-per-node={variables.get('SLURM_NTASKS_PER_NODE', '1')}",
+            f"--nodes={nodes}",
+            f"--ntasks={nodes * a_node}",
+            f"--ntasks-per-node={a_node}",
             f"--cpus-per-task={variables.get('SLURM_CPUS_PER_TASK', '1')}",
             "--distribution=block",
             *self._flags,
@@ -210,13 +221,23 @@ def num_nodes() -> int:
     return int(os.environ.get("SLURM_JOB_NUM_NODES", "1"))
 
 
+def nodes_left() -> int:
+    """Nodes that this allocation still has: with --no-kill it goes on without those that are lost."""
+    with contextlib.suppress(subprocess.SubprocessError, OSError, ValueError):
+        return int(_squeue("%D"))
+    return num_nodes()
+
+
 def seconds_left() -> float:
     """How long this allocation still has, by the controller's own clock."""
-    call = ["squeue", "--noheader", "--format=%L", f"--jobs={os.environ['SLURM_JOB_ID']}"]
     with contextlib.suppress(subprocess.SubprocessError, OSError, ValueError):
-        answer = subprocess.run(call, capture_output=True, text=True, check=True, timeout=20).stdout
-        return parse_time_left(answer.strip())
+        return parse_time_left(_squeue("%L"))
     return _UNKNOWN_SECONDS
+
+
+def _squeue(form: str) -> str:
+    call = ["squeue", "--noheader", f"--format={form}", f"--jobs={os.environ['SLURM_JOB_ID']}"]
+    return subprocess.run(call, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
 
 
 def parse_time_left(text: str) -> float:

@@ -14,6 +14,8 @@ Message = dict[str, Any]
 _LENGTH = struct.Struct(">I")
 # A candidate's answer carries its whole curve.
 MAX_BYTES = 256 * 2**20
+# A host that is lost does not even close its connections: Linux would send into the void for a quarter of an hour.
+UNACKNOWLEDGED_SECONDS = 60.0
 # Whoever has not shown the token yet may not make the other side allocate much.
 MAX_GREETING_BYTES = 4096
 
@@ -48,6 +50,8 @@ class Line:
 
     def __init__(self, connection: socket.socket) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * UNACKNOWLEDGED_SECONDS))
         connection.settimeout(None)
         self._socket = connection
         self._buffer = bytearray()

@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from snakemake_interface_common.exceptions import WorkflowError
+from snakemake_interface_common.exceptions import ApiError
 
 from ..array import ArrayBackend
 from ..backend import Resource, Status, Work
@@ -55,10 +55,10 @@ class PilotBackend:
         try:
             resources = {**(defaults or {}), **read_resources(settings.pilot_resources)}
         except ResourceError as error:
-            raise WorkflowError(f"--submitit-pilot-resources: {error}") from error
+            raise ApiError(f"--submitit-pilot-resources: {error}") from error
         name = str(resources.pop("cluster", "slurm"))
         if name not in ("slurm", "local"):
-            raise WorkflowError(f"--submitit-pilot-resources: cluster={name}: use slurm or local")
+            raise ApiError(f"--submitit-pilot-resources: cluster={name}: use slurm or local")
         cluster = make_cluster(name, settings, folder, log, min(settle_seconds, LONGEST_SETTLE_SECONDS))
         self._arrays = ArrayBackend(cluster, folder, journal, log, function=self._allocation)
         self._settings = settings

@@ -213,6 +213,7 @@ def test_what_cannot_be_is_said_in_a_line(workflow: Workflow, arguments: tuple[s
     assert code == 1
     assert says in output
     assert "Traceback" not in output
+    assert 'File "' not in output
 
 
 def test_slurm_without_its_commands_is_an_error(workflow: Workflow, tmp_path: Path) -> None:

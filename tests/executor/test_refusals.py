@@ -29,11 +29,17 @@ def test_passing(words: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "words",
-    [f"sbatch: error: AssocMaxSubmitJobLimit\n{POLICY}", f"sbatch: error: QOSMaxSubmitJobPerUserLimit\n{POLICY}"],
+    "limit",
+    [
+        "AssocMaxSubmitJobLimit",
+        "QOSMaxSubmitJobPerUserLimit",
+        "MaxSubmitJobsPerAccount",
+        "AssocGrpSubmitJobsLimit",
+        "QOSGrpSubmitJobsLimit",
+    ],
 )
-def test_too_many(words: str) -> None:
-    assert refusal(words, policy_may_pass=False).kind is Refused.SO_MANY
+def test_too_many(limit: str) -> None:
+    assert refusal(f"sbatch: error: {limit}\n{POLICY}", policy_may_pass=False).kind is Refused.SO_MANY
 
 
 def test_a_limit_without_a_name_may_be_their_number_while_others_are_queued() -> None:
@@ -85,8 +91,13 @@ def test_words_not_known_are_an_error_and_not_waited_for() -> None:
         ("QOSMaxJobsPerUserLimit", False),
         ("AssocGrpCpuLimit", False),
         ("JobHeldUser", False),
+        ("QOSMaxCpuPerUserLimit", False),
+        ("MaxCpuPerAccount", False),
         ("PartitionTimeLimit", True),
         ("QOSMaxCpuPerJobLimit", True),
+        ("QOSMaxGRESPerNode", True),
+        ("QOSMinCpuNotSatisfied", True),
+        ("QOSMinGRES", True),
         ("AssocMaxNodePerJobLimit", True),
         ("BadConstraints", True),
         ("launch failed requeued held", True),

@@ -81,12 +81,20 @@ def test_everything(executor: submitit.SlurmExecutor) -> None:
         ({"gpu": 2}, "gpus", "2"),
         ({"gpus": 2, "gpu_model": "a100"}, "gpus", "a100:2"),
         ({"tasks": 16, "nodes": 2}, "ntasks", "16"),
+        ({"gpu": 2, "tasks_per_gpu": 3}, "ntasks-per-gpu", "3"),
+        ({"gpu": 2, "cpus_per_gpu": 7, "cpus_per_task": 4}, "cpus-per-task", "4"),
         # Ahead of a limit by half of it at most: a signal at once would end what has just begun.
         ({"runtime": 4}, "signal", "USR2@120"),
     ],
 )
 def test_one(executor: submitit.SlurmExecutor, resources: dict[str, Resource], name: str, value: str) -> None:
     assert options(executor, resources)[name] == value
+
+
+def test_cpus_of_a_gpu_are_asked_for_instead_of_those_of_a_task(executor: submitit.SlurmExecutor) -> None:
+    asked = options(executor, {"gpu": 2, "cpus_per_gpu": 7, "threads": 3})
+    assert asked["cpus-per-gpu"] == "7"
+    assert "cpus-per-task" not in asked
 
 
 def test_a_job_that_shall_not_be_requeued(executor: submitit.SlurmExecutor) -> None:
@@ -107,6 +115,8 @@ def test_setup_goes_into_the_script_in_order(executor: submitit.SlurmExecutor) -
         ({"nodes": "two"}, "resource nodes=two: give a whole number, at least 0"),
         ({"runtime": -5}, "resource runtime=-5: give a whole number, at least 0"),
         ({"slurm_extra": "--array=0-9"}, "--array is set by the plugin"),
+        ({"slurm_extra": "--signal=B:USR1@60"}, "--signal is set by the plugin"),
+        ({"clusters": "other"}, "resource clusters=other: jobs go to the default cluster alone; leave it out"),
         ({"slurm_extra": "-C nvme"}, "-C: write long options as --name=value or --name"),
         ({"slurm_extra": "--nice 5"}, "5: write long options as --name=value or --name"),
         ({"slurm_extra": "--comment='no end"}, "No closing quotation"),

@@ -91,6 +91,26 @@ def test_a_job_that_will_never_start(slurm: Slurm, command: Command) -> None:
     assert outlooks[place()].hopeless
 
 
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ("7|0|PENDING|Priority|x", False),
+        ("7|0|PENDING|JobHeldUser|x", True),
+        ("7|0|PENDING|job requeued in held state|x", True),
+        ("7|0|RESV_DEL_HOLD|ReservationDeleted|x", True),
+    ],
+)
+def test_a_job_that_waits_for_somebody_is_told_of_once(
+    slurm: Slurm, command: Command, caplog: pytest.LogCaptureFixture, row: str, told: bool
+) -> None:
+    command("squeue", f"echo '{row}'")
+    for _ in range(2):
+        outlooks = slurm.look([place()])
+        assert outlooks is not None
+        assert not outlooks[place()].over
+    assert caplog.text.count(f"Slurm job 7_0 waits: {row.split('|')[3]}") == told
+
+
 def test_all_jobs_are_asked_for_in_one_question(slurm: Slurm, command: Command, path: Path) -> None:
     command("squeue", "for i in $(seq 0 99); do echo \"7|$i|RUNNING|None|x\"; done; echo '9|N/A|RUNNING|None|x'")
     places = [*(place(f"7_{index}", index) for index in range(100)), place("9")]
@@ -178,6 +198,22 @@ def test_largest_array_is_asked_for_once(slurm: Slurm, command: Command, path: P
     command("scontrol", f"echo 'ClusterName = x'; echo '{answer}'")
     assert [slurm.largest_array, slurm.largest_array] == [largest, largest]
     assert len(calls(path, "scontrol")) == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        ("Unable to contact slurm controller (connect failure)", Refused.NOW),
+        ("fetch_config: DNS SRV lookup failed\nscontrol: fatal: no configuration source", Refused.FOREVER),
+    ],
+)
+def test_a_controller_is_waited_for_and_a_machine_of_no_cluster_is_not(
+    slurm: Slurm, command: Command, said: str, kind: Refused
+) -> None:
+    command("scontrol", f"echo 'scontrol: error: {said}' >&2; exit 1")
+    with pytest.raises(Refusal) as caught:
+        _ = slurm.largest_array
+    assert caught.value.kind is kind
 
 
 def test_snakemake_in_a_job_of_its_own_passes_none_of_it_on() -> None:

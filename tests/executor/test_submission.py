@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -106,6 +107,19 @@ def test_what_is_refused_for_ever_does_not_hold_up_the_rest(
     wait_until(lambda: heard.submitted == ["d"])
     assert heard.refused["a"] == heard.refused["b"] == "no such partition"
     assert "No space left on device" in heard.refused["c"]
+
+
+def test_what_the_journal_does_not_take_does_not_run_on_unknown(
+    add: Callable[[int], None], heard: Heard, cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def submitted(self: Journal, tag: str, ids: list[str]) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Journal, "submitted", submitted)
+    add(2)
+    wait_until(lambda: heard.refused.keys() == {"k0", "k1"})
+    assert "No space left on device" in heard.refused["k0"]
+    assert [place.job_id for place in cluster.cancelled] == ["1_0", "1_1"]
 
 
 def test_what_waits_can_be_withdrawn(submitter: Submitter, heard: Heard, cluster: FakeCluster, work: Works) -> None:

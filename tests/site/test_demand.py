@@ -36,6 +36,19 @@ def test_flags_are_those_that_are_given() -> None:
     assert (demand.cpus_per_node, demand.node_gpus, demand.node_mb) == (56, 0, 0)
 
 
+def test_the_scheduler_is_asked_for_all_that_the_plugin_asks_for() -> None:
+    resources = {"gpus": 4, "gpu_model": "a100", "gres": "nvme:1", "reservation": "demo", "exclude": "n1,n2"}
+    flags = [
+        "--nodes=1",
+        "--cpus-per-task=1",
+        "--gpus=a100:4",
+        "--gres=nvme:1",
+        "--reservation=demo",
+        "--exclude=n1,n2",
+    ]
+    assert Demand.from_resources("train", resources).flags() == flags
+
+
 @pytest.mark.parametrize(
     ("resources", "gpus"),
     [
@@ -73,11 +86,17 @@ def test_runtime_in_minutes(text: object, minutes: int) -> None:
     ("resources", "told"),
     [
         ({"nodes": "many"}, "train.nodes: many: give a whole number"),
+        ({"nodes": 1.5}, "train.nodes: 1.5: give a whole number"),
+        ({"nodes": float("inf")}, "train.nodes: inf: give a whole number"),
+        (
+            {"slurm_extra": "--comment='mine"},
+            "train.slurm_extra: --comment='mine: No closing quotation; close the quotes",
+        ),
         ({"runtime": "2 fortnights"}, "train.runtime: 2 fortnights: give minutes"),
         ({"nodes": 0}, "train.nodes: 0: "),
     ],
 )
 def test_nonsense_is_named(resources: dict[str, Any], told: str) -> None:
     with pytest.raises(UserError) as caught:
-        Demand.from_resources("train", resources)
+        Demand.from_resources("train", resources).flags()
     assert told in str(caught.value)

@@ -46,6 +46,13 @@ def test_an_old_or_absent_package_is_missing(monkeypatch: pytest.MonkeyPatch) ->
     ]
 
 
+def test_a_cluster_that_the_plugin_does_not_know() -> None:
+    values = {"executor": "submitit", "submitit-cluster": "slurmm"}
+    found = environment.check_plugin(Profile(name="mine", path=Path("mine/config.yaml"), values=values))
+    assert found.verdict == "missing"
+    assert found.line == "executor: submitit-cluster 'slurmm' is unknown; use slurm, pilot, local, debug"
+
+
 def test_a_plugin_that_cannot_be_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("empty", "broken"):
         (tmp_path / f"snakemake_executor_plugin_{name}").mkdir()

@@ -73,6 +73,15 @@ def test_a_node_that_answers(tmp_path: Path) -> None:
     assert list((tmp_path / "jobs").iterdir()) == []
 
 
+def test_a_torch_that_sees_no_gpu_is_missing_where_jobs_ask_for_them(tmp_path: Path) -> None:
+    scheduler = Scheduler(Answer(0), report=told(time=0.0, devices=0))
+    found = {finding.subject: finding for finding in check_node(profile(tmp_path / "jobs"), SITE, scheduler)}
+    assert found["GPUs"].verdict == "missing"
+    assert f"torch {HERE['torch']} sees none on n1" in found["GPUs"].line
+    on_cpus = profile(tmp_path / "jobs", **{"set-resources": {"train": {"nodes": 1}}})
+    assert "GPUs" not in {finding.subject for finding in check_node(on_cpus, SITE, scheduler)}
+
+
 @pytest.mark.parametrize(
     ("answer", "log", "verdict", "said"),
     [

@@ -92,7 +92,9 @@ def test_a_link_is_called_by_what_it_leads_to(tmp_path: Path) -> None:
         ("jobs: [", "not valid YAML"),
         ("set-resources: {train: 3}", "set-resources.train: 3"),
         ("default-resources: 3", "default-resources: 3"),
+        ("default-resources: [nodes]", "default-resources: ['nodes']: write `name: value`"),
         ("submitit-cluster: pilot\nsubmitit-pilot-resources: nodes 8", "pilot-resources: nodes: write name=value"),
+        ("submitit-cluster: pilot\nsubmitit-pilot-resources: nodes=8 'x", "pilot-resources: nodes=8 'x: No closing"),
     ],
 )
 def test_a_wrong_file_is_told_in_one_line(tmp_path: Path, text: str, told: str) -> None:

@@ -168,6 +168,12 @@ def strike_and_end_well(strike: Strike, begin: Begin, cluster: Cluster, undistur
     search.ends_well(undisturbed)
 
 
+def kill_srun(search: RunningSearch, cluster: Cluster) -> None:
+    """Kills the srun that holds the ranks, and the helper that it has."""
+    for process in search.processes("srun", "-m harmony_core.workers"):
+        process.kill()
+
+
 def breed(folder: Path, **changes: dict[str, Any]) -> Path:
     """A search up to generation 0's population, made here; returns its folder."""
     folder.mkdir()

@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from tests.slurm.cluster import Cluster
-from tests.slurm.searches import Begin, RunningSearch, Strike, strike_and_end_well
+from tests.slurm.searches import Begin, RunningSearch, Strike, kill_srun, strike_and_end_well
 
 
 def other_node(search: RunningSearch) -> str:
@@ -53,6 +53,17 @@ def restart_controller(search: RunningSearch, cluster: Cluster) -> None:
 )
 def test_struck(strike: Strike, begin: Begin, cluster: Cluster, undisturbed: Path) -> None:
     strike_and_end_well(strike, begin, cluster, undisturbed)
+
+
+def test_srun_dies_when_a_node_is_lost_already(begin: Begin, cluster: Cluster, undisturbed: Path) -> None:
+    """The next srun asks for what is left; for more it would wait until the allocation's time is over."""
+    search = begin()
+    search.wait_until_training()
+    # At once: of a node that crashes Slurm hears when the search is over.
+    cluster.node_down(other_node(search))
+    kill_srun(search, cluster)
+    search.ends_well(undisturbed)
+    assert search.said.count("Slurm job ") == 1, "the shard was not submitted again"
 
 
 def test_the_other_teams_go_on_when_a_node_is_lost(begin: Begin, cluster: Cluster, undisturbed: Path) -> None:

@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from tests.slurm.cluster import Cluster
-from tests.slurm.searches import Begin, RunningSearch, Strike, strike_and_end_well
+from tests.slurm.searches import Begin, RunningSearch, Strike, kill_srun, strike_and_end_well
 
 
 def first(processes: list[psutil.Process]) -> psutil.Process:
@@ -27,11 +27,6 @@ def kill_forkserver(search: RunningSearch, cluster: Cluster) -> None:
     min(servers, key=psutil.Process.create_time).kill()
 
 
-def kill_srun(search: RunningSearch, cluster: Cluster) -> None:
-    for process in search.processes("srun", "-m harmony_core.workers"):
-        process.kill()
-
-
 def kill_batch_process(search: RunningSearch, cluster: Cluster) -> None:
     first(search.processes("submitit.core._submit")).kill()
 
@@ -44,11 +39,17 @@ def cancel_by_hand(search: RunningSearch, cluster: Cluster) -> None:
     cluster.run("scancel", search.job())
 
 
-@pytest.mark.parametrize(
-    "strike", [kill_rank, kill_forkserver, kill_srun, kill_batch_process, kill_step, cancel_by_hand]
-)
+@pytest.mark.parametrize("strike", [kill_rank, kill_forkserver, kill_batch_process, kill_step, cancel_by_hand])
 def test_struck(strike: Strike, begin: Begin, cluster: Cluster, undisturbed: Path) -> None:
     strike_and_end_well(strike, begin, cluster, undisturbed)
+
+
+def test_a_killed_srun_costs_no_attempt(begin: Begin, cluster: Cluster, undisturbed: Path) -> None:
+    search = begin()
+    search.wait_until_training()
+    kill_srun(search, cluster)
+    search.ends_well(undisturbed)
+    assert not search.keys("death"), "its ranks died with it, and no candidate is to blame"
 
 
 def test_a_stopped_rank_is_missed(begin: Begin, undisturbed: Path) -> None:

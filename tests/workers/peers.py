@@ -16,7 +16,7 @@ REPORT = {"result": None, "error": None, "killed": False, "counts": True, "secon
 
 def connect(address: Address, hello: Message) -> Line:
     line, welcome = address.connect(hello)
-    assert welcome == {"type": "welcome"}
+    assert welcome["type"] == "welcome"
     return line
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -95,6 +96,41 @@ def test_another_hosts_holder_is_known_by_its_sign_of_life(
     began = time.monotonic()
     with lease(tmp_path) as mine:
         assert 0.5 < time.monotonic() - began < 10
+        mine.check()
+
+
+def test_a_damaged_file_is_held_for_as_long_as_it_is_touched(tmp_path: Path) -> None:
+    """As a crash of the whole host may leave it: there, and empty."""
+    first = lease(tmp_path)
+    first.acquire()
+    (file,) = (tmp_path / "lease").iterdir()
+    file.write_text("")
+    with pytest.raises(Held, match="unknown process"):
+        lease(tmp_path).acquire()
+    first._stop.set()
+    with lease(tmp_path) as second:
+        second.check()
+    with pytest.raises(LeaseLost):
+        first.check()
+
+
+def test_a_bad_moment_of_the_file_system_is_not_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    moments = [OSError(errno.EIO, "Input/output error")] * 2
+
+    def utime(path: Path) -> None:
+        if moments:
+            raise moments.pop()
+        real(path)
+
+    real = os.utime
+    monkeypatch.setattr(os, "utime", utime)
+    with lease(tmp_path, beat_seconds=0.01) as mine:
+        (file,) = (tmp_path / "lease").iterdir()
+        before = file.stat().st_mtime_ns
+        deadline = time.monotonic() + 10
+        while file.stat().st_mtime_ns == before:
+            assert time.monotonic() < deadline, "no sign of life any more"
+            time.sleep(0.01)
         mine.check()
 
 

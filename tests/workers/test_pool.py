@@ -10,12 +10,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
 
 from harmony_core.workers import Outcome, Task, WarmPool
 from harmony_core.workers import children as children_module
+from harmony_core.workers.pool import LEAST_MEMORY_GB, even_share_gb
 
 ROOT = Path(__file__).parents[2]
 
@@ -31,6 +33,28 @@ def run(tmp_path: Path, tasks: list[Task], **options: object) -> dict[str, list[
     warm = WarmPool(tmp_path / "logs", **options)
     warm.run(tasks, lambda outcome: outcomes.setdefault(outcome.task.key, []).append(outcome))
     return outcomes
+
+
+@pytest.mark.parametrize(
+    ("booked", "share"),
+    [
+        ({}, 4.0),
+        ({"SLURM_MEM_PER_NODE": "4000"}, 4000 * 2**20 / 1e9 / 2),
+        ({"SLURM_MEM_PER_CPU": "1000", "SLURM_CPUS_ON_NODE": "4"}, 4000 * 2**20 / 1e9 / 2),
+        ({"SLURM_MEM_PER_NODE": "100"}, LEAST_MEMORY_GB),
+        ({"SLURM_MEM_PER_NODE": "0"}, 4.0),
+    ],
+)
+def test_a_share_is_of_what_the_job_has_and_torch_fits_in_it(
+    booked: dict[str, str], share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("SLURM_MEM_PER_NODE", "SLURM_MEM_PER_CPU", "SLURM_CPUS_ON_NODE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in booked.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(total=8 * 10**9))
+    monkeypatch.setattr("harmony_core.workers.pool.visible_gpus", list)
+    assert even_share_gb(2) == pytest.approx(share)
 
 
 def test_every_task_once_and_longest_first(tmp_path: Path) -> None:

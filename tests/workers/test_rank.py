@@ -152,6 +152,18 @@ class TestRanksDeath:
             assert made.server.num_joined == 1
 
 
+def test_a_clock_that_is_off_is_told_to_the_shard_and_decides_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    clock = time.time
+    monkeypatch.setattr(time, "time", lambda: clock() + 1000.0)
+    with allocation(tmp_path, 1) as made:
+        for name in ("a", "b"):
+            (outcome,) = Feeding(made.address, tmp_path, [task(tmp_path, name)]).end()
+            assert outcome.result is not None
+            assert "warning: the clock of n0 is at least 1000 s off that of the batch node" in capfd.readouterr().err
+
+
 class TestSignals:
     """Slurm's signals go to every process of a step: rank, forkserver and children."""
 
@@ -209,6 +221,20 @@ class TestSignals:
             self._expect_interruption(feeding)
             assert [(tmp_path / f"a.{rank}.checkpoint").exists() for rank in range(2)] == [True, True]
 
+    def test_the_last_quarter_is_for_checkpoints(self) -> None:
+        """A model of gigabytes is not written in seconds, so more notice is more time to write in."""
+        settings = {"preload": "json", "threads": 1, "beat_seconds": 1.0}
+        with own_signals(), socket.create_server(("127.0.0.1", 0)) as listener:
+            port = listener.getsockname()[1]
+            line = Line.connect([("127.0.0.1", port)], SECONDS)
+            worker = Worker(Address(("127.0.0.1",), port, "token", settings), Place("n0", 0, 0))
+            began = time.monotonic()
+            with worker._notices._ours, worker._notices._theirs:
+                worker._obey({"type": "drain", "seconds": 400.0}, line)
+            line.close()
+        assert worker._give_up - began == pytest.approx(300.0, abs=1.0)
+        assert worker._end - began == pytest.approx(400.0, abs=1.0)
+
     @staticmethod
     def _expect_interruption(feeding: Feeding) -> None:
         with pytest.raises(Interrupted, match="the allocation ends"):
@@ -247,7 +273,7 @@ class TestQueuesEnd:
             )
             try:
                 line = Line(listener.accept()[0])
-                line.send({"type": "welcome"})
+                line.send({"type": "welcome", "time": time.time()})
                 line.send({"type": "drain", "seconds": 0.0})
                 kinds = [line.receive(SECONDS)["type"] for _ in range(2)]
                 until, beats = time.monotonic() + 2.0, 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import resource
 import socket
@@ -13,13 +14,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
+import psutil
 import pytest
 
 from harmony_core.workers import server as server_module
 from harmony_core.workers.address import Address
-from harmony_core.workers.wire import Disconnected, pack
+from harmony_core.workers.wire import UNACKNOWLEDGED_SECONDS, Disconnected, pack
 from tests.workers.allocation import ROOT, wait_until
-from tests.workers.peers import Queue, hear, is_cut
+from tests.workers.peers import FakeRank, Queue, hear, is_cut
 
 Start = Callable[..., Queue]
 
@@ -68,6 +70,12 @@ class TestWhoComesIn:
         rank = queue.rank()
         assert rank.assignment()["task"]["key"] == "a"
         assert queue.server.num_ranks == 1
+
+    def test_a_host_that_is_lost_is_noticed_in_a_minute(self, start: Start) -> None:
+        """It does not close its connections; the kernel would try for a quarter of an hour."""
+        rank = start().rank()
+        seconds = rank.line._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) / 1000
+        assert seconds == UNACKNOWLEDGED_SECONDS <= 60
 
     def test_who_says_nothing_is_cut_off(self, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(server_module, "_GREETING_SECONDS", 0.1)
@@ -166,6 +174,40 @@ class TestWhoRunsWhat:
         # The next world of this team has another port.
         assert first.assignment()["world"]["port"] == 5000
 
+    def test_what_is_lost_with_the_ranks_step_is_no_death_and_no_progress(self, start: Start) -> None:
+        queue = start(step=lambda: lambda: False)
+        rank = queue.rank()
+        feeder = queue.feeder("a", attempts=1)
+        rank.assignment()
+        hear(feeder.line, "begun")
+        rank.line.close()
+        ended = hear(feeder.line, "ended")
+        assert (ended["final"], ended["report"]["counts"]) == (False, False)
+        assert queue.server.finished == 0
+        again = queue.rank()
+        again.end(again.assignment(), result={})
+        hear(feeder.line, "begun")
+        assert hear(feeder.line, "ended")["final"]
+        assert queue.server.finished == 1
+
+    def test_partners_on_other_hosts_are_not_sent_to_their_own_loopback(self, start: Start) -> None:
+        """Where a host calls itself 127.0.1.1, its own ranks come by the loopback."""
+        outside = [
+            address.address
+            for addresses in psutil.net_if_addrs().values()
+            for address in addresses
+            if address.family == socket.AF_INET and not address.address.startswith("127.")
+        ]
+        if not outside:
+            pytest.skip("this host has the loopback alone")
+        queue = start(team_size=2)
+        hosts = ("127.0.0.1", outside[0])
+        team = [FakeRank(dataclasses.replace(queue.address, hosts=(hosts[node],)), node) for node in range(2)]
+        queue.feeder("a")
+        assert [rank.assignment()["world"]["address"] for rank in team] == [outside[0]] * 2
+        for rank in team:
+            rank.line.close()
+
 
 class TestSilence:
     def test_a_silent_rank_is_given_up_and_cut_off(self, start: Start) -> None:
@@ -191,9 +233,12 @@ class TestSilence:
         feeder, rank = queue.feeder("a"), queue.rank()
         order = rank.assignment()
         hear(feeder.line, "begun")
-        # As when the batch node is overloaded, or this process is stopped: signs of life lie unread.
-        queue.server._loop.call_soon_threadsafe(time.sleep, 1.2)
-        until = time.monotonic() + 1.6
+        # As when the batch node stands still: what the ranks say does not even arrive there.
+        over = threading.Event()
+        queue.server._loop.call_soon_threadsafe(lambda: (time.sleep(1.2), over.set()))
+        assert over.wait(20.0)
+        time.sleep(0.1)
+        until = time.monotonic() + 0.4
         while time.monotonic() < until:
             rank.line.send({"type": "beat"})
             time.sleep(0.05)
@@ -212,6 +257,18 @@ class TestSilence:
         wait_until(lambda: queue.server.stranded_seconds > 0.0, "a rank alone to be too few again")
         feeder.line.close()
         wait_until(lambda: queue.server.stranded_seconds == 0.0, "nobody to want anything")
+
+
+def test_a_warning_of_a_node_is_told_once_to_each_feeder_whenever_it_comes(start: Start) -> None:
+    queue = start()
+    early = queue.feeder("a")
+    for local in range(2):
+        queue.rank(local=local).line.send({"type": "warning", "text": f"rank {local}"})
+    hear(early.line, "begun")
+    told = hear(early.line, "warning")
+    late = queue.feeder("b")
+    assert hear(late.line, "warning") == told
+    hear(late.line, "begun")
 
 
 class TestTheEnd:
@@ -367,7 +424,7 @@ def test_a_message_arrives_however_it_is_cut(start: Start) -> None:
         for at in range(len(content)):
             slow.sendall(content[at : at + 1])
         size = struct.unpack(">I", slow.recv(4))[0]
-        assert json.loads(slow.recv(size)) == {"type": "welcome"}
+        assert json.loads(slow.recv(size))["type"] == "welcome"
 
 
 def test_a_closed_line_says_so(start: Start) -> None:

@@ -34,7 +34,7 @@ wait
 """
 SQUEUE = """#!/bin/bash
 echo "$*" >> "$FAKE/asked"
-echo "$FAKE_LEFT"
+[[ $* == *%D* ]] && echo "$FAKE_NODES" || echo "$FAKE_LEFT"
 """
 
 
@@ -66,6 +66,7 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fake]:
         "PATH": f"{folder}:{os.environ['PATH']}",
         "FAKE": str(folder),
         "FAKE_LEFT": "1-00:00:00",
+        "FAKE_NODES": "1",
         "FAKE_FAILS": "",
         "SLURM_JOB_ID": "7",
         "SLURM_NTASKS_PER_NODE": "1",
@@ -122,10 +123,30 @@ def test_an_srun_that_is_killed_is_started_again_at_no_attempts_cost(
         assert (lost.error, lost.counts) == ("srun ended with -9", False)
         assert answered.result == {"attempt": 1}
     first, second = fake.lines("commands")
-    # The first waits for every node; the next takes what is left of them.
-    assert "--nodes=2" in first
-    assert "--nodes=1-2" in second
+    # The first waits for every node; the next takes what is left of them, and asks for no more tasks than that holds.
+    assert "--nodes=2 --ntasks=2 --ntasks-per-node=1 " in first
+    assert "--nodes=1 --ntasks=1 --ntasks-per-node=1 " in second
     assert "srun ended with -9, before the work did" in capfd.readouterr().err
+
+
+def test_ranks_that_die_with_their_srun_cost_no_attempt(
+    teams: Callable[..., Teams], fake: Fake, tmp_path: Path
+) -> None:
+    """slurmstepd kills them as soon as srun is gone, so that their end may be known before srun's."""
+    with teams() as held:
+        one = task(tmp_path, "a", "hold")
+        feeding = Feeding(held.address, tmp_path, [one], attempts=1)
+        child_of(tmp_path, "a")
+        with held._lock:
+            # As slow as can be in noticing.
+            fake.processes("sruns")[0].kill()
+            fake.processes("ranks")[0].kill()
+            wait_until(lambda: held._server.num_ranks == 0, "the rank's end to be known")
+        Path(one.payload["gate"]).touch()
+        lost, answered = feeding.end()
+        assert (lost.counts, lost.final) == (False, False)
+        assert "is gone" in (lost.error or "")
+        assert answered.result == {"attempt": 1}
 
 
 def test_too_few_ranks_for_a_team_are_started_anew(

@@ -37,7 +37,7 @@ rule train:
     shell:
         "{params.command} train --search {params.search} --generation {params.generation}"
         " --shard {params.shard} --cores {threads} --launcher {resources.launcher}"
-        " --srun-flags='{resources.srun_flags}' > {log} 2>&1"
+        " --srun-flags={resources.srun_flags:q} > {log} 2>&1"
 
 
 # A latency is measured alone on its device: on one machine the rule takes every core there is.
@@ -61,7 +61,7 @@ rule benchmark_latency:
     shell:
         "{params.command} latency --search {params.search} --generation {params.generation}"
         " --shard {params.shard} --launcher {resources.launcher}"
-        " --srun-flags='{resources.srun_flags}' > {log} 2>&1"
+        " --srun-flags={resources.srun_flags:q} > {log} 2>&1"
 
 
 rule select:

@@ -17,4 +17,4 @@ rule promote:
         search=SEARCH,
     shell:
         "{params.command} promote --search {params.search} --cores {threads}"
-        " --launcher {resources.launcher} --srun-flags='{resources.srun_flags}' > {log} 2>&1"
+        " --launcher {resources.launcher} --srun-flags={resources.srun_flags:q} > {log} 2>&1"
