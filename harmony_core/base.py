@@ -26,13 +26,28 @@ class Frozen(BaseModel):
         try:
             return cls.model_validate(data)
         except ValidationError as error:
-            raise _first_mistake(cls, error, where) from None
+            raise _first_mistake(cls, data, error, where) from None
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """The safe loader, which keeps the last of two equal keys, refusing them instead."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        # As the text has it: keys merged in (`<<`) are there to be overridden.
+        node = super().compose_mapping_node(anchor)
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise yaml.composer.ComposerError(None, None, f"{key.value!r} is there twice", key.start_mark)
+                seen.add(key.value)
+        return node
 
 
 def read_yaml(path: Path | str) -> Any:
-    """Reads one YAML document with the safe loader; a file that cannot be read is a `UserError`."""
+    """Reads one YAML document with the safe loader; one that cannot be read, or has a key twice, is a `UserError`."""
     try:
-        return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        return yaml.load(Path(path).read_text(encoding="utf-8"), Loader=_UniqueKeys)
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise UserError("file", path, f"{reason}; name a readable YAML file") from None
@@ -50,11 +65,16 @@ def digest(value: Any) -> str:
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:16]
 
 
-def _first_mistake(cls: type[BaseModel], error: ValidationError, where: str) -> UserError:
+# What pydantic says in its own words of a value of the wrong kind.
+_WANTED = {"model_type": "use a mapping of keys", "tuple_type": "use a list", "string_type": "use text, in quotes"}
+
+
+def _first_mistake(cls: type[BaseModel], data: Any, error: ValidationError, where: str) -> UserError:
     mistakes = error.errors(include_url=False)
     # A misspelt required key is both unknown and missing: the unknown one tells more.
     detail = next((mistake for mistake in mistakes if mistake["type"] == "extra_forbidden"), mistakes[0])
-    location = ".".join(str(part) for part in (where, *detail["loc"]) if str(part)) or cls.__name__
+    parts = detail["loc"] if detail["type"] == "missing" else _parts_within(data, detail["loc"])
+    location = ".".join(str(part) for part in (where, *parts) if str(part)) or cls.__name__
     nested = detail.get("ctx", {}).get("error")
     if isinstance(nested, UserError):
         return UserError(f"{location}.{nested.field}", nested.value, nested.fix)
@@ -65,11 +85,23 @@ def _first_mistake(cls: type[BaseModel], error: ValidationError, where: str) -> 
         return UserError(location, detail["input"], f"unknown key; {hint}")
     if detail["type"] == "missing":
         return UserError(location, "missing", "this field is required; add it")
-    message = detail["msg"].removeprefix("Value error, ")
+    message = _WANTED.get(detail["type"], detail["msg"].removeprefix("Value error, "))
     value = detail["input"]
     if isinstance(value, Mapping | list | tuple) and len(str(value)) > 80:
         value = f"{type(value).__name__} of {len(value)}"
     return UserError(location, value, message[0].lower() + message[1:])
+
+
+def _parts_within(data: Any, location: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    """The parts of a location that lead somewhere in the data; pydantic adds names of a union's members."""
+    found: list[int | str] = []
+    for part in location:
+        data = dict(data) if isinstance(data, BaseModel) else data
+        held = part in data if isinstance(data, Mapping) else isinstance(data, list | tuple) and isinstance(part, int)
+        if held:
+            data = data[part]
+            found.append(part)
+    return tuple(found)
 
 
 def _fields_at(cls: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:

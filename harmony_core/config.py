@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import Field, field_validator, model_validator
 
@@ -15,6 +17,7 @@ from harmony_core.errors import UserError
 from harmony_core.evaluation.config import ExecutionConfig, LatencyConfig, PromoteConfig
 from harmony_core.evolution.config import AlgorithmConfig, Objective
 from harmony_core.machines import Machine
+from harmony_core.resources import FOLDERS
 from harmony_core.space import Space
 from harmony_core.training.recipe import Recipe
 
@@ -23,6 +26,9 @@ DEFAULT_OBJECTIVES = (
     Objective(name="latency_seconds"),
     Objective(name="num_active_params"),
 )
+
+
+Found = TypeVar("Found")
 
 
 class SearchConfig(Frozen):
@@ -42,8 +48,8 @@ class SearchConfig(Frozen):
 
     name: str = "default"
     seed: int = Field(default=0, ge=0)
-    generations: int = Field(default=8, ge=1)
-    population: int = Field(default=16, ge=2)
+    generations: int = Field(default=8, ge=1, le=10_000)
+    population: int = Field(default=16, ge=2, le=1_000_000)
     lag: int = Field(default=0, ge=0, le=1)
     initial: tuple[str, ...] = ()
     objectives: tuple[Objective, ...] = DEFAULT_OBJECTIVES
@@ -60,9 +66,9 @@ class SearchConfig(Frozen):
     def _check(self) -> SearchConfig:
         names = [objective.name for objective in self.objectives]
         if not names or len(set(names)) < len(names):
-            raise ValueError("objectives must name at least one metric, each once")
+            raise UserError("objectives", names, "name at least one metric, each once")
         if len(self.initial) > self.population:
-            raise ValueError(f"initial has {len(self.initial)} entries; use at most population ({self.population})")
+            raise UserError("initial", f"{len(self.initial)} entries", f"use at most population ({self.population})")
         return self
 
 
@@ -104,7 +110,7 @@ class Config(Frozen):
         try:
             self.promotion_recipe()
         except UserError as error:
-            raise ValueError(f"promote.{error}") from None
+            raise UserError("promote.tokens", self.promote.tokens, error.fix) from None
         return self
 
     def promotion_recipe(self) -> Recipe:
@@ -115,12 +121,13 @@ class Config(Frozen):
 
     def check_names(self) -> None:
         """Refuses a space, preset or machine that does not exist, or that needs longer sequences."""
-        Space.read(self.space).check_length(self.recipe.sequence_length)
-        load_preset(self.latency.reference)
-        for name in (*self.search.initial, *self.promote.baselines):
-            load_preset(name).check_length(self.recipe.sequence_length)
+        _known("space", lambda: Space.read(self.space)).check_length(self.recipe.sequence_length)
+        _known("latency.reference", lambda: load_preset(self.latency.reference))
+        for field, names in (("search.initial", self.search.initial), ("promote.baselines", self.promote.baselines)):
+            for name in names:
+                _known(field, partial(load_preset, name)).check_length(self.recipe.sequence_length)
         if self.latency.source != "measured":
-            Machine.from_yaml(self.latency.source.removeprefix("predicted:"))
+            _known("latency.source", lambda: Machine.from_yaml(self.latency.source.removeprefix("predicted:")))
 
     def resolved(self) -> Config:
         """The same configuration with its space in full, so that a search does not hang on a file that may change."""
@@ -148,3 +155,13 @@ class Config(Frozen):
     def num_shards(self) -> int:
         """Shards a generation: candidates that share one job, `execution.candidates_per_job` at most."""
         return -(-self.search.population // self.execution.candidates_per_job)
+
+
+def _known(field: str, read: Callable[[], Found]) -> Found:
+    """What `read` finds under a name; an unknown name is an error of the key that holds it."""
+    try:
+        return read()
+    except UserError as error:
+        if error.field in FOLDERS:
+            raise UserError(field, error.value, error.fix) from None
+        raise

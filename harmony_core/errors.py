@@ -20,4 +20,7 @@ class UserError(ValueError):
 
     def __init__(self, field: str, value: Any, fix: str) -> None:
         self.field, self.value, self.fix = field, value, fix
-        super().__init__(" ".join(f"{field}: {value!s}: {fix}".split()))
+        shown = " ".join(str(value).split())
+        # An empty value must be seen to be one, and no control character may reach a terminal.
+        shown = shown if shown and shown.isprintable() else repr(value)
+        super().__init__(" ".join(f"{field}: {shown}: {fix}".split()))

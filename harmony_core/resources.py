@@ -7,6 +7,9 @@ from pathlib import Path
 
 from harmony_core.errors import UserError
 
+# What is found there by name.
+FOLDERS = ("architectures", "machines", "sites", "spaces")
+
 _ROOTS = (Path(__file__).parent / "resources", Path(__file__).parents[1] / "resources")
 
 
@@ -40,4 +43,4 @@ def named_yaml(folder: str, name_or_path: str | Path) -> Path:
         return resource(f"{folder}/{name_or_path}.yaml")
     near = difflib.get_close_matches(str(name_or_path), names, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"use one of {', '.join(names)}"
-    raise UserError(folder, name_or_path, f"no such name; {hint} A file's path ends in .yaml")
+    raise UserError(folder, name_or_path, f"no such name; {hint} (a file's path ends in .yaml)")

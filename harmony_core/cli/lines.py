@@ -10,10 +10,11 @@ from harmony_core.store import Manifest
 
 def prepared(name: str, manifest: Manifest) -> str:
     """A search is ready to begin."""
-    data = manifest.data
+    data, gpus = manifest.data, manifest.machine.get("gpus")
+    device = f"{len(gpus)} x {gpus[0]}" if gpus else manifest.machine["cpu"]
     return (
         f"[bold]search {name}[/]: seed {manifest.seed}, {data['source']}, vocabulary {data['vocab_size']}, "
-        f"{manifest.precision} on {manifest.machine['cpu']}"
+        f"{manifest.precision} on {_escape(device)}"
     )
 
 

@@ -9,7 +9,21 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from harmony_core.cli import calibrate, config, cost, doctor, plan, query, resume, run, scale, train, watch
+from harmony_core.cli import (
+    calibrate,
+    config,
+    cost,
+    doctor,
+    export,
+    plan,
+    query,
+    report,
+    resume,
+    run,
+    scale,
+    train,
+    watch,
+)
 from harmony_core.errors import UserError
 from harmony_core.workers.lease import LeaseLost
 from harmony_core.workers.task import Interrupted
@@ -23,6 +37,8 @@ app = typer.Typer(
 app.command()(query.top)
 app.command()(query.pareto)
 app.command()(query.show)
+app.command()(report.report)
+app.command()(export.export)
 app.command()(cost.cost)
 app.command()(calibrate.calibrate)
 app.command()(plan.plan)

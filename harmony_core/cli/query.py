@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,15 +21,21 @@ from harmony_core.store import (
     SearchFolder,
     latency,
     leaderboard,
+    ledger,
     lineage,
     pareto_front,
     population,
     promoted_results,
     read_manifest,
+    reference_latency,
     training,
 )
 
-console = Console(highlight=False)
+# A file or a pipe has no width to fold a table to, unless COLUMNS gives one.
+_WIDTH = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 1000
+# A device that is alone keeps its speed within a few per cent.
+NOTABLE_DRIFT = 1.25
+console = Console(highlight=False, width=_WIDTH)
 SearchArgument = Annotated[Path, typer.Argument(help="Folder of the search, or its name under results/.")]
 
 
@@ -36,6 +44,10 @@ def top(search: SearchArgument, limit: Annotated[int, typer.Option("-n", min=1, 
     frame = leaderboard(search).head(limit).collect()
     console.print(candidates_table(frame, f"{SearchFolder.find(search).name}: best candidates", search))
     promoted(search)
+    if failures := failed(search):
+        console.print(f"failed: {failures}")
+    if drift := latency_drift(search):
+        console.print(f"latency: {drift}")
     spent = spending(SearchFolder.find(search))
     if spent is not None:
         console.print(f"budget: {spent} spent")
@@ -50,10 +62,14 @@ def pareto(search: SearchArgument) -> None:
 def show(
     architecture_id: Annotated[str, typer.Argument(help="An architecture's id, or its first digits.")],
     search: Annotated[Path | None, typer.Option(help="Where to look; every search under results/ by default.")] = None,
+    as_yaml: Annotated[bool, typer.Option("--yaml", help="Its YAML file alone, for `harmony train`.")] = False,
 ) -> None:
     """One candidate: its blocks, costs, results and ancestors."""
     folder, row = find_candidate(architecture_id, search)
     architecture = Architecture.from_json(row["architecture"])
+    if as_yaml:
+        typer.echo(architecture.to_yaml(), nl=False)
+        return
     console.print(f"[bold]{architecture.id}[/]  {row['origin']}: {row['operator']}  (search {folder.name})")
     console.print(blocks_table(architecture))
     results = _rows_of(architecture, training(folder), training(folder, promoted=True))
@@ -121,6 +137,23 @@ def promoted(search: Path) -> None:
             row["pattern"],
         )
     console.print(table)
+
+
+def failed(search: Path) -> str:
+    """How many of the search's candidates failed, and how: `3 diverged, 1 crashed`; latency's are named so."""
+    stages = {"training": "", "latency": " (latency)"}
+    counts = ledger(search).filter(pl.col("stage").is_in(list(stages))).group_by("stage", "reason").agg(pl.sum("count"))
+    rows = counts.sort("stage", "count", "reason", descending=[True, True, False]).collect().iter_rows()
+    return ", ".join(f"{number} {reason}{stages[stage]}" for stage, reason, number in rows)
+
+
+def latency_drift(search: Path) -> str:
+    """What must be known of a machine that was not as fast all the time; empty where it was."""
+    bounds = reference_latency(search)
+    if bounds is None or bounds[1] < NOTABLE_DRIFT * bounds[0]:
+        return ""
+    fastest, slowest = (seconds(bound) for bound in bounds)
+    return f"the reference took {fastest} to {slowest} in this search, so mind which were measured together"
 
 
 def blocks_table(architecture: Architecture) -> Table:

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from harmony_core.base import Frozen
+from harmony_core.errors import UserError
 
 SourceName = Literal["shakespeare", "installed-python", "files", "synthetic"]
 
@@ -31,12 +32,14 @@ class DataConfig(Frozen):
     paths: tuple[str, ...] = ()
     text_key: str = "text"
     tokenizer: Literal["byte", "bpe"] = "byte"
-    vocab_size: int = Field(default=4096, ge=258)
+    vocab_size: int = Field(default=4096, ge=258, le=1_000_000)
     max_bytes: int | None = Field(default=None, ge=1)
     seed: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")
     def _check(self) -> DataConfig:
-        if (self.source == "files") != bool(self.paths):
-            raise ValueError("paths goes with source 'files', and 'files' needs paths")
+        if self.source == "files" and not self.paths:
+            raise UserError("paths", "none", "source 'files' needs them; list files or folders")
+        if self.source != "files" and self.paths:
+            raise UserError("paths", ", ".join(self.paths), f"not read by source {self.source!r}; use source 'files'")
         return self

@@ -61,9 +61,17 @@ class FilesSource:
             else:
                 found = [(top, top.name)]
             for path, name in found:
-                if path.resolve() not in seen:
-                    seen.add(path.resolve())
+                if (real := _real(path)) not in seen:
+                    seen.add(real)
                     yield path, name
+
+
+def _real(path: Path) -> Path:
+    try:
+        return path.resolve()
+    except RuntimeError:
+        # Not an OSError before Python 3.13.
+        raise UserError(str(path), "a loop of symbolic links", "name a file that exists and is readable") from None
 
 
 def _walk(top: Path) -> list[Path]:

@@ -15,7 +15,8 @@ def split_documents(documents: Sequence[Document], log: Log) -> Splits:
 
     A document's split depends on its content alone, so that renaming, reordering or copying files moves
     nothing and equal texts never stand on both sides. With three different documents or more, every split
-    gets at least one; with fewer, each document is cut by position, and the log says so.
+    gets at least one, the shortest where chance gave it none; with fewer, each document is cut by position, and
+    the log says so.
     """
     keys = [hashlib.sha256(document.text).digest() for document in documents]
     if len(set(keys)) < len(SPLITS):
@@ -24,15 +25,16 @@ def split_documents(documents: Sequence[Document], log: Log) -> Splits:
             "validation and test (5% each); the splits are not independent works"
         )
         return _by_position(documents)
-    assigned = _assign(set(keys))
+    assigned = _assign({key: len(document.text) for key, document in zip(keys, documents, strict=True)})
     splits: Splits = {split: [] for split in SPLITS}
     for key, document in zip(keys, documents, strict=True):
         splits[assigned[key]].append(document)
     return splits
 
 
-def _assign(keys: set[bytes]) -> dict[bytes, Split]:
-    assigned = {key: hashed_split(key) for key in sorted(keys)}
+def _assign(lengths: dict[bytes, int]) -> dict[bytes, Split]:
+    """The split of each document, by the digest and length [bytes] of its text."""
+    assigned = {key: hashed_split(key) for key in sorted(lengths, key=lambda key: (lengths[key], key))}
     for split in SPLITS:
         if split not in assigned.values():
             members = {s: [key for key in assigned if assigned[key] == s] for s in SPLITS}

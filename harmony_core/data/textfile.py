@@ -92,7 +92,7 @@ def read_documents(path: Path, name: str, text_key: str) -> Iterator[Document]:
 def _text_of(line: bytes, where: str, text_key: str) -> bytes:
     try:
         record = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         fix = f"one JSON object a line is needed ({error})"
         raise UserError(where, _short(line), fix) from None
     if not isinstance(record, dict) or text_key not in record:

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from harmony_core.base import Frozen
+from harmony_core.errors import UserError
 from harmony_core.machines import Layout
 
 LatencyMode = Literal["train", "prefill", "decode"]
@@ -38,9 +39,11 @@ class LatencyConfig(Frozen):
     @model_validator(mode="after")
     def _check(self) -> LatencyConfig:
         if self.source != "measured" and not self.source.startswith("predicted:"):
-            raise ValueError(f"source is {self.source!r}; use 'measured' or 'predicted:MACHINE'")
+            raise UserError("source", self.source, "use 'measured' or 'predicted:MACHINE'")
         if self.objective not in self.modes:
-            raise ValueError(f"objective {self.objective!r} is not among modes; add it there")
+            raise UserError("objective", self.objective, f"not among modes ({', '.join(self.modes)}); add it there")
+        if len(set(self.modes)) < len(self.modes):
+            raise UserError("modes", ", ".join(self.modes), "list each once")
         return self
 
 
@@ -52,7 +55,8 @@ class ExecutionConfig(Frozen):
         workers: candidates trained at once; None is one a core (or one a GPU).
         threads_per_candidate: CPU threads each.
         time_limit_seconds: a candidate's own limit, a safety net.
-        memory_limit_gb: a candidate's own limit on memory; None sets none.
+        memory_limit_gb: a candidate's own limit on memory, of which torch takes 0.4; None is an even share of the
+            machine's, and no limit beside GPUs.
         attempts: how often a candidate that dies is tried before it counts as crashed.
         gpus_per_candidate: ranks of an allocation that train one candidate together.
         layout: how they do; None is data-parallel with ZeRO-1. A candidate that it does not fit (no experts to
@@ -67,7 +71,8 @@ class ExecutionConfig(Frozen):
     workers: int | None = Field(default=None, ge=1)
     threads_per_candidate: int = Field(default=1, ge=1)
     time_limit_seconds: float = Field(default=3600.0, gt=0)
-    memory_limit_gb: float | None = Field(default=None, gt=0)
+    # harmony_core.workers.pool says why no less.
+    memory_limit_gb: float | None = Field(default=None, ge=0.5)
     attempts: int = Field(default=2, ge=1)
     gpus_per_candidate: int = Field(default=1, ge=1)
     layout: Layout | None = None
@@ -78,16 +83,13 @@ class ExecutionConfig(Frozen):
     @model_validator(mode="after")
     def _check(self) -> ExecutionConfig:
         if self.heartbeat_timeout_seconds < 2 * self.heartbeat_seconds:
-            raise ValueError(
-                f"heartbeat_timeout_seconds is {self.heartbeat_timeout_seconds:g}; use at least twice heartbeat_seconds"
-            )
+            fix = f"use at least twice heartbeat_seconds ({self.heartbeat_seconds:g})"
+            raise UserError("heartbeat_timeout_seconds", f"{self.heartbeat_timeout_seconds:g}", fix)
         if self.training_layout.num_processes != self.gpus_per_candidate:
-            raise ValueError(
-                f"layout is {self.layout}, which is not of gpus_per_candidate {self.gpus_per_candidate} ranks; "
-                "make pp x dp x cp as many"
-            )
+            fix = f"not of gpus_per_candidate ({self.gpus_per_candidate}) ranks; make pp x dp x cp as many"
+            raise UserError("layout", self.layout, fix)
         if self.training_layout.tp > 1:
-            raise ValueError(f"layout.tp is {self.training_layout.tp}; the trainer splits no matrices, use 1")
+            raise UserError("layout.tp", self.training_layout.tp, "the trainer splits no matrices; use 1")
         return self
 
     @property
@@ -105,9 +107,17 @@ class PromoteConfig(Frozen):
         replicates: fresh seeds each.
         baselines: presets trained beside them with the same recipe.
         tokens: training tokens; None is the recipe's.
+        keep_weights: whether their last checkpoints stay, for `harmony export`: 12 bytes a parameter.
     """
 
-    top_k: int = Field(default=3, ge=0)
-    replicates: int = Field(default=1, ge=1)
+    top_k: int = Field(default=3, ge=0, le=1_000_000)
+    replicates: int = Field(default=1, ge=1, le=1_000_000)
     baselines: tuple[str, ...] = ()
     tokens: int | None = Field(default=None, ge=1)
+    keep_weights: bool = True
+
+    @model_validator(mode="after")
+    def _check(self) -> PromoteConfig:
+        if len(set(self.baselines)) < len(self.baselines):
+            raise UserError("baselines", ", ".join(self.baselines), "list each once")
+        return self

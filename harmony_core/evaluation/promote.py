@@ -17,7 +17,7 @@ from harmony_core.store import pareto_front, population_row, schemas, write_tabl
 
 
 def promote(setting: Setting, report_training: Report, report_latency: Report, launcher: Launcher) -> Allowance:
-    """Writes `promoted/`: population, ledger, training (test split included), curves and latency.
+    """Writes `promoted/`: population, ledger, training (test split included), curves, latency, and last checkpoints.
 
     The members of the front are its `promote.top_k` best by validation bits per byte. Front and
     baselines share the recipe and the seeds. Where the budget does not pay for all, the front comes first;
@@ -43,6 +43,7 @@ def promote(setting: Setting, report_training: Report, report_latency: Report, l
         recipe=recipe,
         replicates=range(config.promote.replicates),
         splits=("validation", "test"),
+        keep_weights=config.promote.keep_weights,
     )
     benchmark_shard(setting, population, None, 0, report=report_latency, launcher=launcher)
     return allowance

@@ -30,6 +30,7 @@ _GENERATION = _SHARD = _CANDIDATE = 0
 _MARK = "train.json"
 _KEPT = ("lease", "ranks")
 _JOURNAL = "journal.jsonl"
+_CHECKPOINTS = "checkpoints"
 
 
 class Order(Frozen):
@@ -42,7 +43,7 @@ class Order(Frozen):
         checkpoints: folder of the checkpoints.
         init_seed: seed of the weights.
         data_seed: seed of the data order.
-        done: whether it has been trained to its end before.
+        ended: the status that it ended with before; None if it has not.
     """
 
     architecture: str
@@ -51,7 +52,7 @@ class Order(Frozen):
     checkpoints: str
     init_seed: int
     data_seed: int
-    done: bool
+    ended: str | None
 
 
 class SingleRun:
@@ -114,16 +115,22 @@ class SingleRun:
             architecture=self._row["architecture"],
             recipe=self._setting.recipe,
             data=str(self._setting.data_folder),
-            checkpoints=str(self._work / "checkpoints"),
+            checkpoints=str(self._work / _CHECKPOINTS),
             init_seed=init_seed(seed, "search", 0),
             data_seed=data_seed(seed, "search", 0),
-            done=self.results.exists(),
+            ended=self._ended(),
         )
 
     @property
     def results(self) -> Path:
         """The file of the training row, written last."""
         return self._setting.folder.training(_GENERATION, _SHARD)
+
+    def _ended(self) -> str | None:
+        if not self.results.exists():
+            return None
+        status: str = read_table(self.results, schemas.TRAINING)["status"].item()
+        return status
 
     def begin(self) -> None:
         """Records an attempt, which counts until it is recorded as interrupted."""
@@ -171,6 +178,14 @@ class SingleRun:
     def _record(self, event: str, **facts: float) -> None:
         with Journal(self._work / _JOURNAL) as journal:
             journal.append({"event": event, **facts})
+
+
+def checkpoints_of(path: Path) -> Path | None:
+    """The folder of a run's checkpoints; None if `path` is no run's folder."""
+    folder = SearchFolder(path)
+    if not folder.work(_MARK).exists():
+        return None
+    return Setting.open(path).work("training", _GENERATION, _SHARD) / _CHECKPOINTS
 
 
 def clear(path: Path) -> None:

@@ -38,6 +38,7 @@ def train_shard(
     recipe: Recipe | None = None,
     replicates: range = range(1),
     splits: Sequence[Split] = ("validation",),
+    keep_weights: bool = False,
 ) -> None:
     """Trains `population` and writes the shard's training and curves files.
 
@@ -55,6 +56,7 @@ def train_shard(
         recipe: None is the search's.
         replicates: replicate numbers, each with seeds of its own.
         splits: splits that are read after training.
+        keep_weights: whether a promoted candidate's last checkpoint stays (`SearchFolder.weights`).
 
     Raises:
         UserError: no layout of `execution.gpus_per_candidate` ranks fits a candidate.
@@ -68,7 +70,7 @@ def train_shard(
         answers = run_journalled(
             pool,
             [
-                training_task_of(setting, row, generation, shard, replicate, recipe, splits, expectation)
+                training_task_of(setting, row, generation, shard, replicate, recipe, splits, expectation, keep_weights)
                 for row in population
                 for replicate in replicates
             ],
@@ -83,7 +85,7 @@ def train_shard(
         lease.check()
         write_table(folder.curves(generation, shard), _curve_rows(answers), schemas.CURVES)
         write_table(folder.training(generation, shard), [_timed(a["row"]) for a in answers], schemas.TRAINING)
-        # Of candidates that crashed; the others have deleted their own.
+        # Of candidates that crashed; the others have deleted their own, or keep them.
         if (work / _CHECKPOINTS).exists():
             shutil.rmtree(work / _CHECKPOINTS)
 
@@ -97,6 +99,7 @@ def training_task_of(
     recipe: Recipe,
     splits: Sequence[Split],
     expectation: Expectation,
+    keep_weights: bool = False,
 ) -> Task:
     """A candidate's training as workers take it (`harmony_core.evaluation.training_task`)."""
     limit = setting.config.execution.time_limit_seconds
@@ -117,11 +120,13 @@ def training_task_of(
     key = f"{candidate['candidate']:05d}-{candidate['architecture_id']}-r{replicate}"
     architecture, execution = Architecture.from_json(candidate["architecture"]), setting.config.execution
     layout = fitting(execution.training_layout, architecture, recipe.batch_size, recipe.sequence_length)
-    checkpoints = setting.work("training", generation, shard) / _CHECKPOINTS / key
+    folder = setting.work("training", generation, shard) / _CHECKPOINTS / key
+    if keep_weights:
+        folder = setting.folder.weights(candidate["architecture_id"], candidate["candidate"], replicate)
     payload = {
         "architecture": candidate["architecture"],
         "layout": layout.model_dump(),
-        "checkpoints": {"folder": str(checkpoints), "every_seconds": execution.checkpoint_seconds},
+        "checkpoints": {"folder": str(folder), "every_seconds": execution.checkpoint_seconds, "keep": keep_weights},
         "recipe": recipe.model_dump(mode="json"),
         "data": str(setting.data_folder),
         "row": row,

@@ -20,6 +20,7 @@ from harmony_core.machines import Layout
 from harmony_core.training.recipe import Recipe
 from harmony_core.training.result import TrainingResult
 from harmony_core.training.resume import CheckpointPolicy
+from harmony_core.training.status import Status
 from harmony_core.training.trainer import Conduct, Interrupted, train
 from harmony_core.workers.child import INTERRUPTED
 
@@ -32,8 +33,8 @@ def run(payload: dict[str, Any]) -> dict[str, Any]:
 
     Args:
         payload: `architecture` (JSON text), `recipe`, `layout`, `data` (folder), `row` (columns known before),
-            `splits`, `time_limit_seconds`, `checkpoints` (folder, seconds between two), and the pool's `attempt` and
-            `forked_at` (monotonic seconds).
+            `splits`, `time_limit_seconds`, `checkpoints` (folder, seconds between two, whether the last one is to
+            keep), and the pool's `attempt` and `forked_at` (monotonic seconds).
     """
     started = datetime.now(UTC)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -41,11 +42,12 @@ def run(payload: dict[str, Any]) -> dict[str, Any]:
     signal.signal(signal.SIGTERM, lambda number, _: told.append(number))
     architecture, recipe = Architecture.from_json(payload["architecture"]), Recipe.parse(payload["recipe"])
     layout, limit = Layout.parse(payload["layout"]), payload["time_limit_seconds"]
-    folder, seconds = Path(payload["checkpoints"]["folder"]), payload["checkpoints"]["every_seconds"]
+    folder, seconds, keep = (payload["checkpoints"][name] for name in ("folder", "every_seconds", "keep"))
+    folder = Path(folder)
     conduct = Conduct(
         layout=layout,
         checkpoints=CheckpointPolicy(
-            folder, every_seconds=math.inf if seconds is None else seconds, at_end=False, keep_last=1
+            folder, every_seconds=math.inf if seconds is None else seconds, at_end=keep, keep_last=1
         ),
         stop=lambda: bool(told),
         time_limit_seconds=math.inf if limit is None else limit,
@@ -63,7 +65,8 @@ def run(payload: dict[str, Any]) -> dict[str, Any]:
         )
     except Interrupted as left:
         return {INTERRUPTED: str(left)}
-    if dist.get_rank() == 0 and folder.exists():
+    kept = keep and result.status is Status.OK
+    if dist.get_rank() == 0 and folder.exists() and not kept:
         shutil.rmtree(folder)
     row = {
         **payload["row"],

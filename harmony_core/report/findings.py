@@ -14,12 +14,14 @@ from harmony_core.store import (
     SearchFolder,
     curves,
     front,
+    latency,
     leaderboard,
     ledger,
     pareto_front,
     population,
     promoted_results,
     read_manifest,
+    reference_latency,
 )
 from harmony_core.store.queries import scan
 
@@ -45,6 +47,8 @@ class Findings:
         promoted: what was trained again and read on the test split; no rows before promotion.
         left_out: how many the budget kept from promotion, and why; empty where it kept none.
         spending: what was spent of the budget; None without one.
+        devices: on which latencies were measured.
+        reference: the least and the most that the reference took beside them [s]; None where none was measured.
     """
 
     name: str
@@ -57,6 +61,8 @@ class Findings:
     promoted: pl.DataFrame
     left_out: str
     spending: str | None
+    devices: tuple[str, ...]
+    reference: tuple[float, float] | None
 
     @property
     def latency_setting(self) -> str:
@@ -64,6 +70,11 @@ class Findings:
         latency = self.manifest.config["latency"]
         sizes = f"batch {latency['batch_size']}, context {latency['context']}"
         return f"{latency['objective']}, {sizes}, {latency['source']}"
+
+    @property
+    def latency_told(self) -> str:
+        """`latency_setting`, and on which devices."""
+        return " on ".join([self.latency_setting, *([", ".join(self.devices)] if self.devices else [])])
 
 
 def gather(folder: SearchFolder) -> Findings:
@@ -93,7 +104,14 @@ def gather(folder: SearchFolder) -> Findings:
         promoted=promoted_results(folder).collect(),
         left_out=_left_out(folder),
         spending=spending(folder),
+        devices=_devices(folder),
+        reference=reference_latency(folder),
     )
+
+
+def _devices(folder: SearchFolder) -> tuple[str, ...]:
+    times = latency(folder).filter(~pl.col("source").str.starts_with("predicted:"), pl.col("device") != "")
+    return tuple(times.select(pl.col("device").unique().sort()).collect()["device"])
 
 
 def _left_out(folder: SearchFolder) -> str:

@@ -22,10 +22,11 @@ from harmony_core.report.tables import (
 LEADERBOARD_ROWS = 25
 
 _STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #1c1f23; max-width: 1100px; margin: 2em auto }
+body { font: 15px/1.5 system-ui, sans-serif; color: #1c1f23; max-width: 1250px; margin: 2em auto }
 table { border-collapse: collapse; font-size: 13px; display: block; overflow-x: auto }
-th, td { text-align: left; padding: .25em .7em; border-bottom: 1px solid #dde1e6; white-space: nowrap }
-td:last-child { white-space: normal; min-width: 9em }
+th, td { text-align: left; padding: .25em .6em; border-bottom: 1px solid #dde1e6; white-space: nowrap }
+th { white-space: normal }
+td:last-child { white-space: normal; min-width: 20em }
 dl { display: grid; grid-template-columns: max-content auto; gap: .1em 1.2em }
 dt { color: #5b6470 } dd { margin: 0 }
 .pair { display: flex; flex-wrap: wrap; gap: 1.5em } figure { margin: 0 } figcaption { color: #5b6470 }
@@ -56,7 +57,7 @@ def html_page(
     sections = [
         _summary(findings),
         _section("The trade-off", _pair(figures, "front_latency", "front_active_params")),
-        _section("Leaderboard", "<p>* is on the Pareto front.</p>" + _leaderboard(findings)),
+        _section("Leaderboard", _leaderboard(findings)),
         _promoted(findings),
         _section("Best architectures", f'<div class="pair">{"".join(diagrams.values())}</div>'),
         _section("Training", _pair(figures, "training_curves")),
@@ -80,9 +81,10 @@ def _summary(findings: Findings) -> str:
         f"{findings.candidates['on_front'].sum()} on the front",
         "algorithm": f"{search['algorithm']['kind']}, seed {manifest.seed}, lag {search['lag']}",
         "objectives": ", ".join(objective["name"] for objective in search["objectives"]),
-        "data": f"{data['source']}, checksum {data['checksum']}",
+        "data": f"{_source(findings)}, checksum {data['checksum']}",
         "training": f"{manifest.config['recipe']['tokens']:,} tokens a candidate, {manifest.precision}",
-        "latency": findings.latency_setting,
+        "latency": findings.latency_told,
+        **({} if findings.reference is None else {"reference": _reference(findings.reference)}),
         "started": manifest.created_at.isoformat(sep=" ", timespec="seconds"),
         "configuration": manifest.config_hash,
         **({} if findings.spending is None else {"budget": f"{findings.spending} spent"}),
@@ -91,8 +93,20 @@ def _summary(findings: Findings) -> str:
     return f"<dl>{items}</dl>"
 
 
+def _reference(bounds: tuple[float, float]) -> str:
+    low, high = (f"{1e3 * bound:.3g} ms" for bound in bounds)
+    return f"took {low} to {high} between the measurements: the machine's drift"
+
+
+def _source(findings: Findings) -> str:
+    found, wanted = findings.manifest.data["source"], findings.manifest.config["data"]["source"]
+    return str(found) if found == wanted else f"{found} (in place of {wanted}, which could not be fetched)"
+
+
 def _leaderboard(findings: Findings) -> str:
-    return _or_none(leaderboard_table(findings, LEADERBOARD_ROWS))
+    count = findings.candidates.height
+    best = f"The best {LEADERBOARD_ROWS} of {count}. " if count > LEADERBOARD_ROWS else ""
+    return f"<p>{best}* is on the Pareto front.</p>" + _or_none(leaderboard_table(findings, LEADERBOARD_ROWS))
 
 
 def _promoted(findings: Findings) -> str:

@@ -58,7 +58,7 @@ def leaderboard_table(findings: Findings, rows: int) -> Table:
 def promoted_table(findings: Findings) -> Table:
     """What was trained again on fresh seeds, beside the baselines, lowest test bits per byte first."""
     headers = "what|architecture|test bits/byte|min to max|val bits/byte|runs|tokens"
-    headers += "|active non-embedding params|pattern"
+    headers += "|latency [ms]|active non-embedding params|pattern"
     body = [
         (
             row["name"] or row["role"] or MISSING,
@@ -68,6 +68,7 @@ def promoted_table(findings: Findings) -> Table:
             _number(row["val_bits_per_byte"], 4),
             str(row["runs"] or 0),
             MISSING if row["tokens"] is None else f"{row['tokens']:,}",
+            _number(row["latency_seconds"], 3, 1e3),
             f"{row['num_active_non_embedding_params']:,}",
             row["pattern"],
         )

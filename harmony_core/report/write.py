@@ -54,7 +54,7 @@ def write_report(search: SearchFolder | Path | str, out_dir: Path | str | None =
 def leaderboard_markdown(findings: Findings) -> str:
     """The leaderboard, and the test table after promotion, as Markdown."""
     title = f"# {findings.name}: leaderboard\n\n"
-    note = f"\\* is on the Pareto front. Latency: {findings.latency_setting}.\n\n"
+    note = f"\\* is on the Pareto front. Latency: {findings.latency_told}.\n\n"
     text = title + note + leaderboard_table(findings, LEADERBOARD_ROWS).to_markdown()
     if findings.promoted.is_empty() and not findings.left_out:
         return text

@@ -12,6 +12,8 @@ from harmony_core.space.variation import DeadEnd, Variation
 
 # Spaces up to this size are looked through to the end (about 0.1 ms an architecture) before giving up.
 ENUMERABLE = 5_000
+# A dead end counts as one draw of `make` for so many of its own, so that giving up takes seconds.
+_TRIES_A_DRAW = 200
 
 
 class SpaceExhausted(Exception):
@@ -41,11 +43,13 @@ def propose(
         SpaceExhausted: nothing new was found.
     """
     outcomes: Counter[str] = Counter()
-    vocab_size = None
-    for _ in range(max_draws):
+    vocab_size, draws = None, 0
+    while draws < max_draws:
+        draws += 1
         try:
             variation = make()
         except DeadEnd as dead_end:
+            draws += max(0, dead_end.tries // _TRIES_A_DRAW - 1)
             ledger.merge(dead_end.rejected)
             ledger.add(dead_end.stage, "dead end")
             outcomes["dead ends"] += 1
@@ -63,4 +67,4 @@ def propose(
                 return Variation(architecture, "first untried of the space")
         certainty = "the whole space was tried"
     found = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items())
-    raise SpaceExhausted(f"no new architecture in {max_draws} draws ({found}); {certainty}")
+    raise SpaceExhausted(f"no new architecture in {outcomes.total()} draws ({found}); {certainty}")

@@ -12,6 +12,20 @@ from harmony_core.space.variation import DeadEnd, Drawn, Unit, Variation, draw_u
 SAMPLE_TRIES = 5_000
 
 
+class NoSample(UserError, DeadEnd):
+    """No sample met the constraints: an error where a space is checked, a dead end like others where a search draws.
+
+    Args:
+        dead_end: what was thrown away; the constraint that most draws broke is named.
+    """
+
+    def __init__(self, dead_end: DeadEnd) -> None:
+        DeadEnd.__init__(self, dead_end.stage, dead_end.tries, dead_end.rejected)
+        (_, reason), count = max(dead_end.rejected.items(), key=lambda item: item[1])
+        fix = f"none of {dead_end.tries} draws met the constraints, {count} of them broke this one; widen it"
+        UserError.__init__(self, "space.constraints", reason, f"{fix}, or the depth, widths and domains")
+
+
 def sample(space: Space, vocab_size: int, rng: np.random.Generator) -> Variation:
     """An architecture of the space: width and depth uniform, kinds by weight, combinations uniform.
 
@@ -23,14 +37,12 @@ def sample(space: Space, vocab_size: int, rng: np.random.Generator) -> Variation
         rng: the only source of chance.
 
     Raises:
-        UserError: no draw met the constraints; it names the one that most draws broke.
+        NoSample: no draw met the constraints.
     """
     try:
         return draw_until_accepted("sample", space, lambda: _draw(space, vocab_size, rng), SAMPLE_TRIES)
     except DeadEnd as dead_end:
-        (_, reason), count = max(dead_end.rejected.items(), key=lambda item: item[1])
-        fix = f"none of {SAMPLE_TRIES} draws met the constraints, {count} of them broke this one; widen it"
-        raise UserError("space.constraints", reason, f"{fix}, or the depth, widths and domains") from None
+        raise NoSample(dead_end) from None
 
 
 def draw_unit(space: Space, d_model: int, rng: np.random.Generator) -> Unit:

@@ -9,7 +9,7 @@ from harmony_core.store.queries import curves, latency, ledger, population, sele
 from harmony_core.store.rows import population_row
 from harmony_core.store.schemas import CURVES, LATENCY, LEDGER, POPULATION, SELECTION, TRAINING
 from harmony_core.store.table import read_table, write_table
-from harmony_core.store.views import front, leaderboard, lineage, pareto_front, promoted_results
+from harmony_core.store.views import front, leaderboard, lineage, pareto_front, promoted_results, reference_latency
 
 __all__ = [
     "CURVES",
@@ -36,6 +36,7 @@ __all__ = [
     "promoted_results",
     "read_manifest",
     "read_table",
+    "reference_latency",
     "selection",
     "training",
     "write_manifest",

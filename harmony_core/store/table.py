@@ -71,15 +71,16 @@ def check_file(path: Path | str, schema: pa.Schema) -> None:
     """Reads the footer of a file; UserError if it is missing, damaged, or of another schema."""
     try:
         found = pq.read_schema(path)
-    except FileNotFoundError:
-        raise UserError(str(path), "no such file", "run the rule that makes it") from None
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(str(path), _first_line(error), DAMAGED) from None
-    if not found.equals(schema):
+        if found.equals(schema):
+            return
         extra = ", ".join(str(field) for field in found if field not in list(schema)) or "nothing else"
         lacking = ", ".join(str(field) for field in schema if field not in list(found)) or "nothing"
-        value = f"not a {_name(schema)} table of this version (has {extra}; lacks {lacking})"
-        raise UserError(str(path), value, DAMAGED)
+    except FileNotFoundError:
+        raise UserError(str(path), "no such file", "run the rule that makes it") from None
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise UserError(str(path), _first_line(error), DAMAGED) from None
+    value = f"not a {_name(schema)} table of this version (has {extra}; lacks {lacking})"
+    raise UserError(str(path), value, DAMAGED)
 
 
 def frame(content: pa.Table) -> pl.DataFrame:

@@ -99,6 +99,19 @@ def promoted_results(search: Search) -> pl.LazyFrame:
     return joined.sort("test_bits_per_byte", "candidate", nulls_last=True)
 
 
+def reference_latency(search: Search) -> tuple[float, float] | None:
+    """The least and the most that the reference architecture took beside the search's candidates [s].
+
+    It is one model: what lies between the two is the machine's drift, by which latencies measured at different
+    times may differ as well. In the objective's mode; None where nothing was measured.
+    """
+    folder = SearchFolder.find(search)
+    mode = read_manifest(folder.manifest).config["latency"]["objective"]
+    times = queries.latency(folder).filter(pl.col("mode") == mode).select("reference_seconds_median").drop_nulls()
+    found = times.collect()["reference_seconds_median"].to_list()
+    return (min(found), max(found)) if found else None
+
+
 def lineage(search: Search, architecture_id: str) -> pl.LazyFrame:
     """An architecture and all its ancestors: the population's rows and `depth`, 0 for itself, 1 for parents.
 

@@ -98,6 +98,7 @@ def test_fingerprint_follows_content(tmp_path: Path) -> None:
         ('{"body": "x"}', "no key 'text'"),
         ('{"text": 3}', "not text"),
         (b"\xff\xfe", "one JSON object a line"),
+        ("[" * 100_000, "one JSON object a line"),
     ],
 )
 def test_bad_line_is_named(tmp_path: Path, line: str | bytes, told: str) -> None:
@@ -122,6 +123,8 @@ def test_missing_unreadable_unknown_and_empty(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"x")
         assert "unknown kind of file" in fails(tmp_path / name).fix
     assert "unknown compression" in fails(tmp_path).fix
+    (tmp_path / "loop.txt").symlink_to("loop.txt")
+    assert "loop" in fails(tmp_path / "loop.txt").value
     (tmp_path / "empty.txt").touch()
     assert "empty" in fails(tmp_path / "empty.txt").fix
 

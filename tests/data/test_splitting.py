@@ -1,3 +1,4 @@
+import hashlib
 from collections import Counter
 
 from harmony_core.data.corpus import SPLITS, Document, hashed_split
@@ -66,3 +67,15 @@ def test_one_line_is_cut_between_characters() -> None:
     for split in SPLITS:
         assert len(splits[split]) == 1
         splits[split][0].text.decode("utf-8")
+
+
+def test_where_chance_fills_no_other_split_the_longest_is_trained_on() -> None:
+    found = 0
+    for seed in range(30):
+        texts = {"short": 200, "middle": 400, "long": 4_000}
+        three = [Document(name, f"{seed} {name}".encode() * length) for name, length in texts.items()]
+        if {hashed_split(hashlib.sha256(document.text).digest()) for document in three} == {"train"}:
+            found += 1
+            splits = split_documents(three, print)
+            assert [document.name for split in SPLITS for document in splits[split]] == ["long", "short", "middle"]
+    assert found > 10

@@ -7,7 +7,7 @@ import pytest
 
 from harmony_core.evolution import breeding
 from harmony_core.evolution.breeding import Breeder
-from harmony_core.space import Space, SpaceExhausted, Variation, propose, sample
+from harmony_core.space import Space, SpaceExhausted, Variation, every_architecture, propose, sample, sampling
 
 SPACE = """
 depth: {min: 2, max: 2}
@@ -89,3 +89,19 @@ def test_an_exhausted_space_is_told(space: Space) -> None:
     with pytest.raises(SpaceExhausted):
         made.child(np.random.default_rng(0))
     assert len(made.history) == 64  # (4 attention blocks x 2 MLPs) ^ 2 layers
+
+
+@pytest.mark.parametrize("limits", [{"max": 25_000}, {"max": 1}], ids=["rare", "none"])
+def test_samples_that_miss_a_tight_budget_end_a_search_as_exhausted(
+    space: Space, monkeypatch: pytest.MonkeyPatch, limits: dict[str, int]
+) -> None:
+    tight = Space.parse({**space.model_dump(), "constraints": {"num_params": limits}})
+    left = sum(1 for _ in every_architecture(tight, 256))
+    monkeypatch.setattr(sampling, "SAMPLE_TRIES", 2)
+    made = Breeder(tight, 256, Asks(), {}, set())
+    assert left == (3 if limits["max"] > 1 else 0)
+    for candidate in range(left):
+        made.child(np.random.default_rng(candidate))
+    with pytest.raises(SpaceExhausted):
+        made.child(np.random.default_rng(left))
+    assert made.ledger.counts["sample", "dead end"] > 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from harmony_core.report.findings import gather
 from harmony_core.report.page import html_page
 from harmony_core.store import SearchFolder, pareto_front
 
+DEVICE = "text"
 FIGURES = ("front_active_params", "front_latency", "progress", "training_curves")
 
 
@@ -58,7 +60,7 @@ def test_page_needs_nothing_else_and_text_stays_text(report: dict[str, bytes]) -
 def test_page_shows_test_split_and_failures(report: dict[str, bytes]) -> None:
     page = report["index.html"].decode()
     assert "On the test split" in page
-    assert "<td>2.4000</td><td>2.4000 to 2.4000</td><td>2.3000</td>" in page
+    assert "<td>2.4000</td><td>2.4000 to 2.4000</td><td>2.3000</td><td>1</td><td>5,000</td><td>60.000</td>" in page
     assert "<td>training</td><td>diverged</td><td>1</td>" in page
     assert "5 bred, 4 ok" in page
 
@@ -73,6 +75,16 @@ def test_leaderboard_is_in_order_and_stars_the_front(reported: SearchFolder, rep
     assert "| 2.4000 | 60.000 |" in text
     assert "On the test split" in text
     assert r"odd</b> \| name" in text
+
+
+def test_page_says_what_was_measured_where_and_on_which_text(search: SearchFolder) -> None:
+    manifest = json.loads(search.manifest.read_text())
+    manifest["data"]["source"] = "installed-python"
+    search.manifest.write_text(json.dumps(manifest))
+    page = write_report(search).read_text()
+    assert "installed-python (in place of shakespeare, which could not be fetched)" in page
+    assert f"<dt>latency</dt><dd>prefill, batch 8, context 256, measured on {DEVICE}</dd>" in page
+    assert f"measured on {DEVICE}." in (search.report / "leaderboard.md").read_text()
 
 
 def test_search_without_rows_gives_a_report(begun: SearchFolder) -> None:

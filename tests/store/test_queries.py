@@ -77,6 +77,32 @@ def test_a_damaged_shard_is_a_user_error(folder: SearchFolder, evaluate: Evaluat
         queries.training(folder)
 
 
+def test_a_flipped_bit_is_an_error_and_not_a_result(folder: SearchFolder, evaluate: Evaluate) -> None:
+    evaluate(folder, 0, TWO)
+    path = folder.training(0, 0)
+    whole, sound = path.read_bytes(), queries.training(folder).collect()
+    seen = 0
+    for position in range(4, len(whole), 7):
+        path.write_bytes(whole[:position] + bytes([whole[position] ^ 0x10]) + whole[position + 1 :])
+        try:
+            rows = queries.training(folder).collect()
+        except UserError:
+            seen += 1
+            continue
+        assert rows.equals(sound), position
+    assert seen > 100
+
+
+def test_a_scan_reads_what_is_asked_for(folder: SearchFolder, evaluate: Evaluate) -> None:
+    for generation in (0, 1):
+        evaluate(folder, generation, TWO)
+    rows = queries.population(folder)
+    assert rows.select(pl.len()).collect().item() == 4
+    assert rows.filter(pl.col("candidate") == 1).select("generation").collect()["generation"].to_list() == [0, 1]
+    assert rows.select("candidate", "generation").slice(1, 2).collect().rows() == [(1, 0), (0, 1)]
+    assert rows.head(3).collect().height == 3
+
+
 def test_plain_polars_reads_the_files(folder: SearchFolder, evaluate: Evaluate) -> None:
     for generation in (0, 1):
         evaluate(folder, generation, TWO)

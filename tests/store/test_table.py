@@ -129,3 +129,12 @@ def test_no_flipped_byte_of_the_data_goes_unseen(tmp_path: Path, make_row: MakeR
             continue
         # Some bytes of the footer say nothing about the rows (statistics, the writer's name).
         assert frame.equals(sound), position
+
+
+def test_a_name_that_is_no_longer_text_is_a_user_error(tmp_path: Path, make_row: MakeRow) -> None:
+    path = tmp_path / "t"
+    write_table(path, [make_row(LEDGER)], LEDGER)
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"reason", b"rea\xffon"))
+    with pytest.raises(UserError):
+        read_table(path, LEDGER)

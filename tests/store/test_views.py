@@ -16,6 +16,7 @@ from harmony_core.store import (
     measured,
     pareto_front,
     read_table,
+    reference_latency,
     write_table,
 )
 from harmony_core.store.table import empty, frame, to_arrow
@@ -153,3 +154,17 @@ def test_lineage_is_all_ancestors_once_at_their_least_depth(searched: SearchFold
 def test_lineage_of_a_stranger_is_a_user_error(searched: SearchFolder) -> None:
     with pytest.raises(UserError, match="nobody"):
         lineage(searched, "nobody")
+
+
+def test_the_reference_tells_how_far_the_machine_drifted(
+    folder: SearchFolder, evaluate: Evaluate, make_row: MakeRow
+) -> None:
+    assert reference_latency(folder) is None
+    key = {"search": "small", "generation": 0, "source": "measured"}
+    times = [("prefill", 0.02), ("prefill", 0.05), ("decode", 0.9), ("prefill", None)]
+    rows = [
+        make_row(LATENCY, **key, candidate=index, mode=mode, reference_seconds_median=seconds)
+        for index, (mode, seconds) in enumerate(times)
+    ]
+    write_table(folder.latency(0, 0), rows, LATENCY)
+    assert reference_latency(folder) == (0.02, 0.05)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from harmony_core.workflow import Plan
 from tests.workflow.compare import tables
 from tests.workflow.conftest import Completed, harmony, search, write_config
 
@@ -49,6 +50,21 @@ def test_a_bad_key_or_value(tmp_path: Path, changes: dict[str, Any], told: str) 
 def test_what_only_the_first_step_can_see(tmp_path: Path, changes: dict[str, Any], told: str) -> None:
     (line,) = errors(search(tmp_path, write_config(tmp_path, **changes)))
     assert told in line
+
+
+@pytest.mark.parametrize("step", ["refuse_if_running", "start"])
+def test_a_folder_that_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], step: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "results").touch()
+    plan = Plan.read({"search": {"name": "tiny"}})
+    with pytest.raises(SystemExit) as ended:
+        getattr(plan, step)()
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: search folder: results/tiny")
+    assert line.endswith("Not a directory; results/ must be a folder that you can write to")
 
 
 def test_an_empty_space(tmp_path: Path) -> None:

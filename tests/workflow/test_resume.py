@@ -14,6 +14,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from harmony_core.cli.resume import resume
+from harmony_core.errors import UserError
+from harmony_core.workflow import only_looks
 from tests.workflow.compare import assert_same
 from tests.workflow.conftest import ROOT, command, harmony, write_config
 
@@ -172,3 +175,27 @@ def test_a_manifest_that_snakemake_holds_for_incomplete_is_made_again_and_the_re
 
 def start_one_generation(folder: Path) -> subprocess.Popen[bytes]:
     return start(folder, write_config(folder, search={"generations": 1}, promote={"top_k": 0, "baselines": []}))
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"folder": "/", "arguments": 3}'])
+def test_a_damaged_record_of_the_start_is_one_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "main.json").write_text(text)
+    with pytest.raises(UserError, match=r"main\.json: damaged: start again with snakemake"):
+        resume(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "looks"),
+    [
+        (["--profile", "slurm", "-n"], True),
+        (["-np", "--profile", "slurm"], True),
+        (["--profile", "slurm", "-pnq"], True),
+        (["--profile", "slurm", "--dry-run"], True),
+        (["--profile", "slurm", "-p"], False),
+        (["--profile", "slurm", "--unlock"], False),
+        (["--nolock", "-j1"], False),
+    ],
+)
+def test_who_looks_needs_no_right_to_the_search(arguments: list[str], looks: bool) -> None:
+    assert only_looks(arguments) == looks

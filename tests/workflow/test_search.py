@@ -86,6 +86,32 @@ def test_people_can_ask(finished: Path) -> None:
     assert "llama-nano" in harmony(finished, "top", results).stdout
 
 
+def test_what_was_found_is_exported_as_it_was_trained(finished: Path, tmp_path: Path) -> None:
+    results, folder = finished / "results" / "tiny", tmp_path / "exported"
+    (found,) = training(results, promoted=True).filter(pl.col("candidate") == 0).collect().to_dicts()
+    call = ("export", found["architecture_id"][:8], "--search", str(results), "-o", str(folder))
+    told = harmony(finished, *call)
+    assert told.returncode == 0, told.stderr
+    code = """
+import sys, torch
+from transformers import AutoModelForCausalLM
+from harmony_core.data import TokenDataset
+model = AutoModelForCausalLM.from_pretrained(sys.argv[1], trust_remote_code=True).eval()
+nats = count = 0
+for rows in TokenDataset(sys.argv[2], "test").windows(4, 64, 1024):
+    tokens = torch.from_numpy(rows).long()
+    with torch.no_grad():
+        logits = model(tokens[:, :-1]).logits
+    nats += torch.nn.functional.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten(), reduction="sum").item()
+    count += tokens[:, 1:].numel()
+print(nats / count)
+"""
+    data = next((finished / "data").iterdir())
+    told = subprocess.run([sys.executable, "-c", code, folder, data], capture_output=True, text=True, check=False)
+    assert told.returncode == 0, told.stderr
+    assert float(told.stdout) == pytest.approx(found["test_loss"], rel=1e-5)
+
+
 def test_a_generation_can_be_added_and_keeps_what_is_there(finished: Path, tmp_path: Path) -> None:
     shutil.copytree(finished / "results", tmp_path / "results")
     shutil.copytree(finished / "data", tmp_path / "data")
