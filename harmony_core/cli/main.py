@@ -18,6 +18,7 @@ from harmony_core.cli import (
     plan,
     query,
     report,
+    reproduce,
     resume,
     run,
     scale,
@@ -39,6 +40,7 @@ app.command()(query.pareto)
 app.command()(query.show)
 app.command()(report.report)
 app.command()(export.export)
+app.command()(reproduce.reproduce)
 app.command()(cost.cost)
 app.command()(calibrate.calibrate)
 app.command()(plan.plan)

@@ -75,7 +75,7 @@ def train_shard(
                 for replicate in replicates
             ],
             work / "journal.jsonl",
-            answer=_answer,
+            answer=answer_of,
             is_of=lambda answer, task: all(answer["row"][name] == task.payload["row"][name] for name in _IDENTITY),
             report=lambda answer, done, total: report(answer["row"], done, total),
             # Checked once here: every candidate would read all of it again.
@@ -136,7 +136,7 @@ def training_task_of(
     return Task(key, TARGET, payload, expectation.seconds(architecture), limit)
 
 
-def _answer(outcome: Outcome) -> dict[str, Any]:
+def answer_of(outcome: Outcome) -> dict[str, Any]:
     """The child's own answer, or a row that says how it died."""
     if outcome.result is not None:
         row = {**outcome.result["row"], "device_seconds": outcome.device_seconds}

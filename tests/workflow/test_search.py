@@ -86,6 +86,17 @@ def test_people_can_ask(finished: Path) -> None:
     assert "llama-nano" in harmony(finished, "top", results).stdout
 
 
+def test_a_row_is_enough_to_train_it_again(finished: Path) -> None:
+    results = finished / "results" / "tiny"
+    (found,) = training(results, promoted=True).filter(pl.col("candidate") == 0).collect().to_dicts()
+    before = {path: path.read_bytes() for path in results.rglob("*.parquet")}
+    told = harmony(finished, "reproduce", found["architecture_id"][:8], "--search", str(results), "--promoted")
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert told.stdout.count(str(found["test_loss"])) == 2
+    assert f"equal to the bit, as are the losses of all {found['steps']} steps" in told.stdout
+    assert {path: path.read_bytes() for path in results.rglob("*.parquet")} == before
+
+
 def test_what_was_found_is_exported_as_it_was_trained(finished: Path, tmp_path: Path) -> None:
     results, folder = finished / "results" / "tiny", tmp_path / "exported"
     (found,) = training(results, promoted=True).filter(pl.col("candidate") == 0).collect().to_dicts()

@@ -1,0 +1,53 @@
+"""`harmony reproduce`: a row is enough to train its candidate again."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import polars as pl
+import typer
+
+from harmony_core.cli.query import console, find_candidate
+from harmony_core.errors import UserError
+from harmony_core.store import population
+
+
+def reproduce(
+    architecture_id: Annotated[str, typer.Argument(help="An architecture's id, or its first digits.")],
+    search: Annotated[Path | None, typer.Option(help="Where to look; every search under results/ by default.")] = None,
+    promoted: Annotated[bool, typer.Option("--promoted", help="The training of its promotion.")] = False,
+    replicate: Annotated[int, typer.Option(min=0, help="Which of a promotion's trainings.")] = 0,
+    tolerance: Annotated[float, typer.Option(min=0, help="Largest relative difference of a loss that is fine.")] = 0.0,
+) -> None:
+    """Trains a candidate again from its row and compares every step's loss; nothing is written to the search.
+
+    On the same machine and version all is equal to the bit. Elsewhere roundings differ, and grow (docs/training.md);
+    --tolerance says how far apart is fine. The exit code is 1 where it is further.
+    """
+    from harmony_core.evaluation.reproduce import reproduce as train_again
+    from harmony_core.evaluation.setting import Setting
+
+    folder, row = find_candidate(architecture_id, search)
+    if promoted and row["generation"] is not None:
+        own = population(folder, promoted=True).filter(pl.col("architecture_id") == row["architecture_id"])
+        rows = own.collect().to_dicts()
+        if not rows:
+            raise UserError("ID", architecture_id, f"{folder.name} did not promote it; leave out --promoted")
+        row = rows[0]
+    with tempfile.TemporaryDirectory(prefix="harmony-") as work:
+        found = train_again(Setting.open(folder.path), row, replicate, Path(work), typer.echo)
+    console.print(f"{'':20}{'then':>24}{'now':>24}", markup=False)
+    for name, then, now in found.figures():
+        console.print(f"{name:20}{then!s:>24}{now!s:>24}", markup=False)
+    for name in ("device", "kernel_paths"):
+        if found.then[name] != found.now[name]:
+            console.print(f"{name}: {found.then[name]} then, {found.now[name]} now", markup=False)
+    if found.apart == 0:
+        console.print(f"equal to the bit, as are the losses of all {len(found.curve_now)} steps")
+        return
+    console.print("different" if math.isinf(found.apart) else f"losses are at most {found.apart:.1e} apart")
+    if found.apart > tolerance:
+        raise typer.Exit(1)

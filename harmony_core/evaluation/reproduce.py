@@ -1,0 +1,116 @@
+"""A candidate trained again from its row, beside what the row says came of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from harmony_core.errors import UserError
+from harmony_core.evaluation.expectation import Expectation
+from harmony_core.evaluation.launcher import Launcher
+from harmony_core.evaluation.setting import Setting
+from harmony_core.evaluation.training_shard import answer_of, training_task_of
+from harmony_core.store import curves, training
+from harmony_core.workers import Outcome
+
+_EXACT = ("status", "steps", "tokens")
+_CLOSE = ("train_loss", "val_loss", "val_bits_per_byte", "test_loss", "test_bits_per_byte", "router_loss")
+_IDENTITY = ("recipe_id", "init_seed", "data_seed")
+
+
+@dataclasses.dataclass(frozen=True)
+class Reproduction:
+    """Two trainings that should be one.
+
+    Args:
+        then: the stored training row.
+        now: that of the training just done.
+        curve_then: training loss of each step [nats/token].
+        curve_now: the same, just now.
+    """
+
+    then: dict[str, Any]
+    now: dict[str, Any]
+    curve_then: list[float]
+    curve_now: list[float]
+
+    def figures(self) -> list[tuple[str, Any, Any]]:
+        """(column, then, now) of all that a training decides and one of the two has."""
+        both = [(name, self.then[name], self.now[name]) for name in (*_EXACT, *_CLOSE)]
+        return [(name, then, now) for name, then, now in both if (then, now) != (None, None)]
+
+    @property
+    def apart(self) -> float:
+        """The largest relative difference of a loss, of the curve or at the end; infinite where more is different."""
+        if any(self.then[name] != self.now[name] for name in _EXACT) or len(self.curve_then) != len(self.curve_now):
+            return math.inf
+        ends = [(self.then[name], self.now[name]) for name in _CLOSE]
+        return max((_apart(*pair) for pair in (*ends, *zip(self.curve_then, self.curve_now, strict=True))), default=0.0)
+
+
+def reproduce(
+    setting: Setting, candidate: dict[str, Any], replicate: int, work: Path, log: Callable[[str], object]
+) -> Reproduction:
+    """Trains a candidate again with its row's seeds, recipe and data, on this machine; writes nothing to the store.
+
+    Args:
+        setting: its search.
+        candidate: its row of the population; of the promoted one's to repeat a promotion.
+        replicate: which of its trainings.
+        work: folder of the log.
+        log: told what goes on.
+
+    Raises:
+        UserError: there is no such training; this version would train it otherwise; the data is gone or damaged.
+    """
+    generation, promoted = candidate["generation"], candidate["generation"] is None
+    key = (pl.col("candidate") == candidate["candidate"]) & (pl.col("replicate") == replicate)
+    if not promoted:
+        key &= pl.col("generation") == generation
+    rows = training(setting.folder, promoted=promoted).filter(key).collect().to_dicts()
+    if not rows:
+        there = "use a replicate that was trained, or wait for it"
+        raise UserError("replicate", replicate, f"{candidate['architecture_id']} has no such row; {there}")
+    (then,) = rows
+    recipe = setting.config.promotion_recipe() if promoted else setting.config.recipe
+    recipe = recipe.model_copy(update={"precision": setting.precision})
+    task = training_task_of(
+        setting,
+        candidate,
+        generation,
+        then["shard"],
+        replicate,
+        recipe,
+        ("validation", "test") if promoted else ("validation",),
+        Expectation.of(setting, recipe, 0),
+    )
+    for name in _IDENTITY:
+        if task.payload["row"][name] != then[name]:
+            fix = f"this version would train with {task.payload['row'][name]}; use the search's ({_version(setting)})"
+            raise UserError(name, then[name], fix)
+    # Beside the search's own, which may be running.
+    task.payload["checkpoints"] = {"folder": str(work / "checkpoints"), "every_seconds": None, "keep": False}
+    setting.check_data(("train", *task.payload["splits"]))
+    log(f"trains {task.key} again, about {task.expected_seconds:.0f} s; its log is in {work / 'logs'}")
+    outcomes: list[Outcome] = []
+    with Launcher().training(setting, work, generation) as pool:
+        pool.run([task], outcomes.append, lambda begun, attempt: None)
+    answer = answer_of(outcomes[-1])
+    losses = curves(setting.folder, promoted=promoted).filter(key).sort("step").collect()["train_loss"].to_list()
+    return Reproduction(then, answer["row"], losses, [point["train_loss"] for point in answer["curve"]])
+
+
+def _version(setting: Setting) -> str:
+    packages = ", ".join(f"{name} {version}" for name, version in setting.manifest.packages.items())
+    return f"commit {setting.manifest.git_commit}, {packages}"
+
+
+def _apart(then: float | None, now: float | None) -> float:
+    if then is None or now is None or then == now:
+        return 0.0 if then == now else math.inf
+    return abs(now - then) / max(abs(then), abs(now))
