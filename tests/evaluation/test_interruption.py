@@ -49,7 +49,7 @@ def test_told_to_leave_it_goes_on_where_it_was(
         children.start(task, 1, Setup(tmp_path / f"{name}.log"))
         return task
 
-    start("undisturbed", {"checkpoints": {"folder": str(tmp_path / "none"), "every_seconds": None}})
+    start("undisturbed", {"checkpoints": {"folder": str(tmp_path / "none"), "every_seconds": None, "keep": False}})
     expected = end_of(children).result
     assert expected is not None
 

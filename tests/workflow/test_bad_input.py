@@ -139,7 +139,7 @@ def fill(path: Path) -> None:
 
 def test_a_full_disk_is_told_and_what_was_there_stays(small_disk: Path, finished: Path) -> None:
     results = small_disk / "results" / "tiny"
-    shutil.copytree(finished / "results" / "tiny", results, ignore=shutil.ignore_patterns("report", "logs"))
+    shutil.copytree(finished / "results" / "tiny", results, ignore=shutil.ignore_patterns("report", "logs", "weights"))
     (results / "generation=001" / "selection.parquet").unlink()
     before = tables(results)
     ballast = small_disk / "ballast"
