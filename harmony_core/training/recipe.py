@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from harmony_core.base import Frozen, digest
+from harmony_core.errors import UserError
 
 ResolvedPrecision = Literal["fp32", "bf16"]
 Precision = Literal["auto", "fp32", "bf16"]
@@ -55,14 +56,12 @@ class Recipe(Frozen):
 
     @model_validator(mode="after")
     def _check(self) -> Recipe:
-        if self.tokens < self.batch_size * self.sequence_length:
-            raise ValueError(
-                f"tokens {self.tokens} is less than one step; use at least {self.batch_size * self.sequence_length}"
-            )
-        if self.validation_tokens < self.sequence_length:
-            raise ValueError(
-                f"validation_tokens {self.validation_tokens} is less than one sequence; "
-                f"use at least {self.sequence_length}"
+        step, sequence = self.batch_size * self.sequence_length, self.sequence_length
+        if self.tokens < step:
+            raise UserError("tokens", self.tokens, f"less than one step; use at least {step}")
+        if self.validation_tokens < sequence:
+            raise UserError(
+                "validation_tokens", self.validation_tokens, f"less than one sequence; use {sequence} or more"
             )
         return self
 

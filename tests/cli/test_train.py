@@ -76,11 +76,10 @@ def test_several_processes_train_as_one_does_and_the_rows_say_how(tmp_path: Path
     assert harmony("top", "mine", cwd=tmp_path).returncode == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGTERM])
-def test_told_to_leave_it_goes_on_later_with_another_layout(tmp_path: Path, number: signal.Signals) -> None:
+def test_told_to_leave_it_goes_on_later_with_another_layout(tmp_path: Path) -> None:
     recipe = RECIPE.format(200 * 128)
     running = Running(tmp_path, "--layout", "dp=2,ep=2,zero=1", recipe=recipe)
-    running.process.send_signal(number)
+    running.process.send_signal(signal.SIGTERM)
     code, told = running.ended()
     assert code == os.EX_TEMPFAIL, told
     assert "not finished: told to stop at step" in told
@@ -102,15 +101,14 @@ def test_a_rank_that_is_killed_is_named_and_all_end(tmp_path: Path) -> None:
     assert "rank 1 failed with SIGKILL" in told
 
 
-@pytest.mark.parametrize("bad", [0, 1])
-def test_a_rank_that_is_stopped_is_named_and_all_end(tmp_path: Path, bad: int) -> None:
+def test_a_rank_that_is_stopped_is_named_and_all_end(tmp_path: Path) -> None:
     running = Running(tmp_path, "--gpus", "2", "--timeout-seconds", "6")
     begin = time.monotonic()
-    running.rank(bad).send_signal(signal.SIGSTOP)
+    running.rank(0).send_signal(signal.SIGSTOP)
     code, told = running.ended()
     assert time.monotonic() - begin < 6 * 4 / 3 + 25
     assert code == STOOD_STILL
-    assert f"rank {bad} stood still" in told
+    assert "rank 0 stood still" in told
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,6 +11,8 @@ from typing import Any
 
 import pytest
 import yaml
+
+from harmony_core.workers.lock import exclusive
 
 ROOT = Path(__file__).parents[2]
 TINY = ROOT / "tests" / "workflow" / "tiny.yaml"
@@ -48,10 +51,15 @@ def harmony(folder: Path, *arguments: str, env: dict[str, str] | None = None) ->
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which the tiny search has run undisturbed."""
-    folder = tmp_path_factory.mktemp("finished")
-    done = search(folder, write_config(folder))
-    assert done.returncode == 0, done.stdout + done.stderr
+    """A folder in which the tiny search has run undisturbed; the workers of one run share it, and change nothing."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "finished"
+    folder.mkdir(exist_ok=True)
+    with exclusive(folder / "lock"):
+        if not (folder / "done").exists():
+            done = search(folder, write_config(folder))
+            assert done.returncode == 0, done.stdout + done.stderr
+            (folder / "done").touch()
     return folder
 
 
