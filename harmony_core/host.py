@@ -7,8 +7,6 @@ import platform
 import socket
 from pathlib import Path
 
-import psutil
-
 
 def cpu_name() -> str:
     """The processor's model name and how many cores this process may use, as `NAME x CORES`."""
@@ -29,7 +27,7 @@ def usable_cores() -> int:
 
 def usable_memory_bytes() -> int:
     """This machine's memory, or what Slurm booked of it for the job that this process is in."""
-    total: int = psutil.virtual_memory().total
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     node = int(os.environ.get("SLURM_MEM_PER_NODE", "0"))
     # [MB]; 0 is all of it.
     booked = node or int(os.environ.get("SLURM_MEM_PER_CPU", "0")) * int(os.environ.get("SLURM_CPUS_ON_NODE", "0"))

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -52,7 +51,7 @@ def test_a_share_is_of_what_the_job_has_and_torch_fits_in_it(
         monkeypatch.delenv(name, raising=False)
     for name, value in booked.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(total=8 * 10**9))
+    monkeypatch.setattr("os.sysconf", {"SC_PAGE_SIZE": 1000, "SC_PHYS_PAGES": 8 * 10**6}.__getitem__)
     monkeypatch.setattr("harmony_core.workers.pool.visible_gpus", list)
     assert even_share_gb(2) == pytest.approx(share)
 
