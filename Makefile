@@ -18,7 +18,7 @@ INSTALLED := $(VENV)/.installed
 
 # Each worker has a cluster of its own; the tests mostly wait for Slurm to notice what was done to it. Not a make of its
 # own within `test`: make runs a line that calls make even in a --dry-run, and the tests do dry runs.
-TEST_SLURM = $(BIN)/python -m pytest -m 'not chaos' -n 3 --dist loadfile --no-loadscope-reorder $(STRIKES) \
+TEST_SLURM = $(BIN)/python -m pytest -m 'not chaos' -n 4 --dist loadfile --no-loadscope-reorder $(STRIKES) \
 	$(filter-out $(STRIKES),$(wildcard tests/slurm/test_*.py)) tests/executor $(PYTEST_ARGS)
 
 # Whatever starts a command by name finds this environment's first; DeepSpeed compiles no op of its own.

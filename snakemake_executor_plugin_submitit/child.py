@@ -30,7 +30,7 @@ class Child:
     Args:
         work: What to run.
         folder: Where its log and state go.
-        guardian: Told of the process group.
+        guardian: Told of the process group, by the command's own process before it becomes the command.
         environment: Variables over those of this process and under those of the work.
     """
 
@@ -52,9 +52,12 @@ class Child:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=_die_with_parent,
+                preexec_fn=self._begin,
             )
-        guardian.watch(self.process.pid)
+
+    def _begin(self) -> None:
+        die_with_parent(signal.SIGKILL)
+        self._guardian.watch_own()
 
     def signal(self, number: int) -> None:
         """Send a signal to the whole process group."""
@@ -107,10 +110,6 @@ def tail(log: Path) -> str:
 def die_with_parent(number: int) -> None:
     """Have the kernel send this signal to the calling process when its parent dies."""
     _LIBC.prctl(_PR_SET_PDEATHSIG, number)
-
-
-def _die_with_parent() -> None:
-    die_with_parent(signal.SIGKILL)
 
 
 def _script(work: Work, folder: Folder) -> list[str]:

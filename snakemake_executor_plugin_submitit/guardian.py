@@ -25,9 +25,15 @@ class Guardian:
             start_new_session=True,
         )
 
-    def watch(self, group: int) -> None:
-        """Kill this process group when this process dies."""
-        self._tell(f"+{group}\n")
+    def watch_own(self) -> None:
+        """Kill the calling process's group when the job's process dies.
+
+        For the child itself, between fork and exec: named by its parent, a group would be nobody's for a moment.
+        """
+        # Python has given a child the signal's default back, of which it would die where the guardian was killed.
+        before = signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+        self._tell(f"+{os.getpgid(0)}\n")
+        signal.signal(signal.SIGPIPE, before)
 
     def forget(self, group: int) -> None:
         """This process group has ended; its number may be somebody else's soon."""
@@ -44,8 +50,7 @@ class Guardian:
         assert self._process.stdin is not None
         # A guardian that was killed is no reason to fail: the job is as safe as without one.
         with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.write(line.encode())
-            self._process.stdin.flush()
+            os.write(self._process.stdin.fileno(), line.encode())
 
 
 def watch_over(lines: Iterable[str]) -> None:

@@ -123,6 +123,30 @@ def test_a_killed_job_leaves_no_process(
     assert find_state(folder, "target-content", 1) is None
 
 
+def test_a_job_killed_while_its_command_begins_leaves_no_process(
+    folder: Folder, work: Works, jobs: list[subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    begun = tmp_path / "begun"
+    dies = f"""
+import os, subprocess
+from pathlib import Path
+Started = subprocess.Popen
+def start_and_die(command, **options):
+    process = Started(command, **options)
+    if command[0] == "bash":
+        while not Path({str(begun)!r}).exists():
+            pass
+        os.kill(os.getpid(), 9)
+    return process
+subprocess.Popen = start_and_die
+"""
+    one = work(command="trap '' TERM; sleep 600 & echo $! > child; touch begun; wait")
+    jobs.append(subprocess.Popen([sys.executable, "-c", dies + JOB, json.dumps(asdict(one)), str(folder.root), "20"]))
+    assert jobs[-1].wait(60) == -signal.SIGKILL
+    process = read_pid(tmp_path / "child")
+    wait_until(lambda: is_gone(process), 20)
+
+
 def test_the_shell_ends_with_its_job_even_without_the_guardian(
     folder: Folder, work: Works, jobs: list[subprocess.Popen[bytes]], tmp_path: Path
 ) -> None:
