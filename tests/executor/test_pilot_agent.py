@@ -175,7 +175,7 @@ def test_nothing_to_do_and_no_word_of_more_ends_it(pilot: Pilot) -> None:
 
     started = time.monotonic()
     assert agent.wait(LIMIT_SECONDS) == 0
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 10
     assert pilot.last_words().startswith("idle")
 
 
