@@ -14,7 +14,7 @@ if not config:
     configfile: "config/nano.yaml"
 
 
-plan = Plan.read(config)
+plan = Plan.read(config, workflow.configfiles)
 if workflow.is_main_process:
     plan.refuse_if_running()
 HARMONY = f"{shlex.quote(sys.executable)} -m harmony_core run"

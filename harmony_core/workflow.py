@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
+from harmony_core.base import read_yaml
 from harmony_core.config import Config
 from harmony_core.errors import UserError
 from harmony_core.store.folder import SEARCH_VARIABLE, SearchFolder
@@ -43,9 +44,16 @@ class Plan:
     lease: Lease
 
     @classmethod
-    def read(cls, data: Mapping[str, Any]) -> Plan:
-        """Validates Snakemake's `config`; a mistake, or a change to an existing search, ends in one line."""
+    def read(cls, data: Mapping[str, Any], files: Sequence[Path | str] = ()) -> Plan:
+        """Validates Snakemake's `config`; a mistake, or a change to an existing search, ends in one line.
+
+        Args:
+            data: what Snakemake made of the files and of --config.
+            files: those that it read, of two equal keys in which it takes the last.
+        """
         try:
+            for file in files:
+                read_yaml(file)
             config = Config.parse(dict(data), "config")
             config.check_names()
             plan = cls(config, main_lease(SearchFolder(RESULTS / config.search.name)))

@@ -52,6 +52,13 @@ def test_what_only_the_first_step_can_see(tmp_path: Path, changes: dict[str, Any
     assert told in line
 
 
+def test_a_key_given_twice(tmp_path: Path) -> None:
+    config = write_config(tmp_path)
+    config.write_text(config.read_text() + "promote: {top_k: 2}\n")
+    (line,) = errors(search(tmp_path, config, "-n"))
+    assert "'promote' is there twice" in line
+
+
 @pytest.mark.parametrize("step", ["refuse_if_running", "start"])
 def test_a_folder_that_cannot_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], step: str
