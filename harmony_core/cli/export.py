@@ -5,12 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import polars as pl
 import typer
 
-from harmony_core.cli.query import find_candidate
+from harmony_core.cli.query import find_promoted
 from harmony_core.errors import UserError
-from harmony_core.store import population
 
 
 def export(
@@ -37,10 +35,9 @@ def _weights(trained: str, search: Path | None, replicate: int) -> Path:
     for path in (Path(trained), Path("results") / trained):
         if (run := checkpoints_of(path)) is not None:
             return run
-    found, row = find_candidate(trained, search)
-    own = population(found, promoted=True).filter(pl.col("architecture_id") == row["architecture_id"])
-    for candidate in own.collect()["candidate"]:
-        if (weights := found.weights(row["architecture_id"], candidate, replicate)).exists():
-            return weights
-    fix = "train it: harmony show ID --yaml > it.yaml, harmony train it.yaml"
-    raise UserError("ID", trained, f"{found.name} kept no weights of its replicate {replicate}; {fix}")
+    found, row = find_promoted(trained, search)
+    weights = found.weights(row["architecture_id"], row["candidate"], replicate)
+    if not weights.exists():
+        fix = "use a replicate that ended well, of a search with promote.keep_weights"
+        raise UserError("replicate", replicate, f"{found.name} kept no weights of it; {fix}")
+    return weights

@@ -193,6 +193,17 @@ def find_candidate(prefix: str, search: Path | None) -> tuple[SearchFolder, dict
     return next(iter(found.values()))
 
 
+def find_promoted(prefix: str, search: Path | None) -> tuple[SearchFolder, dict[str, Any]]:
+    """As `find_candidate`, its row among the promoted; UserError for one that its search did not promote."""
+    folder, row = find_candidate(prefix, search)
+    own = population(folder, promoted=True).filter(pl.col("architecture_id") == row["architecture_id"])
+    rows = own.collect().to_dicts()
+    if not rows:
+        fix = "take an id of the second table of `harmony top`, or train it: harmony show ID --yaml, harmony train"
+        raise UserError("ID", prefix, f"{folder.name} did not promote it; {fix}")
+    return folder, rows[0]
+
+
 def _result_line(result: dict[str, Any]) -> str:
     stage = "promoted" if result["generation"] is None else "trained"
     head = f"{stage} (replicate {result['replicate']}, attempt {result['attempt']}): {result['status']}"

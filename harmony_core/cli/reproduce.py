@@ -7,12 +7,9 @@ import tempfile
 from pathlib import Path
 from typing import Annotated
 
-import polars as pl
 import typer
 
-from harmony_core.cli.query import console, find_candidate
-from harmony_core.errors import UserError
-from harmony_core.store import population
+from harmony_core.cli.query import console, find_candidate, find_promoted
 
 
 def reproduce(
@@ -30,13 +27,7 @@ def reproduce(
     from harmony_core.evaluation.reproduce import reproduce as train_again
     from harmony_core.evaluation.setting import Setting
 
-    folder, row = find_candidate(architecture_id, search)
-    if promoted and row["generation"] is not None:
-        own = population(folder, promoted=True).filter(pl.col("architecture_id") == row["architecture_id"])
-        rows = own.collect().to_dicts()
-        if not rows:
-            raise UserError("ID", architecture_id, f"{folder.name} did not promote it; leave out --promoted")
-        row = rows[0]
+    folder, row = (find_promoted if promoted else find_candidate)(architecture_id, search)
     with tempfile.TemporaryDirectory(prefix="harmony-") as work:
         found = train_again(Setting.open(folder.path), row, replicate, Path(work), typer.echo)
     console.print(f"{'':20}{'then':>24}{'now':>24}", markup=False)

@@ -14,13 +14,14 @@ from harmony_core.errors import UserError
 from harmony_core.evaluation.expectation import Expectation
 from harmony_core.evaluation.launcher import Launcher
 from harmony_core.evaluation.setting import Setting
-from harmony_core.evaluation.training_shard import answer_of, training_task_of
+from harmony_core.evaluation.training_shard import IDENTITY, answer_of, training_task_of
 from harmony_core.store import curves, training
 from harmony_core.workers import Outcome
 
 _EXACT = ("status", "steps", "tokens")
+# Told, not compared: its words may name a process.
+_TOLD = ("error",)
 _CLOSE = ("train_loss", "val_loss", "val_bits_per_byte", "test_loss", "test_bits_per_byte", "router_loss")
-_IDENTITY = ("recipe_id", "init_seed", "data_seed")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Reproduction:
 
     def figures(self) -> list[tuple[str, Any, Any]]:
         """(column, then, now) of all that a training decides and one of the two has."""
-        both = [(name, self.then[name], self.now[name]) for name in (*_EXACT, *_CLOSE)]
+        both = [(name, self.then[name], self.now[name]) for name in (*_EXACT, *_TOLD, *_CLOSE)]
         return [(name, then, now) for name, then, now in both if (then, now) != (None, None)]
 
     @property
@@ -62,7 +63,7 @@ def reproduce(
         setting: its search.
         candidate: its row of the population; of the promoted one's to repeat a promotion.
         replicate: which of its trainings.
-        work: folder of the log.
+        work: folder of logs and checkpoints.
         log: told what goes on.
 
     Raises:
@@ -89,14 +90,14 @@ def reproduce(
         ("validation", "test") if promoted else ("validation",),
         Expectation.of(setting, recipe, 0),
     )
-    for name in _IDENTITY:
+    for name in IDENTITY:
         if task.payload["row"][name] != then[name]:
             fix = f"this version would train with {task.payload['row'][name]}; use the search's ({_version(setting)})"
             raise UserError(name, then[name], fix)
     # Beside the search's own, which may be running.
     task.payload["checkpoints"] = {"folder": str(work / "checkpoints"), "every_seconds": None, "keep": False}
     setting.check_data(("train", *task.payload["splits"]))
-    log(f"trains {task.key} again, about {task.expected_seconds:.0f} s; its log is in {work / 'logs'}")
+    log(f"trains {task.key} again, about {task.expected_seconds:.0f} s")
     outcomes: list[Outcome] = []
     with Launcher().training(setting, work, generation) as pool:
         pool.run([task], outcomes.append, lambda begun, attempt: None)

@@ -16,14 +16,14 @@ from harmony_core.evaluation.seeds import data_seed, init_seed
 from harmony_core.evaluation.setting import Setting
 from harmony_core.host import host_name
 from harmony_core.machines import fitting
-from harmony_core.store import schemas, write_table
+from harmony_core.store import SearchFolder, schemas, write_table
 from harmony_core.training.recipe import Recipe
 from harmony_core.training.status import Status
 from harmony_core.workers import Lease, Outcome, Task
 
 TARGET = "harmony_core.evaluation.training_task:run"
 _CHECKPOINTS = "checkpoints"
-_IDENTITY = ("recipe_id", "init_seed", "data_seed")
+IDENTITY = ("recipe_id", "init_seed", "data_seed")
 Report = Callable[[dict[str, Any], int, int], None]
 
 
@@ -76,7 +76,7 @@ def train_shard(
             ],
             work / "journal.jsonl",
             answer=answer_of,
-            is_of=lambda answer, task: all(answer["row"][name] == task.payload["row"][name] for name in _IDENTITY),
+            is_of=lambda answer, task: all(answer["row"][name] == task.payload["row"][name] for name in IDENTITY),
             report=lambda answer, done, total: report(answer["row"], done, total),
             # Checked once here: every candidate would read all of it again.
             before=lambda: setting.check_data(reads),
@@ -88,6 +88,16 @@ def train_shard(
         # Of candidates that crashed; the others have deleted their own, or keep them.
         if (work / _CHECKPOINTS).exists():
             shutil.rmtree(work / _CHECKPOINTS)
+        if keep_weights:
+            _keep_only(folder, [answer["row"] for answer in answers if answer["row"]["status"] == Status.OK])
+
+
+def _keep_only(folder: SearchFolder, rows: Sequence[dict[str, Any]]) -> None:
+    """Deletes what is no trained candidate's last checkpoint: of one that crashed, or of an earlier promotion."""
+    kept = {folder.weights(row["architecture_id"], row["candidate"], row["replicate"]) for row in rows}
+    for path in folder.all_weights.glob("*"):
+        if path not in kept:
+            shutil.rmtree(path)
 
 
 def training_task_of(

@@ -112,9 +112,14 @@ class SearchFolder:
         """Results of the benchmark."""
         return self._shard(generation, "latency", shard)
 
+    @property
+    def all_weights(self) -> Path:
+        """Where the promoted's last checkpoints are."""
+        return self.generation(None) / "weights"
+
     def weights(self, architecture_id: str, candidate: int, replicate: int) -> Path:
         """Folder of a promoted candidate's last checkpoint."""
-        return self.generation(None) / "weights" / f"{candidate:05d}-{architecture_id}-r{replicate}"
+        return self.all_weights / f"{candidate:05d}-{architecture_id}-r{replicate}"
 
     def shards(self, generation: int | None, table: str) -> list[Path]:
         """The shards of `training`, `curves` or `latency` that are there, in order."""

@@ -32,11 +32,16 @@ def test_the_first_members_are_trained_and_the_rest_is_told(
 
     monkeypatch.setattr("harmony_core.evaluation.promote.promotion_allowance", allow)
     setting = prepared(promote={"baselines": ["llama-nano", "mixtral-nano"]})
+    stale = setting.folder.weights("of-an-earlier-front", 0, 0)
+    stale.mkdir(parents=True)
     assert promote(setting, nothing, nothing, Launcher()) == ALLOWED
+    assert not stale.exists()
     assert asked == [2]
     folder = setting.folder
     assert read_table(folder.population(None), POPULATION)["name"].to_list() == ["llama-nano"]
-    assert read_table(folder.training(None, 0), TRAINING)["status"].to_list() == ["ok"]
+    (trained,) = read_table(folder.training(None, 0), TRAINING).to_dicts()
+    assert trained["status"] == "ok"
+    assert [path.name for path in folder.all_weights.iterdir()] == [f"00000-{trained['architecture_id']}-r0"]
     assert read_table(folder.latency(None, 0), LATENCY)["candidate"].unique().to_list() == [0]
     (row,) = read_table(folder.ledger(None), LEDGER).to_dicts()
     assert (row["generation"], row["reason"], row["count"]) == (None, ALLOWED.reason, 1)
