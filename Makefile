@@ -18,7 +18,7 @@ INSTALLED := $(VENV)/.installed
 
 # Each worker has a cluster of its own; the tests mostly wait for Slurm to notice what was done to it. Not a make of its
 # own within `test`: make runs a line that calls make even in a --dry-run, and the tests do dry runs.
-TEST_SLURM = $(BIN)/python -m pytest -m 'not chaos' -n 4 --dist loadfile --no-loadscope-reorder $(STRIKES) \
+TEST_SLURM = $(BIN)/python -m pytest -m 'not chaos' -n 4 --dist loadfile --no-loadscope-reorder --durations=15 $(STRIKES) \
 	$(filter-out $(STRIKES),$(wildcard tests/slurm/test_*.py)) tests/executor $(PYTEST_ARGS)
 
 # Whatever starts a command by name finds this environment's first; DeepSpeed compiles no op of its own.
@@ -53,7 +53,7 @@ $(VENV)/.references: $(INSTALLED)
 
 test: install $(VENV)/.references  ## every test but chaos
 	@status=0; \
-		$(BIN)/python -m pytest -m 'not chaos' -n 3 --dist loadfile --no-loadscope-reorder $(ROOMS) $(PYTEST_ARGS) || status=1; \
+		$(BIN)/python -m pytest -m 'not chaos' -n 3 --dist loadfile --no-loadscope-reorder --durations=15 $(ROOMS) $(PYTEST_ARGS) || status=1; \
 		$(TEST_SLURM) || status=1; exit $$status
 
 test-slurm: install  ## of these the executor plugin's, and those on a real Slurm, which they start and stop
@@ -64,7 +64,7 @@ chaos: install  ## searches that are killed at random moments and resumed
 
 bench: install  ## every benchmark of benchmarks/
 	@status=0; for name in worker_start training_throughput engine_overhead rounding operators planner_machine planner_published search_run baselines queue_claims planning executor \
-		utilisation simulation lag_quality; do \
+		utilisation simulation lag_quality search_quality latency_under_load variation balancing token_budgets; do \
 		echo "== $$name"; $(BIN)/python -m benchmarks.$$name || status=1; done; exit $$status
 
 lint: install  ## ruff, mypy and snakefmt, changing nothing

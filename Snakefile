@@ -17,6 +17,7 @@ if not config:
 plan = Plan.read(config, workflow.configfiles)
 if workflow.is_main_process:
     plan.refuse_if_running()
+    plan.say_missing()
 HARMONY = f"{shlex.quote(sys.executable)} -m harmony_core run"
 SEARCH = plan.folder
 # None where jobs go to other machines, whose profile says how many cores each gets.
@@ -30,6 +31,7 @@ wildcard_constraints:
 
 include: "workflow/rules/data.smk"
 include: "workflow/rules/evolve.smk"
+include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/promote.smk"
 include: "workflow/rules/report.smk"
 
@@ -43,6 +45,7 @@ rule all:
             generation=plan.generations,
         ),
         plan.promoted,
+        plan.evaluators.of_survivors,
         f"{SEARCH}/report/index.html",
 
 

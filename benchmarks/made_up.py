@@ -8,14 +8,15 @@ from typing import Any
 
 import pyarrow as pa
 
-from harmony_core.config import Config
+from harmony_core.search.config import Config
+from harmony_core.search.frame import Frame
 from harmony_core.store import Manifest, SearchFolder, schemas, write_manifest
 
 NEVER = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def prepare(folder: SearchFolder, config: Config, vocab_size: int, frame: dict[str, dict[str, float]]) -> None:
-    """Writes the manifest of a search; `frame` has the ideal and the reference point of its hypervolume."""
+def prepare(folder: SearchFolder, config: Config, vocab_size: int, frame: Frame | None = None, **values: Any) -> None:
+    """Writes the manifest of a search, with other `values` if given; without a frame its first generation makes one."""
     manifest = Manifest(
         config=config.model_dump(mode="json"),
         config_hash=config.hash,
@@ -24,8 +25,9 @@ def prepare(folder: SearchFolder, config: Config, vocab_size: int, frame: dict[s
         packages={},
         data={"vocab_size": vocab_size},
         machine={},
-        hypervolume=frame,
+        hypervolume=None if frame is None else frame.model_dump(mode="json"),
         created_at=NEVER,
+        **values,
     )
     write_manifest(folder.manifest, manifest)
 

@@ -28,11 +28,11 @@ import yaml
 from benchmarks.common import write_result
 from benchmarks.live_memory import most_live_bytes, most_resident_bytes
 from harmony_core.architecture import Architecture
+from harmony_core.calibration.calibrate import calibrate
 from harmony_core.machines import Machine, predict_memory_bytes, predict_seconds
 from harmony_core.machines.machine import Precision
 from harmony_core.resources import resource
 from harmony_core.space import Space, sample
-from harmony_core.training.calibrate import calibrate
 from harmony_core.training.learner import Learner
 from harmony_core.training.recipe import Recipe
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import polars as pl
 
 from benchmarks.common import ROOT, job_times, run_search, write_result
-from harmony_core.config import Config
 from harmony_core.host import usable_cores
+from harmony_core.search.config import Config
 from harmony_core.store import latency, training
 
 LIMIT_SECONDS, LEAST_SHARE = 600.0, 0.75

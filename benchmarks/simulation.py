@@ -11,7 +11,9 @@ from typing import Any
 
 from benchmarks.common import write_result
 from benchmarks.workload import Workload
-from harmony_core.workers.task_queue import Assignment, Job, Rank, Report, TaskQueue
+from harmony_core.workers.attempts import Assignment, AttemptReport, Job
+from harmony_core.workers.formation import Rank
+from harmony_core.workers.task_queue import TaskQueue
 
 RANKS_PER_NODE = 8
 SMALL_TEAMS, SEEDS = 16, range(20)
@@ -125,7 +127,7 @@ class StandingAllocation:
 
     def _end(self, assignment: Assignment, now: float) -> None:
         (rank,) = assignment.team
-        self._queue.ended(assignment.id, rank, Report(result={}))
+        self._queue.ended(assignment.id, rank, AttemptReport(result={}))
         self._left[assignment.job.feeder] -= 1
         # A selection merges the one before, so generations are selected in order.
         while self._left.get(self._selected) == 0:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from harmony_core.workers.address import ADDRESS_FILE, Address
 from harmony_core.workers.feeder import TeamPool
-from harmony_core.workers.task import Interrupted, Outcome, Task
+from harmony_core.workers.task import Outcome, Task, WorkInterrupted
 from harmony_core.workers.teams import Teams
 
 PRELOAD, TARGET = "benchmarks.stand_in", "benchmarks.stand_in:train"
@@ -54,7 +54,7 @@ def train(tasks: Path, result: Path, generation: int) -> int:
                 on_outcome,
                 lambda task, attempt: None,
             )
-        except Interrupted:
+        except WorkInterrupted:
             return TRY_AGAIN
     result.write_text(json.dumps(answers))
     return 0

@@ -75,7 +75,7 @@ def transformers_twin(family: str, ours: Any) -> Any:
 
 def twin_weights(family: str, ours: Any) -> dict[str, Any]:
     """Our weights under the names of `transformers`."""
-    from harmony_core.models.ops.rotary import halves_from_pairs
+    from harmony_core.models.ops.attention.rotary import halves_from_pairs
 
     stem = "backbone" if family == "mamba2" else "model"
     table = {f"{stem}.embed_tokens.weight": ours.embedding, f"{stem}.norm.weight": ours.norm.weight}

@@ -4,12 +4,36 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from harmony_core.errors import UserError
+
+T = TypeVar("T")
+
+# What a shared file system says in a bad moment: a server that comes back, a handle that it has forgotten.
+PASSING = frozenset({errno.ESTALE, errno.EIO, errno.EAGAIN, errno.ETIMEDOUT})
+PATIENCE_SECONDS = 30.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
+_FREE_SPACE = "free some space and run again"
+_FIXES = {
+    errno.EACCES: "ask whose it is, or name another place",
+    errno.EPERM: "ask whose it is, or name another place",
+    errno.EROFS: "name a place that can be written",
+    errno.ENOENT: "make it first, or name another place",
+    errno.ENOTDIR: "name a folder",
+    errno.EISDIR: "name a file",
+    errno.EEXIST: "name another place",
+    errno.ENAMETOOLONG: "use a shorter name",
+    errno.ENOSPC: _FREE_SPACE,
+    errno.EDQUOT: _FREE_SPACE,
+    errno.EIO: "the disk or its server fails; try again",
+    errno.ESTALE: "the file server lost it; try again",
+}
 
 
 def atomic_write(path: Path | str, content: bytes, mode: int | None = None) -> None:
@@ -54,11 +78,41 @@ def replacing(path: Path | str) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def patiently(action: Callable[[], T], *, seconds: float | None = None, made: bool = False) -> T:
+    """Does something with a file on a shared file system, and again for a while where that has a bad moment.
+
+    Args:
+        action: what to do; it may be done several times.
+        seconds: for how long; the last error is raised then. None is `PATIENCE_SECONDS`.
+        made: whether the file was made before, so that its absence is such a moment too: another host may not see it
+            yet.
+    """
+    passing = PASSING | {errno.ENOENT} if made else PASSING
+    deadline = time.monotonic() + (PATIENCE_SECONDS if seconds is None else seconds)
+    pause = _FIRST_PAUSE
+    while True:
+        try:
+            return action()
+        except OSError as error:
+            if error.errno not in passing or time.monotonic() + pause > deadline:
+                raise
+        # A file system tells nobody when it is well again.
+        time.sleep(pause)
+        pause = min(2 * pause, _LONGEST_PAUSE)
+
+
 def no_space(path: Path, error: OSError) -> Exception:
     """The error that a person should see: a `UserError` for a full disk, the original for all else."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return UserError(str(path), os.strerror(error.errno), "free some space and run again")
+        return UserError(str(path), os.strerror(error.errno), _FREE_SPACE)
     return error
+
+
+def refusal(error: OSError) -> UserError:
+    """What the file system refused, as a person should see it: the path, the reason, and what may help."""
+    named = [str(name) for name in (error.filename, error.filename2) if name is not None]
+    reason = error.strerror or str(error)
+    return UserError(" -> ".join(named) or "input or output", reason, _FIXES.get(error.errno or 0, "look at it there"))
 
 
 def sync(path: Path) -> None:

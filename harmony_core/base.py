@@ -5,20 +5,50 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from collections.abc import Mapping
+import reprlib
+import typing
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
 from harmony_core.errors import UserError
 
 
 class Frozen(BaseModel):
-    """An immutable, hashable value; a key that is not one of its fields is an error."""
+    """An immutable, hashable value; a key that is not one of its fields is an error, and so is a truth for a number."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    # Fields that take numbers, and no truth among them.
+    _numbers: ClassVar[frozenset[str]] = frozenset()
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        cls._numbers = frozenset(name for name, field in cls.model_fields.items() if takes_numbers(field.annotation))
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        # To Python, and to pydantic after it, True is 1; in a configuration it is another field's value.
+        if info.field_name in cls._numbers:
+            for one in value if isinstance(value, list | tuple) else (value,):
+                if isinstance(one, bool):
+                    raise ValueError("use a number")
+        return value
+
+    @classmethod
+    def variant(cls, data: Any) -> type[Frozen]:
+        """The class that reads `data`, where one of several does, by what the data says."""
+        return cls
+
+    @classmethod
+    def known_keys(cls) -> list[str]:
+        """What may be written here."""
+        return list(cls.model_fields)
 
     @classmethod
     def parse(cls, data: Any, where: str = "") -> Self:
@@ -26,11 +56,43 @@ class Frozen(BaseModel):
         try:
             return cls.model_validate(data)
         except ValidationError as error:
-            raise _first_mistake(cls, data, error, where) from None
+            raise _mistakes(cls, data, error, where)[0] from None
+
+    @classmethod
+    def mistakes(cls, data: Any, where: str = "") -> list[UserError]:
+        """Every mistake in `data` that its own fields tell, the one that `parse` raises first; none if it is valid."""
+        try:
+            cls.model_validate(data)
+        except ValidationError as error:
+            return _mistakes(cls, data, error, where)
+        return []
+
+
+def takes_numbers(annotation: Any) -> bool:
+    """Whether a value of this type may be a number, and may not be a truth."""
+    kinds = set(_leaves(annotation))
+    return bool(kinds & {int, float}) and bool not in kinds
+
+
+def _leaves(annotation: Any) -> Iterator[Any]:
+    """The types that an annotation is made of."""
+    parts = () if typing.get_origin(annotation) is typing.Literal else typing.get_args(annotation)
+    if not parts:
+        yield annotation
+    for part in parts:
+        yield from _leaves(part)
 
 
 class _UniqueKeys(yaml.SafeLoader):
-    """The safe loader, which keeps the last of two equal keys, refusing them instead."""
+    """The safe loader, which keeps the last of two equal keys, refusing them instead; its errors are all YAML's."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            # A date that is none, `!!bool maybe`, a number of thousands of digits: PyYAML lets Python's errors pass.
+            text = f"not what a value of {node.tag} looks like ({error})"
+            raise yaml.constructor.ConstructorError(None, None, text, node.start_mark) from None
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         # As the text has it: keys merged in (`<<`) are there to be overridden.
@@ -48,10 +110,11 @@ def read_yaml(path: Path | str) -> Any:
     """Reads one YAML document with the safe loader; one that cannot be read, or has a key twice, is a `UserError`."""
     try:
         return yaml.load(Path(path).read_text(encoding="utf-8"), Loader=_UniqueKeys)
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+    except (OSError, ValueError) as error:
+        known = "not UTF-8 text" if isinstance(error, UnicodeDecodeError) else str(error)
+        reason = getattr(error, "strerror", None) or known
         raise UserError("file", path, f"{reason}; name a readable YAML file") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise UserError("file", path, f"not valid YAML ({error}); correct it") from None
 
 
@@ -66,52 +129,90 @@ def digest(value: Any) -> str:
 
 
 # What pydantic says in its own words of a value of the wrong kind.
-_WANTED = {"model_type": "use a mapping of keys", "tuple_type": "use a list", "string_type": "use text, in quotes"}
+_WANTED = {
+    "model_type": "use a mapping of keys",
+    "tuple_type": "use a list",
+    "string_type": "use text, in quotes",
+    "int_parsing": "use a whole number, in digits",
+    "int_parsing_size": "use a whole number of fewer digits",
+    "int_type": "use a whole number",
+    "float_parsing": "use a number",
+    "float_type": "use a number",
+}
+# Values that are longer are told by their kind and length.
+_SHOWN = 80
+_ABSENT = object()
+_brief = reprlib.Repr()
+_brief.maxlevel, _brief.maxdict, _brief.maxlist, _brief.maxtuple, _brief.maxstring = 6, 20, 20, 20, _SHOWN
 
 
-def _first_mistake(cls: type[BaseModel], data: Any, error: ValidationError, where: str) -> UserError:
+def _mistakes(cls: type[BaseModel], data: Any, error: ValidationError, where: str) -> list[UserError]:
     mistakes = error.errors(include_url=False)
     # A misspelt required key is both unknown and missing: the unknown one tells more.
-    detail = next((mistake for mistake in mistakes if mistake["type"] == "extra_forbidden"), mistakes[0])
+    mistakes.sort(key=lambda mistake: mistake["type"] != "extra_forbidden")
+    told: dict[str, UserError] = {}
+    for mistake in mistakes:
+        # The members of a union each say why a value is none of them.
+        one = _told(cls, data, mistake, where)
+        told.setdefault(one.field, one)
+    return list(told.values())
+
+
+def _told(cls: type[BaseModel], data: Any, detail: Mapping[str, Any], where: str) -> UserError:
     parts = detail["loc"] if detail["type"] == "missing" else _parts_within(data, detail["loc"])
     location = ".".join(str(part) for part in (where, *parts) if str(part)) or cls.__name__
     nested = detail.get("ctx", {}).get("error")
     if isinstance(nested, UserError):
         return UserError(f"{location}.{nested.field}", nested.value, nested.fix)
     if detail["type"] == "extra_forbidden":
-        known = _fields_at(cls, detail["loc"][:-1])
+        known = _fields_at(cls, data, detail["loc"][:-1])
         near = difflib.get_close_matches(str(detail["loc"][-1]), known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"the keys here are {', '.join(sorted(known))}"
-        return UserError(location, detail["input"], f"unknown key; {hint}")
+        return UserError(location, _shown(detail["input"]), f"unknown key; {hint}")
     if detail["type"] == "missing":
         return UserError(location, "missing", "this field is required; add it")
     message = _WANTED.get(detail["type"], detail["msg"].removeprefix("Value error, "))
-    value = detail["input"]
-    if isinstance(value, Mapping | list | tuple) and len(str(value)) > 80:
-        value = f"{type(value).__name__} of {len(value)}"
-    return UserError(location, value, message[0].lower() + message[1:])
+    return UserError(location, _shown(detail["input"]), message[0].lower() + message[1:])
+
+
+def _shown(value: Any) -> Any:
+    """A value as it is told in one line: a long or deep one by its kind and length."""
+    if isinstance(value, Mapping | list | tuple | set):
+        # Not the whole text first: by references, a few lines of YAML may be gigabytes of it.
+        short = _brief.repr(value)
+        return f"{type(value).__name__} of {len(value)}" if len(short) > _SHOWN or "..." in short else value
+    if isinstance(value, str | bytes) and len(value) > _SHOWN:
+        return f"{value[:_SHOWN]!r}... ({len(value)} characters)"
+    return value
 
 
 def _parts_within(data: Any, location: tuple[int | str, ...]) -> tuple[int | str, ...]:
     """The parts of a location that lead somewhere in the data; pydantic adds names of a union's members."""
     found: list[int | str] = []
     for part in location:
-        data = dict(data) if isinstance(data, BaseModel) else data
-        held = part in data if isinstance(data, Mapping) else isinstance(data, list | tuple) and isinstance(part, int)
-        if held:
-            data = data[part]
+        inner = _within(data, part, _ABSENT)
+        if inner is not _ABSENT:
+            data = inner
             found.append(part)
     return tuple(found)
 
 
-def _fields_at(cls: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
-    """Field names of the model that `location` leads to, as far as annotations tell."""
+def _within(data: Any, part: int | str, otherwise: Any = None) -> Any:
+    """What a part of a location leads to in the data."""
+    data = dict(data) if isinstance(data, BaseModel) else data
+    held = part in data if isinstance(data, Mapping) else isinstance(data, list | tuple) and isinstance(part, int)
+    return data[part] if held else otherwise
+
+
+def _fields_at(cls: type[BaseModel], data: Any, location: tuple[int | str, ...]) -> list[str]:
+    """Keys of the model that `location` leads to, as far as annotations tell, and the data at a variant."""
     for part in location:
+        data = _within(data, part)
         field = cls.model_fields.get(str(part))
         if field is None:
             continue
         candidates = [field.annotation, *getattr(field.annotation, "__args__", ())]
         models = [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
         if models:
-            cls = models[0]
-    return list(cls.model_fields)
+            cls = models[0].variant(data) if issubclass(models[0], Frozen) else models[0]
+    return cls.known_keys() if issubclass(cls, Frozen) else list(cls.model_fields)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -23,4 +24,28 @@ class UserError(ValueError):
         shown = " ".join(str(value).split())
         # An empty value must be seen to be one, and no control character may reach a terminal.
         shown = shown if shown and shown.isprintable() else repr(value)
-        super().__init__(" ".join(f"{field}: {shown}: {fix}".split()))
+        line = " ".join(f"{field}: {shown}: {fix}".split())
+        super().__init__("".join(one if one.isprintable() else ascii(one)[1:-1] for one in line))
+
+    @property
+    def every(self) -> tuple[UserError, ...]:
+        """This mistake, or all that were found together."""
+        return (self,)
+
+
+class UserErrors(UserError):
+    """Several mistakes that were found together; where one line is told, it is the first's.
+
+    Args:
+        mistakes: at least one.
+    """
+
+    def __init__(self, mistakes: Sequence[UserError]) -> None:
+        first = mistakes[0]
+        super().__init__(first.field, first.value, first.fix)
+        self.mistakes = tuple(mistakes)
+
+    @property
+    def every(self) -> tuple[UserError, ...]:
+        """All of them."""
+        return self.mistakes

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
+import signal
 import socket
+import sys
+from collections.abc import Callable
 from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
 
 
 def cpu_name() -> str:
@@ -46,6 +52,34 @@ def visible_gpus() -> list[str]:
     if nvidia.is_dir():
         return [str(index) for index in range(len(list(nvidia.iterdir())))]
     return [str(index) for index in range(_amd_gpus())]
+
+
+def free_port() -> int:
+    """A TCP port that is free now on every address of this host."""
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        return int(probe.getsockname()[1])
+
+
+def dying_with(parent: int) -> Callable[[], None] | None:
+    """What a process calls to be killed by the kernel when its parent dies; None where only another kernel could.
+
+    Made before a fork, after which locks that loading would take may be held for ever.
+
+    Args:
+        parent: the pid; where it is no longer the parent's when this is called, the process ends at once.
+    """
+    if not sys.platform.startswith("linux"):
+        return None
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def ask() -> None:
+        if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
+            raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return ask
 
 
 def host_name() -> str:

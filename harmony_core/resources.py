@@ -6,9 +6,10 @@ import difflib
 from pathlib import Path
 
 from harmony_core.errors import UserError
+from harmony_core.plugins import machine_file, machine_names
 
 # What is found there by name.
-FOLDERS = ("architectures", "machines", "sites", "spaces")
+FOLDERS = ("architectures", "frames", "machines", "sites", "spaces")
 
 _ROOTS = (Path(__file__).parent / "resources", Path(__file__).parents[1] / "resources")
 
@@ -22,8 +23,12 @@ def resource(path: str) -> Path:
 
 
 def resource_names(folder: str) -> list[str]:
-    """Names (without `.yaml`) of the YAML files in a folder of `resources/`, sorted."""
-    return sorted(path.name.removesuffix(".yaml") for path in resource(folder).glob("*.yaml"))
+    """Names (without `.yaml`) of the YAML files in a folder of `resources/` and of other distributions, sorted."""
+    return sorted(_own_names(folder).union(machine_names() if folder == "machines" else ()))
+
+
+def _own_names(folder: str) -> set[str]:
+    return {path.name.removesuffix(".yaml") for path in resource(folder).glob("*.yaml")}
 
 
 def named_yaml(folder: str, name_or_path: str | Path) -> Path:
@@ -38,9 +43,13 @@ def named_yaml(folder: str, name_or_path: str | Path) -> Path:
     """
     if Path(name_or_path).suffix in (".yaml", ".yml"):
         return Path(name_or_path)
+    name = str(name_or_path)
+    # HARMONY's own come first: no distribution gives a name another meaning.
+    if name in _own_names(folder):
+        return resource(f"{folder}/{name}.yaml")
+    if folder == "machines" and (added := machine_file(name)) is not None:
+        return added
     names = resource_names(folder)
-    if str(name_or_path) in names:
-        return resource(f"{folder}/{name_or_path}.yaml")
-    near = difflib.get_close_matches(str(name_or_path), names, n=1)
+    near = difflib.get_close_matches(name, names, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"use one of {', '.join(names)}"
     raise UserError(folder, name_or_path, f"no such name; {hint} (a file's path ends in .yaml)")

@@ -15,13 +15,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
+from harmony_core import stopping
 from harmony_core.base import read_yaml
-from harmony_core.config import Config
 from harmony_core.errors import UserError
+from harmony_core.evaluator_rules import EvaluatorRules
+from harmony_core.plugins import check_installed
+from harmony_core.search.config import Config, SearchConfig
 from harmony_core.store.folder import SEARCH_VARIABLE, SearchFolder
-from harmony_core.workers.lease import Held, Lease
+from harmony_core.workers.lease import Held, Lease, LeaseLost
 
 RESULTS = Path("results")
+# Set by `harmony resume` while it has files made again: such a start is none that is gone on with later.
+REMAKING_VARIABLE = "HARMONY_REMAKING"
 # Snakemake's options that only look: they need no right to the search.
 _LOOKING = {
     "-n", "--dry-run", "--dryrun", "--lint", "--report", "--dag", "--rulegraph", "--filegraph", "--d3dag", "-D",
@@ -42,6 +47,8 @@ class Plan:
 
     config: Config
     lease: Lease
+    # What a promotion that has grown since the search began leaves behind at its end, and is known to be done by.
+    grown: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, data: Mapping[str, Any], files: Sequence[Path | str] = ()) -> Plan:
@@ -51,15 +58,15 @@ class Plan:
             data: what Snakemake made of the files and of --config.
             files: those that it read, of two equal keys in which it takes the last.
         """
-        try:
+        with _refusing_bad_folders():
             for file in files:
                 read_yaml(file)
+            _check_goes_on(data)
             config = Config.parse(dict(data), "config")
             config.check_names()
             plan = cls(config, main_lease(SearchFolder(RESULTS / config.search.name)))
-            plan._check_unchanged()
-        except UserError as error:
-            _refuse(error)
+            plan._check_whole()
+            plan = dataclasses.replace(plan, grown=plan._check_unchanged())
         return plan
 
     def refuse_if_running(self) -> None:
@@ -74,13 +81,40 @@ class Plan:
         if held is not None:
             _refuse(already_run(self.folder, held))
 
-    def _check_unchanged(self) -> None:
-        path = Path(self.folder) / "manifest.json"
-        if path.exists():
-            from harmony_core.store.manifest import check_unchanged, read_manifest
+    def say_missing(self) -> None:
+        """Says which files of finished steps are gone: Snakemake does not look for what it needs no more."""
+        if REMAKING_VARIABLE in os.environ or not (Path(self.folder) / "manifest.json").exists():
+            return
+        from harmony_core.store import missing_lines
 
-            before = Config.parse(read_manifest(path).config)
-            check_unchanged(self.config.search.name, before.identity(), self.config.resolved().identity())
+        with _refusing_bad_folders():
+            for line in missing_lines(self.folder):
+                print(line, file=sys.stderr)
+
+    def _check_whole(self) -> None:
+        """Refuses generations without a manifest: a new one would be newer, and they would all be made again."""
+        folder = SearchFolder(self.folder)
+        if folder.path.is_dir() and folder.generations():
+            SearchFolder.find(folder.path)
+
+    def _check_unchanged(self) -> tuple[str, ...]:
+        """Refuses what an existing search may not change; answers with `grown`."""
+        folder = SearchFolder(self.folder)
+        if not folder.manifest.exists():
+            from harmony_core.search.checking import check_space
+
+            check_space(self.config)
+            return ()
+        from harmony_core.store.manifest import check_unchanged, read_manifest
+
+        begun = Config.parse(read_manifest(folder.manifest).config)
+        # What was promoted since then may not be left out any more.
+        promoted = folder.population(None).exists() and folder.config.exists()
+        before = begun.renewed(Config.from_yaml(folder.config)) if promoted else begun
+        now = self.config.resolved().without_more(before)
+        check_unchanged(self.config.search.name, before.identity(), now.identity())
+        more = self.config.promotes_more(begun)
+        return () if more is None else (str(folder.grown_promotion(more)),)
 
     @property
     def folder(self) -> str:
@@ -93,9 +127,9 @@ class Plan:
         return [f"{index:03d}" for index in range(self.config.search.generations)]
 
     @property
-    def shards(self) -> list[str]:
-        """Wildcard values of a generation's shards."""
-        return [f"{index:03d}" for index in range(self.config.num_shards())]
+    def evaluators(self) -> EvaluatorRules:
+        """What the rules of the evaluators read and write."""
+        return EvaluatorRules(self.config, self.folder)
 
     @property
     def last_selection(self) -> str:
@@ -107,15 +141,19 @@ class Plan:
         """What promotion writes; nothing where the configuration promotes nobody."""
         if self.config.promote.top_k == 0 and not self.config.promote.baselines:
             return []
-        tables = ("population", "shard=000/training", "shard=000/curves", "shard=000/latency")
-        return [f"{self.folder}/promoted/{table}.parquet" for table in tables]
+        return [f"{self.folder}/promoted/population.parquet", *self.evaluators.promoted, *self.grown]
 
     def ancestors(self, wildcards: Wildcards) -> list[str]:
-        """What a generation is bred from: the selection `lag` + 1 back, and every earlier population as history."""
+        """What a generation is bred from: the selection `lag` + 1 back, and with all that is before it the history.
+
+        A budget counts what is evaluated of that selection's survivors, so that has to be there too.
+        """
         generation = int(wildcards.generation)
         parents = generation - 1 - self.config.search.lag
         previous = [f"{self.folder}/generation={generation - 1:03d}/population.parquet"] if generation else []
-        return previous + ([self._selection(parents)] if parents >= 0 else [])
+        if parents < 0:
+            return previous
+        return [*previous, self._selection(parents), *self.evaluators.shards("survivors", f"{parents:03d}")]
 
     def previous_selection(self, wildcards: Wildcards) -> list[str]:
         """The survivors that a selection merges with its generation."""
@@ -153,13 +191,16 @@ class Plan:
         except Held as held:
             _refuse(already_run(self.folder, held))
         os.environ[SEARCH_VARIABLE] = self.folder
+        # Snakemake's scheduler is there by now, and has its own handler of SIGTERM.
+        stopping.hear_termination()
 
     def _record_start(self) -> None:
         from harmony_core.store import atomic_write
 
         folder = SearchFolder(self.folder)
-        record = {"arguments": sys.argv[1:], "folder": str(Path.cwd())}
-        atomic_write(folder.main, json.dumps(record, indent=2).encode() + b"\n")
+        # First, since `harmony resume` needs no more, wherever this is killed.
+        if REMAKING_VARIABLE not in os.environ:
+            record_start(folder, sys.argv[1:], Path.cwd())
         text = json.dumps(self.config.model_dump(mode="json", exclude_defaults=True), indent=2)
         atomic_write(folder.config, text.encode() + b"\n")
 
@@ -171,9 +212,31 @@ class Plan:
         return f"{self.folder}/generation={generation:03d}/selection.parquet"
 
 
+def _check_goes_on(data: Mapping[str, Any]) -> None:
+    """Refuses a search of another format, from one, or of what is not installed, before its configuration is read."""
+    search = data.get("search", {})
+    name = search.get("name", SearchConfig().name) if isinstance(search, Mapping) else None
+    folder = SearchFolder(RESULTS / name) if isinstance(name, str) else None
+    if folder is not None and folder.manifest.is_file():
+        from harmony_core.store.manifest import read_manifest
+
+        manifest = read_manifest(folder.manifest)
+        manifest.check_may_measure(folder.path)
+        for line in check_installed(manifest.plugins):
+            print(line, file=sys.stderr)
+
+
 def only_looks(arguments: Sequence[str]) -> bool:
     """Whether Snakemake's arguments ask for a look; flags of one letter may be written together, as in `-np`."""
     return any(one in _LOOKING or re.fullmatch("-[A-Za-z]*n[A-Za-z]*", one) for one in arguments)
+
+
+def record_start(folder: SearchFolder, arguments: Sequence[str], working_directory: Path) -> None:
+    """Writes how a search was started, which `harmony resume` does again."""
+    from harmony_core.store import atomic_write
+
+    record = {"arguments": list(arguments), "folder": str(working_directory)}
+    atomic_write(folder.main, json.dumps(record, indent=2).encode() + b"\n")
 
 
 def main_lease(folder: SearchFolder) -> Lease:
@@ -182,10 +245,8 @@ def main_lease(folder: SearchFolder) -> Lease:
     Ending at once is like a kill: what runs goes on, and belongs to the new holder.
     """
 
-    def lost() -> None:
-        print(
-            f"error: {folder.name}: another process took this search over; this one ends", file=sys.stderr, flush=True
-        )
+    def lost(reason: LeaseLost) -> None:
+        print(f"error: {folder.name}: {reason}; this process ends", file=sys.stderr, flush=True)
         os._exit(1)
 
     return Lease(folder.work("main.lease"), on_lost=lost)
@@ -210,5 +271,6 @@ def _refusing_bad_folders() -> Iterator[None]:
 
 def _refuse(error: UserError) -> NoReturn:
     # Snakemake would print a traceback into the Snakefile; the person asked about a key.
-    print(f"error: {error}", file=sys.stderr)
+    for one in error.every:
+        print(f"error: {one}", file=sys.stderr)
     raise SystemExit(UserError.EXIT_CODE) from None

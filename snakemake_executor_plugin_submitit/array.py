@@ -1,19 +1,21 @@
 """The backend that submits every work to a cluster: arrays of Slurm jobs, processes, or calls."""
 
 import os
-import shutil
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from .backend import Done, Lost, Running, Status, Work
+from .cleaning import remove_job
 from .cluster import Cluster, Function, Outlook
 from .folder import Folder, find_state
 from .journal import Journal, Place
 from .log import Log
-from .resources import Parameters, ResourceError
+from .resource_rules import ResourceError
+from .resources import Parameters
 from .runner import Runner
+from .shared_files import patiently
 from .submission import Submitter, batches
 
 
@@ -26,6 +28,8 @@ class _Entry:
     cancelled: bool = False
     over_since: float | None = None
     """This process's monotonic time at which the cluster first said that the job is over."""
+    avoids: bool = False
+    """It was submitted to other nodes than those of its last attempt."""
 
 
 class ArrayBackend:
@@ -54,6 +58,9 @@ class ArrayBackend:
         self._folder = folder
         self._journal = journal
         self._entries: dict[str, _Entry] = {}
+        self._log = log
+        # Nodes on which the last attempt at a key ended without a word, as the scheduler lists them.
+        self._suspects: dict[str, str] = {}
         # Between Snakemake's threads and the submitter's.
         self._lock = threading.Lock()
         self._submitter = Submitter(cluster, function or self._command, journal, log, self._submitted, self._refused)
@@ -71,27 +78,19 @@ class ArrayBackend:
 
     def submit(self, works: Sequence[Work]) -> None:
         """See :class:`Backend`."""
-        wanted: list[tuple[Work, Parameters]] = []
-        with self._lock:
-            for work in works:
-                entry = self._entries[work.key] = _Entry(work)
-                try:
-                    wanted.append((work, self._cluster.parameters(work.resources)))
-                except ResourceError as error:
-                    entry.lost = Lost(str(error), final=True)
-        self._submitter.add(batches(wanted))
+        self._submit(works, avoid=True)
 
     def poll(self, keys: Collection[str]) -> Mapping[str, Status]:
         """See :class:`Backend`."""
-        written = set(os.listdir(self._folder.states))
+        written = self._written()
         with self._lock:
             entries = {key: self._entries[key] for key in keys}
         statuses: dict[str, Status] = {}
         open_entries = []
         for key, entry in entries.items():
             # The command's end is what counts, whatever the scheduler makes of it.
-            if self._folder.state(key, entry.work.attempt).name in written:
-                statuses[key] = self._done(entry)
+            if self._folder.state(key, entry.work.attempt).name in written and (done := self._done(entry)):
+                statuses[key] = done
             elif entry.lost:
                 statuses[key] = entry.lost
             else:
@@ -126,6 +125,27 @@ class ArrayBackend:
         self._submitter.close()
         self._cluster.close()
 
+    def _submit(self, works: Sequence[Work], avoid: bool) -> None:
+        wanted: list[tuple[Work, Parameters]] = []
+        with self._lock:
+            for work in works:
+                suspects = self._suspects.pop(work.key, "") if avoid else ""
+                entry = self._entries[work.key] = _Entry(work, avoids=bool(suspects))
+                try:
+                    wanted.append((work, self._cluster.parameters(_elsewhere(work, suspects).resources)))
+                except ResourceError as error:
+                    entry.lost = Lost(str(error), final=True)
+        self._submitter.add(batches(wanted))
+
+    def _written(self) -> set[str]:
+        """Names of the state files; makes the executor's folders again where somebody has removed them."""
+        try:
+            return set(patiently(lambda: os.listdir(self._folder.states)))
+        except FileNotFoundError:
+            missing = ", ".join(map(str, self._folder.make_parts()))
+            self._log.warning(f"{missing}: removed while jobs are under way, and made again; what runs goes on")
+            return set()
+
     def _command(self, work: Work) -> Function:
         return Runner(work, self._folder)
 
@@ -142,19 +162,29 @@ class ArrayBackend:
             self._cluster.cancel(cancelled)
 
     def _refused(self, works: Sequence[Work], why: str) -> None:
+        again = []
         with self._lock:
             for work in works:
-                if entry := self._entries.get(work.key):
+                entry = self._entries.get(work.key)
+                if entry is None:
+                    continue
+                if entry.avoids and not entry.cancelled:
+                    again.append(work)
+                else:
                     entry.lost = Lost(why, final=True)
+        # There may be no other node than the one to be avoided.
+        if again:
+            self._submit(again, avoid=False)
 
-    def _done(self, entry: _Entry) -> Done:
+    def _done(self, entry: _Entry) -> Done | None:
+        """How it ended by its state file; None if that cannot be read (yet)."""
         state = find_state(self._folder, entry.work.key, entry.work.attempt)
-        assert state is not None
+        if state is None:
+            return None
         done = Done(**state)
-        if done.rc == 0 and entry.place is not None and entry.place.job_id is not None:
-            # submitit's script, pickle and empty logs of a job that went well; who needs the command's log has it.
-            for folder in {os.path.dirname(path) for path in self._cluster.files(entry.place.job_id)}:
-                shutil.rmtree(folder, ignore_errors=True)
+        if done.rc == 0 and entry.place is not None:
+            # Script, pickle and empty logs of a job that went well; who needs the command's log has it.
+            remove_job(self._cluster.files(entry.place))
         return done
 
     def _look(self, entries: Sequence[_Entry]) -> dict[str, Status]:
@@ -181,9 +211,25 @@ class ArrayBackend:
         return entry.over_since is not None and now - entry.over_since >= outlook.settle_seconds
 
     def _ended(self, entry: _Entry, outlook: Outlook) -> Status:
+        path = self._folder.state(entry.work.key, entry.work.attempt)
         # Asked for by its name: a folder's listing may be older than the file.
-        if self._folder.state(entry.work.key, entry.work.attempt).exists():
-            return self._done(entry)
-        job_id = entry.place.job_id if entry.place else None
-        logs = self._cluster.files(job_id) if job_id else ()
-        return Lost(outlook.words, job_id or "", logs)
+        if done := self._done(entry):
+            return done
+        job_id = (entry.place.job_id if entry.place else None) or ""
+        if path.exists():
+            return Lost(f"{outlook.words}; its state file {path} cannot be read", job_id)
+        files = self._cluster.files(entry.place) if entry.place else None
+        if files is not None and not files.exists():
+            return Lost(f"{outlook.words}; its files in {files} have been removed", job_id, vanished=True)
+        if outlook.suspects:
+            self._suspects[entry.work.key] = outlook.suspects
+        logs = sorted(files.glob("*_log.*")) if files else []
+        return Lost(outlook.words, job_id, tuple(map(str, logs)))
+
+
+def _elsewhere(work: Work, suspects: str) -> Work:
+    """This work, on other nodes than these."""
+    if not suspects:
+        return work
+    excluded = ",".join(filter(None, [str(work.resources.get("exclude") or ""), suspects]))
+    return replace(work, resources={**work.resources, "exclude": excluded})

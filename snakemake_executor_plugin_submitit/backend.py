@@ -64,6 +64,8 @@ class Lost:
     """Files worth reading, beside the command's own log."""
     final: bool = False
     """The same again would be refused again."""
+    vanished: bool = False
+    """Its own files were removed before it began: nothing of it ran, and the same again is no second try."""
 
 
 Status: TypeAlias = Running | Done | Lost

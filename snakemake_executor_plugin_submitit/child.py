@@ -14,6 +14,7 @@ from pathlib import Path
 from .backend import Work
 from .folder import Folder, write_json_once
 from .guardian import Guardian
+from .shared_files import make_own
 
 TAIL_LINES = 20
 TAIL_BYTES = 8192
@@ -43,6 +44,7 @@ class Child:
         self._started = time.monotonic()
         self.log = folder.log(work.name, work.key, work.attempt)
         # Appended to: a requeued job writes on where its first run was cut off.
+        make_own(self.log.parent)
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
                 ["bash", "-euo", "pipefail", *_script(work, folder)],
@@ -113,10 +115,12 @@ def die_with_parent(number: int) -> None:
 
 
 def _script(work: Work, folder: Folder) -> list[str]:
-    if len(work.command.encode()) <= LONGEST_ARGUMENT:
+    # Names of files in it may be bytes that are no text, as Python keeps them.
+    command = os.fsencode(work.command)
+    if len(command) <= LONGEST_ARGUMENT:
         return ["-c", work.command]
     path = folder.state(work.key, work.attempt).with_suffix(".sh")
-    path.write_text(work.command)
+    path.write_bytes(command)
     return [str(path)]
 
 
@@ -128,7 +132,8 @@ def _catching(group: int, number: int) -> Iterator[int]:
         with contextlib.suppress(OSError):
             if os.getpgid(int(entry.name)) != group:
                 continue
-            status = Path(entry.path, "status").read_text()
-            caught = int(status.partition("SigCgt:\t")[2].split()[0], 16)
+            # As bytes: a program may have any name.
+            status = Path(entry.path, "status").read_bytes()
+            caught = int(status.partition(b"\nSigCgt:\t")[2].split()[0], 16)
             if caught >> (number - 1) & 1:
                 yield int(entry.name)

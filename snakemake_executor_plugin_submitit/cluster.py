@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
+from pathlib import Path
 from typing import Protocol
 
 from .backend import Resource
@@ -26,6 +27,8 @@ class Outlook:
     """Queued, and will never start."""
     job_id: str = ""
     """The scheduler's id, where the place had none."""
+    suspects: str = ""
+    """Nodes that may be at fault for its end, as the scheduler writes a list of them."""
 
 
 class Refused(Enum):
@@ -40,11 +43,18 @@ class Refused(Enum):
 
 
 class Refusal(Exception):
-    """The cluster did not take a submission; the text is one line for the user."""
+    """The cluster did not take a submission; the text is one line for the user.
 
-    def __init__(self, kind: Refused, words: str) -> None:
+    Args:
+        kind: What it means.
+        words: The cluster's.
+        doubtful: Nobody knows whether words of kind ``NOW`` pass: the same again a few times, and no more.
+    """
+
+    def __init__(self, kind: Refused, words: str, doubtful: bool = False) -> None:
         super().__init__(words)
         self.kind = kind
+        self.doubtful = doubtful
 
 
 class Cluster(Protocol):
@@ -88,8 +98,8 @@ class Cluster(Protocol):
         """Whether a job that an earlier process submitted may be queued or running, without asking anybody."""
         ...
 
-    def files(self, job_id: str) -> tuple[str, ...]:
-        """What a job wrote beside its command's log."""
+    def files(self, place: Place) -> Path | None:
+        """Folder of a job's own files, which it looks for when it starts; None if its id is not known."""
         ...
 
     def close(self) -> None:

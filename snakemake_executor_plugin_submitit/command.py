@@ -11,6 +11,7 @@ from typing import Any
 from snakemake_interface_executor_plugins.settings import SharedFSUsage
 
 from .backend import Resource, Work
+from .resource_rules import ONE_OF
 
 # What Snakemake's own shell() sets for a rule's threads.
 _THREADS = ("OMP", "GOTO", "OPENBLAS", "MKL", "NUMEXPR")
@@ -106,6 +107,8 @@ def default_resources(workflow: Any) -> dict[str, Resource]:
 
     values: dict[str, Resource] = {}
     for name, resource in workflow.resource_settings._parsed_default_resources.items():
+        if _is_builtin(resource):
+            continue  # of a job's input, or of its node
         if resource.is_evaluable():
             try:
                 resource = resource.evaluate(
@@ -168,11 +171,35 @@ def _name(job: Any) -> str:
 def _resources(job: Any) -> dict[str, Resource]:
     from snakemake.common.tbdstring import TBDString
 
-    return {"threads": job.threads} | {
+    given = {"threads": job.threads} | {
         name: value
         for name, value in job.resources.items()
         if not name.startswith("_") and isinstance(value, str | int | float) and not isinstance(value, TBDString)
     }
+    members = list(job.jobs) if job.is_group() else [job]
+    for names in ONE_OF:
+        # What says the same in several ways is meant as its most special source says it; two of one source are refused.
+        ranks = {name: max(_rank(member, name) for member in members) for name in names if name in given}
+        for name, rank in ranks.items():
+            if rank < max(ranks.values()):
+                del given[name]
+    return given
+
+
+def _rank(job: Any, name: str) -> int:
+    """Where a resource of a job comes from: 2 rule or ``--set-resources``, 1 ``--default-resources``, 0 Snakemake."""
+    defaults = job.rule.workflow.resource_settings._parsed_default_resources
+    if name not in job.rule.resources:
+        return 0
+    # A rule has copies of its defaults; of a function the copy is the function.
+    if name not in defaults or job.rule.resources[name]._value != defaults[name]._value:
+        return 2
+    return 0 if _is_builtin(defaults[name]) else 1
+
+
+def _is_builtin(default: Any) -> bool:
+    """Whether a default is Snakemake's own: of its sizes it keeps the function, and not the expression."""
+    return bool(default.is_evaluable()) and (default.raw is None or default.raw == "system_tmpdir")
 
 
 def _environment(job: Any) -> dict[str, str]:

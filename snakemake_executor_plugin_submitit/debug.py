@@ -1,6 +1,7 @@
 """Snakemake's own process as a :class:`Cluster`: one job after the other, in submitit's debug executor."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import submitit
 
@@ -33,7 +34,7 @@ class Debug:
 
     def submit(self, tag: str, parameters: Parameters, functions: Sequence[Function]) -> list[str]:
         """See :class:`Cluster`."""
-        executor = submitit.DebugExecutor(self._folder.submitit)
+        executor = submitit.DebugExecutor(self._folder.submitit(tag))
         ids = []
         for function in functions:
             assert isinstance(function, Runner)
@@ -61,9 +62,9 @@ class Debug:
         """See :class:`Cluster`: it ended with Snakemake."""
         return False
 
-    def files(self, job_id: str) -> tuple[str, ...]:
-        """See :class:`Cluster`: the command's log is all."""
-        return ()
+    def files(self, place: Place) -> Path | None:
+        """See :class:`Cluster`: one job a submission."""
+        return self._folder.submission(place.tag)
 
     def close(self) -> None:
         """See :class:`Cluster`."""

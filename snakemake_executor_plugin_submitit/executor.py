@@ -4,36 +4,23 @@ import asyncio
 import contextlib
 import os
 import threading
-from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
 
-from .backend import TRY_AGAIN, Done, Lost, Running, Status, Work
+from .backend import Done, Lost, Running, Status, Work
+from .cleaning import KEPT, clean
 from .command import default_resources, describe, may_run_directly, prepare
-from .factory import make_backend, make_folder
+from .factory import make_backend, make_folder, make_journal
 from .failure import explain
-from .journal import Journal
 from .remaining import more_to_come
 from .resume import Past
 from .slurm import leave_slurm_job
-
-
-@dataclass
-class _Tracked:
-    """A job between its submission and its report."""
-
-    job: Any
-    work: Work
-    attached: bool = False
-    """Submitted by an earlier Snakemake process: if it is lost, that was no try of this one."""
-    outcome: Done | None = None
-    """It ended before this process asked."""
-    rivals: dict[str, Work] = field(default_factory=dict)
-    """Earlier jobs on the same files that have to end before this one is submitted."""
-    resubmissions: int = 0
+from .tracked import Tracked
+from .trouble import Trouble
 
 
 class Executor(RemoteExecutor):
@@ -49,7 +36,8 @@ class Executor(RemoteExecutor):
         settings = self.workflow.executor_settings
         self._settings = settings
         self._folder = make_folder(settings)
-        self._journal = Journal(self._folder.journal)
+        self._journal = make_journal(self._folder, self.logger)
+        clean(self._folder, self._journal)
         self._past = Past(self._journal, self._folder)
         self._backend = make_backend(
             settings,
@@ -59,13 +47,22 @@ class Executor(RemoteExecutor):
             settle_seconds=float(self.workflow.execution_settings.latency_wait),
             defaults=default_resources(self.workflow),
         )
-        self._tracked: dict[str, _Tracked] = {}
+        self._trouble = Trouble(self.logger)
+        self._tracked: dict[str, Tracked] = {}
+        # Told by the backend, which forgets it, and not yet acted on.
+        self._ended: dict[str, Status] = {}
         # Reported as a success, and not yet known to be in Snakemake's own records.
-        self._unrecorded: list[_Tracked] = []
+        self._unrecorded: list[Tracked] = []
         self._cancelled = False
+        self._since_clean = 0
         self._failed: set[Any] = set()
         # Snakemake's main thread submits and cancels, its status thread polls.
         self._backend_lock = threading.RLock()
+        if not self.workflow.dag_settings.force_incomplete:
+            self.logger.info(
+                "Should this Snakemake be killed, its jobs go on; the next one takes their results if it is started "
+                "with --rerun-incomplete, and refuses to run without."
+            )
 
     def run_job(self, job: Any) -> None:
         """Submit one job."""
@@ -87,25 +84,16 @@ class Executor(RemoteExecutor):
         """Report what has ended; yield what has not."""
         if not active_jobs:
             return
-        self._record()
-        with self._backend_lock:
-            statuses = self._poll([info.aux["key"] for info in active_jobs])
+        statuses = self._statuses([info.aux["key"] for info in active_jobs])
         for info in active_jobs:
-            key = info.aux["key"]
-            match statuses[key]:
-                case Running():
-                    yield info
-                case Done(rc=0):
-                    self._unrecorded.append(self._tracked.pop(key))
-                    self.report_job_success(info)
-                case Done() | Lost() as status:
-                    self._report_failure(info, self._tracked.pop(key), status)
+            if not self._report(info, statuses.get(info.aux["key"], Running())):
+                yield info
 
     def cancel_jobs(self, active_jobs: list[SubmittedJobInfo]) -> None:
         """Cancel everything; the list is not used, since the status thread empties it while it asks."""
         with self._backend_lock:
             self._cancelled = True
-            keys = [key for key, one in list(self._tracked.items()) if not one.outcome and not one.rivals]
+            keys = [key for key, one in list(self._tracked.items()) if not (one.outcome or one.rivals or one.due)]
             self._backend.cancel(keys)
 
     def shutdown(self) -> None:
@@ -117,7 +105,10 @@ class Executor(RemoteExecutor):
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._wake.set)
         super().shutdown()
-        self._record()
+        try:
+            self._record()
+        except OSError as error:
+            self.logger.warning(f"{self._folder.journal}: {error.strerror}; what ended last may be run again")
         self._backend.close()
 
     async def sleep(self) -> None:
@@ -143,7 +134,7 @@ class Executor(RemoteExecutor):
         """Take up what an earlier process left behind, and submit the rest."""
         fresh = {}
         for job, work in described:
-            tracked = self._tracked[work.key] = _Tracked(job, work)
+            tracked = self._tracked[work.key] = Tracked(job, work)
             finished = self._past.finished(work)
             if finished and all(os.path.exists(path) for path in job.output):
                 tracked.work, tracked.outcome = finished
@@ -167,58 +158,95 @@ class Executor(RemoteExecutor):
                 )
         self._submit([one for one in fresh.values() if not one.rivals])
 
-    def _submit(self, tracked: Sequence[_Tracked]) -> None:
+    def _submit(self, tracked: Sequence[Tracked]) -> None:
         for one in tracked:
-            one.work = replace(one.work, attempt=self._journal.next_attempt(one.work.key))
+            attempt = self._journal.next_attempt(one.work.key)
+            # Of a journal that was removed.
+            while self._folder.state(one.work.key, attempt).exists():
+                attempt += 1
+            one.work = replace(one.work, attempt=attempt)
             one.attached = False
         if works := [one.work for one in tracked]:
             self._journal.works(works)
             self._backend.submit(works)
+        for one in tracked:
+            one.due = False
+
+    def _statuses(self, keys: Sequence[str]) -> Mapping[str, Status]:
+        """Statuses of jobs; nothing where they cannot be told now."""
+        if self._trouble.rests:
+            return {}
+        try:
+            self._record()
+            with self._backend_lock:
+                statuses = self._poll(keys)
+        except Exception as error:
+            # This thread must not end: Snakemake would wait for it for ever.
+            self._trouble.note(error)
+            return {}
+        self._trouble.over()
+        return statuses
 
     def _poll(self, keys: Sequence[str]) -> dict[str, Status]:
         """Statuses to report; works that come again are submitted again, and count as running."""
         if self._cancelled:
             return {key: Running() for key in keys}
         tracked = {key: self._tracked[key] for key in keys}
-        statuses: dict[str, Status] = {key: one.outcome for key, one in tracked.items() if one.outcome}
         rivals = {rival for one in tracked.values() for rival in one.rivals}
-        asked = {key for key, one in tracked.items() if not one.outcome and not one.rivals}
-        answers = self._backend.poll(asked | rivals)
-        again = []
-        for key in tracked.keys() - statuses.keys():
-            one = tracked[key]
-            statuses[key] = Running()
+        asked = {key for key, one in tracked.items() if not (one.outcome or one.rivals or one.due)}
+        answers = self._backend.poll((asked | rivals) - self._ended.keys())
+        self._ended |= {key: status for key, status in answers.items() if not isinstance(status, Running)}
+        for key, one in tracked.items():
             if one.rivals:
-                ended = [rival for rival in one.rivals if not isinstance(answers[rival], Running)]
-                if ended:
-                    self._journal.reported([one.rivals.pop(rival) for rival in ended])
-                if not one.rivals:
-                    again.append(one)
-            elif self._comes_again(one, answers[key]):
-                again.append(one)
-            else:
-                statuses[key] = answers[key]
-        self._submit(again)
-        return statuses
+                self._forget_rivals(one)
+                one.due = not one.rivals
+            elif one.comes_again(self._ended.get(key, Running()), self._settings.resubmissions, self.logger):
+                one.due = True
+                del self._ended[key]
+        self._submit([one for one in tracked.values() if one.due])
+        return {
+            key: Running() if one.rivals else one.outcome or self._ended.get(key, Running())
+            for key, one in tracked.items()
+        }
 
-    def _comes_again(self, one: _Tracked, status: Status) -> bool:
-        if isinstance(status, Lost) and one.attached:
-            self.logger.info(f"{one.work.name}: lost with an earlier Snakemake process ({status.why}).")
-            return True
-        unfinished = isinstance(status, Done) and status.rc == TRY_AGAIN
-        if unfinished and one.resubmissions < self._settings.resubmissions:
-            one.resubmissions += 1
-            self.logger.info(f"{one.work.name}: not finished (exit code {TRY_AGAIN}), submitted again.")
-            return True
-        return False
+    def _forget_rivals(self, one: Tracked) -> None:
+        ended = one.rivals.keys() & self._ended.keys()
+        if ended:
+            self._journal.reported([one.rivals[rival] for rival in ended])
+        for rival in ended:
+            del one.rivals[rival], self._ended[rival]
 
-    def _report_failure(self, info: SubmittedJobInfo, one: _Tracked, status: Done | Lost) -> None:
+    def _report(self, info: SubmittedJobInfo, status: Status) -> bool:
+        """Tell Snakemake of an end; returns whether there was one, and it was told."""
+        key = info.aux["key"]
+        if isinstance(status, Running):
+            return False
+        one = self._tracked[key]
+        if isinstance(status, Done) and status.rc == 0:
+            self._unrecorded.append(one)
+        else:
+            try:
+                self._journal.reported([one.work])
+            except OSError as error:
+                # Said, and no more: an end without success is no reason for anything, whoever reads the journal.
+                self.logger.warning(f"{self._folder.journal}: {error.strerror}")
+        del self._tracked[key]
+        self._ended.pop(key, None)
+        if isinstance(status, Done) and status.rc == 0:
+            self.report_job_success(info)
+        else:
+            self._report_failure(info, one, status)
+        return True
+
+    def _report_failure(self, info: SubmittedJobInfo, one: Tracked, status: Done | Lost) -> None:
         log = self._folder.log(one.work.name, one.work.key, one.work.attempt)
         # With --show-failed-logs Snakemake prints all of it.
         with_tail = not self.workflow.output_settings.show_failed_logs
         words, logs = explain(status, log, one.resubmissions, with_tail)
         info.external_jobid = status.job_id or None
-        self._journal.reported([one.work])
+        if one.job.is_group():
+            # Snakemake prints a group's members, and no word of why.
+            self.logger.error(f"{one.work.name}: {words.rstrip()}")
         self.report_job_error(info, msg=words, aux_logs=logs)
 
     def _record(self) -> None:
@@ -232,6 +260,10 @@ class Executor(RemoteExecutor):
         if recorded:
             self._journal.reported([one.work for one in recorded])
             self._unrecorded = [one for one in self._unrecorded if one not in recorded]
+            self._since_clean += len(recorded)
+        if self._since_clean >= KEPT:
+            self._since_clean = 0
+            clean(self._folder, self._journal)
 
     def _is_direct(self, job: Any) -> bool:
         return bool(self._settings.direct) and may_run_directly(job, self.workflow)

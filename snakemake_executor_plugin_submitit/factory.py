@@ -1,37 +1,52 @@
 """From settings to the parts that they name."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from snakemake_interface_common.exceptions import ApiError
 
 from .array import ArrayBackend
 from .backend import Backend, Resource
-from .cluster import Cluster
-from .debug import Debug
+from .clusters import make_cluster
 from .folder import Folder
 from .journal import Journal
-from .local import Local
 from .log import Log
+from .pilot.keeper import PilotBackend
 from .settings import ExecutorSettings
-from .slurm import Slurm
+from .shared_files import NotOurs
 
 
 def make_folder(settings: ExecutorSettings) -> Folder:
     """The executor's folder, made and tried.
 
     Raises:
-        ApiError: It cannot be written to.
+        ApiError: It cannot be written to, or others may.
     """
     folder = Folder(Path(settings.folder).absolute())
     try:
         folder.make()
+    except NotOurs as error:
+        raise ApiError(f"--submitit-folder {error}") from error
     except OSError as error:
         raise ApiError(
             f"--submitit-folder {folder.root}: {error.strerror}; "
             "name a folder that can be written to, on a file system that all nodes share"
         ) from error
     return folder
+
+
+def make_journal(folder: Folder, log: Log) -> Journal:
+    """The executor's journal, as far as it can be read.
+
+    Raises:
+        ApiError: It cannot be read at all, or somebody else can have written it.
+    """
+    try:
+        return Journal(folder.journal, log)
+    except NotOurs as error:
+        raise ApiError(f"--submitit-folder {error}") from error
+    except OSError as error:
+        raise ApiError(f"--submitit-folder {folder.journal}: {error.strerror}; name another folder") from error
 
 
 def check_numbers(settings: ExecutorSettings) -> None:
@@ -51,42 +66,6 @@ def check_numbers(settings: ExecutorSettings) -> None:
         value = getattr(settings, name)
         if not lowest <= value < float("inf"):
             raise ApiError(f"--submitit-{name.replace('_', '-')} {value}: give a number, at least {lowest}")
-
-
-def make_cluster(name: str, settings: ExecutorSettings, folder: Folder, log: Log, settle_seconds: float) -> Cluster:
-    """The place where jobs run.
-
-    Args:
-        name: slurm, local or debug.
-        settings: Of the plugin.
-        folder: The executor's.
-        log: Snakemake's logger.
-        settle_seconds: How long the shared file system may take to show a file.
-
-    Raises:
-        ApiError: There is no such place here.
-    """
-    makers: dict[str, Callable[[], Cluster]] = {
-        "slurm": lambda: Slurm(
-            folder,
-            log,
-            setup=settings.setup,
-            signal_seconds=settings.signal_seconds,
-            array_parallelism=settings.array_parallelism,
-            query_seconds=settings.query_seconds,
-            settle_seconds=settle_seconds,
-        ),
-        "local": lambda: Local(folder, settle_seconds),
-        "debug": lambda: Debug(folder),
-    }
-    if name not in makers:
-        raise ApiError(f"--submitit-cluster {name}: unknown; use slurm, pilot, local or debug")
-    if name == "slurm" and (missing := Slurm.missing()):
-        raise ApiError(
-            f"--submitit-cluster slurm: not on PATH: {', '.join(missing)}; start Snakemake on a login node of the "
-            "cluster, or use --submitit-cluster local"
-        )
-    return makers[name]()
 
 
 def make_backend(
@@ -112,8 +91,6 @@ def make_backend(
     """
     check_numbers(settings)
     if settings.cluster == "pilot":
-        from .pilot.keeper import PilotBackend
-
         return PilotBackend(settings, folder, journal, log, settle_seconds, defaults)
     cluster = make_cluster(settings.cluster, settings, folder, log, settle_seconds)
     return ArrayBackend(cluster, folder, journal, log)

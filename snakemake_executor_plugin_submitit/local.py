@@ -16,6 +16,7 @@ from .folder import Folder
 from .journal import Place
 from .resources import Parameters, local_parameters
 from .runner import GRACE_SECONDS
+from .sbatch import PYTHON, Submission, write_pickle
 
 _POLL_SECONDS = 0.05
 
@@ -44,15 +45,18 @@ class Local:
 
     def submit(self, tag: str, parameters: Parameters, functions: Sequence[Function]) -> list[str]:
         """See :class:`Cluster`."""
-        executor = submitit.LocalExecutor(self._folder.submitit)
-        executor.update_parameters(**parameters)
-        ids = []
-        for job in executor.submit_array(functions):
+        (function,) = functions
+        with Submission(self._folder, tag) as submission:
+            pickle = submission.root / "0.pkl"
+            write_pickle(pickle, function)
+            executor = submitit.LocalExecutor(submission.pattern, python=PYTHON)
+            executor.update_parameters(**parameters)
+            job: submitit.Job[object] = executor._submit_command(executor._submitit_command_str)
             # Nobody has waited for the process yet: it has a start even if it has ended.
             job_id = f"{job.job_id}-{_start(int(job.job_id))}-{socket.gethostname()}"
             self._jobs[job_id] = job
-            ids.append(job_id)
-        return ids
+            submission.hand_over(pickle, job.job_id)
+        return [job_id]
 
     def look(self, places: Sequence[Place]) -> Mapping[Place, Outlook] | None:
         """See :class:`Cluster`."""
@@ -71,10 +75,9 @@ class Local:
         """See :class:`Cluster`."""
         return place.job_id is not None and self._lives(place.job_id)
 
-    def files(self, job_id: str) -> tuple[str, ...]:
+    def files(self, place: Place) -> Path | None:
         """See :class:`Cluster`."""
-        paths = submitit.core.utils.JobPaths(self._folder.submitit, job_id.split("-")[0])
-        return tuple(str(path) for path in (paths.stdout, paths.stderr) if path.exists())
+        return self._folder.submission(place.tag) / place.job_id.split("-")[0] if place.job_id else None
 
     def close(self) -> None:
         """Wait until what was cancelled is gone; a runner that did not hear of it hears of its controller's death."""
@@ -88,8 +91,10 @@ class Local:
     def _lives(self, job_id: str) -> bool:
         if (job := self._jobs.get(job_id)) is not None:
             return not job.done()
-        pid, start, host = job_id.split("-", 2)
-        return host == socket.gethostname() and _start(int(pid), "Z") == start
+        pid, _, rest = job_id.partition("-")
+        start, _, host = rest.partition("-")
+        # What a damaged journal has for an id is no process.
+        return bool(start) and host == socket.gethostname() and pid.isdecimal() and _start(int(pid), "Z") == start
 
 
 def _signal(job_id: str, number: int) -> None:
@@ -100,7 +105,8 @@ def _signal(job_id: str, number: int) -> None:
 def _start(pid: int, passed_over: str = "") -> str:
     """Start time of a process in the kernel's ticks; empty if there is none, or if it is in a state passed over."""
     try:
-        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        # As bytes: a program may have any name.
+        state, *fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].decode("ascii").split()
     except (FileNotFoundError, ProcessLookupError):
         return ""
     return "" if state in passed_over else fields[18]

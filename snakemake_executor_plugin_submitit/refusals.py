@@ -25,6 +25,21 @@ _NOW = re.compile(
     r"|standby mode|controller not responding|rate limit|try again|retry|required partition not available",
     re.IGNORECASE,
 )
+# What Slurm says of the request itself. All other words are of the way to Slurm, or of Slurm, and may pass.
+_FOREVER = re.compile(
+    r"\binvalid\b|not (permitted|allowed|available|supported|valid|authorized|granted|found|satisf)|denied|violates"
+    r"|exceed|unrecognized|unknown option|requires an argument|ambiguous|can(not| ?not|'t) be satisfied|unsupported"
+    r"|more processors|too many|does not exist|no such|no partition|use this partition|mutually exclusive|required"
+    r"|must (be|specify|have|not)|unable to (open|parse)|specification|incompatible|conflict|illegal"
+    r"|too long|not specified|dependency problem|batch script|configuration source|\bbad\b",
+    re.IGNORECASE,
+)
+# Said of a request's way, though a word of it is of the list above.
+_OF_THE_WAY = re.compile(
+    r"authenticat|credential|munge|socket|protocol|communicat|message (send|receive)|unexpected message|connection"
+    r"|I/O error|slurmdbd|no such file",
+    re.IGNORECASE,
+)
 # GrpSubmit: the account's or QOS's limit, which other users' jobs count against too.
 _SO_MANY = re.compile(r"MaxSubmit|GrpSubmit|MaxJobCount|job submit limit reached", re.IGNORECASE)
 _POLICY = re.compile(r"accounting/QOS policy", re.IGNORECASE)
@@ -45,6 +60,17 @@ _HOPELESS_HELP = {
     "InvalidAccount": "resource slurm_account names none of yours",
     "InvalidQOS": "resource qos names none of yours",
     "launch failed requeued held": "a node could not launch it; the log of that node's slurmd says why",
+}
+# Reasons of a pending job that passes by itself, as a pattern: what it waits for.
+_WAITS = {
+    r"None|": None,
+    r"Resources|Priority": "free nodes",
+    r"BeginTime": "the moment at which Slurm may begin it (BeginTime)",
+    r"(Assoc|QOS|Max|Job).*(Limit|Per\w+|Minutes)|(Assoc|QOS)\w+": "a limit of its account or QOS ({})",
+    r"ReqNodeNotAvail.*|NodeDown|.*(DOWN|DRAINED).*": "nodes that are down or reserved ({})",
+    r"Partition(Down|Inactive)": "its partition ({})",
+    r"Dependency": "another job (Dependency)",
+    r"Licenses": "licenses (Licenses)",
 }
 _HELD = {
     *("JobHeldUser", "JobHeldAdmin", "job requeued in held state"),
@@ -73,8 +99,10 @@ def refusal(words: str, policy_may_pass: bool) -> Refusal:
         if policy_may_pass and not _NAMED_LIMIT.search(said):
             return Refusal(Refused.SO_MANY, said)
         return _forever(said, "a limit of your account or QOS: `sacctmgr show qos` lists them")
+    if _OF_THE_WAY.search(said) or not _FOREVER.search(said):
+        return Refusal(Refused.NOW, said or "sbatch failed without a word", doubtful=True)
     fix = next((fix for pattern, fix in _FIXES.items() if re.search(pattern, said, re.IGNORECASE)), "")
-    return _forever(said or "sbatch failed without a word", fix)
+    return _forever(said, fix)
 
 
 def _forever(said: str, fix: str) -> Refusal:
@@ -94,6 +122,14 @@ def hopeless(reason: str) -> str | None:
         reason, "no resource of this job may be more, or less, than partition, account and QOS allow"
     )
     return f"Slurm will never start it: {reason} ({fix})"
+
+
+def waits_for(reason: str) -> str | None:
+    """What a pending job with this reason waits for, in words; None where there is nothing to say yet."""
+    for pattern, words in _WAITS.items():
+        if re.fullmatch(pattern, reason):
+            return words and words.format(reason.replace("_", " "))
+    return f"something else ({reason})"
 
 
 def held(reason: str) -> bool:

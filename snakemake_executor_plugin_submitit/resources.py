@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .backend import Resource
+from .resource_rules import ResourceError, check_resources, is_given
 
 Parameters = dict[str, Any]
 
@@ -17,22 +18,43 @@ _NAMED = {
     "constraint": "constraint",
     "gres": "gres",
     "exclude": "exclude",
-    "gpus_per_task": "gpus_per_task",
-    "gpus_per_node": "gpus_per_node",
     "tasks_per_node": "ntasks_per_node",
 }
 # Set here or by submitit: another value would cut the plugin off from its jobs.
 _OURS = {"array", "error", "job-name", "open-mode", "output", "parsable", "signal", "test-only", "wait", "wrap"}
-# The official plugin's names for another cluster than the one whose squeue is asked here.
-_OTHER_CLUSTERS = ("cluster", "clusters", "slurm_cluster")
 _LONGEST_LOCAL_MINUTES = 365 * 24 * 60
+# `2`, `a100:2`, `a100:2,v100:1`
+_GPU_COUNT = re.compile(r"(?:[A-Za-z][\w.-]*:)?[0-9]{1,6}(?:,[A-Za-z][\w.-]*:[0-9]{1,6})*")
+# Option of sbatch: the resource that says the same.
+_OPTIONS = {
+    **{name.replace("_", "-"): resource for resource, name in _NAMED.items()},
+    **{"time": "runtime", "nodes": "nodes", "ntasks": "tasks", "reservation": "reservation"},
+}
 
 
-class ResourceError(ValueError):
-    """A resource that cannot be asked for; its text is one line for the user."""
-
-    def __init__(self, resource: str, value: object, fix: str) -> None:
-        super().__init__(f"resource {resource}={value}: {fix}")
+# Of sbatch_flags: how much, then where.
+_ORDER = (
+    "nodes",
+    "ntasks",
+    "ntasks_per_node",
+    "ntasks-per-gpu",
+    "cpus-per-task",
+    "cpus-per-gpu",
+    "gpus",
+    "gpus_per_node",
+    "gpus_per_task",
+    "mem",
+    "mem-per-cpu",
+    "mem-per-gpu",
+    "time",
+    "partition",
+    "account",
+    "qos",
+    "constraint",
+    "gres",
+    "reservation",
+    "exclude",
+)
 
 
 def slurm_parameters(resources: Mapping[str, Resource], setup: str = "", signal_seconds: int = 300) -> Parameters:
@@ -46,12 +68,10 @@ def slurm_parameters(resources: Mapping[str, Resource], setup: str = "", signal_
     Raises:
         ResourceError: A value makes no sense, or an option of ``slurm_extra`` is the plugin's.
     """
-    for name in _OTHER_CLUSTERS:
-        if resources.get(name):
-            raise ResourceError(name, resources[name], "jobs go to the default cluster alone; leave it out")
+    check_resources(resources)
     minutes = _count(resources, "runtime")
     parameters: Parameters = {
-        "nodes": _count(resources, "nodes") or 1,
+        "nodes": _least_one(resources, "nodes") or 1,
         # None, here and below, keeps submitit from writing its default: the site's counts.
         "time": minutes,
         "wckey": None,
@@ -62,9 +82,14 @@ def slurm_parameters(resources: Mapping[str, Resource], setup: str = "", signal_
         "setup": ["trap : TERM", *setup.splitlines()],
     }
     for resource, name in _NAMED.items():
-        if resources.get(resource) not in (None, ""):
+        if is_given(resources, resource):
             parameters[name] = resources[resource]
+    parameters |= _gpus_of(resources)
     extra = _slurm_extra(str(resources.get("slurm_extra") or ""))
+    for option in extra.keys() & _OPTIONS.keys():
+        if is_given(resources, _OPTIONS[option]):
+            fix = f"--{option} is resource {_OPTIONS[option]}={resources[_OPTIONS[option]]} too; say it once"
+            raise ResourceError("slurm_extra", repr(resources["slurm_extra"]), fix)
     parameters["additional_parameters"] = {
         **({} if "no-requeue" in extra else {"requeue": True}),
         **_cpus(resources),
@@ -75,6 +100,20 @@ def slurm_parameters(resources: Mapping[str, Resource], setup: str = "", signal_
         **extra,
     }
     return parameters
+
+
+def sbatch_flags(resources: Mapping[str, Resource]) -> list[str]:
+    """What sbatch is asked for, as flags of its own; for whoever asks Slurm about a job without submitting it.
+
+    Raises:
+        ResourceError: As for `slurm_parameters`.
+    """
+    parameters = slurm_parameters(resources)
+    options = {**parameters, **parameters["additional_parameters"]}
+    wanted = dict.fromkeys([*_ORDER, *parameters["additional_parameters"]])
+    given = {name: options[name] for name in wanted if name != "requeue" and options.get(name) is not None}
+    # As submitit writes them.
+    return [f"--{name.replace('_', '-')}" + ("" if value is True else f"={value}") for name, value in given.items()]
 
 
 def local_parameters(resources: Mapping[str, Resource]) -> Parameters:
@@ -95,18 +134,47 @@ def local_parameters(resources: Mapping[str, Resource]) -> Parameters:
 
 
 def read_resources(text: str) -> dict[str, Resource]:
-    """``nodes=2 runtime=120 slurm_partition=batch`` as resources; quotes as in a shell.
+    """``nodes=2 runtime=120 slurm_partition=batch`` as resources; quotes as in a shell, times and sizes as in a rule.
 
     Raises:
-        ResourceError: A word is not ``name=value``.
+        ResourceError: A word is not ``name=value``, or a time or size cannot be read.
     """
     resources: dict[str, Resource] = {}
     for word in _words("list", text):
         name, equals, value = word.partition("=")
         if not (name and equals):
             raise ResourceError(word, "", "write name=value")
-        resources[name] = int(value) if re.fullmatch(r"\d+", value) else value
+        if re.fullmatch(r"[0-9]{1,18}", value):
+            resources[name] = int(value)
+        elif name in ("runtime", "mem"):
+            name, value_read = _human(name, value)
+            resources[name] = value_read
+        else:
+            resources[name] = value
+    if "mem" in resources:
+        raise ResourceError("mem", resources["mem"], "give a size such as 64GB, or mem_mb")
     return resources
+
+
+def _human(name: str, value: str) -> tuple[str, int]:
+    """A time in minutes, or a size in MB, as Snakemake reads them of a rule."""
+    from snakemake.exceptions import WorkflowError
+    from snakemake.resources import Resource as SnakemakeResource
+
+    try:
+        number = SnakemakeResource.parse_human_friendly(name, value)
+    except (WorkflowError, ValueError, OverflowError):
+        number = value
+    if not isinstance(number, int):
+        raise ResourceError(name, value, "give minutes, or a text such as 2h; a size such as 64GB")
+    return ("mem_mb" if name == "mem" else name), number
+
+
+def _least_one(resources: Mapping[str, Resource], name: str) -> int | None:
+    number = _count(resources, name)
+    if number == 0:
+        raise ResourceError(name, 0, "give at least 1, or leave it out")
+    return number
 
 
 def _count(resources: Mapping[str, Resource], name: str) -> int | None:
@@ -115,39 +183,55 @@ def _count(resources: Mapping[str, Resource], name: str) -> int | None:
         return None
     try:
         number = int(value)
-    except ValueError:
-        number = -1
-    if number < 0 or number != float(value):
+        whole = number == float(value)
+    except (ValueError, OverflowError):
+        number, whole = -1, False
+    if number < 0 or not whole:
         raise ResourceError(name, value, "give a whole number, at least 0")
     return number
 
 
 def _cpus(resources: Mapping[str, Resource]) -> Parameters:
-    """CPUs of a task or, where these alone are given, of a GPU: Slurm takes one of the two."""
-    of_task, of_gpu = _count(resources, "cpus_per_task"), _count(resources, "cpus_per_gpu")
-    if of_gpu and not of_task:
+    """CPUs of a task or, where these are given, of a GPU: Slurm takes one of the two."""
+    if of_gpu := _least_one(resources, "cpus_per_gpu"):
         return {"cpus-per-gpu": of_gpu}
-    return {"cpus-per-task": of_task or _count(resources, "threads") or 1}
+    return {"cpus-per-task": _least_one(resources, "cpus_per_task") or _count(resources, "threads") or 1}
 
 
 def _memory(resources: Mapping[str, Resource]) -> Parameters:
-    total, per_cpu = _count(resources, "mem_mb"), _count(resources, "mem_mb_per_cpu")
-    if per_cpu is not None:
-        return {"mem-per-cpu": f"{per_cpu}M"}
-    return {} if total is None else {"mem": f"{total}M"}
+    options = {"mem_mb": "mem", "mem_mb_per_cpu": "mem-per-cpu", "mem_mb_per_gpu": "mem-per-gpu"}
+    counts = {option: _count(resources, name) for name, option in options.items()}
+    return {option: f"{count}M" for option, count in counts.items() if count is not None}
 
 
 def _tasks(resources: Mapping[str, Resource]) -> Parameters:
-    counts = {"ntasks": _count(resources, "tasks"), "ntasks-per-gpu": _count(resources, "tasks_per_gpu")}
+    counts = {"ntasks": _least_one(resources, "tasks"), "ntasks-per-gpu": _least_one(resources, "tasks_per_gpu")}
     return {option: count for option, count in counts.items() if count}
 
 
+def _gpus_of(resources: Mapping[str, Resource]) -> Parameters:
+    """GPUs of nodes and tasks, as submitit's parameters."""
+    names = ("gpus_per_node", "gpus_per_task")
+    return {name: count for name in names if (count := _gpu_count(resources, name))}
+
+
 def _gpus(resources: Mapping[str, Resource]) -> Parameters:
-    count = resources.get("gpus") or resources.get("gpu")
-    if not count:
-        return {}
-    model = resources.get("gpu_model")
-    return {"gpus": f"{model}:{count}" if model else count}
+    count = _gpu_count(resources, "gpus") or _gpu_count(resources, "gpu")
+    return {"gpus": count} if count else {}
+
+
+def _gpu_count(resources: Mapping[str, Resource], name: str) -> str | None:
+    """A number of GPUs with their model, as sbatch takes it; None for none."""
+    if not is_given(resources, name) or str(resources[name]) == "0":
+        return None
+    count, model = str(resources[name]), resources.get("gpu_model")
+    if not _GPU_COUNT.fullmatch(count):
+        raise ResourceError(name, count, "give a number, or MODEL:NUMBER")
+    if not model:
+        return count
+    if ":" in count:
+        raise ResourceError("gpu_model", model, f"{name}={count} names a model too; leave one out")
+    return f"{model}:{count}"
 
 
 def _slurm_extra(text: str) -> Parameters:

@@ -7,6 +7,7 @@ from .backend import Backend, Done, Work
 from .command import target
 from .folder import Folder, find_state
 from .journal import Journal
+from .shared_files import patiently
 
 
 class Past:
@@ -39,7 +40,7 @@ class Past:
         candidates = {}
         for work in works:
             attempt = self._open.pop(work.key, None)
-            if attempt is not None and not self._folder.state(work.key, attempt).exists():
+            if attempt is not None and not patiently(self._folder.state(work.key, attempt).exists):
                 candidates[work.key] = replace(work, attempt=attempt)
         attached = backend.attach(list(candidates.values()))
         return {key: candidates[key] for key in attached}

@@ -34,7 +34,12 @@ class Runner:
         raise SystemExit(self.run())
 
     def run(self) -> int:
-        """Run the command; returns its exit code."""
+        """Run the command; returns its exit code.
+
+        Raises:
+            NotOurs: Others may write into the executor's folder.
+        """
+        self.folder.check()
         if known := find_state(self.folder, self.work.key, self.work.attempt):
             # Requeued after its end, or run twice: what is known stays.
             return int(known["rc"])

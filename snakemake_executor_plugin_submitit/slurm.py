@@ -1,26 +1,38 @@
 """Slurm as a :class:`Cluster`: submissions through submitit, one squeue for all jobs, one scancel for all."""
 
 import os
-import shlex
 import shutil
-import sys
 import time
+from collections import Counter
 from collections.abc import Mapping, MutableMapping, Sequence
+from pathlib import Path
 
-import submitit
-
-from . import launch
 from .backend import Resource
 from .cluster import Function, Outlook, Refusal, Refused
 from .folder import Folder
 from .journal import Place
 from .log import Log
-from .refusals import held, hopeless, refusal, unconfigured
+from .refusals import held, hopeless, refusal, unconfigured, waits_for
 from .resources import Parameters, slurm_parameters
-from .squeue import HELD, REQUEUED_FROM, NoAnswer, Row, accounted, largest_array, queue, run
+from .sbatch import Submission
+from .squeue import (
+    HELD,
+    NODES_FAULT,
+    REQUEUED_FROM,
+    NoAnswer,
+    Queue,
+    Row,
+    accounted,
+    in_batches,
+    largest_array,
+    queue,
+    run,
+)
 
 REQUEUE_SECONDS = 30.0
 """How long a state that Slurm may leave by a requeue is watched before it counts as the end."""
+UNREADABLE_SECONDS = 600.0
+"""How long a job may be missing from answers that cannot be read in full: it may be in what cannot be read."""
 
 COMMANDS = ("sbatch", "squeue", "scancel", "scontrol", "srun")
 
@@ -59,6 +71,7 @@ class Slurm:
         self._settle_seconds = settle_seconds
         self._asked = float("-inf")
         self._warned: set[str] = set()
+        self._waits: set[str] = set()
         self._largest_array: int | None = None
 
     @staticmethod
@@ -82,21 +95,18 @@ class Slurm:
         return slurm_parameters(resources, self._setup, self._signal_seconds)
 
     def submit(self, tag: str, parameters: Parameters, functions: Sequence[Function]) -> list[str]:
-        """See :class:`Cluster`.
-
-        Functions are pickled, and moved to where their jobs look for them when sbatch has named the job: what a
-        submission of unknown fate left in the queue has nothing to run. It is cancelled all the same.
-        """
-        python = f"{shlex.quote(sys.executable)} -u -m {launch.__name__}"
-        executor = submitit.SlurmExecutor(self._folder.submitit, python=python)
-        executor.update_parameters(
-            job_name=tag, array_parallelism=min(self._array_parallelism, len(functions)), **parameters
-        )
+        """See :class:`Cluster`; a submission of unknown fate is cancelled by its name."""
+        parameters = {
+            "job_name": tag,
+            "array_parallelism": min(self._array_parallelism, len(functions)),
+            **parameters,
+        }
         try:
-            ids = [job.job_id for job in executor.submit_array(functions)]
-        except submitit.core.utils.FailedJobError as error:
+            with Submission(self._folder, tag) as submission:
+                ids = submission.sbatch(parameters, functions, run)
+        except NoAnswer as error:
             refused = refusal(str(error), policy_may_pass=len(functions) > 1 or self._busy())
-            if refused.kind is Refused.NOW or not str(error):
+            if refused.kind is Refused.NOW:
                 self._scancel(f"--name={tag}")
             raise refused from error
         except Exception:
@@ -112,27 +122,30 @@ class Slurm:
             return None
         self._asked = now
         try:
-            rows = queue()
+            answer = queue()
         except NoAnswer as error:
             self._warn("no answer", f"Slurm does not answer, asking again: {error}")
             return None
         self._warned.discard("no answer")
-        by_id = {row.job_id: row for row in rows}
-        by_name = {(row.name, row.index): row for row in rows}
+        self._tell_unreadable(answer)
+        by_id = _by_id(answer.rows)
+        by_name = {(row.name, row.index): row for row in by_id.values()}
         found = {
             place: by_id.get(place.job_id) if place.job_id else by_name.get((place.tag, place.index))
             for place in places
         }
+        self._tell_waiting([row for row in found.values() if row is not None and row.state == "PENDING"])
         forgotten = [place.job_id for place, row in found.items() if row is None and place.job_id]
         ended = accounted(forgotten) if forgotten else {}
+        missing = UNREADABLE_SECONDS if answer.unreadable else REQUEUE_SECONDS
         return {
-            place: self._outlook(row) if row else self._forgotten(ended.get(place.job_id or ""))
+            place: self._outlook(row) if row else self._forgotten(ended.get(place.job_id or ""), missing)
             for place, row in found.items()
         }
 
     def cancel(self, places: Sequence[Place]) -> None:
         """See :class:`Cluster`."""
-        if ids := [place.job_id for place in places if place.job_id]:
+        for ids in in_batches([place.job_id for place in places if place.job_id]):
             self._scancel(*ids)
         for tag in {place.tag for place in places if not place.job_id}:
             self._scancel(f"--name={tag}")
@@ -141,10 +154,9 @@ class Slurm:
         """See :class:`Cluster`: the next look tells."""
         return True
 
-    def files(self, job_id: str) -> tuple[str, ...]:
+    def files(self, place: Place) -> Path | None:
         """See :class:`Cluster`."""
-        paths = submitit.core.utils.JobPaths(self._folder.submitit, job_id)
-        return tuple(str(path) for path in (paths.stdout, paths.stderr) if path.exists())
+        return self._folder.submission(place.tag) / place.job_id if place.job_id else None
 
     def close(self) -> None:
         """See :class:`Cluster`: Slurm ends what was cancelled."""
@@ -152,20 +164,40 @@ class Slurm:
     def _outlook(self, row: Row) -> Outlook:
         if words := row.over:
             settle = REQUEUE_SECONDS if row.state in REQUEUED_FROM else 0.0
-            return Outlook(True, f"{row.state}: {words}", max(settle, self._settle_seconds), job_id=row.job_id)
+            nodes = row.nodes if row.state in NODES_FAULT else ""
+            return Outlook(
+                True, f"{row.state}: {words}", max(settle, self._settle_seconds), job_id=row.job_id, suspects=nodes
+            )
         if row.state == "PENDING" and (words := hopeless(row.reason)):
             return Outlook(True, words, hopeless=True, job_id=row.job_id)
         if row.state in HELD or (row.state == "PENDING" and held(row.reason)):
             self._warn(row.reason, f"Slurm job {row.job_id} waits: {row.reason}")
         return Outlook(over=False, job_id=row.job_id)
 
-    def _forgotten(self, state: str | None) -> Outlook:
+    def _forgotten(self, state: str | None, settle_seconds: float) -> Outlook:
         said = f"{state} by sacct" if state else "squeue does not list it"
-        return Outlook(True, f"Slurm no longer knows it ({said})", max(REQUEUE_SECONDS, self._settle_seconds))
+        return Outlook(True, f"Slurm no longer knows it ({said})", max(settle_seconds, self._settle_seconds))
+
+    def _tell_unreadable(self, answer: Queue) -> None:
+        if answer.unreadable:
+            lines = "a line" if answer.unreadable == 1 else f"{answer.unreadable} lines"
+            self._warn("unreadable", f"squeue: passed over {lines} that cannot be read")
+        else:
+            self._warned.discard("unreadable")
+
+    def _tell_waiting(self, pending: Sequence[Row]) -> None:
+        """Say what jobs wait for, whenever that is something else."""
+        waits = Counter(words for row in pending if (words := waits_for(row.reason)) is not None)
+        if waits and waits.keys() != self._waits:
+            told = ", ".join(f"{count} for {words}" for words, count in waits.most_common())
+            self._log.info(f"Waiting in Slurm's queue: {told}")
+        elif self._waits and not waits:
+            self._log.info("Nothing waits in Slurm's queue any more.")
+        self._waits = set(waits)
 
     def _busy(self) -> bool:
         try:
-            return any(row.over is None for row in queue())
+            return any(row.over is None for row in queue().rows)
         except NoAnswer:
             return True
 
@@ -173,12 +205,22 @@ class Slurm:
         try:
             run("scancel", f"--user={os.getuid()}", *selection)
         except NoAnswer as error:
-            self._log.warning(f"scancel {' '.join(selection)}: {error}")
+            shown = selection if len(selection) <= 3 else (*selection[:3], f"and {len(selection) - 3} more")
+            self._log.warning(f"scancel {' '.join(shown)}: {error}")
 
     def _warn(self, topic: str, words: str) -> None:
         if topic not in self._warned:
             self._warned.add(topic)
             self._log.warning(words)
+
+
+def _by_id(rows: Sequence[Row]) -> dict[str, Row]:
+    """Rows by their id; of two of one id (a name may hold a line's end) that which ends nothing."""
+    found: dict[str, Row] = {}
+    for row in rows:
+        if row.job_id not in found or row.over is None:
+            found[row.job_id] = row
+    return found
 
 
 def leave_slurm_job(environment: MutableMapping[str, str]) -> None:

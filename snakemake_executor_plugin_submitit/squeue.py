@@ -1,8 +1,13 @@
-"""One question to Slurm about all jobs of this user, and what a state means."""
+"""Questions to Slurm: about all jobs of this user at once, and what its answers mean.
+
+What Slurm's commands print is bytes: anybody's job may have any name, and a command may print anything. A line that
+cannot be read is passed over and counted.
+"""
 
 import os
+import re
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 ANSWER_SECONDS = 60.0
@@ -25,6 +30,13 @@ HELD = {"REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT"}
 """States of a job that is queued and waits for somebody to act."""
 REQUEUED_FROM = {"BOOT_FAIL", "NODE_FAIL", "PREEMPTED"}
 """States that Slurm may leave again by a requeue."""
+NODES_FAULT = {"BOOT_FAIL", "FAILED", "NODE_FAIL"}
+"""States of a job without an end of its own that may have been its node's doing."""
+IDS_AT_ONCE = 500
+"""Ids on one command line, which the kernel gives 128 KiB."""
+
+_ROW = re.compile(rb"([0-9]{1,20})\|([^|]{1,100})\|([A-Z_]{1,40})\|([^|]*)\|([^|]*)\|(.*)", re.DOTALL)
+_ACCOUNTED = re.compile(rb"([0-9]{1,20}(?:_[0-9]{1,20})?)\|([A-Z_]{1,40}\b)[^|]*")
 
 
 class NoAnswer(Exception):
@@ -41,6 +53,8 @@ class Row:
     index: int
     state: str
     reason: str
+    nodes: str = ""
+    """As Slurm writes a list of nodes; empty before it has any."""
 
     @property
     def over(self) -> str | None:
@@ -48,59 +62,119 @@ class Row:
         return _OVER.get(self.state)
 
 
-def queue() -> list[Row]:
+@dataclass(frozen=True)
+class Queue:
+    """All jobs of this user that Slurm remembers."""
+
+    rows: Sequence[Row]
+    unreadable: int = 0
+    """Lines that nothing could be made of: a job that is not among the rows may be in one of them."""
+
+
+def queue() -> Queue:
     """All jobs of this user that Slurm remembers, the ended ones too.
 
     Raises:
         NoAnswer: slurmctld is away, or too busy.
     """
-    answer = run(
-        *("squeue", f"--user={os.getuid()}", "--all", "--array", "--states=all", "--noheader"),
-        "--format=%F|%K|%T|%r|%j",
+    return parse_queue(
+        run(
+            *("squeue", f"--user={os.getuid()}", "--all", "--array", "--states=all", "--noheader"),
+            "--format=%F|%K|%T|%r|%N|%j",
+        )
     )
-    return [_row(line) for line in answer.splitlines() if line.count("|") >= 4]
 
 
-def run(*command: str) -> str:
+def parse_queue(answer: bytes) -> Queue:
+    """Rows of squeue's answer."""
+    lines = [line for line in answer.split(b"\n") if line.strip()]
+    rows = [row for line in lines if (row := _row(line)) is not None]
+    return Queue(rows, len(lines) - len(rows))
+
+
+def run(*command: str, limit: float | None = None) -> bytes:
     """Output of one of Slurm's commands.
 
+    Args:
+        command: Its name and arguments.
+        limit: Seconds that it may take; None is `ANSWER_SECONDS`.
+
     Raises:
-        NoAnswer: It failed, or took too long.
+        NoAnswer: It could not be started, failed, or took too long.
     """
+    limit = ANSWER_SECONDS if limit is None else limit
     try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=ANSWER_SECONDS, check=False, stdin=subprocess.DEVNULL
-        )
+        done = subprocess.run(command, capture_output=True, timeout=limit, check=False, stdin=subprocess.DEVNULL)
     except subprocess.TimeoutExpired:
-        raise NoAnswer(f"{command[0]} gave no answer in {ANSWER_SECONDS:.0f} s") from None
+        raise NoAnswer(f"{command[0]} gave no answer in {limit:.0f} s") from None
+    except OSError as error:
+        # No process to be had at the moment (EAGAIN), a file system that does not show the program, ...
+        raise NoAnswer(f"{command[0]} cannot be started: {error.strerror}") from error
     if done.returncode:
-        raise NoAnswer(" ".join(done.stderr.split()) or f"{command[0]} failed with exit code {done.returncode}")
+        raise NoAnswer(words(done.stderr) or f"{command[0]} failed with exit code {done.returncode}")
     return done.stdout
+
+
+def words(said: bytes) -> str:
+    """What a command said, fit for a log: its lines, of printable characters alone."""
+    lines = (" ".join(line.split()) for line in said.decode(errors="replace").splitlines())
+    return "\n".join("".join(one for one in line if one.isprintable()) for line in lines if line)[:2000]
 
 
 def accounted(job_ids: Sequence[str]) -> dict[str, str]:
     """States by sacct of jobs that slurmctld has forgotten; nothing at a site without accounting."""
-    try:
-        answer = run(
-            "sacct", "--noheader", "--allocations", "--parsable2", "--format=JobID,State", f"--jobs={','.join(job_ids)}"
-        )
-    except (NoAnswer, FileNotFoundError):
-        return {}
-    pairs = (line.split("|", 1) for line in answer.splitlines() if "|" in line)
-    # "CANCELLED by 1000"
-    return {job_id: state.split()[0] for job_id, state in pairs if state}
+    found: dict[str, str] = {}
+    for ids in in_batches(job_ids):
+        try:
+            answer = run(
+                "sacct", "--noheader", "--allocations", "--parsable2", "--format=JobID,State", f"--jobs={','.join(ids)}"
+            )
+        except NoAnswer:
+            return found
+        found |= parse_accounted(answer)
+    return found
+
+
+def parse_accounted(answer: bytes) -> dict[str, str]:
+    """States by job id of sacct's answer; `CANCELLED by 1000` is a cancelled job."""
+    matches = (_ACCOUNTED.fullmatch(line) for line in answer.split(b"\n"))
+    return {match[1].decode(): match[2].decode() for match in matches if match}
+
+
+def in_batches(job_ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Ids as far as they fit on a command line."""
+    for begin in range(0, len(job_ids), IDS_AT_ONCE):
+        yield job_ids[begin : begin + IDS_AT_ONCE]
 
 
 def largest_array() -> int:
-    """MaxArraySize of this cluster; Slurm's own default where it does not say."""
-    for line in run("scontrol", "show", "config").splitlines():
-        name, _, value = line.partition("=")
-        if name.strip() == "MaxArraySize":
-            return max(1, int(value))
-    return 1001
+    """MaxArraySize of this cluster; Slurm's own default where it does not say.
+
+    Raises:
+        NoAnswer: slurmctld is away, or too busy, or says nothing that can be understood.
+    """
+    return parse_largest_array(run("scontrol", "show", "config"))
 
 
-def _row(line: str) -> Row:
-    first, index, state, reason, name = line.split("|", 4)
-    member = index.isdigit()
-    return Row(f"{first}_{index}" if member else first, name, int(index) if member else 0, state, reason)
+def parse_largest_array(answer: bytes) -> int:
+    """MaxArraySize in scontrol's answer.
+
+    Raises:
+        NoAnswer: It has a value that is no number.
+    """
+    match = re.search(rb"^[ \t]*MaxArraySize[ \t]*=[ \t]*(.*?)[ \t]*$", answer, re.MULTILINE)
+    if match is None:
+        return 1001
+    if not re.fullmatch(rb"[0-9]{1,10}", match[1]):
+        raise NoAnswer(f"scontrol show config: MaxArraySize = {words(match[1])[:100]}")
+    return max(1, int(match[1]))
+
+
+def _row(line: bytes) -> Row | None:
+    match = _ROW.fullmatch(line)
+    if match is None:
+        return None
+    # A name of ours is ASCII or UTF-8; what another job's was meant to be does not matter.
+    first, index, state, reason, nodes, name = (field.decode(errors="replace") for field in match.groups())
+    member = re.fullmatch("[0-9]{1,20}", index)
+    return Row(f"{first}_{index}" if member else first, name, int(index) if member else 0, state, reason, nodes)

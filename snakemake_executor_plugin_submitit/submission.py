@@ -12,8 +12,11 @@ from .cluster import Cluster, Function, Refusal, Refused
 from .journal import Journal, Place
 from .log import Log
 from .resources import Parameters
+from .shared_files import is_passing
 
 LONGEST_PAUSE_SECONDS = 60.0
+MOST_TRIES = 10
+"""So often what may be in vain is tried; with the pauses between them, some seven minutes."""
 LAST_SUBMISSION_SECONDS = 180.0
 """sbatch itself goes on for two minutes where slurmctld is busy."""
 
@@ -24,12 +27,15 @@ class Batch:
 
     parameters: Parameters
     works: list[Work]
+    doubts: int = 0
+    """How often in a row it was refused in words that may pass, or may not."""
 
 
 class Submitter:
     """Submits batches in order: as one array each, or as few as the scheduler's limits allow.
 
-    What the scheduler does not take now is tried again after a pause, for as long as it takes.
+    What the scheduler does not take now is tried again after a pause: for as long as it takes where it is away or full,
+    and a few times where nobody knows.
 
     Args:
         cluster: Where to.
@@ -98,7 +104,9 @@ class Submitter:
                 self._learn(batch, refusal)
             except Exception as error:
                 # Whatever it is, Snakemake has to hear of it, and of the next batch too.
-                self._refused(batch.works, f"submission failed: {type(error).__name__}: {error}")
+                words = f"submission failed: {type(error).__name__}: {error}"
+                kind = Refused.NOW if is_passing(error) else Refused.FOREVER
+                self._learn(batch, Refusal(kind, words, doubtful=True))
 
     def _next(self) -> Batch | None:
         """As much of the first batch as may go at once; None at the end."""
@@ -128,8 +136,13 @@ class Submitter:
         self._submitted(batch.works)
 
     def _learn(self, batch: Batch, refusal: Refusal) -> None:
+        batch.doubts = batch.doubts + 1 if refusal.doubtful else 0
         if refusal.kind is Refused.FOREVER:
             self._refused(batch.works, str(refusal))
+            return
+        if batch.doubts >= MOST_TRIES:
+            self._pause = self._first_pause
+            self._refused(batch.works, f"{self._cluster.name} took it in none of {batch.doubts} tries: {refusal}")
             return
         self._put_back(batch)
         if refusal.kind is Refused.SO_MANY and len(batch.works) > 1:

@@ -13,6 +13,8 @@ from typing import Any
 
 TAIL_LINES = 20
 _TAIL_BYTES = 65536
+# Signals, a shell's status for them, and that of a step which will go on when it is run again.
+_STOPS = {"SIGINT", "SIGTERM", "SIGHUP", "129", "130", "143", "75"}
 _EXIT = re.compile(r"returned non-zero (exit status \d+)|died with <Signals\.(\w+)")
 
 
@@ -37,12 +39,26 @@ class FailedJobs:
 
     def note_exit(self, text: str) -> bool:
         """An error's text (ERROR): whether it is how a known job's command ended, and is kept for `describe`."""
-        named = [job for job in self._jobs.values() if job.command and job.command in text]
-        if not named or _EXIT.search(text) is None:
+        named = self._named(text)
+        if not named:
             return False
         # A command may be the beginning of another one.
         max(named, key=lambda job: len(job.command)).ended = text
         return True
+
+    def is_exit(self, text: str) -> bool:
+        """Whether an error's text is how a known job's command ended."""
+        return bool(self._named(text))
+
+    def is_by_signal(self, text: str) -> bool:
+        """Whether it ended by a signal that tells to stop, itself or by its exit status."""
+        found = _EXIT.search(text)
+        return found is not None and (found[2] or found[1].split()[-1]) in _STOPS
+
+    def _named(self, text: str) -> list[_Job]:
+        if _EXIT.search(text) is None:
+            return []
+        return [job for job in self._jobs.values() if job.command and job.command in text]
 
     def left_over(self) -> list[str]:
         """What was kept and never told."""

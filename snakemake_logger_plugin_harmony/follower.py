@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from harmony_core.cli.display import Display
+    from harmony_core.terminal.display import Display
 
 _END_SECONDS = 30.0
 
@@ -41,9 +41,9 @@ class Follower:
         self._thread.join(_END_SECONDS)
 
     def _run(self) -> None:
-        from harmony_core.cli.display import Display
         from harmony_core.progress import ProgressReader
         from harmony_core.store import SearchFolder
+        from harmony_core.terminal.display import Display
 
         with Display(ProgressReader(SearchFolder(self._folder), self._old), self._console) as display:
             while not self._ended.is_set():

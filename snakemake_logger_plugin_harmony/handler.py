@@ -13,9 +13,15 @@ from snakemake.settings.enums import Quietness
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 
+from harmony_core import stopping
 from snakemake_logger_plugin_harmony.chatter import is_chatter
 from snakemake_logger_plugin_harmony.failed_jobs import FailedJobs
 from snakemake_logger_plugin_harmony.follower import Follower
+from snakemake_logger_plugin_harmony.stopped import is_said_after, last_line
+
+_HEARING_SECONDS = 2.0
+# What the executor plugin says of jobs that wait, and when none does any more.
+_WAITING = ("Waiting in Slurm's queue", "Nothing waits in Slurm's queue")
 
 
 class LogHandler(LogHandlerBase):
@@ -34,6 +40,10 @@ class LogHandler(LogHandlerBase):
         self._quiet = set(settings.quiet or ())
         self._failed_jobs = FailedJobs()
         self._follower: Follower | None = None
+        self._search: Path | None = None
+        self._said_last = False
+        stopping.hear_interrupt()
+        stopping.hear_hangup(self._say_last)
         self._dry_run: ColorizingTextHandler | None = None
         if settings.dryrun:
             self._dry_run = ColorizingTextHandler(
@@ -58,12 +68,30 @@ class LogHandler(LogHandlerBase):
 
     def close(self) -> None:
         """Leaves the terminal as it should be; called when all records have been told."""
+        try:
+            self._note_waiting(_WAITING[1])
+        except OSError as error:
+            self._print(f"{error}; `harmony watch` may say that jobs wait", "yellow")
+        if stopping.told_by() is not None:
+            self._say_last()
+        else:
+            self._end_following()
+            for text in self._failed_jobs.left_over():
+                self._print(text, "red")
+        super().close()
+
+    def _end_following(self) -> None:
         if self._follower is not None:
             self._follower.end()
             self._follower = None
-        for text in self._failed_jobs.left_over():
-            self._print(text, "red")
-        super().close()
+
+    def _say_last(self) -> None:
+        """What is done and how to go on, once, after everything else."""
+        self._end_following()
+        by = stopping.told_by()
+        if by is not None and not self._said_last and self._dry_run is None:
+            self._said_last = True
+            self._print(last_line(by, self._search), "yellow")
 
     def _tell(self, record: LogRecord) -> None:
         event = getattr(record, "event", None)
@@ -72,6 +100,10 @@ class LogHandler(LogHandlerBase):
             self._follow(record.output)  # type: ignore[attr-defined]
         elif event in (LogEvent.JOB_FINISHED, LogEvent.JOB_ERROR) and self._follower is not None:
             self._follower.look()
+        elif event is None:
+            self._note_waiting(record.getMessage())
+        if event in (LogEvent.JOB_ERROR, LogEvent.ERROR) and self._is_stopped(record):
+            return
         if event == LogEvent.JOB_ERROR:
             self._print(self._failed_jobs.describe(record), "red")
         elif event == LogEvent.ERROR and self._failed_jobs.note_exit(record.getMessage()):
@@ -81,7 +113,17 @@ class LogHandler(LogHandlerBase):
             styles = {"ERROR": "red", "CRITICAL": "red", "WARNING": "yellow"}
             self._print(self._formatter.format(record), styles.get(record.levelname))
 
+    def _is_stopped(self, record: LogRecord) -> bool:
+        """Whether a job's failure, or what is said of it, comes of the signal that told Snakemake to stop."""
+        text = record.getMessage()
+        is_end = hasattr(record, "jobid") or self._failed_jobs.is_exit(text)
+        # Ctrl-C goes to the jobs too, which may be quicker to end than Snakemake's main thread to hear of it.
+        seconds = _HEARING_SECONDS if self._failed_jobs.is_by_signal(text) else 0.0
+        return is_end and stopping.told_by(seconds) is not None
+
     def _is_shown(self, record: LogRecord, event: LogEvent | None) -> bool:
+        if stopping.told_by() is not None:
+            return is_said_after(record)
         if record.levelname in ("WARNING", "ERROR", "CRITICAL"):
             return True
         settings = self.common_settings
@@ -93,15 +135,25 @@ class LogHandler(LogHandlerBase):
             return True
         return event is None and record.levelname != "DEBUG" and not is_chatter(record.getMessage())
 
+    def _note_waiting(self, text: str) -> None:
+        """Leaves for `harmony watch` what the executor says of jobs that wait."""
+        if self._search is not None and text.startswith(_WAITING):
+            from harmony_core.progress import note_waiting
+            from harmony_core.store import SearchFolder
+
+            note_waiting(SearchFolder(self._search), text if text.startswith(_WAITING[0]) else None)
+
     def _follow(self, outputs: Sequence[str]) -> None:
         """Follows the search to which a job's outputs belong, unless one is followed."""
-        if self._follower is not None or self._quiet & {Quietness.ALL, Quietness.PROGRESS}:
+        if self._search is not None:
             return
         for output in outputs:
             # Where every search of HARMONY lies, seen from the folder that Snakemake works in.
             parts = Path(output).parts
             if parts[0] == "results" and len(parts) > 2:
-                self._follower = Follower(Path(*parts[:2]).absolute(), self._console)
+                self._search = Path(*parts[:2]).absolute()
+                if not self._quiet & {Quietness.ALL, Quietness.PROGRESS}:
+                    self._follower = Follower(self._search, self._console)
                 return
 
     def _print(self, text: str, style: str | None = None) -> None:

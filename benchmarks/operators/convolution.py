@@ -15,10 +15,10 @@ import torch
 from benchmarks.operators.settings import CONVOLUTION_PROMISED_FROM, SEED
 from benchmarks.operators.timing import interleaved, ratios, spread
 from harmony_core.models import keep_freed_memory
-from harmony_core.models.ops.blocked_convolution import BlockedConvolution
-from harmony_core.models.ops.direct_convolution import DirectConvolution
-from harmony_core.models.ops.fft_convolution import FFTConvolution
-from harmony_core.models.ops.gated_convolution import Convolution, convolve
+from harmony_core.models.ops.convolution.blocked import BlockedConvolution
+from harmony_core.models.ops.convolution.direct import DirectConvolution
+from harmony_core.models.ops.convolution.fft import FFTConvolution
+from harmony_core.models.ops.convolution.gated import Convolution, convolve
 
 # Taps of each kind's filter.
 KINDS = {"hyena_se": 7, "hyena_mr": 128}

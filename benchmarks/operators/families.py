@@ -162,6 +162,41 @@ def granitemoehybrid(d_model: int) -> Fields:
 
 
 @family
+def qwen3_next(d_model: int) -> Fields:
+    """Keys as wide as the model, values twice as wide; three layers of Gated DeltaNet, then attention."""
+    experts = {"num_experts": 16, "num_experts_per_tok": 4, "norm_topk_prob": True}
+    widths = {"moe_intermediate_size": 11 * d_model // 16, "shared_expert_intermediate_size": 11 * d_model // 16}
+    heads = {"linear_num_key_heads": d_model // HEAD_DIM, "linear_num_value_heads": 2 * d_model // HEAD_DIM}
+    rule = {**heads, "linear_key_head_dim": HEAD_DIM, "linear_value_head_dim": HEAD_DIM, "head_dim": HEAD_DIM}
+    return {**_dense(d_model), **experts, **widths, **rule}
+
+
+@family
+def kimi_linear(d_model: int) -> Fields:
+    """Three layers of Kimi Delta Attention, then latent attention; the first feed-forward is dense."""
+    latent = _latent(d_model)
+    experts = {"num_experts": 16, "num_experts_per_token": 4, "num_shared_experts": 1}
+    rule = {"linear_num_heads": d_model // HEAD_DIM, "linear_head_dim": HEAD_DIM}
+    layers = {"layer_types": 3 * ["linear_attention"] + ["full_attention"], "tie_word_embeddings": False}
+    return {**latent, **experts, **rule, **layers, "moe_intermediate_size": 11 * d_model // 16}
+
+
+@family
+def lfm2(d_model: int) -> Fields:
+    """Three gated convolutions, then attention."""
+    width = {"block_auto_adjust_ff_dim": False, "conv_L_cache": 3}
+    return {**_dense(d_model), **width, "layer_types": 3 * ["conv"] + ["full_attention"]}
+
+
+@family
+def lfm2_moe(d_model: int) -> Fields:
+    """The same with experts behind the first layer."""
+    experts = {"num_experts": 16, "num_experts_per_tok": 4, "moe_intermediate_size": 11 * d_model // 16}
+    layers = {"layer_types": 3 * ["conv"] + ["full_attention"], "num_dense_layers": 1, "conv_L_cache": 3}
+    return {**_dense(d_model), **experts, **layers}
+
+
+@family
 def nemotron_h(d_model: int) -> Fields:
     layers = ["linear_attention", "moe", "full_attention", "mlp"]
     scan = {"mamba_num_heads": 2 * d_model // HEAD_DIM, "mamba_head_dim": HEAD_DIM, "ssm_state_size": 128}

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from benchmarks.operators.families import HEAD_DIM
 from benchmarks.operators.settings import SEED, WINDOW
@@ -30,6 +31,12 @@ def configurations(d_model: int) -> dict[str, dict[str, Any]]:
         "swa": {**attention, "num_kv_heads": heads // 2, "window": WINDOW},
         "mamba": {},
         "mamba2": {},
+        "gated_deltanet": {
+            **{"num_key_heads": heads, "num_value_heads": 2 * heads},
+            **{"key_head_dim": HEAD_DIM, "value_head_dim": HEAD_DIM},
+        },
+        "kda": {"num_heads": heads, "head_dim": HEAD_DIM},
+        "short_conv": {},
         "hyena_se": groups,
         "hyena_mr": groups,
         "hyena_li": {},
@@ -51,15 +58,24 @@ def mixer(kind: str, d_model: int) -> torch.nn.Module:
     return inner.train()
 
 
-def pass_of(module: torch.nn.Module, d_model: int, length: int, batch_size: int = 1) -> Callable[[], None]:
-    """Forward and backward over one batch of normal numbers, gradients of input and weights included."""
+def pass_of(module: torch.nn.Module, d_model: int, length: int, batch_size: int = 1) -> Callable[[], Tensor]:
+    """Forward and backward over one batch of normal numbers, which answers with the input's gradient.
+
+    Args:
+        module: ours or a peer's, of [B, T, D].
+        d_model: D.
+        length: T.
+        batch_size: B.
+    """
     generator = torch.Generator().manual_seed(SEED)
     x_BTD = torch.randn(batch_size, length, d_model, generator=generator, requires_grad=True)
     dy_BTD = torch.randn(batch_size, length, d_model, generator=generator)
 
-    def run() -> None:
+    def run() -> Tensor:
         x_BTD.grad = None
         module.zero_grad(set_to_none=True)
         module(x_BTD).backward(dy_BTD)
+        assert x_BTD.grad is not None
+        return x_BTD.grad
 
     return run

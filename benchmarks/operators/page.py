@@ -20,6 +20,8 @@ TITLES = {
     "memory": "Peak memory of a forward and backward pass",
     "window": "The window's mixer alone against full attention alone",
     "convolution": "Blocked convolution against FFT",
+    "delta": "Delta rules and their blocks",
+    "short_conv": "LFM2's gated short convolution and its block",
     "cost": "Cost of each mixer against the sequence's length",
 }
 _STYLE = """

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.operators import convolution, cost, decode, memory, training, window
+from benchmarks.operators import convolution, cost, decode, delta, memory, short_conv, training, window
 from benchmarks.operators.families import training_setting
 from benchmarks.operators.isolation import fresh
 from benchmarks.operators.mixers import configurations
@@ -19,7 +19,7 @@ Row = dict[str, Any]
 # How memory is measured: what tensors take is published, what is resident stands beside it.
 METHODS = ("tensors", "resident")
 # The fields that say what a row is of.
-IDENTITY = ("family", "kind", "setting", "d_model", "prompt_tokens", "sequence_length")
+IDENTITY = ("family", "kind", "what", "setting", "d_model", "prompt_tokens", "sequence_length")
 
 
 @dataclass(frozen=True)
@@ -100,6 +100,24 @@ def convolution_rows(choice: Choice) -> Iterator[Row]:
                 yield {"kind": kind, "d_model": setting.d_model, "sequence_length": length, **found}
 
 
+def delta_rows(choice: Choice) -> Iterator[Row]:
+    """Every delta rule, alone and in its block, at both settings."""
+    for kind in delta.FAMILY:
+        for what in delta.WHATS:
+            for setting in choice.settings:
+                found = fresh(delta.measure, kind, what, setting, choice.rounds)
+                yield {"kind": kind, "what": what, "setting": str(setting), **found}
+
+
+def short_conv_rows(choice: Choice) -> Iterator[Row]:
+    """Each kernel size, alone and in its block, at both settings."""
+    for taps in short_conv.KERNEL_SIZES:
+        for what in short_conv.WHATS:
+            for setting in choice.settings:
+                found = fresh(short_conv.measure, what, taps, setting, choice.rounds)
+                yield {"kind": f"short_conv {taps}", "what": what, "setting": str(setting), **found}
+
+
 def cost_rows(choice: Choice) -> Iterator[Row]:
     """Every kind of mixer."""
     for kind in configurations(COST_WIDTH):
@@ -112,6 +130,8 @@ ROWS: dict[str, Callable[[Choice], Iterator[Row]]] = {
     "memory": memory_rows,
     "window": window_rows,
     "convolution": convolution_rows,
+    "delta": delta_rows,
+    "short_conv": short_conv_rows,
     "cost": cost_rows,
 }
 

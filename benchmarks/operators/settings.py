@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-PARTS = ("training", "decode", "memory", "window", "convolution", "cost")
+PARTS = ("training", "decode", "memory", "window", "convolution", "delta", "short_conv", "cost")
 SEED = 0
 # Small beside the blocks, so that the head, which is the same product on both sides, decides nothing.
 VOCAB_SIZE = 1024
@@ -55,12 +55,20 @@ WINDOW_LENGTH = 2048
 
 LENGTHS = (256, 512, 1024, 2048, 4096, 8192)
 COST_WIDTH = 256
+# A delta rule's seconds of the peer over ours, and its whole block's, at least.
+RULE_PROMISE = 3.0
+BLOCK_PROMISE = 1.5
+# LFM2's gated convolution without its projections, the peer's seconds over ours, and its whole block's, at least.
+SHORT_CONV_PROMISES = {"operator": 2.0, "block": 1.0}
 # From this length up the blocked convolution is promised to be faster than the FFT.
 CONVOLUTION_PROMISED_FROM = 512
 # Exponents of seconds a sequence against its length: (at least, at most).
 EXPONENT_PROMISES: dict[str, tuple[float, float]] = {
     "mamba2": (0.9, 1.1),
+    "gated_deltanet": (float("-inf"), 1.1),
+    "kda": (float("-inf"), 1.1),
     "swa": (0.9, 1.1),
+    "short_conv": (float("-inf"), 1.1),
     "hyena_se": (0.9, 1.1),
     "hyena_mr": (0.9, 1.1),
     "hyena_li": (float("-inf"), 1.2),

@@ -66,6 +66,10 @@ def _convolution(row: Row) -> tuple[str, ...]:
     return (*both, direct, *(_range(found) for found in row["ratio"]["blocked"].values()))
 
 
+def _operator(row: Row) -> tuple[str, ...]:
+    return (*(_range(each, "{:.1f}") for each in row["milliseconds"].values()), _range(row["ratio"]))
+
+
 def _cost(row: Row) -> tuple[str, ...]:
     curve = ", ".join(f"{each['median']:.3g}" for each in row["milliseconds"].values())
     found = row["exponent"]
@@ -73,6 +77,11 @@ def _cost(row: Row) -> tuple[str, ...]:
 
 
 _SIDES = "ours [tokens/s]|transformers [tokens/s]"
+_OPERATOR = (
+    "kind|what|setting|ours, forward and backward [ms]|transformers|ratio (range)|promised at least|verdict",
+    ("kind", "what", "setting"),
+    _operator,
+)
 # Headers, the fields that say what a row is of, and the cells of its figures.
 _PARTS: dict[str, tuple[str, tuple[str, ...], Callable[[Row], tuple[str, ...]]]] = {
     "training": (
@@ -103,5 +112,7 @@ _PARTS: dict[str, tuple[str, tuple[str, ...], Callable[[Row], tuple[str, ...]]]]
         ("kind", "d_model", "sequence_length"),
         _convolution,
     ),
+    "delta": _OPERATOR,
+    "short_conv": _OPERATOR,
     "cost": ("kind|d|milliseconds a sequence, by length|exponent (range)|promised|verdict", ("kind", "d_model"), _cost),
 }

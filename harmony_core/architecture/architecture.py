@@ -10,7 +10,8 @@ from typing import Any, Self
 import yaml
 from pydantic import SerializeAsAny, ValidationInfo, field_serializer, field_validator, model_validator
 
-from harmony_core.architecture.block import Block, Mode, block_from_dict
+from harmony_core.architecture.block import NORM_EPSILON, Block, Mode, block_from_dict
+from harmony_core.architecture.demands import Demands
 from harmony_core.base import Frozen, canonical_json, digest, read_yaml
 from harmony_core.errors import UserError
 
@@ -39,7 +40,7 @@ class Architecture(Frozen):
     d_model: int
     vocab_size: int
     tie_embeddings: bool = True
-    norm_epsilon: float = 1e-5
+    norm_epsilon: float = NORM_EPSILON
     embedding_multiplier: float = 1.0
     residual_multiplier: float = 1.0
     logits_divisor: float = 1.0
@@ -106,7 +107,16 @@ class Architecture(Frozen):
 
     def canonical(self) -> Architecture:
         """The same architecture with every block in its one spelling."""
-        return self.model_copy(update={"blocks": tuple(block.canonical() for block in self.blocks)})
+        blocks = tuple(block.canonical_in(self.d_model, self.norm_epsilon) for block in self.blocks)
+        return self.model_copy(update={"blocks": blocks})
+
+    def replace(self, **changes: Any) -> Architecture:
+        """The architecture with other values of some fields, validated; every field that is not named stays.
+
+        Raises:
+            UserError: an unknown field, or a value that does not fit the others.
+        """
+        return type(self).parse({**dict(self), **changes})
 
     @property
     def id(self) -> str:
@@ -127,6 +137,17 @@ class Architecture(Frozen):
                 block.check_length(sequence_length)
             except ValueError as error:
                 raise UserError(f"blocks.{index}.{block.kind}", f"sequences of {sequence_length}", str(error)) from None
+
+    def check_demands(self, demands: Demands) -> None:
+        """Refuses what a block has not got.
+
+        Raises:
+            UserError: names the block, what was asked, and what is there instead.
+        """
+        for index, block in enumerate(self.blocks):
+            refused = demands.refused(block)
+            if refused is not None:
+                raise UserError(f"blocks.{index}.{block.kind}", refused[0], f"it {refused[1]}")
 
     @property
     def num_mixers(self) -> int:

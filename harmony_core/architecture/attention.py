@@ -5,14 +5,19 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from harmony_core.architecture.block import Block, Mode
-from harmony_core.architecture.rope import RopeScaling, check_rope
+from harmony_core.architecture.block import Block, Exchange, Mode, changed_fields
+from harmony_core.architecture.rope import RopeScaling, canonical_positions, check_rope
 
 
 def check_scale(scale: float | None) -> None:
     """Raises ValueError for a factor that is no factor of scores."""
     if scale is not None and not 0 < scale < math.inf:
         raise ValueError(f"scale is {scale}; use a positive number, or leave it out")
+
+
+def is_usual_scale(scale: float | None, width: int) -> bool:
+    """Whether a factor of scores is what None stands for at this width of queries and keys."""
+    return scale is not None and math.isclose(scale, 1 / math.sqrt(width), rel_tol=1e-12)
 
 
 class Attention(Block):
@@ -28,6 +33,10 @@ class Attention(Block):
         scale: factor of the scores; None is 1 / sqrt(head_dim).
         bias: a bias on queries, keys and values.
         out_bias: a bias on the output projection.
+        output_gate: outputs are multiplied with sigmoids of a projection of the inputs, before the output projection
+            (Qiu et al. 2025, arXiv:2505.06708); with `bias` that one has a bias too.
+        sinks: a learned score of each head is in the softmax's denominator, so that weights need not add up to one
+            (gpt-oss 2025, arXiv:2508.10925).
     """
 
     role = "mixer"
@@ -40,11 +49,18 @@ class Attention(Block):
     scale: float | None = None
     bias: bool = False
     out_bias: bool = False
+    output_gate: bool = False
+    sinks: bool = False
 
     @property
     def kv_heads(self) -> int:
         """Key/value heads, however the kind spells them."""
         raise TypeError(f"{type(self).__name__} does not say how many key/value heads it has")
+
+    @property
+    def attention_window(self) -> int | None:
+        """Tokens that a query sees at most; None is all before it."""
+        return None
 
     def model_post_init(self, context: Any, /) -> None:
         for name in ("num_heads", "head_dim"):
@@ -55,18 +71,50 @@ class Attention(Block):
         check_rope(self.rope_base, self.rope_fraction, self.head_dim, self.rope_scaling, "head_dim")
         check_scale(self.scale)
 
+    def canonical(self) -> Block:
+        """Positions and scale as short as they can be said."""
+        fields = canonical_positions(self.head_dim, self.rope_fraction, self.rope_scaling)
+        if is_usual_scale(self.scale, self.head_dim):
+            fields["scale"] = None
+        return changed_fields(self, fields)
+
+    def unreached(self) -> str | None:
+        if self.bias and self.rope_base is None and not self.qk_norm:
+            return "the keys' bias: without positions it adds the same to every score; use bias false or a rope_base"
+        return None
+
+    @property
+    def _projected_heads(self) -> int:
+        """Queries, gates, keys, values and outputs."""
+        return (2 + self.output_gate) * self.num_heads + 2 * self.kv_heads
+
     def num_params(self, d_model: int) -> int:
-        projections = d_model * self.head_dim * (2 * self.num_heads + 2 * self.kv_heads)
-        biases = self.head_dim * (self.num_heads + 2 * self.kv_heads) if self.bias else 0
-        return projections + biases + (d_model if self.out_bias else 0) + (2 * self.head_dim if self.qk_norm else 0)
+        biases = self.head_dim * (self._projected_heads - self.num_heads) if self.bias else 0
+        return (
+            d_model * self.head_dim * self._projected_heads
+            + biases
+            + (d_model if self.out_bias else 0)
+            + (2 * self.head_dim if self.qk_norm else 0)
+            + (self.num_heads if self.sinks else 0)
+        )
 
     def visible_context(self, context: int, mode: Mode) -> float:
         """Tokens that a query sees: all so far when decoding, their mean over a sequence otherwise."""
         return context if mode == "decode" else (context + 1) / 2
 
     def forward_flops_per_token(self, d_model: int, context: int, mode: Mode) -> float:
-        projections = 2 * d_model * self.head_dim * (2 * self.num_heads + 2 * self.kv_heads)
+        projections = 2 * d_model * self.head_dim * self._projected_heads
         return projections + 4 * self.num_heads * self.head_dim * self.visible_context(context, mode)
 
     def kv_elements_per_token(self) -> int:
         return 2 * self.kv_heads * self.head_dim
+
+    def context_problem(self, d_model: int, ranks: int) -> str | None:
+        return None
+
+    def context_exchanges(self, d_model: int) -> tuple[Exchange, ...]:
+        """Keys and values of all tokens."""
+        return (Exchange("all_gather", 2 * self.kv_heads * self.head_dim),)
+
+    def documents_problem(self) -> str | None:
+        return None

@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeVar
 
 from harmony_core.base import Frozen
 from harmony_core.errors import UserError
+from harmony_core.plugins import find
 
 Mode = Literal["train", "prefill", "decode"]
 Role = Literal["mixer", "channel"]
 
+# Of every RMSNorm, unless the architecture says otherwise.
+NORM_EPSILON = 1e-5
+
 _REGISTRY: dict[str, type[Block]] = {}
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """What ranks that share sequences tell each other at once.
+
+    Args:
+        pattern: each rank gathers what all have of all tokens, or gives each of the others a share of its own tokens'.
+        elements: of a token.
+    """
+
+    pattern: Literal["all_gather", "all_to_all"]
+    elements: int
 
 
 class Block(Frozen):
@@ -23,6 +41,15 @@ class Block(Frozen):
 
     kind: ClassVar[str]
     role: ClassVar[Role]
+    # In which the module computes products; states, norms and decays are fp32 in all of them.
+    precisions: ClassVar[tuple[str, ...]] = ("fp32", "bf16")
+    # Whether a step reads a value back from the device, which waits for all that was started on it.
+    waits_for_device: ClassVar[bool] = False
+    # The module that registers what computes it (`models.implements`), imported where a model is built, since it needs
+    # torch; what is HARMONY's own is imported with `models`.
+    implementation: ClassVar[str | None] = None
+    # The whole number that sets the block's size and changes nothing else of it, which a budget is solved with.
+    width_field: ClassVar[str | None] = None
 
     def num_params(self, d_model: int) -> int:
         """All trainable parameters."""
@@ -62,6 +89,69 @@ class Block(Frozen):
         """Bytes of recurrent state a sequence; bf16 unless told otherwise."""
         return self.state_elements(d_model) * bytes_per_element
 
+    @property
+    def num_experts(self) -> int:
+        """Routed experts, which expert ranks share out; 0 without any."""
+        return 0
+
+    @property
+    def experts_per_token(self) -> int:
+        """Routed experts that a token goes to."""
+        return 0
+
+    def expert_width(self, d_model: int) -> int:
+        """Elements of a token that its routed experts read, and write."""
+        return d_model
+
+    @property
+    def balancing_rate(self) -> float | None:
+        """By how much a bias that evens the experts' load moves after a step; None without one."""
+        return None
+
+    def expert_params(self, d_model: int) -> int:
+        """Parameters of all routed experts."""
+        return 0
+
+    def active_expert_params(self, d_model: int) -> int:
+        """Those of them that one token multiplies with."""
+        return 0
+
+    def touched_params(self, d_model: int, tokens: float) -> float:
+        """Parameters that a pass over `tokens` tokens reads."""
+        return self.num_params(d_model)
+
+    def on_expert_rank(self, ranks: int) -> Block:
+        """The block as one of `ranks` that share its experts computes it: as many rows, on its share of them."""
+        return self
+
+    def context_problem(self, d_model: int, ranks: int) -> str | None:
+        """What keeps `ranks` ranks from sharing a sequence in this block; None where nothing does.
+
+        Of a mixer nothing is known until it says how it sees the tokens of others.
+        """
+        return "needs whole sequences on one rank; use attention or a Hyena operator" if self.role == "mixer" else None
+
+    def context_exchanges(self, d_model: int) -> tuple[Exchange, ...]:
+        """What ranks that share sequences tell each other in one pass, in order."""
+        if self.role == "mixer":
+            raise TypeError(f"{type(self).__name__} does not say what ranks that share sequences tell each other")
+        return ()
+
+    def documents_problem(self) -> str | None:
+        """Why documents in one sequence are not kept apart; None where each comes out as if it were alone."""
+        return "has no reset of its state between documents" if self.role == "mixer" else None
+
+    def padding_problem(self) -> str | None:
+        """Why real tokens come out otherwise beside padding; None where they do not.
+
+        Padding is a document of its own, so what keeps documents apart can do with it.
+        """
+        return self.documents_problem()
+
+    def decoding_problem(self) -> str | None:
+        """Why no token can follow another one by itself; None where the module has a state, a prefill and a step."""
+        return None
+
     def check(self, d_model: int) -> None:
         """Raises ValueError where the block does not fit a model of this width."""
 
@@ -69,8 +159,16 @@ class Block(Frozen):
         """Raises ValueError where sequences of this many tokens are too short to train all of the block."""
 
     def canonical(self) -> Block:
-        """The one spelling of what this block computes."""
+        """The one spelling of what this block computes, as far as the block alone tells."""
         return self
+
+    def canonical_in(self, d_model: int, norm_epsilon: float = NORM_EPSILON) -> Block:
+        """The one spelling in a model: as `canonical`, without what its width and epsilon say already."""
+        return self.canonical()
+
+    def unreached(self) -> str | None:
+        """Which part of the block no loss can reach, whatever the weights, and why; None where all of it learns."""
+        return None
 
     def to_dict(self) -> dict[str, Any]:
         """The kind and every field that differs from its default."""
@@ -78,6 +176,12 @@ class Block(Frozen):
 
 
 _B = TypeVar("_B", bound=Block)
+
+
+def changed_fields(block: Block, fields: dict[str, Any]) -> Block:
+    """The block with these values, which are known to be valid; the very block where none of them is another one."""
+    changes = {name: value for name, value in fields.items() if value != getattr(block, name)}
+    return block.model_copy(update=changes) if changes else block
 
 
 def register(cls: type[_B]) -> type[_B]:
@@ -93,11 +197,17 @@ def block_kinds(role: Role | None = None) -> list[str]:
     return [kind for kind, cls in _REGISTRY.items() if role in (None, cls.role)]
 
 
+def is_block_kind(kind: str) -> bool:
+    """Whether HARMONY or a distribution that is installed has such blocks."""
+    return find("blocks", kind, _REGISTRY) is not None
+
+
 def block_class(kind: str) -> type[Block]:
     """The configuration class of a kind; UserError names the kinds there are."""
-    if kind not in _REGISTRY:
+    found = find("blocks", kind, _REGISTRY)
+    if found is None:
         raise UserError("kind", kind, f"unknown block kind; use one of {', '.join(_REGISTRY)}")
-    return _REGISTRY[kind]
+    return found
 
 
 def block_from_dict(data: Any) -> Block:

@@ -20,7 +20,7 @@ class GQA(Attention):
         return self.num_kv_heads
 
     def canonical(self) -> Block:
-        fields = self.model_dump(exclude={"num_kv_heads"})
+        fields = {name: value for name, value in super().canonical() if name != "num_kv_heads"}
         if self.num_kv_heads == self.num_heads:
             return MHA(**fields)
-        return MQA(**fields) if self.num_kv_heads == 1 else self
+        return MQA(**fields) if self.num_kv_heads == 1 else super().canonical()

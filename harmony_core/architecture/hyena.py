@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from harmony_core.architecture.block import Block, Mode
+from harmony_core.architecture.block import Block, Exchange, Mode
+
+# Taps of a filter up to which it is cut off at a document's beginning.
+RESET_TAPS = 32
 
 
 class Hyena(Block):
@@ -50,6 +53,16 @@ class Hyena(Block):
     def state_elements(self, d_model: int) -> int:
         return 3 * d_model * self.short_filter_length + self.filter_state_elements(d_model)
 
+    def context_problem(self, d_model: int, ranks: int) -> str | None:
+        return f"has {d_model} channels, which {ranks} ranks do not divide" if d_model % ranks else None
+
+    def context_exchanges(self, d_model: int) -> tuple[Exchange, ...]:
+        """Three inputs and one output of a rank's own tokens, all channels, for all tokens of some channels.
+
+        Ku et al. 2025, arXiv:2503.01868, section 4.
+        """
+        return (Exchange("all_to_all", 3 * d_model), Exchange("all_to_all", d_model))
+
     def check_length(self, sequence_length: int) -> None:
         _check_taps("short_filter_length", self.short_filter_length, sequence_length)
 
@@ -78,6 +91,13 @@ class GroupedFIR(Hyena):
     def check_length(self, sequence_length: int) -> None:
         super().check_length(sequence_length)
         _check_taps("filter_length", self.filter_length, sequence_length)
+
+    def documents_problem(self) -> str | None:
+        """A pass over all tokens a tap is cheap for few of them; a long filter's products know no boundary."""
+        longest = max(self.filter_length, self.short_filter_length)
+        if longest > RESET_TAPS:
+            return f"has a filter of {longest} taps, which reaches over documents; use at most {RESET_TAPS}"
+        return None
 
     def filter_params(self, d_model: int) -> int:
         return self.num_groups * self.filter_length

@@ -20,6 +20,7 @@ class HyenaLI(Hyena):
     """
 
     kind = "hyena_li"
+    width_field = "state_size"
     state_size: int = 16
     chunk_size: int = 32
 
@@ -28,6 +29,9 @@ class HyenaLI(Hyena):
         for name in ("state_size", "chunk_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; use at least 1")
+
+    def documents_problem(self) -> str | None:
+        return "has filters as long as the sequence, which reach over documents; use hyena_se or another mixer"
 
     def filter_params(self, d_model: int) -> int:
         # Poles, residues, the direct term.

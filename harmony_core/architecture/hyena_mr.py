@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from harmony_core.architecture.block import register
+from harmony_core.architecture.block import Block, changed_fields, register
 from harmony_core.architecture.hyena import GroupedFIR
 
 
@@ -37,6 +37,14 @@ class HyenaMR(GroupedFIR):
                 f"decay_span {self.decay_span} is shorter than filter_length {self.filter_length}; "
                 f"use at least {self.filter_length}, or leave it out"
             )
+
+    def canonical(self) -> Block:
+        """The span where it is not the filter's; of one group's rates only the first is there."""
+        fields: dict[str, Any] = {"decay_span": None} if self.decay_span == self.filter_length else {}
+        if self.num_groups == 1:
+            low, usual = self.decay_range[0], type(self).model_fields["decay_range"].default[1]
+            fields["decay_range"] = (low, max(low, usual))
+        return changed_fields(self, fields)
 
     @property
     def decay_tokens(self) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from harmony_core.architecture.block import Block, Mode, register
+from harmony_core.architecture.block import NORM_EPSILON, Block, Mode, changed_fields, register
 
 
 @register
@@ -26,6 +26,7 @@ class Mamba(Block):
 
     kind = "mamba"
     role = "mixer"
+    width_field = "d_state"
     d_state: int = 16
     expand: int = 2
     d_conv: int = 4
@@ -49,6 +50,9 @@ class Mamba(Block):
         """Rank of the step size's projection."""
         return self.dt_rank if self.dt_rank is not None else -(-d_model // 16)
 
+    def canonical_in(self, d_model: int, norm_epsilon: float = NORM_EPSILON) -> Block:
+        return changed_fields(self, {"dt_rank": None} if self.dt_rank == -(-d_model // 16) else {})
+
     def _matrices(self, d_model: int) -> int:
         d_inner, rank = self.d_inner(d_model), self.rank(d_model)
         return 3 * d_model * d_inner + d_inner * (rank + 2 * self.d_state) + rank * d_inner
@@ -68,3 +72,6 @@ class Mamba(Block):
 
     def state_elements(self, d_model: int) -> int:
         return self.d_inner(d_model) * (self.d_state + self.d_conv)
+
+    def documents_problem(self) -> str | None:
+        return None

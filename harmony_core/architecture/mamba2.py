@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from harmony_core.architecture.block import Block, Mode, register
+from harmony_core.architecture.block import NORM_EPSILON, Block, Mode, changed_fields, register
 
 
 @register
@@ -27,6 +27,7 @@ class Mamba2(Block):
 
     kind = "mamba2"
     role = "mixer"
+    width_field = "d_state"
     d_state: int = 128
     expand: int = 2
     head_dim: int = 64
@@ -58,6 +59,18 @@ class Mamba2(Block):
             raise ValueError(f"n_groups {self.n_groups} does not divide the {self.num_heads(d_model)} heads")
         if self.norm_groups is not None and self.d_inner(d_model) % self.norm_groups:
             raise ValueError(f"norm_groups {self.norm_groups} does not divide the inner width {self.d_inner(d_model)}")
+
+    def canonical(self) -> Block:
+        return changed_fields(self, {"norm_groups": None} if self.norm_groups == self.n_groups else {})
+
+    def canonical_in(self, d_model: int, norm_epsilon: float = NORM_EPSILON) -> Block:
+        """As `Block.canonical_in`: an inner width in multiples of the model's where it is one."""
+        fields: dict[str, Any] = {}
+        if self.inner_width is not None:
+            times, rest = divmod(self.inner_width, d_model)
+            usual = type(self).model_fields["expand"].default
+            fields = {"expand": usual} if rest else {"expand": times, "inner_width": None}
+        return changed_fields(self.canonical(), fields)
 
     def d_inner(self, d_model: int) -> int:
         """Inner width."""
@@ -94,3 +107,6 @@ class Mamba2(Block):
 
     def state_elements(self, d_model: int) -> int:
         return self.d_inner(d_model) * self.d_state + self.conv_dim(d_model) * self.d_conv
+
+    def documents_problem(self) -> str | None:
+        return None

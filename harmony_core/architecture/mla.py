@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from harmony_core.architecture.attention import check_scale
-from harmony_core.architecture.block import Block, Mode, register
+from harmony_core.architecture.attention import check_scale, is_usual_scale
+from harmony_core.architecture.block import NORM_EPSILON, Block, Mode, changed_fields, register
 from harmony_core.architecture.rope import RopeScaling, check_rope
 
 
@@ -22,7 +22,7 @@ class MLA(Block):
         qk_rope_head_dim: width of the shared rotary key.
         v_head_dim: width of a head's values.
         q_lora_rank: width of the query latent; None projects queries directly.
-        rope_base: base of the rotary frequencies.
+        rope_base: base of the rotary frequencies; None means no positions at all (Kimi Linear).
         rope_scaling: how the frequencies are changed for long contexts.
         scale: factor of the scores; None is 1 / sqrt(qk_nope_head_dim + qk_rope_head_dim).
         bias: a bias on the down-projections and on the output projection.
@@ -31,13 +31,14 @@ class MLA(Block):
 
     kind = "mla"
     role = "mixer"
+    width_field = "kv_lora_rank"
     num_heads: int
     kv_lora_rank: int
     qk_nope_head_dim: int
     qk_rope_head_dim: int
     v_head_dim: int
     q_lora_rank: int | None = None
-    rope_base: float = 10000.0
+    rope_base: float | None = 10000.0
     rope_scaling: RopeScaling | None = None
     scale: float | None = None
     bias: bool = False
@@ -58,6 +59,19 @@ class MLA(Block):
     def qk_head_dim(self) -> int:
         """Width of a head's queries and keys."""
         return self.qk_nope_head_dim + self.qk_rope_head_dim
+
+    def canonical(self) -> Block:
+        fields = {"rope_scaling": None if self.rope_scaling is None else self.rope_scaling.canonical()}
+        return changed_fields(self, fields | ({"scale": None} if is_usual_scale(self.scale, self.qk_head_dim) else {}))
+
+    def canonical_in(self, d_model: int, norm_epsilon: float = NORM_EPSILON) -> Block:
+        fields = {"latent_epsilon": None} if self.latent_epsilon == norm_epsilon else {}
+        return changed_fields(self.canonical(), fields)
+
+    def unreached(self) -> str | None:
+        if self.bias and self.rope_base is None:
+            return "the shared key's bias: without positions it adds the same to every score; use bias false"
+        return None
 
     def _matrices(self, d_model: int) -> int:
         q_out = self.num_heads * self.qk_head_dim
@@ -85,3 +99,6 @@ class MLA(Block):
 
     def kv_elements_per_token(self) -> int:
         return self.kv_lora_rank + self.qk_rope_head_dim
+
+    def documents_problem(self) -> str | None:
+        return None

@@ -20,5 +20,4 @@ def load_preset(name: str | Path) -> Architecture:
 
 def with_vocab(architecture: Architecture, vocab_size: int) -> Architecture:
     """The same blocks over another tokenizer's vocabulary."""
-    # Built anew rather than copied: a copy would carry the old id along.
-    return Architecture(**{**dict(architecture), "vocab_size": vocab_size})
+    return architecture.replace(vocab_size=vocab_size)

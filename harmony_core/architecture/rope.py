@@ -60,6 +60,14 @@ class RopeScaling(Frozen):
         if self.attention_factor is not None and self.attention_factor <= 0:
             raise ValueError(f"attention_factor is {self.attention_factor}; use a positive number, or leave it out")
 
+    def canonical(self) -> RopeScaling | None:
+        """The scaling without a factor that is the usual one, or None where nothing is scaled."""
+        usual = 0.1 * math.log(self.factor) + 1
+        plain = self.attention_factor is None or math.isclose(self.attention_factor, usual, rel_tol=1e-12)
+        if self.factor == 1 and plain:
+            return None
+        return self.model_copy(update={"attention_factor": None}) if plain and self.attention_factor else self
+
 
 def check_rope(base: float | None, fraction: float, head_dim: int, scaling: RopeScaling | None, field: str) -> None:
     """Raises ValueError where no rotary frequencies follow from these; `field` is the name of the head's width."""
@@ -76,6 +84,15 @@ def check_rope(base: float | None, fraction: float, head_dim: int, scaling: Rope
         raise ValueError(f"{turning} is odd; rotary positions need an even one")
     if base is not None and rotary_width(head_dim, fraction) < 2:
         raise ValueError(f"rope_fraction {fraction} of {field} {head_dim} turns nothing; use at least two elements")
+
+
+def canonical_positions(head_dim: int, fraction: float, scaling: RopeScaling | None) -> dict[str, Any]:
+    """`rope_fraction` and `rope_scaling` in their one spelling."""
+    exact = rotary_width(head_dim, fraction) / head_dim
+    return {
+        "rope_fraction": exact if rotary_width(head_dim, exact) == rotary_width(head_dim, fraction) else fraction,
+        "rope_scaling": None if scaling is None else scaling.canonical(),
+    }
 
 
 def rotary_width(head_dim: int, fraction: float) -> int:

@@ -20,6 +20,10 @@ class SWA(Attention):
     def kv_heads(self) -> int:
         return self.num_kv_heads
 
+    @property
+    def attention_window(self) -> int | None:
+        return self.window
+
     def model_post_init(self, context: Any, /) -> None:
         super().model_post_init(context)
         if self.window < 1:

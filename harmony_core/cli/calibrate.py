@@ -26,7 +26,7 @@ def calibrate(
         raise UserError("output", output, "a machine's file ends in .yaml")
     if not output.parent.is_dir():
         raise UserError("output", output, "its folder is not there; make it first")
-    from harmony_core.training.calibrate import calibrate as measure
+    from harmony_core.calibration.calibrate import calibrate as measure
 
     machine = measure(output.stem, lambda what: console.print(f"measuring {what}"))
     fields = machine.model_dump(mode="json", exclude_defaults=True)

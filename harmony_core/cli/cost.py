@@ -9,8 +9,8 @@ from rich.console import Console
 
 from harmony_core.architecture import Mode
 from harmony_core.architecture.presets import load_preset
-from harmony_core.cli.format import count, seconds
 from harmony_core.cli.query import blocks_table
+from harmony_core.terminal.format import count, seconds
 
 console = Console(highlight=False)
 

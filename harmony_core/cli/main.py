@@ -9,12 +9,14 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from harmony_core.atomic import refusal
 from harmony_core.cli import (
     calibrate,
     config,
     cost,
     doctor,
     export,
+    migrate,
     plan,
     query,
     report,
@@ -27,7 +29,7 @@ from harmony_core.cli import (
 )
 from harmony_core.errors import UserError
 from harmony_core.workers.lease import LeaseLost
-from harmony_core.workers.task import Interrupted
+from harmony_core.workers.task import WorkInterrupted
 
 app = typer.Typer(
     help="HARMONY finds efficient hybrid language models.",
@@ -48,19 +50,46 @@ app.command()(train.train)
 app.command()(scale.scale)
 app.command()(watch.watch)
 app.command()(resume.resume)
+app.command()(migrate.migrate)
 app.command()(doctor.doctor)
 app.add_typer(config.app, name="config")
 app.add_typer(run.app, name="run")
 
 
 def main() -> None:
-    """Runs the command; bad input is one line on standard error and exit code 2."""
+    """Runs the command; bad input, and what the file system refuses, is one line on standard error and exit code 2."""
+    code = _run()
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        # What is still in the buffer goes nowhere, or the interpreter would try once more and end with code 120.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # A reader that has seen enough, as `head` has, is no mistake.
+        if not isinstance(error, BrokenPipeError) and code == 0:
+            code = _refused(refusal(OSError(error.errno, error.strerror, "standard output")))
+    sys.exit(code)
+
+
+def _run() -> int:
+    """The command's exit code."""
     try:
         app()
+    except SystemExit as ended:
+        if isinstance(ended.code, str):
+            raise
+        return ended.code or 0
     except UserError as error:
-        Console(stderr=True, soft_wrap=True).print(f"[red]error:[/] {escape(str(error))}", highlight=False)
-        sys.exit(UserError.EXIT_CODE)
-    except (Interrupted, LeaseLost) as stopped:
+        return _refused(error)
+    except OSError as error:
+        return _refused(refusal(error))
+    except (WorkInterrupted, LeaseLost) as stopped:
         Console(stderr=True, soft_wrap=True).print(f"not finished: {escape(str(stopped))}", highlight=False)
         # EX_TEMPFAIL of sysexits.h: the executor plugin submits such a job again.
-        sys.exit(os.EX_TEMPFAIL)
+        return os.EX_TEMPFAIL
+    return 0
+
+
+def _refused(error: UserError) -> int:
+    for one in error.every:
+        Console(stderr=True, soft_wrap=True).print(f"[red]error:[/] {escape(str(one))}", highlight=False)
+    return UserError.EXIT_CODE

@@ -10,11 +10,11 @@ from rich.console import Console
 from rich.table import Table
 
 from harmony_core.architecture.presets import load_preset
-from harmony_core.cli.format import count, seconds
 from harmony_core.errors import UserError
+from harmony_core.terminal.format import count, seconds
 
 if TYPE_CHECKING:
-    from harmony_core.machines import Estimate, Scaled, Verdict
+    from harmony_core.machines import Comparison, Estimate, Scaled
 
 console = Console(highlight=False)
 
@@ -30,7 +30,7 @@ def plan(
     plot: Annotated[Path | None, typer.Option(help="Draw time, memory and weak scaling into this HTML file.")] = None,
 ) -> None:
     """The best layouts of a training on many devices, why the others lose, and weak scaling: predictions all."""
-    from harmony_core.machines import Machine, TrainingStep, plan_layouts, verdicts, weak_scaling
+    from harmony_core.machines import Machine, TrainingStep, comparisons, plan_layouts, weak_scaling
 
     if plot is not None and (plot.suffix != ".html" or not plot.parent.is_dir()):
         raise UserError("plot", plot, "name a file that ends in .html, in a folder that exists")
@@ -50,7 +50,7 @@ def plan(
     )
     console.print(layouts_table(found.fitting[:top], gpus))
     console.print(causes_line(best))
-    console.print(verdicts_table(verdicts(found)))
+    console.print(comparisons_table(comparisons(found)))
     if scaling:
         console.print(scaling_table(scaling))
     if plot is not None:
@@ -87,7 +87,7 @@ def causes_line(one: Estimate) -> str:
     return "the first one's time: " + ", ".join(f"{name} {value / one.seconds:.1%}" for name, value in parts)
 
 
-def verdicts_table(told: list[Verdict]) -> Table:
+def comparisons_table(told: list[Comparison]) -> Table:
     """Why the others lose."""
     table = _table("why others lose: the best layout with another setting", ("setting", "layout", "loses by"))
     for one in told:

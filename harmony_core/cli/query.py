@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,106 +15,139 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from harmony_core.architecture import Architecture
-from harmony_core.cli.format import count, seconds
-from harmony_core.errors import UserError
-from harmony_core.evolution.budget import spending
-from harmony_core.store import (
-    SearchFolder,
-    latency,
-    leaderboard,
-    ledger,
-    lineage,
-    pareto_front,
-    population,
-    promoted_results,
-    read_manifest,
-    reference_latency,
-    training,
-)
+from harmony_core.architecture import Architecture, is_block_kind
+from harmony_core.cli.candidate import IdArgument, SearchOption, find_candidate
+from harmony_core.metrics import LATENCY, Metric, metric, shown
+from harmony_core.results import leaderboard, lineage, promoted_results, reference_latency
+from harmony_core.results.budget import spending
+from harmony_core.results.fronts import front_again
+from harmony_core.store import SearchFolder, latency, ledger, missing_lines, read_manifest, training
+from harmony_core.store.evaluators import TRAINING_TABLE, tables_of
+from harmony_core.terminal.format import count, seconds, value_text
 
 # A file or a pipe has no width to fold a table to, unless COLUMNS gives one.
 _WIDTH = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 1000
-# A device that is alone keeps its speed within a few per cent.
-NOTABLE_DRIFT = 1.25
+# Exit code of an answer that lacks what was deleted; 2 is none at all.
+INCOMPLETE = 1
 console = Console(highlight=False, width=_WIDTH)
 SearchArgument = Annotated[Path, typer.Argument(help="Folder of the search, or its name under results/.")]
 
 
 def top(search: SearchArgument, limit: Annotated[int, typer.Option("-n", min=1, help="Rows.")] = 10) -> None:
-    """The best candidates by validation bits per byte."""
+    """The best candidates by validation bits per byte; exit code 1 where files are missing, and maybe better ones."""
     frame = leaderboard(search).head(limit).collect()
     console.print(candidates_table(frame, f"{SearchFolder.find(search).name}: best candidates", search))
     promoted(search)
     if failures := failed(search):
         console.print(f"failed: {failures}")
-    if drift := latency_drift(search):
-        console.print(f"latency: {drift}")
+    if told := latency_told(search):
+        console.print(told)
     spent = spending(SearchFolder.find(search))
     if spent is not None:
         console.print(f"budget: {spent} spent")
+    tell_missing(search)
 
 
 def pareto(search: SearchArgument) -> None:
-    """The candidates that no other beats in every objective."""
-    frame = pareto_front(search).sort("val_bits_per_byte").collect()
+    """The candidates that no other beats in every objective; exit code 1 where files are missing."""
+    frame = front_again(search).sort("val_bits_per_byte").collect()
     console.print(candidates_table(frame, f"{SearchFolder.find(search).name}: Pareto front", search))
+    if told := latency_told(search):
+        console.print(told)
+    if num_again := frame["confirmed"].count():
+        stay = f"{frame['confirmed'].sum()} of {num_again} stay on the front"
+        console.print(f"again: measured anew together with the baselines, in turns; {stay}")
+    tell_missing(search)
 
 
 def show(
-    architecture_id: Annotated[str, typer.Argument(help="An architecture's id, or its first digits.")],
-    search: Annotated[Path | None, typer.Option(help="Where to look; every search under results/ by default.")] = None,
+    architecture_id: IdArgument,
+    search: SearchOption = None,
     as_yaml: Annotated[bool, typer.Option("--yaml", help="Its YAML file alone, for `harmony train`.")] = False,
 ) -> None:
-    """One candidate: its blocks, costs, results and ancestors."""
+    """One candidate: its blocks, costs, results and ancestors; exit code 1 where files of its search are missing."""
     folder, row = find_candidate(architecture_id, search)
-    architecture = Architecture.from_json(row["architecture"])
     if as_yaml:
-        typer.echo(architecture.to_yaml(), nl=False)
+        typer.echo(Architecture.from_json(row["architecture"]).to_yaml(), nl=False)
         return
-    console.print(f"[bold]{architecture.id}[/]  {row['origin']}: {row['operator']}  (search {folder.name})")
-    console.print(blocks_table(architecture))
-    results = _rows_of(architecture, training(folder), training(folder, promoted=True))
+    console.print(f"[bold]{row['architecture_id']}[/]  {row['origin']}: {row['operator']}  (search {folder.name})")
+    console.print(_recorded_blocks(row))
+    for told in _other_objectives(folder, row):
+        console.print(told)
+    results = _rows_of(row, training(folder), training(folder, promoted=True))
     for result in results.iter_rows(named=True):
         console.print(_result_line(result))
-    times = _rows_of(architecture, latency(folder), latency(folder, promoted=True))
+    times = _rows_of(row, latency(folder), latency(folder, promoted=True))
     for time in times.iter_rows(named=True):
         median, low, high = (seconds(time[f"seconds_{name}"]) for name in ("median", "p10", "p90"))
         setting = f"batch {time['batch_size']}, context {time['context']}, {time['source']} on {time['device']}"
-        console.print(f"{time['mode']}: {median} (p10 {low}, p90 {high}); {setting}")
-    if row["generation"] is None:
-        # A preset that promotion trained: it comes from nowhere.
-        return
-    ancestors = lineage(folder, architecture.id).filter(pl.col("depth") > 0).collect()
-    for parent in ancestors.iter_rows(named=True):
-        name = f"{parent['architecture_id']} (generation {parent['generation']})"
-        console.print(f"{'  ' * parent['depth']}from {name}: {parent['operator']}")
+        raw = f"raw median {median}, p10 {low}, p90 {high}"
+        found = latency_cell(time["latency_seconds"], time["marked"])
+        ratio = "" if time["relative"] is None else f", {time['relative']:.3f} of the reference's"
+        console.print(f"{time['mode']}: {found}{ratio} ({raw}); {setting}")
+    # A preset that promotion trained comes from nowhere.
+    if row["generation"] is not None:
+        ancestors = lineage(folder, row["architecture_id"]).filter(pl.col("depth") > 0).collect()
+        for parent in ancestors.iter_rows(named=True):
+            name = f"{parent['architecture_id']} (generation {parent['generation']})"
+            console.print(f"{'  ' * parent['depth']}from {name}: {parent['operator']}")
+    tell_missing(folder)
 
 
-def _rows_of(architecture: Architecture, *frames: pl.LazyFrame) -> pl.DataFrame:
-    return pl.concat(frames).filter(pl.col("architecture_id") == architecture.id).collect()
+def _other_objectives(folder: SearchFolder, row: Mapping[str, Any]) -> Iterator[str]:
+    """A line for each objective that neither the table of blocks nor a result tells; of what the row has of them."""
+    objectives = read_manifest(folder.manifest).config["search"]["objectives"]
+    for one in (metric(objective["name"]) for objective in objectives):
+        if one.is_static and one.name not in ("num_params", "num_active_params") and row.get(one.name) is not None:
+            yield f"{one.heading}: {value_text(one, row[one.name])}"
+
+
+def tell_missing(search: SearchFolder | Path) -> None:
+    """Says which files of a search are gone; what was shown is right, but may not be all, which is exit code 1."""
+    lines = missing_lines(search)
+    for line in lines:
+        Console(stderr=True, soft_wrap=True, highlight=False).print(line, markup=False)
+    if lines:
+        raise typer.Exit(INCOMPLETE)
+
+
+def _rows_of(row: Mapping[str, Any], *frames: pl.LazyFrame) -> pl.DataFrame:
+    return pl.concat(frames).filter(pl.col("architecture_id") == row["architecture_id"]).collect()
 
 
 def candidates_table(frame: pl.DataFrame, title: str, search: Path) -> Table:
     """A table of leaderboard rows, costs in the objective's own mode."""
-    setting = read_manifest(SearchFolder.find(search).manifest).config["latency"]
+    config = read_manifest(SearchFolder.find(search).manifest).config
+    columns = shown(objective["name"] for objective in config["search"]["objectives"])
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    for name in ("id", "gen", "bits/byte", setting["objective"], "active", "params", "KV B/tok", "state B"):
-        table.add_column(name, justify="left" if name == "id" else "right")
+    has_again = "confirmed" in frame.columns and frame["confirmed"].count() > 0
+    table.add_column("id")
+    for name in ("gen", *_headings(columns, config["latency"]["objective"], has_again)):
+        table.add_column(name, justify="right")
     table.add_column("blocks", overflow="fold")
     for row in frame.iter_rows(named=True):
         table.add_row(
-            row["architecture_id"][:8],
-            str(row["generation"]),
-            f"{row['val_bits_per_byte']:.3f}",
-            seconds(row["latency_seconds"]),
-            count(row["num_active_params"]),
-            count(row["num_params"]),
-            count(row["kv_bytes_per_token"]),
-            count(row["state_bytes"]),
-            row["pattern"],
+            row["architecture_id"][:8], str(row["generation"]), *_cells(columns, row, has_again), row["pattern"]
         )
     return table
+
+
+def _headings(columns: Sequence[Metric], mode: str, has_again: bool) -> Iterator[str]:
+    for one in columns:
+        # A table has less room than a line.
+        yield mode if one.name == LATENCY else one.heading.replace("/token", "/tok")
+        if one.name == LATENCY and has_again:
+            yield "again"
+
+
+def _cells(columns: Sequence[Metric], row: Mapping[str, Any], has_again: bool) -> Iterator[str]:
+    for one in columns:
+        if one.name != LATENCY:
+            yield value_text(one, row[one.name])
+            continue
+        yield latency_cell(row[LATENCY], row["latency_marked"])
+        if has_again:
+            yield seconds(row["latency_again_seconds"])
 
 
 def promoted(search: Path) -> None:
@@ -122,7 +157,8 @@ def promoted(search: Path) -> None:
         return
     mode = read_manifest(SearchFolder.find(search).manifest).config["latency"]["objective"]
     table = Table(title="trained again, test split", title_justify="left", box=None, pad_edge=False)
-    for name in ("who", "test bits/byte", "min", "max", "runs", mode, "active", "params"):
+    costs = [metric(name) for name in ("num_active_params", "num_params")]
+    for name in ("who", "test bits/byte", "min", "max", "runs", mode, *(one.heading for one in costs)):
         table.add_column(name, justify="left" if name == "who" else "right")
     table.add_column("blocks", overflow="fold")
     for row in rows.iter_rows(named=True):
@@ -131,39 +167,62 @@ def promoted(search: Path) -> None:
             row["name"] or f"found {row['architecture_id'][:8]}",
             *("failed" if figure is None else f"{figure:.3f}" for figure in figures),
             str(row["runs"]),
-            seconds(row["latency_seconds"]),
-            count(row["num_active_params"]),
-            count(row["num_params"]),
+            latency_cell(row["latency_seconds"], row["latency_marked"]),
+            *(value_text(one, row[one.name]) for one in costs),
             row["pattern"],
         )
     console.print(table)
 
 
 def failed(search: Path) -> str:
-    """How many of the search's candidates failed, and how: `3 diverged, 1 crashed`; latency's are named so."""
-    stages = {"training": "", "latency": " (latency)"}
+    """How many of the search's candidates failed, and how: `3 diverged, 1 crashed (latency)`; unsaid is training."""
+    tables = tables_of(read_manifest(SearchFolder.find(search).manifest).config)
+    stages = {table.name: "" if table is TRAINING_TABLE else f" ({table.name})" for table in tables}
     counts = ledger(search).filter(pl.col("stage").is_in(list(stages))).group_by("stage", "reason").agg(pl.sum("count"))
     rows = counts.sort("stage", "count", "reason", descending=[True, True, False]).collect().iter_rows()
     return ", ".join(f"{number} {reason}{stages[stage]}" for stage, reason, number in rows)
 
 
-def latency_drift(search: Path) -> str:
-    """What must be known of a machine that was not as fast all the time; empty where it was."""
-    bounds = reference_latency(search)
-    if bounds is None or bounds[1] < NOTABLE_DRIFT * bounds[0]:
+def latency_told(search: Path) -> str:
+    """What latencies are relative to, and how many may not be trusted; empty where none was measured."""
+    folder = SearchFolder.find(search)
+    bounds = reference_latency(folder)
+    if bounds is None:
         return ""
-    fastest, slowest = (seconds(bound) for bound in bounds)
-    return f"the reference took {fastest} to {slowest} in this search, so mind which were measured together"
+    manifest = read_manifest(folder.manifest)
+    name, mode = (manifest.config["latency"][key] for key in ("reference", "objective"))
+    fastest, slowest, first = (seconds(bound) for bound in (*bounds, manifest.reference_latency.get(mode)))
+    if not manifest.has_relative_latency:
+        return f"latency: {mode}, not relative to {name}, which took {fastest} to {slowest} beside it"
+    told = f"latency: {mode} relative to {name}, called in turns with it, times the {first} that it took at first"
+    marked = latency(folder).filter(pl.col("mode") == mode).select(pl.col("marked").sum()).collect().item()
+    mark = f"; ~ marks {marked} during which it moved by more than 10%" if marked else ""
+    return f"{told} (later {fastest} to {slowest}){mark}"
+
+
+def latency_cell(value: float | None, marked: bool | None) -> str:
+    """A latency, with a `~` where its reference would not keep still."""
+    return f"~{seconds(value)}" if marked else seconds(value)
+
+
+def _recorded_blocks(row: Mapping[str, Any]) -> Table:
+    """The table of a candidate's blocks; of kinds that are not installed what was recorded, without counts."""
+    data = json.loads(row["architecture"])
+    if all(is_block_kind(block["kind"]) for block in data["blocks"]):
+        return blocks_table(Architecture.from_json(row["architecture"]))
+    tied = data.get("tie_embeddings", Architecture.model_fields["tie_embeddings"].default)
+    table = _table_of_blocks(data["d_model"], data["vocab_size"], tied)
+    for index, block in enumerate(data["blocks"]):
+        fields = ", ".join(f"{key} {value}" for key, value in block.items() if key != "kind")
+        told = "" if is_block_kind(block["kind"]) else "not installed"
+        table.add_row(str(index), block["kind"], fields, told)
+    table.add_row("", "all", "", count(row["num_params"]), count(row["num_active_params"]))
+    return table
 
 
 def blocks_table(architecture: Architecture) -> Table:
     """The blocks in order, with their hyper-parameters and parameter counts."""
-    tied = "tied" if architecture.tie_embeddings else "untied"
-    title = f"d_model {architecture.d_model}, vocabulary {architecture.vocab_size} ({tied})"
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    for name, justify in (("", "right"), ("block", "left"), ("hyper-parameters", "left"), ("params", "right")):
-        table.add_column(name, justify="right" if justify == "right" else "left")
-    table.add_column("active", justify="right")
+    table = _table_of_blocks(architecture.d_model, architecture.vocab_size, architecture.tie_embeddings)
     for index, block in enumerate(architecture.blocks):
         fields = {key: value for key, value in block.model_dump().items() if key in block.model_fields_set}
         text = ", ".join(f"{key} {value}" for key, value in fields.items())
@@ -174,39 +233,20 @@ def blocks_table(architecture: Architecture) -> Table:
     return table
 
 
-def find_candidate(prefix: str, search: Path | None) -> tuple[SearchFolder, dict[str, Any]]:
-    """The first candidate whose id begins with `prefix`; ambiguous and unknown ids are UserErrors."""
-    if search is not None:
-        folders = [SearchFolder.find(search)]
-    else:
-        folders = [SearchFolder(path.parent) for path in sorted(Path("results").glob("*/manifest.json"))]
-    found: dict[str, tuple[SearchFolder, dict[str, Any]]] = {}
-    for folder in folders:
-        rows = pl.concat([population(folder), population(folder, promoted=True)])
-        matches = rows.filter(pl.col("architecture_id").str.starts_with(prefix)).collect()
-        for row in matches.iter_rows(named=True):
-            found.setdefault(row["architecture_id"], (folder, row))
-    if not found:
-        raise UserError("ID", prefix, "no candidate has this id; take one from `harmony top`")
-    if len(found) > 1:
-        raise UserError("ID", prefix, f"begins {len(found)} ids ({', '.join(sorted(found)[:4])}); give more digits")
-    return next(iter(found.values()))
-
-
-def find_promoted(prefix: str, search: Path | None) -> tuple[SearchFolder, dict[str, Any]]:
-    """As `find_candidate`, its row among the promoted; UserError for one that its search did not promote."""
-    folder, row = find_candidate(prefix, search)
-    own = population(folder, promoted=True).filter(pl.col("architecture_id") == row["architecture_id"])
-    rows = own.collect().to_dicts()
-    if not rows:
-        fix = "take an id of the second table of `harmony top`, or train it: harmony show ID --yaml, harmony train"
-        raise UserError("ID", prefix, f"{folder.name} did not promote it; {fix}")
-    return folder, rows[0]
+def _table_of_blocks(d_model: int, vocab_size: int, tie_embeddings: bool) -> Table:
+    tied = "tied" if tie_embeddings else "untied"
+    title = f"d_model {d_model}, vocabulary {vocab_size} ({tied})"
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for name, justify in (("", "right"), ("block", "left"), ("hyper-parameters", "left"), ("params", "right")):
+        table.add_column(name, justify="right" if justify == "right" else "left")
+    table.add_column("active", justify="right")
+    return table
 
 
 def _result_line(result: dict[str, Any]) -> str:
     stage = "promoted" if result["generation"] is None else "trained"
-    head = f"{stage} (replicate {result['replicate']}, attempt {result['attempt']}): {result['status']}"
+    run = f"replicate {result['replicate']}, learning rate {result['learning_rate']:g}, attempt {result['attempt']}"
+    head = f"{stage} ({run}): {result['status']}"
     if result["status"] != "ok":
         return f"{head}: {escape(str(result['error']))}"
     if result["test_bits_per_byte"] is not None:

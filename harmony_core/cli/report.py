@@ -7,14 +7,18 @@ from typing import Annotated
 
 import typer
 
-from harmony_core.cli.query import SearchArgument
+from harmony_core.cli.query import SearchArgument, tell_missing
 
 
 def report(
     search: SearchArgument,
     out: Annotated[Path | None, typer.Option(help="Folder to write; the search's own report/ by default.")] = None,
 ) -> None:
-    """Writes the report of what is done by now: a page, figures, architectures, a leaderboard."""
+    """Writes the report of what is done by now: a page, figures, architectures, a leaderboard.
+
+    The page says which files of the search are missing; the exit code is 1 where any is.
+    """
     from harmony_core.report import write_report
 
     typer.echo(write_report(search, out))
+    tell_missing(search)

@@ -9,14 +9,17 @@ from typing import Annotated
 
 import typer
 
-from harmony_core.cli.query import console, find_candidate, find_promoted
+from harmony_core.cli.candidate import IdArgument, SearchOption, find_candidate, find_promoted
+from harmony_core.cli.query import console
+from harmony_core.store import Run
 
 
 def reproduce(
-    architecture_id: Annotated[str, typer.Argument(help="An architecture's id, or its first digits.")],
-    search: Annotated[Path | None, typer.Option(help="Where to look; every search under results/ by default.")] = None,
+    architecture_id: IdArgument,
+    search: SearchOption = None,
     promoted: Annotated[bool, typer.Option("--promoted", help="The training of its promotion.")] = False,
     replicate: Annotated[int, typer.Option(min=0, help="Which of a promotion's trainings.")] = 0,
+    rate: Annotated[int, typer.Option(min=0, help="Which learning rate of the recipe's list.")] = 0,
     tolerance: Annotated[float, typer.Option(min=0, help="Largest relative difference of a loss that is fine.")] = 0.0,
 ) -> None:
     """Trains a candidate again from its row and compares every step's loss; nothing is written to the search.
@@ -25,11 +28,11 @@ def reproduce(
     --tolerance says how far apart is fine. The exit code is 1 where it is further.
     """
     from harmony_core.evaluation.reproduce import reproduce as train_again
-    from harmony_core.evaluation.setting import Setting
+    from harmony_core.search.opened import OpenedSearch
 
     folder, row = (find_promoted if promoted else find_candidate)(architecture_id, search)
     with tempfile.TemporaryDirectory(prefix="harmony-") as work:
-        found = train_again(Setting.open(folder.path), row, replicate, Path(work), typer.echo)
+        found = train_again(OpenedSearch.open(folder.path), row, Run(replicate, rate), Path(work), typer.echo)
     console.print(f"{'':20}{'then':>24}{'now':>24}", markup=False)
     for name, then, now in found.figures():
         console.print(f"{name:20}{then!s:>24}{now!s:>24}", markup=False)

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
 
-from harmony_core.cli import lines
-from harmony_core.store import SearchFolder, atomic_write, population, read_table, schemas
+from harmony_core.store import SearchFolder, atomic_write, population
 from harmony_core.store.folder import SEARCH_VARIABLE
+from harmony_core.terminal import lines
 
 if TYPE_CHECKING:
     from harmony_core.evaluation.launcher import Launcher
+    from harmony_core.evaluation.shard import Shard as ShardRows
+
+    # A shard, a final row of it, how many are done and how many there are.
+    Told = Callable[[ShardRows, dict[str, Any], int, int], None]
 
 app = typer.Typer(help="The steps of a search; the workflow calls these.", no_args_is_help=True)
 console = Console(soft_wrap=True, highlight=False)
@@ -35,8 +42,8 @@ Flags = Annotated[str, typer.Option(help="What this site's srun needs, as one te
 @app.command()
 def data(search: Search) -> None:
     """Prepares the data, from the configuration in the search's work folder."""
-    from harmony_core.config import Config
     from harmony_core.evaluation.prepare import prepare_data
+    from harmony_core.search.config import Config
 
     folder = SearchFolder(search)
     found = prepare_data(Config.from_yaml(folder.config), folder, _say)
@@ -46,8 +53,8 @@ def data(search: Search) -> None:
 @app.command()
 def settle(search: Search) -> None:
     """Settles what must not change later (precision, the reference's costs) and writes the manifest."""
-    from harmony_core.config import Config
     from harmony_core.evaluation.prepare import settle_search
+    from harmony_core.search.config import Config
 
     folder = SearchFolder(search)
     manifest = settle_search(Config.from_yaml(folder.config), folder, _say)
@@ -75,18 +82,12 @@ def train(
     srun_flags: Flags = "",
 ) -> None:
     """Trains a shard of a generation."""
-    from harmony_core.evaluation.setting import Setting
-    from harmony_core.evaluation.training_shard import train_shard
 
-    setting = Setting.open(search)
-
-    def report(row: dict[str, Any], done: int, total: int) -> None:
+    def report(of: ShardRows, row: dict[str, Any], done: int, total: int) -> None:
+        patterns = {row["candidate"]: row["pattern"] for row in of.population}
         console.print(lines.trained(row, patterns, f"generation {generation}", done, total))
 
-    rows = shard_rows(setting, generation, shard)
-    patterns = {row["candidate"]: row["pattern"] for row in rows}
-    chosen = _launcher(launcher if rows else "local", cores, srun_flags)
-    train_shard(setting, rows, generation, shard, report=report, launcher=chosen)
+    _evaluate("training", search, generation, shard, _launcher(launcher, cores, srun_flags), report)
 
 
 @app.command()
@@ -94,20 +95,28 @@ def latency(
     search: Search, generation: Generation, shard: Shard, launcher: Kind = "local", srun_flags: Flags = ""
 ) -> None:
     """Finds the latency of a shard of a generation."""
-    from harmony_core.evaluation.latency_shard import benchmark_shard
-    from harmony_core.evaluation.setting import Setting
+    _evaluate("latency", search, generation, shard, _launcher(launcher, None, srun_flags))
 
-    setting = Setting.open(search)
-    rows = shard_rows(setting, generation, shard)
-    chosen = _launcher(launcher if rows else "local", None, srun_flags)
-    benchmark_shard(setting, rows, generation, shard, report=_silent, launcher=chosen)
+
+@app.command()
+def evaluate(
+    evaluator: Annotated[str, typer.Option(help="One of the configuration's `evaluators`.")],
+    search: Search,
+    generation: Generation,
+    shard: Shard,
+    cores: Cores = None,
+    launcher: Kind = "local",
+    srun_flags: Flags = "",
+) -> None:
+    """Runs any evaluator on a shard of a generation."""
+    _evaluate(evaluator, search, generation, shard, _launcher(launcher, cores, srun_flags))
 
 
 @app.command()
 def select(search: Search, generation: Generation) -> None:
     """Selects the survivors of a generation."""
-    from harmony_core.evolution.budget import spending
     from harmony_core.evolution.generation import select_generation
+    from harmony_core.results.budget import spending
 
     folder = SearchFolder(search)
     line = lines.selected(select_generation(folder, generation))
@@ -120,15 +129,16 @@ def select(search: Search, generation: Generation) -> None:
 def promote(search: Search, cores: Cores = None, launcher: Kind = "local", srun_flags: Flags = "") -> None:
     """Trains the front and the baselines again, on fresh seeds."""
     from harmony_core.evaluation.promote import promote as promote_search
-    from harmony_core.evaluation.setting import Setting
+    from harmony_core.search.opened import OpenedSearch
 
-    setting = Setting.open(search)
+    setting = OpenedSearch.open(search)
 
-    def report(row: dict[str, Any], done: int, total: int) -> None:
-        rows = population(search, promoted=True).select("candidate", "pattern").collect()
-        console.print(lines.trained(row, dict(rows.iter_rows()), "promotion", done, total))
+    def report(evaluator: str, row: dict[str, Any], done: int, total: int) -> None:
+        if evaluator == "training":
+            rows = population(search, promoted=True).select("candidate", "pattern").collect()
+            console.print(lines.trained(row, dict(rows.iter_rows()), "promotion", done, total))
 
-    allowance = promote_search(setting, report, _silent, _launcher(launcher, cores, srun_flags))
+    allowance = promote_search(setting, report, _launcher(launcher, cores, srun_flags))
     if allowance.reason:
         console.print(f"[bold]promotion[/]: {allowance.paid} of {allowance.wanted} candidates: {allowance.reason}")
 
@@ -147,9 +157,9 @@ def teams(
     srun_flags: Flags = "",
 ) -> None:
     """Holds the teams of a standing allocation until its time is over; the executor plugin starts this."""
-    from harmony_core.config import Config
     from harmony_core.evaluation.launcher import own_teams, pilot_folder
-    from harmony_core.workers import Interrupted
+    from harmony_core.search.config import Config
+    from harmony_core.workers import WorkInterrupted
     from harmony_core.workers.teams import split_flags
 
     # The allocation is given back by this signal; leaving by an exception ends the ranks too.
@@ -163,7 +173,7 @@ def teams(
         held.wait()
         if held.failed.is_set():
             raise typer.Exit(1)
-        raise Interrupted("the allocation ends")
+        raise WorkInterrupted("the allocation ends")
 
 
 def _launcher(kind: Literal["local", "srun"], cores: int | None, srun_flags: str) -> Launcher:
@@ -173,18 +183,27 @@ def _launcher(kind: Literal["local", "srun"], cores: int | None, srun_flags: str
     return Launcher(kind, cores, split_flags(srun_flags))
 
 
-def shard_rows(setting: Any, generation: int, shard: int) -> list[dict[str, Any]]:
-    """The population rows that belong to a shard: consecutive candidates, `candidates_per_job` each.
-
-    A generation that was closed has none; its shards are written without an allocation's teams.
-    """
-    size = setting.config.execution.candidates_per_job
-    frame = read_table(setting.folder.population(generation), schemas.POPULATION)
-    return frame.sort("candidate").slice(shard * size, size).to_dicts()
+def _silent(of: ShardRows, row: dict[str, Any], done: int, total: int) -> None:
+    """What is not worth a line a candidate."""
 
 
-def _silent(row: dict[str, Any], done: int, total: int) -> None:
-    """A benchmark is too quick to be worth a line a candidate."""
+def _evaluate(
+    name: str,
+    search: Path,
+    generation: int,
+    index: int,
+    launcher: Launcher,
+    report: Told = _silent,
+) -> None:
+    from harmony_core.evaluation.evaluate_shard import evaluate_shard
+    from harmony_core.evaluation.evaluator_registry import find_evaluator
+    from harmony_core.evaluation.shard import Shard
+
+    evaluator = find_evaluator(name)
+    shard = Shard.open(search, generation, index, evaluator)
+    # A generation that was closed has nobody; its shards are written without an allocation's teams.
+    chosen = launcher if shard.population else dataclasses.replace(launcher, kind="local")
+    evaluate_shard(evaluator, shard, report=partial(report, shard), launcher=chosen)
 
 
 def _say(line: str) -> None:

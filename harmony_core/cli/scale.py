@@ -16,15 +16,15 @@ from rich.table import Table
 
 from harmony_core.architecture import Architecture
 from harmony_core.architecture.presets import load_preset
-from harmony_core.cli.format import count, seconds
 from harmony_core.cli.items import settings
 from harmony_core.cli.layout_option import layout_fields, layout_text, trainable
-from harmony_core.cli.train import folder_refusals
+from harmony_core.cli.train_asked import folder_refusals
 from harmony_core.errors import UserError
 from harmony_core.host import usable_cores, visible_gpus
-from harmony_core.site.command import run
+from harmony_core.slurm.command import run
 from harmony_core.store import SearchFolder, atomic_write
-from harmony_core.workers.task import Interrupted
+from harmony_core.terminal.format import count, seconds
+from harmony_core.workers.task import WorkInterrupted
 
 if TYPE_CHECKING:
     import polars as pl
@@ -135,6 +135,7 @@ def _sizes(chosen: _Layouts, folder: Path, numbers: list[int], recipe: dict[str,
 
     smallest = Recipe.parse(recipe, "recipe")
     chosen.architecture.check_length(smallest.sequence_length)
+    chosen.architecture.check_demands(smallest.demands)
     sizes = []
     for number in numbers:
         grown = recipe_of_size(smallest, number, numbers[0])
@@ -173,11 +174,11 @@ def _command(file: str, size: Size, passed: Sequence[str]) -> list[str]:
 
 
 def _write_script(folder: Path, size: Size, command: Sequence[str], profile: str, minutes: int | None) -> Path:
-    from harmony_core.site.job_script import Job, job_script
+    from harmony_core.site.job_script import JobScript, job_script
     from harmony_core.site.profile import Profile
 
     work = SearchFolder(folder).work()
-    job = Job(
+    job = JobScript(
         name=size.folder.name,
         command=tuple(command),
         ranks=size.processes,
@@ -204,7 +205,7 @@ def _run_here(size: Size, command: Sequence[str]) -> None:
         for number, handler in before.items():
             signal.signal(number, handler)
     if code == os.EX_TEMPFAIL:
-        raise Interrupted(f"{size.folder}: told to stop; the same command goes on")
+        raise WorkInterrupted(f"{size.folder}: told to stop; the same command goes on")
     if code:
         raise typer.Exit(code)
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
 import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,49 +15,18 @@ from harmony_core.architecture import Architecture
 from harmony_core.architecture.presets import load_preset
 from harmony_core.cli.items import settings
 from harmony_core.cli.layout_option import layout_fields, layout_text, trainable
+from harmony_core.cli.train_asked import Asked, folder_refusals
 from harmony_core.cli.train_fit import check_host, check_memory
 from harmony_core.errors import UserError
 from harmony_core.store import SearchFolder
-from harmony_core.workers.lease import Held, Lease
+from harmony_core.workers.lease import Lease
 
 if TYPE_CHECKING:
-    from harmony_core.config import Config
-    from harmony_core.machines import Layout, Machine
+    from harmony_core.machines import Layout
     from harmony_core.training.recipe import Recipe
 
 # A week: what waits for time-outs counts in integers of milliseconds.
 _LONGEST_TIMEOUT = 7 * 86_400.0
-
-
-@dataclasses.dataclass(frozen=True)
-class Asked:
-    """What was asked for, checked as far as it can be before anything is allocated.
-
-    Args:
-        architecture: what is trained.
-        file: where it is from.
-        config: recipe, data and seed.
-        layout: how it is spread.
-        out: folder of the results.
-        fresh: whether what the folder holds is deleted first.
-        machine: whose memory it must fit, whose predicted times cut a pipeline, and whose peak the utilisation is of.
-        threads: CPU threads of a rank.
-        timeout_seconds: a rank that stands still so long ends the training.
-        every_steps: steps between checkpoints; 0 is by time alone.
-        every_seconds: seconds between checkpoints.
-    """
-
-    architecture: Architecture
-    file: str
-    config: Config
-    layout: Layout
-    out: Path
-    fresh: bool
-    machine: Machine | None
-    threads: int
-    timeout_seconds: float
-    every_steps: int
-    every_seconds: float
 
 
 def train(
@@ -83,6 +49,9 @@ def train(
     ] = 600.0,
     every_steps: Annotated[int, typer.Option(min=0, help="Steps between checkpoints; 0 is by time alone.")] = 0,
     every_minutes: Annotated[float, typer.Option(min=0.01, help="Minutes between checkpoints.")] = 10.0,
+    trunk_of: Annotated[
+        Path | None, typer.Option("--from", help="Results of a shorter training, from whose trunk this one goes on.")
+    ] = None,
 ) -> None:
     """Trains an architecture, and keeps its rows, its curve and its checkpoints.
 
@@ -93,13 +62,16 @@ def train(
     from harmony_core.evaluation.run_config import run_config
     from harmony_core.machines import Machine
     from harmony_core.training.launch import launch
-    from harmony_core.training.place import World
     from harmony_core.training.recipe import Recipe
+    from harmony_core.training.world import World
 
     architecture, world = load_preset(file), World.from_environment()
     sections = {"recipe": settings("recipe", recipe or (), "recipe"), "data": settings("data", data or (), "data")}
     parsed = Recipe.parse(sections["recipe"], "recipe")
     architecture.check_length(parsed.sequence_length)
+    architecture.check_demands(parsed.demands)
+    if len(parsed.learning_rates) > 1:
+        raise UserError("recipe.learning_rate", list(parsed.learning_rates), "one training has one rate; give one")
     started = "RANK" in os.environ or not world.alone
     chosen = _layout(layout, processes, world.size if started else None, architecture, parsed)
     target = None if machine is None else Machine.from_yaml(machine)
@@ -120,6 +92,7 @@ def train(
         timeout_seconds=timeout_seconds,
         every_steps=every_steps,
         every_seconds=60 * every_minutes,
+        trunk_of=trunk_of,
     )
     if not started:
         _check_folder(folder)
@@ -131,17 +104,6 @@ def train(
     from harmony_core.cli.train_rank import train_rank
 
     raise typer.Exit(train_rank(asked, world, told))
-
-
-@contextlib.contextmanager
-def folder_refusals(path: Path) -> Iterator[None]:
-    """Says it as a person's mistake when somebody trains in a run's folder, or it cannot be written."""
-    try:
-        yield
-    except Held as held:
-        raise UserError("out", path, f"{held} trains here; wait for it, or use another --out") from None
-    except OSError as error:
-        raise UserError("out", path, f"{error.strerror}; name a folder that can be made and written") from None
 
 
 def _check_folder(folder: Path) -> None:

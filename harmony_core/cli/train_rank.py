@@ -12,25 +12,25 @@ import torch
 from rich.console import Console
 
 from harmony_core.architecture import Architecture
-from harmony_core.cli.format import count
-from harmony_core.cli.train import Asked, folder_refusals
-from harmony_core.cli.training_display import TrainingDisplay
-from harmony_core.evaluation.single_run import Order, SingleRun, clear
-from harmony_core.machines import Precision
+from harmony_core.cli.train_asked import Asked, folder_refusals
+from harmony_core.errors import UserError
+from harmony_core.evaluation.single_run import SingleRun, TrainingOrder, checkpoints_of, clear
 from harmony_core.store import SearchFolder
-from harmony_core.training.place import World
+from harmony_core.terminal.format import count
+from harmony_core.terminal.training_display import TrainingDisplay
+from harmony_core.training.heartbeat import STOOD_STILL
 from harmony_core.training.process import peak_memory_bytes
+from harmony_core.training.rendezvous import NotMet, first_decides, start, stop
 from harmony_core.training.result import TrainingResult
 from harmony_core.training.resume import CheckpointPolicy
-from harmony_core.training.sign import STOOD_STILL
 from harmony_core.training.status import Status
 from harmony_core.training.trainer import Conduct, train
-from harmony_core.training.trainer import Interrupted as LeftTogether
-from harmony_core.training.watch import Watch
-from harmony_core.training.world import NotMet, first_decides, start, stop
-from harmony_core.workers import Interrupted, Lease
+from harmony_core.training.trainer import TrainingInterrupted as LeftTogether
+from harmony_core.training.watchdog import Watchdog
+from harmony_core.training.world import World
+from harmony_core.workers import Lease, WorkInterrupted
 
-# Beyond the watch's own, which is to find who is in the way before an operation gives up without a name.
+# Beyond the watchdog's own, which is to find who is in the way before an operation gives up without a name.
 _PATIENCE = 2.0
 console = Console(highlight=False, soft_wrap=True)
 
@@ -44,7 +44,7 @@ def train_rank(asked: Asked, world: World, told: threading.Event) -> int:
         told: set when this process is told to leave.
 
     Raises:
-        Interrupted: it was told to leave, and left a checkpoint.
+        WorkInterrupted: it was told to leave, and left a checkpoint.
         UserError: the folder, the data or the layout is not as it should be.
     """
     if not torch.cuda.is_available():
@@ -56,7 +56,7 @@ def train_rank(asked: Asked, world: World, told: threading.Event) -> int:
         return STOOD_STILL
     with contextlib.ExitStack() as stack:
         keeper = _Keeper(asked, stack) if world.rank == 0 else None
-        order = Order.parse(first_decides(world, keeper.settle if keeper is not None else dict))
+        order = TrainingOrder.parse(first_decides(world, keeper.settle if keeper is not None else dict))
         if order.ended is not None:
             if keeper is not None:
                 _say(f"{asked.out}: trained already ({order.ended}); --fresh begins anew")
@@ -66,7 +66,7 @@ def train_rank(asked: Asked, world: World, told: threading.Event) -> int:
             result = _train(asked, world, order, told, keeper)
         except LeftTogether as left:
             stop()
-            raise Interrupted(f"{left}; the same command goes on") from None
+            raise WorkInterrupted(f"{left}; the same command goes on") from None
         stop()
         if keeper is not None:
             keeper.keep(result)
@@ -95,14 +95,13 @@ class _Keeper:
             self.run.begin()
         return order.model_dump(mode="json")
 
-    def display(self, order: Order) -> TrainingDisplay:
+    def display(self, order: TrainingOrder) -> TrainingDisplay:
         """A display of this training."""
         asked, recipe = self._asked, order.recipe
         flops = Architecture.from_json(order.architecture).flops_per_token(recipe.sequence_length, "train")
         peak = None
         if asked.machine is not None:
-            precision: Precision = "bf16" if recipe.precision == "bf16" else "fp32"
-            peak = asked.machine.compute(precision).peak_flops.value * asked.layout.num_processes
+            peak = asked.machine.compute(recipe.resolved_precision).peak_flops.value * asked.layout.num_processes
         _say(f"{asked.layout}, {recipe.precision}, {recipe.num_steps} steps of {recipe.batch_size} sequences")
         return TrainingDisplay(console, recipe.num_steps, flops, peak, peak_memory_bytes)
 
@@ -118,18 +117,24 @@ class _Keeper:
         _say(f"{', '.join(parts)}; {self.run.results}")
 
 
-def _train(asked: Asked, world: World, order: Order, told: threading.Event, keeper: _Keeper | None) -> TrainingResult:
+def _train(
+    asked: Asked, world: World, order: TrainingOrder, told: threading.Event, keeper: _Keeper | None
+) -> TrainingResult:
     with contextlib.ExitStack() as stack:
-        watch = stack.enter_context(Watch(world, asked.timeout_seconds, agreed=(LeftTogether,)))
+        watchdog = stack.enter_context(Watchdog(world, asked.timeout_seconds, agreed=(LeftTogether,)))
         display = None if keeper is None else stack.enter_context(keeper.display(order))
         conduct = Conduct(
             layout=asked.layout,
             machine=asked.machine,
             checkpoints=CheckpointPolicy(
-                Path(order.checkpoints), every_steps=asked.every_steps, every_seconds=asked.every_seconds
+                Path(order.checkpoints),
+                every_steps=asked.every_steps,
+                every_seconds=asked.every_seconds,
+                keep_trunk=True,
+                trunk_of=_checkpoints(asked.trunk_of),
             ),
             stop=told.is_set,
-            watch=watch,
+            watchdog=watchdog,
             on_step=None if display is None else display.update,
             # The one that settled it has read the data's checksums.
             verify_data=False,
@@ -151,6 +156,16 @@ def _train(asked: Asked, world: World, order: Order, told: threading.Event, keep
             # The others are still waiting for this rank: it cannot leave with a result.
             raise MemoryError(result.error)
         return result
+
+
+def _checkpoints(results: Path | None) -> Path | None:
+    """Where a training's checkpoints lie; UserError if `results` is no training's folder."""
+    if results is None:
+        return None
+    found = checkpoints_of(results)
+    if found is None:
+        raise UserError("from", results, "no results of harmony train; name the shorter training's folder")
+    return found
 
 
 def _say(line: str) -> None:

@@ -9,10 +9,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from harmony_core.cli.display import Display
 from harmony_core.errors import UserError
-from harmony_core.progress import ProgressReader
-from harmony_core.store import SearchFolder
+from harmony_core.progress import ProgressReader, read_waiting
+from harmony_core.store import SearchFolder, missing_lines
+from harmony_core.terminal.display import Display
 from harmony_core.workflow import main_lease
 
 
@@ -42,15 +42,22 @@ def _watch(folder: SearchFolder, once: bool) -> None:
                 runner = holder(folder)
                 asked = time.monotonic()
                 cost = asked - began
+            # Who ran it may have been killed before it could take the note back.
+            display.note = None if runner is None else read_waiting(folder)
             progress = display.update()
             if once or progress.finished or runner is None:
                 break
             time.sleep(display.pause)
+    if progress.manifest is not None:
+        for line in missing_lines(folder):
+            display.print(line)
     if progress.finished:
         return
     if progress.manifest is None:
         display.print(f"search {folder.name}: its data is not prepared yet")
-    if runner is None:
+    if progress.manifest is not None and progress.manifest.migrated_from is not None:
+        display.print(f"search {folder.name}: `harmony resume {folder.name}` says why it ends here")
+    elif runner is None:
         display.print(f"nobody runs it (what it had begun may go on); `harmony resume {folder.name}` goes on with it")
     else:
         display.print(f"run by {runner}")

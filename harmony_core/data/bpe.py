@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator
-from functools import cached_property
 
 import numpy as np
 import tokenizers
@@ -15,6 +13,9 @@ from harmony_core.data.tokenizer import TokenizerKind
 
 # Merges hardly change past this much text, while training time goes on growing.
 TRAINING_BYTES = 64 * 2**20
+# Each merge takes a time that grows with the square of a word's length: a line without spaces, which is one word,
+# would take hours. No word of a text with spaces is as long as this.
+_TRAINING_WORD_BYTES = 1024
 # Text is encoded in pieces: one call's memory grows with its text, and pieces run in parallel.
 _PIECE_CHARACTERS, _PIECES_A_CALL = 2**16, 64
 # Python decodes a byte that is not UTF-8 to one of these, if asked to ("surrogateescape").
@@ -37,17 +38,17 @@ class BpeTokenizer:
 
     Args:
         content: a tokenizer.json as `tokenizers` writes it.
+
+    Raises:
+        ValueError: it is none, or not one over bytes.
     """
 
     kind: TokenizerKind = "bpe"
 
     def __init__(self, content: str) -> None:
-        self._content = content
-        vocabulary: dict[str, int] = json.loads(content)["model"]["vocab"]
-        alphabet = _byte_of_character()
-        self._bytes = [b""] * (len(vocabulary) + 1)
-        for token, number in vocabulary.items():
-            self._bytes[number] = bytes(alphabet[character] for character in token)
+        self._content, self._encoder = content, _read(content)
+        vocabulary = _vocabulary(self._encoder)
+        self._bytes = [*vocabulary, b""]
         self._single = {text: number for number, text in enumerate(self._bytes) if len(text) == 1}
         self.vocab_size, self.separator = len(vocabulary) + 1, len(vocabulary)
 
@@ -60,7 +61,9 @@ class BpeTokenizer:
             vocab_size: tokens with the separator; fewer come out when the texts have no more merges.
         """
         tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
-        tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+        words = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+        short_words = tokenizers.pre_tokenizers.FixedLength(length=_TRAINING_WORD_BYTES)
+        tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Sequence([words, short_words])
         tokenizer.decoder = tokenizers.decoders.ByteLevel()
         trainer = tokenizers.trainers.BpeTrainer(
             vocab_size=vocab_size - 1,
@@ -68,6 +71,8 @@ class BpeTokenizer:
             show_progress=False,
         )
         tokenizer.train_from_iterator(_training_pieces(texts), trainer)
+        # Merges are learned from the pieces of a long word and applied to the whole of it.
+        tokenizer.pre_tokenizer = words
         return cls(tokenizer.to_str(pretty=False))
 
     @property
@@ -97,13 +102,32 @@ class BpeTokenizer:
         """The tokenizer.json, readable by `tokenizers` and `transformers`."""
         return self._content
 
-    @cached_property
-    def _encoder(self) -> tokenizers.Tokenizer:
-        return tokenizers.Tokenizer.from_str(self._content)
-
     def _encode_batch(self, batch: list[str]) -> list[NDArray[np.uint32]]:
         encodings = self._encoder.encode_batch_fast(batch, add_special_tokens=False)
         return [np.array(encoding.ids, dtype=np.uint32) for encoding in encodings]
+
+
+def _read(content: str) -> tokenizers.Tokenizer:
+    try:
+        return tokenizers.Tokenizer.from_str(content)
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:
+        # The library has no narrower class, and its panics are no Exception.
+        raise ValueError(error) from None
+
+
+def _vocabulary(tokenizer: tokenizers.Tokenizer) -> list[bytes]:
+    """The bytes of every token, in the order of their numbers."""
+    numbers: dict[str, int] = tokenizer.get_vocab(with_added_tokens=True)
+    alphabet = _byte_of_character()
+    tokens = sorted(numbers, key=lambda token: numbers[token])
+    if [numbers[token] for token in tokens] != list(range(len(tokens))) or not numbers.keys() >= alphabet.keys():
+        raise ValueError("its tokens do not number every byte")
+    try:
+        return [bytes(alphabet[character] for character in token) for token in tokens]
+    except KeyError as error:
+        raise ValueError(f"{error} stands for no byte") from None
 
 
 def _training_pieces(texts: Iterable[bytes]) -> Iterator[str]:

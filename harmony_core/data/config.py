@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from harmony_core import bounds
 from harmony_core.base import Frozen
 from harmony_core.errors import UserError
 
@@ -17,10 +18,10 @@ class DataConfig(Frozen):
 
     Args:
         source: `shakespeare` (fetched, pinned by hash), `installed-python` (the standard library's own
-            source), `files` (your text or JSONL, plain or compressed), `synthetic` (seeded).
+            source), `files` (your text or JSON, plain or compressed), `synthetic` (seeded).
         fallback: source taken, and said, when `shakespeare` cannot be fetched; the others need no fetching.
-        paths: files or folders for `files`; JSONL has its text under `text_key`.
-        text_key: key of the text in JSONL.
+        paths: files or folders for `files`; JSON has its text under `text_key`.
+        text_key: key of the text in JSON.
         tokenizer: `byte`, or `bpe` trained on the training split.
         vocab_size: tokens of a `bpe` tokenizer, separator included; a small text may give fewer.
         max_bytes: use no more than this much text of each split; None is all.
@@ -33,8 +34,8 @@ class DataConfig(Frozen):
     text_key: str = "text"
     tokenizer: Literal["byte", "bpe"] = "byte"
     vocab_size: int = Field(default=4096, ge=258, le=1_000_000)
-    max_bytes: int | None = Field(default=None, ge=1)
-    seed: int = Field(default=0, ge=0)
+    max_bytes: int | None = Field(default=None, ge=1, le=bounds.TEXT_BYTES)
+    seed: int = Field(default=0, ge=0, le=bounds.SEED)
 
     @model_validator(mode="after")
     def _check(self) -> DataConfig:

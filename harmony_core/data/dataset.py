@@ -6,7 +6,6 @@ Shapes: B sequences, T tokens a sequence; a row holds T + 1 tokens, so that inpu
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from functools import cached_property
 from itertools import accumulate
@@ -60,6 +59,11 @@ class TokenDataset:
         """Bytes of text that each token stands for, [vocab_size]; 0 for the separator."""
         return self.tokenizer.token_bytes
 
+    @property
+    def documents(self) -> tuple[str, ...]:
+        """Names of the split's documents in order, the first 1000 of them."""
+        return self.manifest.splits[self.split].documents
+
     def num_windows(self, sequence_length: int) -> int:
         """Windows of T + 1 tokens in the split, each beginning with the last token of the one before.
 
@@ -98,8 +102,29 @@ class TokenDataset:
             window_B[rows] = permute(position_B[rows], windows, data_seed, int(epoch))
         return self._rows(window_B, sequence_length)
 
+    def evaluation_windows(self, sequence_length: int, max_tokens: int) -> NDArray[np.int64]:
+        """Numbers of the windows that an evaluation reads: spread evenly over the split, always the same.
+
+        Every document has its share of them by its length, so that a loss speaks of the whole split and not of how it
+        begins. Targets never repeat.
+
+        Args:
+            sequence_length: T.
+            max_tokens: no more targets than this, in whole windows.
+
+        Returns:
+            [N] int64, rising.
+        """
+        if max_tokens < sequence_length:
+            fix = f"use at least the sequence length ({sequence_length})"
+            raise UserError("tokens to evaluate", max_tokens, fix)
+        windows = self.num_windows(sequence_length)
+        count = min(windows, max_tokens // sequence_length)
+        # The middles of equal stretches, in whole numbers.
+        return (2 * np.arange(count, dtype=np.int64) + 1) * windows // (2 * count)
+
     def windows(self, batch_size: int, sequence_length: int, max_tokens: int) -> Iterator[NDArray[np.int64]]:
-        """Evaluation batches: consecutive windows from the start, always the same; targets never repeat.
+        """Evaluation batches: the rows of `evaluation_windows`, in order.
 
         Args:
             batch_size: B of all batches but the last, which may have fewer rows.
@@ -109,24 +134,25 @@ class TokenDataset:
         Yields:
             [B, T + 1] int64.
         """
-        if max_tokens < sequence_length:
-            fix = f"use at least the sequence length ({sequence_length})"
-            raise UserError("tokens to evaluate", max_tokens, fix)
-        count = min(self.num_windows(sequence_length), max_tokens // sequence_length)
-        for start in range(0, count, batch_size):
-            yield self._rows(np.arange(start, min(start + batch_size, count)), sequence_length)
+        chosen_N = self.evaluation_windows(sequence_length, max_tokens)
+        for start in range(0, len(chosen_N), batch_size):
+            yield self._rows(chosen_N[start : start + batch_size], sequence_length)
 
-    def bits_per_byte(self, nats_sum: float, target_tokens: NDArray[np.integer]) -> float:
-        """Bits per byte of text: comparable between tokenizers.
+    def documents_of(self, windows_N: NDArray[np.int64], sequence_length: int) -> NDArray[np.int64]:
+        """By window number, the index [N] of the document that its middle lies in.
 
-        Args:
-            nats_sum: the cross-entropy summed over the targets, in nats (separators included).
-            target_tokens: the targets, any shape.
+        A window that reaches over a document's end counts as a whole to one of the two.
         """
-        num_bytes = int(self.token_bytes[target_tokens].sum())
-        if num_bytes == 0:
-            raise ValueError("the targets stand for no text (separators only)")
-        return nats_sum / math.log(2) / num_bytes
+        middles_N = windows_N * sequence_length + sequence_length // 2
+        return np.searchsorted(self._document_starts, middles_N, side="right") - 1
+
+    @cached_property
+    def _document_starts(self) -> NDArray[np.int64]:
+        """Places of the separators, one before each document."""
+        separator = self.manifest.separator
+        firsts = (0, *self._ends[:-1].tolist())
+        found = [np.flatnonzero(shard == separator) + first for shard, first in zip(self._shards, firsts, strict=True)]
+        return np.concatenate(found).astype(np.int64)
 
     def _rows(self, window_B: NDArray[np.int64], sequence_length: int) -> NDArray[np.int64]:
         rows = [self._read(int(window) * sequence_length, sequence_length + 1) for window in window_B]

@@ -73,14 +73,16 @@ def fetch_sdist(name: str, version: str, sha256: str, folder: Path) -> Path:
     requirement.write_text(f"{name}=={version} --hash=sha256:{sha256}\n", encoding="utf-8")
     command = [sys.executable, "-m", "pip", "download", *_OPTIONS, "-r", str(requirement), "-d", str(folder)]
     try:
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=_TIME_LIMIT_SECONDS)
+        done = subprocess.run(command, env=environment, capture_output=True, timeout=_TIME_LIMIT_SECONDS)
     except subprocess.TimeoutExpired:
         raise Unfetchable(f"pip did not end in {_TIME_LIMIT_SECONDS} s") from None
-    if _HASH_MISMATCH in done.stderr:
+    # What pip says may quote an index, a proxy or a file name in any encoding.
+    said = done.stderr.decode("utf-8", errors="replace")
+    if _HASH_MISMATCH in said:
         raise _wrong_hash(name, version, sha256)
     files = sorted(folder.glob("*.tar.gz"))
     if done.returncode or len(files) != 1:
-        raise Unfetchable(_reason(done.stderr))
+        raise Unfetchable(_reason(said))
     if hashlib.sha256(files[0].read_bytes()).hexdigest() != sha256:
         raise _wrong_hash(name, version, sha256)
     return files[0]

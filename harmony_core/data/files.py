@@ -3,88 +3,56 @@
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from harmony_core.data.corpus import Log, Splits
+from harmony_core.data.encoding import first_names, shown
+from harmony_core.data.listing import TextFile, list_files
 from harmony_core.data.splitting import split_documents
-from harmony_core.data.textfile import (
-    DECOMPRESS,
-    TEXT_SUFFIXES,
-    is_text,
-    is_unknown_compression,
-    read_bytes,
-    read_documents,
-)
+from harmony_core.data.textfile import documents_in, read_bytes
 from harmony_core.errors import UserError
 
-_READABLE = f"{', '.join(TEXT_SUFFIXES)}, plain or with {', '.join(DECOMPRESS)}"
+# Raised when the same files give other documents or other splits than before.
+READING_VERSION = 2
 
 
 class FilesSource:
-    """Text and JSONL files; a file is a document, and so is a line of JSONL."""
+    """Text and JSON files; a text file is a document, and so is each record of JSON."""
 
     name = "files"
     licence = "The text's own; it is not known here."
 
     def __init__(self, paths: Sequence[str], text_key: str) -> None:
         self._paths, self._text_key = [Path(path) for path in paths], text_key
-        self.origin = ", ".join(paths)
+        self.origin = ", ".join(shown(path) for path in paths)
 
     def fingerprint(self) -> object:
-        """The content of every file, so that changed text is new data; reads them all."""
-        hashes = [hashlib.sha256(read_bytes(path)).hexdigest() for path, _ in self._files()]
-        return {"files": hashes, "text_key": self._text_key}
+        """The content of every file and how it is read, so that changed text is new data; reads them all."""
+        files = list_files(self._paths).files
+        has_records = any(file.kind.form != "text" for file in files)
+        return {
+            "reading": READING_VERSION,
+            "files": [_fingerprint(file) for file in files],
+            "text_key": self._text_key if has_records else None,
+        }
 
     def documents(self, log: Log) -> Splits:
         """Every file's documents; the split follows from their content (see `split_documents`)."""
-        files = list(self._files())
-        log(f"reading {len(files)} file(s) of {self.origin}")
+        files, others = list_files(self._paths)
+        leaving = f", leaving out {len(others)}: {first_names(others)}" if others else ""
+        log(f"reading {len(files)} file(s) of {self.origin}{leaving}")
         documents = [
-            document for path, name in files for document in read_documents(path, name, self._text_key) if document.text
+            document
+            for path, name, kind in files
+            for document in documents_in(read_bytes(path), kind, name, self._text_key, shown(path), log)
+            if document.text
         ]
         if not documents:
             raise UserError("data.paths", self.origin, "the files are empty; name files with text")
         return split_documents(documents, log)
 
-    def _files(self) -> Iterator[tuple[Path, str]]:
-        """Each file once, with its name in the manifest."""
-        seen: set[Path] = set()
-        for top in self._paths:
-            if top.is_dir():
-                found = [(path, path.relative_to(top).as_posix()) for path in _walk(top)]
-                if not found:
-                    raise UserError("data.paths", top, f"no text in this folder; it needs files in {_READABLE}")
-            elif top.exists() and not is_text(top):
-                raise UserError("data.paths", top, f"unknown kind of file; use {_READABLE}")
-            else:
-                found = [(top, top.name)]
-            for path, name in found:
-                if (real := _real(path)) not in seen:
-                    seen.add(real)
-                    yield path, name
 
-
-def _real(path: Path) -> Path:
-    try:
-        return path.resolve()
-    except RuntimeError:
-        # Not an OSError before Python 3.13.
-        raise UserError(str(path), "a loop of symbolic links", "name a file that exists and is readable") from None
-
-
-def _walk(top: Path) -> list[Path]:
-    """The text files under a folder, sorted by path, hidden ones left out."""
-
-    def refuse(error: OSError) -> None:
-        raise UserError(str(error.filename), error.strerror, "make this folder readable, or name another")
-
-    found: list[Path] = []
-    for folder, children, files in os.walk(top, onerror=refuse):
-        children[:] = [child for child in children if not child.startswith(".")]
-        found.extend(Path(folder, name) for name in files if not name.startswith("."))
-    for path in found:
-        if is_unknown_compression(path):
-            raise UserError(str(path), path.suffix, f"unknown compression; use {_READABLE}")
-    return sorted((path for path in found if is_text(path)), key=lambda path: path.relative_to(top).parts)
+def _fingerprint(file: TextFile) -> list[str]:
+    compression = file.kind.compression.name if file.kind.compression else ""
+    return [file.kind.form, compression, hashlib.sha256(read_bytes(file.path)).hexdigest()]

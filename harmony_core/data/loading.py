@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from harmony_core.data.bpe import BpeTokenizer
-from harmony_core.data.manifest import DataManifest, redo
+from harmony_core.atomic import patiently
+from harmony_core.data.manifest import DataManifest, redo, unreadable
 from harmony_core.data.tokenizer import ByteTokenizer, Tokenizer
 from harmony_core.errors import UserError
 
@@ -26,9 +26,17 @@ def load_tokenizer(folder: Path | str, manifest: DataManifest | None = None) -> 
     manifest = manifest or DataManifest.load(folder)
     path = Path(folder) / TOKENIZER_FILE
     try:
-        content = path.read_bytes()
+        content = patiently(path.read_bytes)
     except OSError as error:
-        raise UserError(str(path), error.strerror, redo(folder)) from None
+        raise unreadable(path, error, redo(folder)) from None
     if hashlib.sha256(content).hexdigest() != manifest.tokenizer_checksum:
         raise UserError(str(path), "corrupted (its SHA-256 is not the manifest's)", redo(folder))
-    return ByteTokenizer() if manifest.tokenizer == "byte" else BpeTokenizer(content.decode())
+    if manifest.tokenizer == "byte":
+        return ByteTokenizer()
+    # Loaded where it is needed: the Snakefile reads a configuration of data, and no text.
+    from harmony_core.data.bpe import BpeTokenizer
+
+    try:
+        return BpeTokenizer(content.decode())
+    except ValueError as error:
+        raise UserError(str(path), f"no byte-level BPE ({error})", redo(folder)) from None

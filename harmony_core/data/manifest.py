@@ -9,6 +9,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from harmony_core.atomic import PASSING, patiently
 from harmony_core.base import Frozen, canonical_json
 from harmony_core.data.corpus import SPLITS, Split
 from harmony_core.data.tokenizer import TokenizerKind
@@ -31,7 +32,7 @@ class ShardRecord(Frozen):
         sha256: hex digest of its bytes.
     """
 
-    file: str
+    file: str = Field(pattern=r"^[\w.-]+$")
     tokens: int = Field(ge=1)
     sha256: str
 
@@ -51,7 +52,7 @@ class SplitRecord(Frozen):
     bytes: int = Field(ge=1)
     num_documents: int = Field(ge=1)
     documents: tuple[str, ...]
-    shards: tuple[ShardRecord, ...]
+    shards: tuple[ShardRecord, ...] = Field(min_length=1)
 
 
 class DataManifest(Frozen):
@@ -83,7 +84,7 @@ class DataManifest(Frozen):
     vocab_size: int
     separator: int
     dtype: Literal["<u2", "<u4"]
-    splits: dict[Split, SplitRecord]
+    splits: dict[Split, SplitRecord] = Field(min_length=len(SPLITS))
     checksum: str
 
     @classmethod
@@ -95,16 +96,20 @@ class DataManifest(Frozen):
         """
         path = Path(folder) / FILE_NAME
         try:
-            content = path.read_bytes()
+            content = patiently(path.read_bytes)
         except OSError as error:
             fix = "prepare the data first (`harmony_core.data.prepare`), or name its folder"
-            raise UserError(str(path), error.strerror, fix) from None
+            raise unreadable(path, error, fix) from None
         try:
             fields = json.loads(content)
             if fields.pop(_SELF) != _sha256(fields):
                 raise ValueError("not what was written")
+            if (version := fields["format_version"]) != FORMAT_VERSION:
+                raise UserError(str(path), f"format version {version}", f"of another HARMONY; {redo(folder)}")
             return cls.model_validate(fields)
-        except (ValueError, KeyError, AttributeError):
+        except UserError:
+            raise
+        except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
             raise UserError(str(path), "corrupted", redo(folder)) from None
 
     def to_json(self) -> str:
@@ -127,3 +132,20 @@ def _sha256(value: object) -> str:
 def redo(folder: Path | str) -> str:
     """The way out of any damage to a data folder, as an imperative."""
     return f"delete the folder {folder} and prepare the data again"
+
+
+def unreadable(path: Path, error: OSError, if_missing: str) -> UserError:
+    """The error of a file that cannot be opened or read; where the data may be whole, it does not say to make it again.
+
+    Args:
+        path: the file.
+        error: what the system said.
+        if_missing: what to do where there is no such file.
+    """
+    if isinstance(error, PermissionError):
+        fix = "ask its owner for the right to read it"
+    elif error.errno in PASSING:
+        fix = "the file system does not give it, and the data may be whole: read it on another node first"
+    else:
+        fix = if_missing
+    return UserError(str(path), error.strerror, fix)

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from harmony_core.base import digest
 from harmony_core.data import manifest as manifests
-from harmony_core.data.bpe import BpeTokenizer
 from harmony_core.data.config import DataConfig
 from harmony_core.data.corpus import SPLITS, Document, Log, Source, Split, Splits, Unfetchable
 from harmony_core.data.loading import TOKENIZER_FILE
@@ -108,6 +107,8 @@ def _tokenizer(config: DataConfig, splits: Splits, log: Log) -> Tokenizer:
     if config.tokenizer == "byte":
         return ByteTokenizer()
     log(f"training a BPE tokenizer of {config.vocab_size} tokens on the training split")
+    from harmony_core.data.bpe import BpeTokenizer
+
     tokenizer = BpeTokenizer.train((document.text for document in splits["train"]), config.vocab_size)
     if tokenizer.vocab_size < config.vocab_size:
         log(f"the text has only {tokenizer.vocab_size} BPE tokens")

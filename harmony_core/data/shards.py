@@ -12,8 +12,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from harmony_core.atomic import patiently
 from harmony_core.data.corpus import Split
-from harmony_core.data.manifest import ShardRecord, redo
+from harmony_core.data.manifest import ShardRecord, redo, unreadable
 from harmony_core.errors import UserError
 
 SHARD_TOKENS = 2**27
@@ -79,7 +80,7 @@ def open_shard(folder: Path, record: ShardRecord, dtype: str, verify: bool) -> T
     """
     path = folder / record.file
     try:
-        status = path.stat()
+        status = patiently(path.stat)
         expected = record.tokens * np.dtype(dtype).itemsize
         if status.st_size != expected:
             found = f"{status.st_size} bytes where the manifest has {expected}"
@@ -88,7 +89,7 @@ def open_shard(folder: Path, record: ShardRecord, dtype: str, verify: bool) -> T
             raise UserError(str(path), "corrupted (its SHA-256 is not the manifest's)", redo(folder))
         shard: Tokens = np.memmap(path, dtype=dtype, mode="r")
     except OSError as error:
-        raise UserError(str(path), error.strerror, redo(folder)) from None
+        raise unreadable(path, error, redo(folder)) from None
     return shard
 
 

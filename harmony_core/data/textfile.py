@@ -1,107 +1,144 @@
-"""Reads one text or JSONL file, plain or compressed; every way it can be wrong is told in one line."""
+"""Reads one text or JSON file, plain or compressed; every way it can be wrong is told in one line."""
 
 from __future__ import annotations
 
-import bz2
-import gzip
 import json
-import lzma
-import zlib
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
-import zstandard
-
-from harmony_core.data.corpus import Document
+from harmony_core.data.compression import COMPRESSIONS, Compression, decompress
+from harmony_core.data.corpus import Document, Log
+from harmony_core.data.encoding import shown, to_utf8
 from harmony_core.errors import UserError
 
-TEXT_SUFFIXES = (".txt", ".md", ".jsonl")
+Form = Literal["text", "jsonl", "json"]
+# By suffix, in small letters.
+FORMS: dict[str, Form] = {".txt": "text", ".md": "text", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json"}
+READABLE = f"{', '.join(FORMS)}, plain or with {', '.join(COMPRESSIONS)}"
+_UNKNOWN_COMPRESSIONS = {".7z", ".br", ".lz4", ".lzma", ".rar", ".sz", ".z", ".zip"}
+_HALF_A_PAIR = re.compile("[\ud800-\udfff]")
 
 
-def _unzstd(data: bytes) -> bytes:
-    """All frames of a .zst file; zstandard's own reader takes a truncated file for a whole one."""
-    parts = []
-    while data:
-        frame = zstandard.ZstdDecompressor().decompressobj()
-        parts.append(frame.decompress(data))
-        if not frame.eof:
-            raise EOFError("the last frame is not whole")
-        data = frame.unused_data
-    return b"".join(parts)
+class Kind(NamedTuple):
+    """How a file is read; its name decides.
+
+    Args:
+        form: `text` is one document, `jsonl` one a line, `json` as `documents_in` says.
+        compression: what is undone first.
+    """
+
+    form: Form
+    compression: Compression | None = None
 
 
-DECOMPRESS: dict[str, Callable[[bytes], bytes]] = {
-    ".gz": gzip.decompress,
-    ".bz2": bz2.decompress,
-    ".xz": lzma.decompress,
-    ".zst": _unzstd,
-}
-_BROKEN = (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError, zstandard.ZstdError)
-
-
-def is_text(path: Path) -> bool:
-    """Whether the name says text that can be read here (`a.txt`, `b.jsonl.zst`)."""
-    suffixes = path.suffixes
-    if suffixes and suffixes[-1] in DECOMPRESS:
-        suffixes = suffixes[:-1]
-    return bool(suffixes) and suffixes[-1] in TEXT_SUFFIXES
+def kind_of(path: Path) -> Kind | None:
+    """The kind of a name (`a.txt`, `b.JSONL.zst`); None if it is not known to be text."""
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    compression = COMPRESSIONS.get(suffixes[-1]) if suffixes else None
+    if compression:
+        suffixes.pop()
+    form = FORMS.get(suffixes[-1]) if suffixes else None
+    return Kind(form, compression) if form else None
 
 
 def is_unknown_compression(path: Path) -> bool:
     """Whether the name says text under a compression that is not known here (`a.txt.lz4`)."""
-    suffixes = path.suffixes[-2:]
-    packed = {".7z", ".br", ".lz4", ".lzma", ".rar", ".sz", ".z", ".zip"}
-    return len(suffixes) == 2 and suffixes[0] in TEXT_SUFFIXES and suffixes[1].lower() in packed
+    suffixes = [suffix.lower() for suffix in path.suffixes[-2:]]
+    return len(suffixes) == 2 and suffixes[0] in FORMS and suffixes[1] in _UNKNOWN_COMPRESSIONS
 
 
 def read_bytes(path: Path) -> bytes:
-    """The file as it is on disk."""
+    """The file as it is on disk.
+
+    Raises:
+        UserError: it cannot be read.
+    """
     try:
         return path.read_bytes()
     except OSError as error:
-        raise UserError(str(path), error.strerror, "name a file that exists and is readable") from None
+        raise UserError(shown(path), error.strerror, "name a file that exists and is readable") from None
 
 
-def read_documents(path: Path, name: str, text_key: str) -> Iterator[Document]:
-    """The documents of a file that `is_text`: the whole file, or one a line of JSONL.
+def documents_in(data: bytes, kind: Kind, name: str, text_key: str, where: str, log: Log) -> Iterator[Document]:
+    """The documents of a file's bytes.
+
+    A `.json` file is one object, a list of objects, or objects one a line as in JSONL; a `.jsonl` file is always
+    the last. JSON may escape half a surrogate pair, which is no character and has no UTF-8: each becomes U+FFFD,
+    and the log is told how many.
 
     Args:
-        path: the file.
+        data: the file as it is on disk.
+        kind: how it is read.
         name: how its documents are called in the manifest.
-        text_key: key of the text in JSONL.
+        text_key: key of the text in JSON.
+        where: the file's name, for messages.
+        log: told of what was replaced.
 
     Raises:
-        UserError: it cannot be read or decompressed, or a line is not an object with that key.
+        UserError: it cannot be decompressed or decoded, or a record is not an object with that key.
     """
-    data, suffixes = read_bytes(path), path.suffixes
-    if suffixes[-1] in DECOMPRESS:
-        try:
-            data = DECOMPRESS[suffixes[-1]](data)
-        except _BROKEN as error:
-            fix = f"not a whole {suffixes[-1]} file; compress it again"
-            raise UserError(str(path), str(error) or type(error).__name__, fix) from None
-        suffixes = suffixes[:-1]
-    if suffixes[-1] != ".jsonl":
+    if kind.compression:
+        data = decompress(data, kind.compression, where)
+    data = to_utf8(data, where)
+    if kind.form == "text":
         yield Document(name, data)
         return
+    replaced = 0
+    for place, record in _records(data, kind.form, where):
+        text = _text_of(record, f"{where}:{place}", text_key)
+        text, found = _HALF_A_PAIR.subn("\ufffd", text)
+        replaced += found
+        yield Document(f"{name}:{place}", text.encode())
+    if replaced:
+        log(f"{where}: {replaced} half surrogate pair(s) replaced by U+FFFD")
+
+
+def _records(data: bytes, form: Form, where: str) -> Iterator[tuple[int, Any]]:
+    """The values of a JSON file with the line of each, or its number in a list, from 1."""
+    if form == "json":
+        try:
+            value = _parse(data)
+        except json.JSONDecodeError as error:
+            # More than one value may be one a line.
+            if error.msg != "Extra data":
+                fix = f"JSON is needed: an object, a list of them, or one a line ({error.msg})"
+                line = data.split(b"\n", error.lineno)[error.lineno - 1]
+                raise UserError(f"{where}:{error.lineno}", _short(line), fix) from None
+        except RecursionError:
+            raise _too_deep(data, where) from None
+        else:
+            yield from enumerate(value if isinstance(value, list) else [value], start=1)
+            return
     for number, line in enumerate(data.split(b"\n"), start=1):
         if line.strip():
-            yield Document(f"{name}:{number}", _text_of(line, f"{path}:{number}", text_key))
+            try:
+                yield number, _parse(line)
+            except RecursionError:
+                raise _too_deep(line, f"{where}:{number}") from None
+            except json.JSONDecodeError as error:
+                fix = f"one JSON object a line is needed ({error.msg}, column {error.colno})"
+                raise UserError(f"{where}:{number}", _short(line), fix) from None
 
 
-def _text_of(line: bytes, where: str, text_key: str) -> bytes:
-    try:
-        record = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        fix = f"one JSON object a line is needed ({error})"
-        raise UserError(where, _short(line), fix) from None
-    if not isinstance(record, dict) or text_key not in record:
-        raise UserError(where, _short(line), f"no key {text_key!r}; set data.text_key to the key of the text")
-    if not isinstance(record[text_key], str):
-        fix = f"the value of {text_key!r} is not text; set data.text_key to the key of the text"
-        raise UserError(where, _short(line), fix)
-    # JSON may hold half a surrogate pair, which has no UTF-8 of its own; three odd bytes are no worse.
-    return str(record[text_key]).encode("utf-8", errors="surrogatepass")
+def _too_deep(data: bytes, where: str) -> UserError:
+    return UserError(where, _short(data[:240]), "lists or objects nested too deeply to be read; make them flat")
+
+
+def _parse(data: bytes) -> Any:
+    # Integers of many digits are refused by Python, and none is needed here.
+    return json.loads(data, parse_int=float)
+
+
+def _text_of(record: Any, where: str, text_key: str) -> str:
+    if not isinstance(record, dict):
+        raise UserError(where, f"a {type(record).__name__}", f"an object with the key {text_key!r} is needed")
+    if not isinstance(text := record.get(text_key), str):
+        found = f"an object with the keys {', '.join(map(repr, record))}" if record else "an empty object"
+        fault = f"the value of {text_key!r} is not text" if text_key in record else f"no key {text_key!r}"
+        raise UserError(where, found, f"{fault}; set data.text_key to the key of the text, or leave the file out")
+    return text
 
 
 def _short(line: bytes) -> str:

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from harmony_core import bounds
 from harmony_core.base import Frozen
 from harmony_core.errors import UserError
 from harmony_core.machines import Layout
@@ -23,18 +24,28 @@ class LatencyConfig(Frozen):
         batch_size: sequences.
         context: tokens a sequence (cache length when decoding).
         warmup_seconds: cap on the warm-up, which ends earlier when times are stable.
-        repeats: measured calls a mode.
-        reference: preset that is measured before and after, so that drift is seen.
+        repeats: measured calls a mode, at least; of short ones there are more.
+        reference: preset whose calls alternate with the candidate's: a latency is the ratio of the two, times what
+            the reference took when the search began.
+        promotion_turns: how often the final front and the baselines are measured again, one after another each time.
     """
 
     source: str = "measured"
     objective: LatencyMode = "prefill"
     modes: tuple[LatencyMode, ...] = ("train", "prefill", "decode")
-    batch_size: int = Field(default=8, ge=1)
-    context: int = Field(default=256, ge=2)
-    warmup_seconds: float = Field(default=1.0, gt=0)
-    repeats: int = Field(default=10, ge=3)
+    batch_size: int = Field(default=8, ge=1, le=bounds.BATCH)
+    context: int = Field(default=256, ge=2, le=bounds.SEQUENCE)
+    # Every candidate may take it, in every mode.
+    warmup_seconds: float = Field(default=1.0, gt=0, le=3600)
+    # The quantile of more is no better.
+    repeats: int = Field(default=16, ge=3, le=10_000)
     reference: str = "llama-nano"
+    promotion_turns: int = Field(default=3, ge=1, le=1000)
+
+    @property
+    def machine(self) -> str | None:
+        """The machine that is predicted for; None where latency is measured."""
+        return None if self.source == "measured" else self.source.removeprefix("predicted:")
 
     @model_validator(mode="after")
     def _check(self) -> LatencyConfig:
@@ -67,18 +78,19 @@ class ExecutionConfig(Frozen):
         heartbeat_timeout_seconds: a rank without one for this long is given up, and its candidate tried again.
     """
 
-    candidates_per_job: int = Field(default=16, ge=1)
-    workers: int | None = Field(default=None, ge=1)
-    threads_per_candidate: int = Field(default=1, ge=1)
-    time_limit_seconds: float = Field(default=3600.0, gt=0)
+    candidates_per_job: int = Field(default=16, ge=1, le=bounds.POPULATION)
+    workers: int | None = Field(default=None, ge=1, le=bounds.CORES)
+    threads_per_candidate: int = Field(default=1, ge=1, le=bounds.CORES)
+    time_limit_seconds: float = Field(default=3600.0, gt=0, le=bounds.SECONDS)
     # harmony_core.workers.pool says why no less.
-    memory_limit_gb: float | None = Field(default=None, ge=0.5)
-    attempts: int = Field(default=2, ge=1)
-    gpus_per_candidate: int = Field(default=1, ge=1)
+    memory_limit_gb: float | None = Field(default=None, ge=0.5, le=bounds.MEMORY_GB)
+    # What kills a candidate a hundred times will do so again.
+    attempts: int = Field(default=2, ge=1, le=100)
+    gpus_per_candidate: int = Field(default=1, ge=1, le=bounds.DEVICES)
     layout: Layout | None = None
-    checkpoint_seconds: float | None = Field(default=600.0, gt=0)
-    heartbeat_seconds: float = Field(default=5.0, gt=0)
-    heartbeat_timeout_seconds: float = Field(default=60.0, gt=0)
+    checkpoint_seconds: float | None = Field(default=600.0, gt=0, le=bounds.SECONDS)
+    heartbeat_seconds: float = Field(default=5.0, gt=0, le=3600)
+    heartbeat_timeout_seconds: float = Field(default=60.0, gt=0, le=bounds.SECONDS)
 
     @model_validator(mode="after")
     def _check(self) -> ExecutionConfig:
@@ -110,10 +122,10 @@ class PromoteConfig(Frozen):
         keep_weights: whether their last checkpoints stay, for `harmony export`: 12 bytes a parameter.
     """
 
-    top_k: int = Field(default=3, ge=0, le=1_000_000)
-    replicates: int = Field(default=1, ge=1, le=1_000_000)
+    top_k: int = Field(default=3, ge=0, le=bounds.PROMOTED)
+    replicates: int = Field(default=1, ge=1, le=bounds.PROMOTED)
     baselines: tuple[str, ...] = ()
-    tokens: int | None = Field(default=None, ge=1)
+    tokens: int | None = Field(default=None, ge=1, le=bounds.TOKENS)
     keep_weights: bool = True
 
     @model_validator(mode="after")
@@ -121,3 +133,12 @@ class PromoteConfig(Frozen):
         if len(set(self.baselines)) < len(self.baselines):
             raise UserError("baselines", ", ".join(self.baselines), "list each once")
         return self
+
+    def without_more(self, before: PromoteConfig) -> PromoteConfig:
+        """The same, but as `before` where it only trains more: members, fresh seeds, baselines."""
+        more = {
+            "top_k": self.top_k >= before.top_k,
+            "replicates": self.replicates >= before.replicates,
+            "baselines": set(self.baselines) >= set(before.baselines),
+        }
+        return self.model_copy(update={name: getattr(before, name) for name, is_more in more.items() if is_more})

@@ -1,8 +1,7 @@
-"""Measures what a candidate costs to run: a train step, a prefill, and the decoding of one token."""
+"""Measures what a candidate costs to run, in turns with the reference: a train step, a prefill, one decoded token."""
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -13,6 +12,8 @@ import torch
 
 from harmony_core.architecture import Architecture
 from harmony_core.evaluation.config import LatencyConfig
+from harmony_core.evaluation.interleaved import MOST_MEASUREMENTS, STEADY, Measurement, relative_time
+from harmony_core.evaluation.latency_row import NOT_MEASURED
 from harmony_core.host import host_name
 from harmony_core.models import HybridLM, build, keep_freed_memory
 from harmony_core.training.engine import device_for_training
@@ -21,7 +22,9 @@ from harmony_core.training.process import device_name, is_out_of_memory
 
 # Warm-up is over when the last calls agree this well, or when its time is up.
 _STABLE_CALLS, _STABLE_SPREAD = 4, 0.05
-_REFERENCE_REPEATS = 3
+# A measurement lasts so long at least: the system takes cores away for some milliseconds at a time, which is many calls
+# of a small model's decoding and less than one of its prefill.
+_LEAST_SECONDS = 0.4
 
 Call = Callable[[], None]
 
@@ -58,9 +61,8 @@ def _measure_mode(payload: dict[str, Any], config: LatencyConfig, mode: str, dev
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        nothing = dict.fromkeys(("seconds_median", "seconds_p10", "seconds_p90", "reference_seconds_median"))
-        told = {"status": "out_of_memory", "error": str(error), "kernel_paths": "", "repeats": 0, "warmups": 0}
-        return {**known, **nothing, **told, "seconds": time.monotonic() - begin}
+        told = {"status": "out_of_memory", "error": str(error), "kernel_paths": ""}
+        return {**known, **NOT_MEASURED, **told, "seconds": time.monotonic() - begin}
     paths = ", ".join(candidate.model.kernel_paths())
     return {
         **known,
@@ -139,27 +141,48 @@ class Bench:
 
 def measure(
     call: Call, reference: Call, repeats: int, warmup_seconds: float, device: torch.device
-) -> dict[str, float | int]:
-    """Times `call`: warm until stable, then `repeats` calls, with the reference timed before and after.
+) -> dict[str, float | int | bool | None]:
+    """Times `call` in turns with the reference: both warm until stable, then `repeats` calls of each at least.
+
+    While the reference moves by more than a tenth it is all done again, a bounded number of times.
 
     Returns:
-        Seconds a call: median, 10th and 90th percentile; how many calls were counted and how many
-        warmed up; and the reference's median, by which drift between candidates is seen.
+        Columns of `schemas.LATENCY`: seconds a call (median, 10th and 90th percentile), and of the reference
+        (median); the candidate's time over the reference's; how many calls counted, how many warmed up, how many
+        measurements that took; by how much the reference moved in the last one, and whether that was too much.
     """
     warmups = warm_up(call, warmup_seconds, device)
     warm_up(reference, warmup_seconds, device)
-    before = [seconds(reference, device) for _ in range(_REFERENCE_REPEATS)]
-    times = [seconds(call, device) for _ in range(repeats)]
-    after = [seconds(reference, device) for _ in range(_REFERENCE_REPEATS)]
+    done: list[Measurement] = []
+    while not done or (done[-1].movement > STEADY and len(done) < MOST_MEASUREMENTS):
+        done.append(in_turns(call, reference, repeats, device))
+    times = [taken for one in done for taken in one.times]
+    reference_times = [taken for one in done for taken in one.reference_times]
     p10, median, p90 = np.percentile(times, [10, 50, 90])
     return {
         "seconds_median": float(median),
         "seconds_p10": float(p10),
         "seconds_p90": float(p90),
-        "repeats": repeats,
+        "relative": relative_time(done),
+        # Of the search: the shard knows its reference.
+        "latency_seconds": None,
+        "repeats": len(times),
         "warmups": warmups,
-        "reference_seconds_median": statistics.median([*before, *after]),
+        "measurements": len(done),
+        "reference_seconds_median": float(np.median(reference_times)),
+        "reference_movement": done[-1].movement,
+        "marked": done[-1].movement > STEADY,
     }
+
+
+def in_turns(call: Call, reference: Call, repeats: int, device: torch.device) -> Measurement:
+    """One measurement: a call of the reference before each of the candidate, and one after the last."""
+    times: list[float] = []
+    reference_times = [seconds(reference, device)]
+    while len(times) < repeats or sum(times) + sum(reference_times) < _LEAST_SECONDS:
+        times.append(seconds(call, device))
+        reference_times.append(seconds(reference, device))
+    return Measurement(times, reference_times)
 
 
 def warm_up(call: Call, limit_seconds: float, device: torch.device) -> int:

@@ -11,13 +11,13 @@ from typing import Literal
 
 from harmony_core.errors import UserError
 from harmony_core.evaluation.config import ExecutionConfig
-from harmony_core.evaluation.setting import Setting
 from harmony_core.host import visible_gpus
+from harmony_core.search.opened import OpenedSearch
 from harmony_core.workers.address import ADDRESS_FILE, Address
 from harmony_core.workers.feeder import TeamPool
 from harmony_core.workers.lock import exclusive, shared
 from harmony_core.workers.pool import PRELOAD, WarmPool
-from harmony_core.workers.task import Interrupted, Pool
+from harmony_core.workers.task import Pool, WorkInterrupted
 from harmony_core.workers.teams import Teams
 
 # Set by the executor plugin in a standing allocation: the folder in which its companion leaves its address.
@@ -48,7 +48,7 @@ class Launcher:
         return Path(folder) if folder and self.kind == "srun" else None
 
     @contextmanager
-    def training(self, setting: Setting, work: Path, generation: int | None) -> Iterator[Pool]:
+    def training(self, setting: OpenedSearch, work: Path, generation: int | None) -> Iterator[Pool]:
         """Workers for trainings; several trainings may share a device's machine, a measurement may not.
 
         Raises:
@@ -66,24 +66,43 @@ class Launcher:
             yield pool
 
     @contextmanager
-    def measuring(self, setting: Setting, work: Path, generation: int | None, preload: str) -> Iterator[Pool]:
-        """Workers for measurements of latency, each alone on its device.
+    def measuring(
+        self,
+        setting: OpenedSearch,
+        work: Path,
+        generation: int | None,
+        preload: str,
+        *,
+        alone: bool = True,
+        evaluator: str = "latency",
+    ) -> Iterator[Pool]:
+        """Workers for all that is no training, of one rank each.
+
+        Args:
+            setting: the search.
+            work: folder of the shard.
+            generation: whose; None is promotion, the last in turn.
+            preload: module that a local launch imports before it forks.
+            alone: whether each task must be alone on its device's machine, as a measurement of latency.
+            evaluator: whose tasks they are.
 
         Raises:
-            UserError: in a standing allocation without GPUs, whose trainings share the cores.
+            UserError: alone, in a standing allocation without GPUs, whose trainings share the cores.
         """
         if self.kind == "local":
             # Nor beside a training that outlived its main process.
-            with exclusive(setting.device_lock):
-                yield self._warm(setting, work, 1, preload)
+            with (exclusive if alone else shared)(setting.device_lock):
+                yield self._warm(setting, work, 1 if alone else None, preload)
             return
-        if self.standing is not None and not visible_gpus():
-            fix = "trainings share these CPUs; use predicted:MACHINE, or an allocation a shard (cluster: slurm)"
-            raise UserError("latency.source", "measured", fix)
+        if alone and self.standing is not None and not visible_gpus():
+            why, fix = "trainings share these CPUs", "an allocation a shard (cluster: slurm)"
+            if evaluator != "latency":
+                raise UserError("evaluators", evaluator, f"{why}; use {fix}")
+            raise UserError("latency.source", "measured", f"{why}; use predicted:MACHINE, or {fix}")
         with self._teams(setting, work, (_order(generation), 1), 1) as pool:
             yield pool
 
-    def _warm(self, setting: Setting, work: Path, workers: int | None, preload: str) -> WarmPool:
+    def _warm(self, setting: OpenedSearch, work: Path, workers: int | None, preload: str) -> WarmPool:
         execution = setting.config.execution
         return WarmPool(
             work / "logs",
@@ -96,7 +115,7 @@ class Launcher:
         )
 
     @contextmanager
-    def _teams(self, setting: Setting, work: Path, order: tuple[float, ...], team_size: int) -> Iterator[Pool]:
+    def _teams(self, setting: OpenedSearch, work: Path, order: tuple[float, ...], team_size: int) -> Iterator[Pool]:
         execution = setting.config.execution
         with self._queue(setting, work / "teams", team_size) as address:
             yield TeamPool(
@@ -108,14 +127,14 @@ class Launcher:
             )
 
     @contextmanager
-    def _queue(self, setting: Setting, folder: Path, team_size: int) -> Iterator[Address]:
+    def _queue(self, setting: OpenedSearch, folder: Path, team_size: int) -> Iterator[Address]:
         if self.standing is not None:
             yield _standing_address(self.standing)
             return
         with own_teams(setting.config.execution, folder, self.srun_flags, team_size) as teams:
             try:
                 yield teams.address
-            except Interrupted:
+            except WorkInterrupted:
                 if not teams.failed.is_set():
                     raise
                 # Another allocation would not mend it.
@@ -149,7 +168,7 @@ def _standing_address(folder: Path) -> Address:
     try:
         return Address.read(folder / ADDRESS_FILE, _PILOT_SECONDS)
     except TimeoutError as error:
-        raise Interrupted(f"the standing allocation has no queue: {error}") from None
+        raise WorkInterrupted(f"the standing allocation has no queue: {error}") from None
 
 
 def _order(generation: int | None) -> int:

@@ -2,33 +2,32 @@
 
 from __future__ import annotations
 
-import math
 import os
 import platform
 import subprocess
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 
 from harmony_core.architecture import Architecture
 from harmony_core.architecture.presets import load_preset, with_vocab
-from harmony_core.config import Config
 from harmony_core.data import DataManifest, prepare
 from harmony_core.errors import UserError
-from harmony_core.evolution.config import Metric
+from harmony_core.evaluation.reference import reference_latency
 from harmony_core.host import cpu_name, host_name, usable_cores, visible_gpus
-from harmony_core.machines import Machine, predict_seconds
+from harmony_core.metrics import OWN
+from harmony_core.metrics.declaration import declarations
+from harmony_core.plugins import used
+from harmony_core.results.framing import choose_frame
+from harmony_core.search.config import Config
 from harmony_core.space import Space, sample
 from harmony_core.store import Manifest, SearchFolder, check_unchanged, read_manifest, write_manifest
-from harmony_core.training.recipe import ResolvedPrecision
 from harmony_core.workers import Lease
 
-# The hypervolume's reference point, in multiples of the reference architecture's own costs.
-_REFERENCE_MULTIPLE = 4.0
 _PACKAGES = (
     "harmony-search",
     "torch",
@@ -67,26 +66,29 @@ def settle_search(config: Config, folder: SearchFolder, log: Callable[[str], Non
     with Lease(folder.work("settle.lease")):
         if folder.manifest.exists():
             manifest = read_manifest(folder.manifest)
-            check_unchanged(folder.name, Config.parse(manifest.config).identity(), config.identity())
+            before = Config.parse(manifest.config)
+            check_unchanged(folder.name, before.identity(), config.without_more(before).identity())
             return manifest
         # Made by the step before, which has said so; made again here if its folder is gone.
         data = prepare_data(config, folder, lambda line: None)
         reference = with_vocab(load_preset(config.latency.reference), data.vocab_size)
-        manifest = _manifest(config, data, reference, log)
+        manifest = _manifest(config, data, reference, folder, log)
         write_manifest(folder.manifest, manifest)
         return manifest
 
 
 def check_long_enough(config: Config, data: DataManifest) -> None:
-    """Refuses data in which a split has not one whole sequence."""
-    needed = config.recipe.sequence_length + 1
+    """Refuses data in which a split has no whole sequence, or one that is evaluated not the two that have a spread."""
     for name, split in data.splits.items():
+        needed = config.recipe.sequence_length * (1 if name == "train" else 2) + 1
         if split.tokens < needed:
             fix = f"the {name} split needs {needed} tokens; give more text or lower recipe.sequence_length"
             raise UserError("data", f"{split.tokens} tokens in {name}", fix)
 
 
-def _manifest(config: Config, data: DataManifest, reference: Architecture, log: Callable[[str], None]) -> Manifest:
+def _manifest(
+    config: Config, data: DataManifest, reference: Architecture, folder: SearchFolder, log: Callable[[str], None]
+) -> Manifest:
     import torch
 
     from harmony_core.training.engine import device_for_training
@@ -95,9 +97,12 @@ def _manifest(config: Config, data: DataManifest, reference: Architecture, log: 
     device = device_for_training()
     precision = resolve_precision(config.recipe.precision, device)
     log(f"precision: {config.recipe.precision} -> {precision}")
-    latency = _reference_latency(config, reference, precision)
+    latency = reference_latency(config, reference, precision, folder)
+    frame = choose_frame(config, data.source, latency[config.latency.objective])
     return Manifest(
-        config=config.model_dump(mode="json"),
+        config=config.recorded(),
+        plugins=[asdict(plugin) for plugin in used()],
+        metrics=declarations(name for name in config.search.metrics if name not in OWN),
         config_hash=config.hash,
         seed=config.search.seed,
         precision=precision,
@@ -118,47 +123,10 @@ def _manifest(config: Config, data: DataManifest, reference: Architecture, log: 
             "system": platform.platform(),
             "python": platform.python_version(),
         },
-        hypervolume=hypervolume_frame(config, reference, latency),
+        hypervolume=None if frame is None else frame.model_dump(mode="json"),
+        reference_latency=latency,
         created_at=datetime.now(UTC),
     )
-
-
-def hypervolume_frame(config: Config, reference: Architecture, latency_seconds: float) -> dict[str, dict[str, float]]:
-    """Fixed ideal and reference point of the hypervolume, for every metric.
-
-    Losses are read between 0 and the bits of a uniform byte; costs between 0 and a multiple of the
-    reference architecture's.
-    """
-    costs = {
-        "latency_seconds": latency_seconds,
-        "num_params": reference.num_params(),
-        "num_active_params": reference.num_active_params(),
-        "flops_per_token": reference.flops_per_token(config.recipe.sequence_length, "train"),
-        "kv_bytes_per_token": reference.kv_bytes_per_token(),
-        # Attention has no state: what its cache takes for one sequence is the measure.
-        "state_bytes": reference.state_bytes() or reference.kv_cache_bytes(config.recipe.sequence_length),
-    }
-    # A cost that the reference does not have (a cache, for Mamba) is read against one unit.
-    points = {name: _REFERENCE_MULTIPLE * (float(cost) or 1.0) for name, cost in costs.items()}
-    points["val_bits_per_byte"] = math.log2(256)
-    names: tuple[str, ...] = get_args(Metric)
-    return {"ideal": dict.fromkeys(names, 0.0), "reference": {name: points[name] for name in names}}
-
-
-def _reference_latency(config: Config, reference: Architecture, precision: ResolvedPrecision) -> float:
-    latency = config.latency
-    if latency.source != "measured":
-        machine = Machine.from_yaml(latency.source.removeprefix("predicted:"))
-        return predict_seconds(reference, machine, latency.objective, latency.batch_size, latency.context, precision)
-    import torch
-
-    from harmony_core.evaluation.latency import Bench, measure
-    from harmony_core.training.engine import device_for_training
-
-    torch.set_num_threads(config.execution.threads_per_candidate)
-    device = device_for_training()
-    call = Bench(reference, latency, precision, device).call(latency.objective)
-    return float(measure(call, call, latency.repeats, latency.warmup_seconds, device)["seconds_median"])
 
 
 def _versions() -> dict[str, str]:

@@ -2,54 +2,88 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import polars as pl
 
 from harmony_core.architecture import Architecture
 from harmony_core.architecture.presets import load_preset, with_vocab
-from harmony_core.evaluation.latency_shard import benchmark_shard
+from harmony_core.evaluation.evaluate_shard import evaluate_shard
+from harmony_core.evaluation.evaluator_registry import evaluators_of
 from harmony_core.evaluation.launcher import Launcher
-from harmony_core.evaluation.setting import Setting
-from harmony_core.evaluation.training_shard import Report, train_shard
-from harmony_core.evolution.budget import Allowance, promotion_allowance
-from harmony_core.store import pareto_front, population_row, schemas, write_table
+from harmony_core.evaluation.shard import Row, Shard
+from harmony_core.results import pareto_front
+from harmony_core.results.budget import Allowance, promotion_allowance
+from harmony_core.search.config import Config
+from harmony_core.search.opened import OpenedSearch
+from harmony_core.store import atomic_write, population_row, read_table, schemas, with_metrics, write_table
+
+Member = tuple[Architecture, str, str | None]
+# An evaluator's name, a final row of it, how many are done and how many there are.
+Report = Callable[[str, Row, int, int], None]
 
 
-def promote(setting: Setting, report_training: Report, report_latency: Report, launcher: Launcher) -> Allowance:
-    """Writes `promoted/`: population, ledger, training (test split included), curves, latency, and last checkpoints.
+def promote(setting: OpenedSearch, report: Report, launcher: Launcher) -> Allowance:
+    """Writes `promoted/`: population, ledger, each evaluator's tables (training reads the test split), checkpoints.
 
     The members of the front are its `promote.top_k` best by validation bits per byte. Front and
     baselines share the recipe and the seeds. Where the budget does not pay for all, the front comes first;
-    the ledger and the answer say why.
+    the ledger and the answer say why. Who was promoted before, and still is a member, comes before all and
+    keeps its number, by which the journals know what was trained. Latencies are measured again, in turns, of the
+    whole front and the baselines.
     """
     config = setting.config
-    recipe = config.promotion_recipe().model_copy(update={"precision": setting.precision})
     members = _members(setting)
     allowance = promotion_allowance(setting.folder, len(members))
-    population = [_row(setting, index, *member) for index, member in enumerate(members[: allowance.paid])]
+    population = _population(setting, members, allowance.paid)
     if not population:
         # Nobody for an allocation's teams to wait for.
         launcher = Launcher()
     write_table(setting.folder.ledger(None), _ledger(setting, allowance), schemas.LEDGER)
-    write_table(setting.folder.population(None), population, schemas.POPULATION)
-    train_shard(
-        setting,
-        population,
-        None,
-        0,
-        report=report_training,
-        launcher=launcher,
-        recipe=recipe,
-        replicates=range(config.promote.replicates),
-        splits=("validation", "test"),
-        keep_weights=config.promote.keep_weights,
-    )
-    benchmark_shard(setting, population, None, 0, report=report_latency, launcher=launcher)
+    write_table(setting.folder.population(None), population, with_metrics(schemas.POPULATION, config.search.metrics))
+    for evaluator in evaluators_of(config):
+        takes_more = evaluator.takes_whole_front(config) and population and not allowance.reason
+        taken = population + (_rest_of_front(setting, population) if takes_more else [])
+        told = partial(report, evaluator.name)
+        shard = Shard(setting, taken, None, 0)
+        evaluate_shard(evaluator.of_promotion(setting), shard, report=told, launcher=launcher)
+    more = config.promotes_more(Config.parse(setting.manifest.config))
+    if more is not None:
+        asked = config.promote.model_dump_json(indent=2)
+        atomic_write(setting.folder.grown_promotion(more), asked.encode() + b"\n")
     return allowance
 
 
-def _members(setting: Setting) -> list[tuple[Architecture, str, str | None]]:
+def _rest_of_front(setting: OpenedSearch, population: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of the front that is not trained again, numbered after `population`."""
+    front = pareto_front(setting.folder).sort("val_bits_per_byte").collect()
+    known = {row["architecture_id"] for row in population}
+    texts = front.filter(~pl.col("architecture_id").is_in(known)).unique("architecture_id", maintain_order=True)
+    first = 1 + max(row["candidate"] for row in population)
+    return [
+        _row(setting, index, Architecture.from_json(text), "front", None)
+        for index, text in enumerate(texts["architecture"], start=first)
+    ]
+
+
+def _population(setting: OpenedSearch, members: Sequence[Member], paid: int) -> list[dict[str, Any]]:
+    """Rows of the members that are paid for, by number; new ones take the lowest numbers that are free."""
+    path, numbers = setting.folder.population(None), {}
+    if path.exists():
+        rows = read_table(path, schemas.POPULATION, ["architecture_id", "candidate"])
+        numbers = dict(zip(rows["architecture_id"], rows["candidate"], strict=True))
+    # Of equal ones the order stays.
+    chosen = sorted(members, key=lambda member: member[0].id not in numbers)[:paid]
+    kept = {numbers[one.id] for one, *_ in chosen if one.id in numbers}
+    free = (number for number in itertools.count() if number not in kept)
+    numbered = [(numbers[member[0].id] if member[0].id in numbers else next(free), member) for member in chosen]
+    return [_row(setting, number, *member) for number, member in sorted(numbered, key=lambda pair: pair[0])]
+
+
+def _members(setting: OpenedSearch) -> list[Member]:
     """Architecture, role and preset name of everything that is promoted, each architecture once."""
     front = pareto_front(setting.folder).sort("val_bits_per_byte").head(setting.config.promote.top_k)
     texts = front.select(pl.col("architecture")).collect()["architecture"]
@@ -58,17 +92,17 @@ def _members(setting: Setting) -> list[tuple[Architecture, str, str | None]]:
     found = [Architecture.from_json(text) for text in texts]
     # A search may find a preset, or begin with it.
     known = {preset.id for preset in presets.values()}
-    members: list[tuple[Architecture, str, str | None]] = [(one, "front", None) for one in found if one.id not in known]
+    members: list[Member] = [(one, "front", None) for one in found if one.id not in known]
     return members + [(preset, "baseline", name) for name, preset in presets.items()]
 
 
-def _ledger(setting: Setting, allowance: Allowance) -> list[dict[str, Any]]:
+def _ledger(setting: OpenedSearch, allowance: Allowance) -> list[dict[str, Any]]:
     left_out = allowance.wanted - allowance.paid
     row = {"search": setting.folder.name, "generation": None, "stage": "propose", "reason": allowance.reason}
     return [{**row, "count": left_out}] if left_out else []
 
 
-def _row(setting: Setting, index: int, architecture: Architecture, role: str, name: str | None) -> dict[str, Any]:
+def _row(setting: OpenedSearch, index: int, architecture: Architecture, role: str, name: str | None) -> dict[str, Any]:
     return population_row(
         architecture,
         search=setting.folder.name,
@@ -80,4 +114,5 @@ def _row(setting: Setting, index: int, architecture: Architecture, role: str, na
         parents=() if role == "baseline" else (architecture.id,),
         role=role,
         name=name,
+        metrics=setting.config.search.metrics,
     )

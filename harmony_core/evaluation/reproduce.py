@@ -11,11 +11,12 @@ from typing import Any
 import polars as pl
 
 from harmony_core.errors import UserError
-from harmony_core.evaluation.expectation import Expectation
+from harmony_core.evaluation.duration_model import DurationModel
+from harmony_core.evaluation.evaluators.training import IDENTITY, Training
 from harmony_core.evaluation.launcher import Launcher
-from harmony_core.evaluation.setting import Setting
-from harmony_core.evaluation.training_shard import IDENTITY, answer_of, training_task_of
-from harmony_core.store import curves, training
+from harmony_core.evaluation.shard import Shard
+from harmony_core.search.opened import OpenedSearch
+from harmony_core.store import Run, curves, training
 from harmony_core.workers import Outcome
 
 _EXACT = ("status", "steps", "tokens")
@@ -55,14 +56,14 @@ class Reproduction:
 
 
 def reproduce(
-    setting: Setting, candidate: dict[str, Any], replicate: int, work: Path, log: Callable[[str], object]
+    setting: OpenedSearch, candidate: dict[str, Any], run: Run, work: Path, log: Callable[[str], object]
 ) -> Reproduction:
     """Trains a candidate again with its row's seeds, recipe and data, on this machine; writes nothing to the store.
 
     Args:
         setting: its search.
         candidate: its row of the population; of the promoted one's to repeat a promotion.
-        replicate: which of its trainings.
+        run: which of its trainings.
         work: folder of logs and checkpoints.
         log: told what goes on.
 
@@ -70,43 +71,38 @@ def reproduce(
         UserError: there is no such training; this version would train it otherwise; the data is gone or damaged.
     """
     generation, promoted = candidate["generation"], candidate["generation"] is None
-    key = (pl.col("candidate") == candidate["candidate"]) & (pl.col("replicate") == replicate)
+    key = pl.col("candidate") == candidate["candidate"]
+    key &= (pl.col("replicate") == run.replicate) & (pl.col("rate") == run.rate)
     if not promoted:
         key &= pl.col("generation") == generation
     rows = training(setting.folder, promoted=promoted).filter(key).collect().to_dicts()
     if not rows:
-        there = "use a replicate that was trained, or wait for it"
-        raise UserError("replicate", replicate, f"{candidate['architecture_id']} has no such row; {there}")
+        there = "use a replicate and a rate that were trained, or wait for them"
+        value = f"{run.replicate}, rate {run.rate}"
+        raise UserError("replicate", value, f"{candidate['architecture_id']} has no such row; {there}")
     (then,) = rows
     recipe = setting.config.promotion_recipe() if promoted else setting.config.recipe
     recipe = recipe.model_copy(update={"precision": setting.precision})
-    task = training_task_of(
-        setting,
-        candidate,
-        generation,
-        then["shard"],
-        replicate,
-        recipe,
-        ("validation", "test") if promoted else ("validation",),
-        Expectation.of(setting, recipe, 0),
-    )
+    evaluator = Training(recipe=recipe, splits=("validation", "test") if promoted else ("validation",))
+    shard = Shard(setting, [candidate], generation, then["shard"])
+    task = evaluator.task(shard, candidate, run, DurationModel.of(setting, recipe, 0))
     for name in IDENTITY:
         if task.payload["row"][name] != then[name]:
             fix = f"this version would train with {task.payload['row'][name]}; use the search's ({_version(setting)})"
             raise UserError(name, then[name], fix)
     # Beside the search's own, which may be running.
     task.payload["checkpoints"] = {"folder": str(work / "checkpoints"), "every_seconds": None, "keep": False}
-    setting.check_data(("train", *task.payload["splits"]))
+    evaluator.prepare(shard)
     log(f"trains {task.key} again, about {task.expected_seconds:.0f} s")
     outcomes: list[Outcome] = []
     with Launcher().training(setting, work, generation) as pool:
         pool.run([task], outcomes.append, lambda begun, attempt: None)
-    answer = answer_of(outcomes[-1])
+    answer = evaluator.answer(shard, outcomes[-1])
     losses = curves(setting.folder, promoted=promoted).filter(key).sort("step").collect()["train_loss"].to_list()
     return Reproduction(then, answer["row"], losses, [point["train_loss"] for point in answer["curve"]])
 
 
-def _version(setting: Setting) -> str:
+def _version(setting: OpenedSearch) -> str:
     packages = ", ".join(f"{name} {version}" for name, version in setting.manifest.packages.items())
     return f"commit {setting.manifest.git_commit}, {packages}"
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from harmony_core.config import Config
 from harmony_core.machines import Layout
+from harmony_core.search.config import Config
 
 _OBJECTIVES = ({"name": "val_bits_per_byte"}, {"name": "num_active_params"})
 # Nothing is searched, but a configuration has a space; this one asks for no more than one sequence.

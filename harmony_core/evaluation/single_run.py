@@ -13,14 +13,14 @@ from typing import Any
 from harmony_core.architecture import Architecture
 from harmony_core.architecture.presets import with_vocab
 from harmony_core.base import Frozen
-from harmony_core.config import Config
 from harmony_core.errors import UserError
 from harmony_core.evaluation.prepare import settle_search
 from harmony_core.evaluation.seeds import data_seed, init_seed
-from harmony_core.evaluation.setting import Setting
 from harmony_core.evaluation.training_task import curve_columns, training_columns
 from harmony_core.host import host_name
 from harmony_core.machines import Layout
+from harmony_core.search.config import Config
+from harmony_core.search.opened import OpenedSearch
 from harmony_core.store import Journal, SearchFolder, atomic_write, population_row, read_table, schemas, write_table
 from harmony_core.training.recipe import Recipe
 from harmony_core.training.result import TrainingResult
@@ -33,7 +33,7 @@ _JOURNAL = "journal.jsonl"
 _CHECKPOINTS = "checkpoints"
 
 
-class Order(Frozen):
+class TrainingOrder(Frozen):
     """What every rank must know to train, settled by one of them.
 
     Args:
@@ -63,7 +63,7 @@ class SingleRun:
         row: of the population file.
     """
 
-    def __init__(self, setting: Setting, row: dict[str, Any]) -> None:
+    def __init__(self, setting: OpenedSearch, row: dict[str, Any]) -> None:
         self._setting, self._row = setting, row
         self._work = setting.work("training", _GENERATION, _SHARD)
         self._begun, self._since = datetime.now(UTC), time.monotonic()
@@ -103,15 +103,15 @@ class SingleRun:
                 f"vocabulary: the data's {trained.vocab_size} tokens instead of the {architecture.vocab_size} in {file}"
             )
         row = _row(folder, trained, file, config.recipe.sequence_length)
-        setting = Setting.open(path)
+        setting = OpenedSearch.open(path)
         setting.check_data(("train", "validation"))
         return cls(setting, row)
 
     @property
-    def order(self) -> Order:
+    def order(self) -> TrainingOrder:
         """What every rank must know."""
         seed = self._setting.config.search.seed
-        return Order(
+        return TrainingOrder(
             architecture=self._row["architecture"],
             recipe=self._setting.recipe,
             data=str(self._setting.data_folder),
@@ -124,7 +124,7 @@ class SingleRun:
     @property
     def results(self) -> Path:
         """The file of the training row, written last."""
-        return self._setting.folder.training(_GENERATION, _SHARD)
+        return self._setting.folder.shard(_GENERATION, "training", _SHARD)
 
     def _ended(self) -> str | None:
         if not self.results.exists():
@@ -155,8 +155,10 @@ class SingleRun:
             "init_seed": order.init_seed,
             "data_seed": order.data_seed,
             "replicate": 0,
+            "rate": 0,
+            "rung": 0,
             "attempt": self._attempt,
-            "learning_rate": recipe.learning_rate,
+            "learning_rate": recipe.peak_learning_rate,
             "lr_scaling": recipe.lr_scaling,
             "flops": architecture.flops_per_token(recipe.sequence_length, "train") * result.tokens,
             "start_seconds": None if began is None else began - self._since,
@@ -166,12 +168,11 @@ class SingleRun:
             "tokenizer_checksum": data["tokenizer_checksum"],
             "started_at": self._begun,
         }
-        keys = {
-            name: row[name] for name in ("search", "generation", "shard", "candidate", "architecture_id", "replicate")
-        }
+        named = ("search", "generation", "shard", "candidate", "architecture_id", "replicate", "rate", "rung")
+        keys = {name: row[name] for name in named}
         folder = self._setting.folder
         curve = [{**keys, **point} for point in curve_columns(result)]
-        write_table(folder.curves(_GENERATION, _SHARD), curve, schemas.CURVES)
+        write_table(folder.shard(_GENERATION, "curves", _SHARD), curve, schemas.CURVES)
         write_table(self.results, [row], schemas.TRAINING)
         return row
 
@@ -185,7 +186,7 @@ def checkpoints_of(path: Path) -> Path | None:
     folder = SearchFolder(path)
     if not folder.work(_MARK).exists():
         return None
-    return Setting.open(path).work("training", _GENERATION, _SHARD) / _CHECKPOINTS
+    return OpenedSearch.open(path).work("training", _GENERATION, _SHARD) / _CHECKPOINTS
 
 
 def clear(path: Path) -> None:

@@ -21,7 +21,7 @@ from harmony_core.training.recipe import Recipe
 from harmony_core.training.result import TrainingResult
 from harmony_core.training.resume import CheckpointPolicy
 from harmony_core.training.status import Status
-from harmony_core.training.trainer import Conduct, Interrupted, train
+from harmony_core.training.trainer import Conduct, TrainingInterrupted, train
 from harmony_core.workers.child import INTERRUPTED
 
 
@@ -34,7 +34,8 @@ def run(payload: dict[str, Any]) -> dict[str, Any]:
     Args:
         payload: `architecture` (JSON text), `recipe`, `layout`, `data` (folder), `row` (columns known before),
             `splits`, `time_limit_seconds`, `checkpoints` (folder, seconds between two, whether the last one is to
-            keep), and the pool's `attempt` and `forked_at` (monotonic seconds).
+            keep, and where asked for `keep_trunk` and `trunk_of` as in `CheckpointPolicy`), and the pool's `attempt`
+            and `forked_at` (monotonic seconds).
     """
     started = datetime.now(UTC)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -42,12 +43,18 @@ def run(payload: dict[str, Any]) -> dict[str, Any]:
     signal.signal(signal.SIGTERM, lambda number, _: told.append(number))
     architecture, recipe = Architecture.from_json(payload["architecture"]), Recipe.parse(payload["recipe"])
     layout, limit = Layout.parse(payload["layout"]), payload["time_limit_seconds"]
-    folder, seconds, keep = (payload["checkpoints"][name] for name in ("folder", "every_seconds", "keep"))
-    folder = Path(folder)
+    asked = payload["checkpoints"]
+    folder, seconds, keep = Path(asked["folder"]), asked["every_seconds"], asked["keep"]
+    shorter = asked.get("trunk_of")
     conduct = Conduct(
         layout=layout,
         checkpoints=CheckpointPolicy(
-            folder, every_seconds=math.inf if seconds is None else seconds, at_end=keep, keep_last=1
+            folder,
+            every_seconds=math.inf if seconds is None else seconds,
+            at_end=keep,
+            keep_last=1,
+            keep_trunk=asked.get("keep_trunk", False),
+            trunk_of=None if shorter is None else Path(shorter),
         ),
         stop=lambda: bool(told),
         time_limit_seconds=math.inf if limit is None else limit,
@@ -63,7 +70,7 @@ def run(payload: dict[str, Any]) -> dict[str, Any]:
             splits=payload["splits"],
             conduct=conduct,
         )
-    except Interrupted as left:
+    except TrainingInterrupted as left:
         return {INTERRUPTED: str(left)}
     kept = keep and result.status is Status.OK
     if dist.get_rank() == 0 and folder.exists() and not kept:
@@ -74,7 +81,7 @@ def run(payload: dict[str, Any]) -> dict[str, Any]:
         "attempt": payload["attempt"],
         "layout": json.dumps(layout.model_dump()),
         "precision": recipe.precision,
-        "learning_rate": recipe.learning_rate,
+        "learning_rate": recipe.peak_learning_rate,
         "lr_scaling": recipe.lr_scaling,
         "flops": architecture.flops_per_token(recipe.sequence_length, "train") * result.tokens,
         "start_seconds": None if result.first_step_at is None else result.first_step_at - payload["forked_at"],

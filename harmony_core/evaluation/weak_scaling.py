@@ -40,7 +40,7 @@ class Size(Frozen):
     @property
     def done(self) -> bool:
         """Whether it has been trained to its end."""
-        return SearchFolder(self.folder).training(0, 0).exists()
+        return SearchFolder(self.folder).shard(0, "training", 0).exists()
 
 
 def recipe_of_size(smallest: Recipe, processes: int, fewest: int) -> Recipe:
@@ -84,10 +84,10 @@ def _measured(name: str, size: Size) -> dict[str, Any] | None:
     trained = Recipe.parse(read_manifest(folder.manifest).config["recipe"])
     if trained != size.recipe:
         raise UserError("out", size.folder, "holds a training with another recipe; use another --out")
-    (row,) = read_table(folder.training(0, 0), schemas.TRAINING).to_dicts()
+    (row,) = read_table(folder.shard(0, "training", 0), schemas.TRAINING).to_dicts()
     if row["status"] != "ok" or Layout.parse(json.loads(row["layout"])) != size.layout:
         return None
-    seconds = step_seconds(read_table(folder.curves(0, 0), schemas.CURVES))
+    seconds = step_seconds(read_table(folder.shard(0, "curves", 0), schemas.CURVES))
     if not len(seconds):
         return None
     p10, median, p90 = np.quantile(seconds, (0.1, 0.5, 0.9)).tolist()

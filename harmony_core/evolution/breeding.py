@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,14 +11,32 @@ from harmony_core.architecture import Architecture
 from harmony_core.architecture.presets import load_preset, with_vocab
 from harmony_core.errors import UserError
 from harmony_core.evolution.algorithm import Algorithm
-from harmony_core.space import Ledger, Space, SpaceExhausted, Variation, crossover, mutate, propose, sample
+from harmony_core.evolution.context import Context
+from harmony_core.evolution.proposal import Cross, Mutate, Proposal, Sample, Take, parents
+from harmony_core.space import (
+    DeadEnd,
+    Ledger,
+    SpaceExhausted,
+    Stratum,
+    Variation,
+    crossover,
+    draw_strata,
+    mutate,
+    propose,
+    sample,
+)
 
-_ORIGINS = ("sample", "mutation", "crossover")
+_ORIGINS = {Sample: "sample", Mutate: "mutation", Cross: "crossover", Take: "proposal"}
 EXHAUSTED = "space exhausted"
+# A stratum that gave so many architectures of the search's history is used up, which need not be the whole space.
+_STRATUM_DRAWS = 20
+_STRATA = 5
+# Thinking may take long: an algorithm whose proposals so often were nothing new gets a sample.
+_TAKES = 10
 
 
 @dataclass(frozen=True)
-class Child:
+class Offspring:
     """A new candidate and where it comes from; the fields are columns of the population."""
 
     architecture: Architecture
@@ -29,30 +46,33 @@ class Child:
     name: str | None = None
 
 
+def generation_strata(seed: int, generation: int, count: int) -> list[Stratum]:
+    """Where in the prior each of a generation's candidates is drawn, should it be a sample: evenly over all of it.
+
+    Args:
+        seed: the search's.
+        generation: its number.
+        count: candidates.
+    """
+    return draw_strata(count, np.random.default_rng(np.random.SeedSequence([seed, _STRATA, generation])))
+
+
 class Breeder:
     """Draws children, one generator of random numbers each, until the space has no more.
 
     Args:
-        space: what children are of.
-        vocab_size: the tokenizer's.
-        algorithm: says who the parents are.
-        architectures: by id, of everyone that the algorithm may ask for.
-        history: ids that the search has had; grows with every child.
+        context: the space, and what the search has recorded.
+        algorithm: says how each is to be made.
     """
 
-    def __init__(
-        self,
-        space: Space,
-        vocab_size: int,
-        algorithm: Algorithm,
-        architectures: Mapping[str, Architecture],
-        history: set[str],
-    ) -> None:
-        self.space, self.vocab_size, self.algorithm = space, vocab_size, algorithm
-        self.architectures, self.history = architectures, history
+    def __init__(self, context: Context, algorithm: Algorithm) -> None:
+        self.context, self.algorithm = context, algorithm
+        self.space, self.vocab_size = context.space, context.vocab_size
+        # Ids that the search has had; grows with every child.
+        self.history = set(context.trials)
         self.ledger = Ledger()
 
-    def preset(self, name: str) -> Child | None:
+    def preset(self, name: str) -> Offspring | None:
         """A preset over this vocabulary, or None (and a line in the ledger) if it is there already.
 
         Raises:
@@ -67,40 +87,66 @@ class Breeder:
             self.ledger.add("preset", "duplicate")
             return None
         self.history.add(architecture.id)
-        return Child(architecture, "preset", "preset", name=Path(name).stem)
+        return Offspring(architecture, "preset", "preset", name=Path(name).stem)
 
-    def child(self, rng: np.random.Generator) -> Child:
-        """A child of parents that the algorithm asks for, or a sample where it asks for none.
+    def child(self, rng: np.random.Generator, stratum: Stratum | None = None) -> Offspring:
+        """A child as the algorithm proposes it, or a sample where that comes to nothing new.
+
+        Args:
+            rng: the child's own source of chance.
+            stratum: where in the prior a sample is drawn first; None is anywhere.
 
         Raises:
             SpaceExhausted: nothing new was found, by breeding or by sampling.
         """
         try:
-            child = self._propose(rng, breeds=True)
+            child = self._propose(rng, stratum, breeds=True)
         except SpaceExhausted:
             # The neighbourhood of the parents is used up, which need not be the whole space.
-            child = self._propose(rng, breeds=False)
+            child = self._propose(rng, stratum, breeds=False)
         self.history.add(child.architecture.id)
         return child
 
-    def _propose(self, rng: np.random.Generator, breeds: bool) -> Child:
-        drawn: list[tuple[Variation, tuple[str, ...]]] = []
+    def _propose(self, rng: np.random.Generator, stratum: Stratum | None, breeds: bool) -> Offspring:
+        drawn: list[tuple[Variation, Proposal]] = []
+        draws = taken = 0
 
         def make() -> Variation:
-            parents = self.algorithm.ask(rng) if breeds else ()
-            variation = self._vary(parents, rng)
-            drawn[:] = [(variation, parents)]
+            nonlocal draws, taken
+            draws += 1
+            proposal = self.algorithm.ask(self.context, rng) if breeds and taken < _TAKES else Sample()
+            taken += isinstance(proposal, Take)
+            variation = self._vary(proposal, rng, stratum if draws <= _STRATUM_DRAWS else None)
+            drawn[:] = [(variation, proposal)]
             return variation
 
         variation = propose(make, self.space, self.history, self.ledger)
-        # `propose` looks through a small space itself in the end; what it finds there has no parents.
-        parents = next((parents for made, parents in drawn if made is variation), ())
-        return Child(variation.architecture, _ORIGINS[len(parents)], variation.operator, parents)
+        # `propose` looks through a small space itself in the end; what it finds there nobody proposed.
+        proposal = next((proposal for made, proposal in drawn if made is variation), Sample())
+        return Offspring(variation.architecture, _ORIGINS[type(proposal)], variation.operator, parents(proposal))
 
-    def _vary(self, parents: tuple[str, ...], rng: np.random.Generator) -> Variation:
-        known = [self.architectures[parent] for parent in parents]
-        if len(known) == 2:
-            return crossover(self.space, known[0], known[1], rng)
-        if known:
-            return mutate(self.space, known[0], rng)
-        return sample(self.space, self.vocab_size, rng)
+    def _vary(self, proposal: Proposal, rng: np.random.Generator, stratum: Stratum | None) -> Variation:
+        known = self.context.architecture
+        match proposal:
+            case Mutate(parent):
+                return mutate(self.space, known(parent), rng)
+            case Cross(first, second):
+                return crossover(self.space, known(first), known(second), rng)
+            case Take():
+                return self._taken(proposal)
+        return sample(self.space, self.vocab_size, rng, stratum)
+
+    def _taken(self, proposal: Take) -> Variation:
+        """The architecture itself; a dead end where it is not of the space."""
+        architecture = proposal.architecture
+        reasons = [reason for reason, _ in self.space.constraints.broken(architecture)]
+        # In one word: each of them would be a line of the ledger by itself.
+        if self.space.structure_violations(architecture):
+            reasons.append("not in the space")
+        if architecture.vocab_size != self.vocab_size:
+            reasons.append("another vocabulary")
+        if reasons:
+            raise DeadEnd("take", 1, {("take", reason): 1 for reason in reasons})
+        for parent in proposal.parents:
+            self.context.architecture(parent)
+        return Variation(architecture, proposal.operator)

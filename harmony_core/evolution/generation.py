@@ -5,32 +5,32 @@ Both are functions of the configuration and of recorded rows alone, so any of th
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from harmony_core.architecture import Architecture
-from harmony_core.config import Config
-from harmony_core.evolution.breeding import EXHAUSTED, Breeder, Child
-from harmony_core.evolution.budget import Allowance, generation_allowance
-from harmony_core.evolution.hypervolume import hypervolume
-from harmony_core.evolution.records import evaluated, recorded, selection_rows, survivors
-from harmony_core.evolution.registry import make_algorithm
+from harmony_core.evolution.breeding import EXHAUSTED, Breeder, Offspring, generation_strata
+from harmony_core.evolution.context import Context
+from harmony_core.evolution.records import evaluated, history, recorded, selection_rows, survivors
 from harmony_core.evolution.scored import Scored
-from harmony_core.evolution.settings import read_settings
+from harmony_core.results import front
+from harmony_core.results.budget import Allowance, generation_allowance
+from harmony_core.results.framing import settle_frame
+from harmony_core.results.hypervolume import hypervolume
+from harmony_core.search.config import Config
+from harmony_core.search.frame import Frame
+from harmony_core.search.settings import read_settings
 from harmony_core.space import Ledger, Space, SpaceExhausted
 from harmony_core.store import (
     LEDGER,
     POPULATION,
     SELECTION,
-    Manifest,
     SearchFolder,
-    front,
     population_row,
     read_table,
+    with_metrics,
     write_table,
 )
 
@@ -85,19 +85,14 @@ def mutate_generation(folder: SearchFolder, generation: int) -> Bred:
     """
     manifest, config = read_settings(folder)
     search = config.search
-    algorithm = make_algorithm(search)
+    algorithm = search.make_algorithm()
     source = generation - 1 - search.lag
-    told = recorded(folder, source) if source >= 0 else []
-    algorithm.tell(told)
-    breeder = Breeder(
-        Space.read(config.space),
-        manifest.data["vocab_size"],
-        algorithm,
-        _architectures(folder, (one for one in told if one.ok)),
-        _history(folder, generation),
-    )
+    algorithm.tell(recorded(folder, source) if source >= 0 else [])
+    trials = history(folder, generation, source)
+    context = Context(Space.read(config.space), manifest.data["vocab_size"], generation, trials)
+    breeder = Breeder(context, algorithm)
     allowance = generation_allowance(folder, config, generation)
-    children, reasons = _children(breeder, config, generation, allowance)
+    children, reasons = draw_children(breeder, config, generation, allowance)
     rows = [
         population_row(
             child.architecture,
@@ -109,11 +104,12 @@ def mutate_generation(folder: SearchFolder, generation: int) -> Bred:
             operator=child.operator,
             parents=child.parents,
             name=child.name,
+            metrics=search.metrics,
         )
         for candidate, child in enumerate(children)
     ]
     write_table(folder.ledger(generation), _ledger_rows(folder, generation, breeder.ledger), LEDGER)
-    write_table(folder.population(generation), rows, POPULATION)
+    write_table(folder.population(generation), rows, with_metrics(POPULATION, search.metrics))
     return Bred(len(rows), allowance.wanted, reasons)
 
 
@@ -126,25 +122,40 @@ def select_generation(folder: SearchFolder, generation: int) -> GenerationSummar
     manifest, config = read_settings(folder)
     new = evaluated(folder, generation, config)
     merged = [*(survivors(folder, generation - 1) if generation > 0 else []), *new]
-    standings = make_algorithm(config.search).tell(merged)
-    rows = selection_rows(folder.name, generation, merged, standings)
-    write_table(folder.selection(generation), rows, SELECTION)
-    return _summary(folder, generation, config, manifest, new)
+    placements = config.search.make_algorithm().tell(merged)
+    rows = selection_rows(folder.name, generation, merged, placements)
+    first, alive = _first_alive(folder, generation, new)
+    # Before the selection, so that whoever sees that has a frame.
+    frame = settle_frame(folder, manifest, first, [one.metrics for one in alive])
+    write_table(folder.selection(generation), rows, with_metrics(SELECTION, config.search.metrics))
+    return _summary(folder, generation, config, frame, new)
 
 
-def _children(
+def _first_alive(folder: SearchFolder, generation: int, new: list[Scored]) -> tuple[int, list[Scored]]:
+    """The first generation of which anybody ended well, up to this one with its candidates `new`, and who did."""
+    for earlier in range(generation):
+        alive = [one for one in recorded(folder, earlier) if one.ok and one.birth_generation == earlier]
+        if alive:
+            return earlier, alive
+    return generation, [one for one in new if one.ok]
+
+
+def draw_children(
     breeder: Breeder, config: Config, generation: int, allowance: Allowance
-) -> tuple[list[Child], tuple[str, ...]]:
-    """The candidates, and why they are fewer than wanted."""
+) -> tuple[list[Offspring], tuple[str, ...]]:
+    """A generation's candidates, and why they are fewer than wanted."""
     search, missing = config.search, {}
     if allowance.paid < allowance.wanted:
         missing[allowance.reason] = allowance.wanted - allowance.paid
     presets = [breeder.preset(name) for name in search.initial] if generation == 0 else []
     children = [child for child in presets if child is not None]
-    for candidate in range(len(children), allowance.paid):
+    first = len(children)
+    # Of the whole generation, so that a candidate does not hang on how many are paid for.
+    strata = generation_strata(search.seed, generation, search.population - first)
+    for candidate in range(first, allowance.paid):
         seed = np.random.SeedSequence([search.seed, BREEDING, generation, candidate])
         try:
-            children.append(breeder.child(np.random.default_rng(seed)))
+            children.append(breeder.child(np.random.default_rng(seed), strata[candidate - first]))
         except SpaceExhausted:
             missing[EXHAUSTED] = allowance.paid - candidate
             break
@@ -166,27 +177,8 @@ def _ledger_rows(folder: SearchFolder, generation: int, ledger: Ledger) -> list[
     ]
 
 
-def _history(folder: SearchFolder, generation: int) -> set[str]:
-    """Ids of all candidates before this generation."""
-    earlier = (read_table(folder.population(g), POPULATION, ["architecture_id"]) for g in range(generation))
-    return {architecture_id for frame in earlier for architecture_id in frame["architecture_id"]}
-
-
-def _architectures(folder: SearchFolder, parents: Iterable[Scored]) -> dict[str, Architecture]:
-    """The parents' architectures by id, from the populations that they were born in."""
-    born: dict[int, list[str]] = {}
-    for parent in parents:
-        born.setdefault(parent.birth_generation, []).append(parent.architecture_id)
-    found = {}
-    for birth, ids in born.items():
-        rows = read_table(folder.population(birth), POPULATION, ["architecture_id", "architecture"])
-        rows = rows.filter(pl.col("architecture_id").is_in(ids))
-        found.update({one: Architecture.from_json(text) for one, text in rows.iter_rows()})
-    return found
-
-
 def _summary(
-    folder: SearchFolder, generation: int, config: Config, manifest: Manifest, new: list[Scored]
+    folder: SearchFolder, generation: int, config: Config, frame: Frame | None, new: list[Scored]
 ) -> GenerationSummary:
     search = config.search
     selections = [read_table(folder.selection(g), SELECTION) for g in range(generation + 1)]
@@ -194,7 +186,7 @@ def _summary(
     born = pl.concat(selections).filter(pl.col("birth_generation") == pl.col("generation"))
     alive = born.filter(pl.col("status") == "ok")
     names = [objective.name for objective in search.objectives]
-    best = front(alive, names, constrained=search.algorithm.kind != "fitness")
+    best = front(alive, names, constrained=search.algorithm.targets_are_constraints)
     lowest = alive["val_bits_per_byte"].to_list()
     return GenerationSummary(
         generation=generation,
@@ -202,5 +194,6 @@ def _summary(
         failed=sum(not one.ok for one in new),
         best_val_bits_per_byte=min(lowest, default=None),
         front_size=len(best),
-        hypervolume=hypervolume(best, names, manifest.hypervolume),
+        # Without a frame nobody has ended well yet.
+        hypervolume=hypervolume(best, names, frame) if frame is not None else 0.0,
     )

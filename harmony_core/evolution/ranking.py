@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from pymoo.operators.survival.rank_and_crowding.metrics import get_crowding_function
-from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 
-from harmony_core.evolution.config import Objective
 from harmony_core.evolution.scored import Scored, violation
+from harmony_core.metrics import metric
+from harmony_core.search.objective import Objective
 
 
 def ranks_and_crowding(scored: Sequence[Scored], objectives: Sequence[Objective]) -> list[tuple[int, float | None]]:
@@ -22,12 +21,21 @@ def ranks_and_crowding(scored: Sequence[Scored], objectives: Sequence[Objective]
     them by violation, the smaller the better, with no crowding. Nothing here draws random numbers;
     ties inside pymoo follow the order of `scored`, which callers make total.
     """
+    # Half a second that only a selection needs: every command reads a configuration, and so imports the algorithms.
+    from pymoo.operators.survival.rank_and_crowding.metrics import get_crowding_function
+    from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
+
     violations = [violation(one, objectives) for one in scored]
     result: list[tuple[int, float | None]] = [(0, None)] * len(scored)
     feasible = [index for index, amount in enumerate(violations) if amount == 0]
     num_fronts = 0
     if feasible:
-        values_NM = np.array([[scored[i].value(o.name) for o in objectives] for i in feasible], dtype=np.float64)
+        # Negated where more is better: whatever follows minimises.
+        signs = [metric(objective.name).sign for objective in objectives]
+        values_NM = np.array(
+            [[s * scored[i].value(o.name) for o, s in zip(objectives, signs, strict=True)] for i in feasible],
+            dtype=np.float64,
+        )
         fronts = NonDominatedSorting().do(values_NM)
         num_fronts = len(fronts)
         for rank, members in enumerate(fronts):

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, get_args
+from typing import Any
 
 import polars as pl
 
-from harmony_core.config import Config
 from harmony_core.errors import UserError
-from harmony_core.evolution.config import Metric
-from harmony_core.evolution.scored import Scored, Standing
-from harmony_core.store import LATENCY, POPULATION, SELECTION, TRAINING, SearchFolder, measured, read_table
-from harmony_core.store.table import empty
-
-METRICS: tuple[str, ...] = get_args(Metric)
+from harmony_core.evolution.context import Trial
+from harmony_core.evolution.scored import Placement, Scored
+from harmony_core.metrics import METRICS
+from harmony_core.results import measured
+from harmony_core.search.config import Config
+from harmony_core.store import POPULATION, SELECTION, SearchFolder, read_table
+from harmony_core.store.evaluators import viewed_tables
+from harmony_core.store.queries import scan
+from harmony_core.store.schemas import SELECTION_METRICS
 
 
 def recorded(folder: SearchFolder, generation: int) -> list[Scored]:
@@ -28,6 +30,26 @@ def survivors(folder: SearchFolder, generation: int) -> list[Scored]:
     return [_scored(row) for row in rows.iter_rows(named=True)]
 
 
+def history(folder: SearchFolder, generation: int, source: int) -> list[Trial]:
+    """Everybody before a generation, with what became of those that were made up to generation `source`.
+
+    What is known of later ones by now hangs on who was faster, and is left out.
+
+    Raises:
+        UserError: a file is missing or damaged.
+    """
+    trials = []
+    for birth in range(generation):
+        told = recorded(folder, birth) if birth <= source else []
+        ended = {one.candidate: one for one in told if one.birth_generation == birth}
+        rows = read_table(folder.population(birth), POPULATION, ["candidate", "architecture_id", "architecture"])
+        for number, architecture_id, text in rows.select("candidate", "architecture_id", "architecture").iter_rows():
+            one = ended.get(number)
+            outcome = () if one is None else (one.status, one.metrics)
+            trials.append(Trial(birth, number, architecture_id, text, *outcome))
+    return trials
+
+
 def evaluated(folder: SearchFolder, generation: int, config: Config) -> list[Scored]:
     """The candidates of a generation with their measurements, by number.
 
@@ -35,28 +57,23 @@ def evaluated(folder: SearchFolder, generation: int, config: Config) -> list[Sco
         UserError: a file is missing or damaged, or a candidate has no result yet.
     """
     population = read_table(folder.population(generation), POPULATION)
+    settings = config.model_dump(mode="json")
     shards = {
-        name: pl.concat([empty(schema), *(read_table(path, schema) for path in folder.shards(generation, name))])
-        for name, schema in (("training", TRAINING), ("latency", LATENCY))
+        table.name: scan(folder.shards(generation, table.name), table.schema, table.columns)
+        for table in viewed_tables(settings)
     }
-    needs_latency = any(objective.name == "latency_seconds" for objective in config.search.objectives)
-    rows = measured(
-        population.lazy(),
-        shards["training"].lazy(),
-        shards["latency"].lazy(),
-        config.latency.objective,
-        needs_latency,
-    ).collect()
+    rows = measured(population.lazy(), shards, settings).collect()
     missing = rows.filter(pl.col("status").is_null())["candidate"].to_list()
     if missing:
         wanted = ", ".join(str(candidate) for candidate in missing[:5]) + (", ..." if len(missing) > 5 else "")
         where = str(folder.generation(generation))
         raise UserError(where, f"no result of candidate {wanted}", "train and measure the generation first")
-    return [_scored({**row, "birth_generation": generation}) for row in rows.iter_rows(named=True)]
+    told = (*SELECTION_METRICS, *config.search.metrics)
+    return [_scored({**row, "birth_generation": generation}, told) for row in rows.iter_rows(named=True)]
 
 
 def selection_rows(
-    search: str, generation: int, scored: Iterable[Scored], standings: Iterable[Standing]
+    search: str, generation: int, scored: Iterable[Scored], placements: Iterable[Placement]
 ) -> list[dict[str, Any]]:
     """Rows of `schemas.SELECTION`, in the order given."""
     return [
@@ -74,15 +91,16 @@ def selection_rows(
             "fitness": standing.fitness,
             "survives": standing.survives,
         }
-        for one, standing in zip(scored, standings, strict=True)
+        for one, standing in zip(scored, placements, strict=True)
     ]
 
 
-def _scored(row: Mapping[str, Any]) -> Scored:
+def _scored(row: Mapping[str, Any], names: Iterable[str] = METRICS) -> Scored:
+    """The candidate of a row, with the metrics among `names` that the row has."""
     return Scored(
         birth_generation=row["birth_generation"],
         candidate=row["candidate"],
         architecture_id=row["architecture_id"],
         status=row["status"],
-        metrics={name: row[name] for name in METRICS},
+        metrics={name: row[name] for name in names if name in row},
     )

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from harmony_core.evolution.config import Objective
+from harmony_core.errors import UserError
+from harmony_core.metrics import metric
+from harmony_core.search.objective import Objective
 
 
 @dataclass(frozen=True)
@@ -18,6 +21,10 @@ class Scored:
         architecture_id: its architecture's id.
         status: `ok`, or how it failed.
         metrics: value by metric name; None where nothing was measured.
+
+    Raises:
+        UserError: it claims to be ok with a value that is not finite. Whatever else guards against it, a NaN would
+            be kept and the best dropped, since it is neither better nor worse than anything.
     """
 
     birth_generation: int
@@ -25,6 +32,15 @@ class Scored:
     architecture_id: str
     status: str
     metrics: Mapping[str, float | None]
+
+    def __post_init__(self) -> None:
+        for name, value in self.metrics.items() if self.ok else ():
+            if value is not None and not math.isfinite(value):
+                raise self._refused(f"{name} {value}")
+
+    def _refused(self, found: str) -> UserError:
+        name = f"candidate {self.candidate} of generation {self.birth_generation}"
+        return UserError(name, found, "its row claims to be ok; restore its shard, or delete that file and run again")
 
     @property
     def ok(self) -> bool:
@@ -36,16 +52,16 @@ class Scored:
         """What makes every order of candidates total: birth, then number."""
         return self.birth_generation, self.candidate
 
-    def value(self, metric: str) -> float:
-        """A metric; ValueError if a candidate that is ok has none."""
-        value = self.metrics[metric]
+    def value(self, name: str) -> float:
+        """A metric; UserError if a candidate that is ok has none."""
+        value = self.metrics[name]
         if value is None:
-            raise ValueError(f"candidate {self.candidate} of generation {self.birth_generation} has no {metric}")
+            raise self._refused(f"has no {name}")
         return value
 
 
 @dataclass(frozen=True)
-class Standing:
+class Placement:
     """A candidate's place in a selection.
 
     Args:
@@ -64,12 +80,12 @@ class Standing:
 
 
 def violation(scored: Scored, objectives: Sequence[Objective]) -> float:
-    """Sum over the objectives with a target of max(0, value / target - 1)."""
+    """Sum over the objectives with a target of the shares by which it is missed."""
     return sum(excess(scored, objective) for objective in objectives)
 
 
 def excess(scored: Scored, objective: Objective) -> float:
-    """By what share the candidate is above the objective's target; 0 below it or without one."""
+    """By what share the candidate misses the objective's target; 0 where it does not, or there is none."""
     if objective.target is None:
         return 0.0
-    return max(0.0, scored.value(objective.name) / objective.target - 1.0)
+    return metric(objective.name).excess(scored.value(objective.name), objective.target)

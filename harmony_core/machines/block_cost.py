@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from harmony_core.architecture import Architecture, Attention, Block, Hyena, MoE
-from harmony_core.architecture.mlp import num_matrices
-from harmony_core.machines.activations import Shape, kept_bytes, working_bytes
+from harmony_core.architecture import Architecture, Block
+from harmony_core.machines.activations import kept_bytes, working_bytes
+from harmony_core.machines.blocks import Shape
 from harmony_core.machines.communication import all_gather_seconds, all_reduce_seconds, all_to_all_seconds
 from harmony_core.machines.layout import Layout
 from harmony_core.machines.machine import Machine
@@ -78,7 +78,7 @@ def model_cost(architecture: Architecture, machine: Machine, layout: Layout, ste
     """Costs of every block under a layout of which pp, dp and the ZeRO stage do not matter here."""
     kinds = list(dict.fromkeys(architecture.blocks))
     micro, length, split = layout.micro_batch(step.batch_size), step.sequence_length, layout.cp * layout.tp
-    one_of_each = architecture.model_copy(update={"blocks": tuple(_held(block, layout.ep) for block in kinds)})
+    one_of_each = architecture.model_copy(update={"blocks": tuple(block.on_expert_rank(layout.ep) for block in kinds)})
     train = predict_parts(one_of_each, machine, "train", micro, length, step.precision)
     forward = predict_parts(one_of_each, machine, "prefill", micro, length, step.precision)
     costs = {
@@ -112,16 +112,6 @@ def starting_seconds(part: Part, machine: Machine) -> float:
     return min(part.seconds, part.kernels * machine.kernel_seconds.value)
 
 
-def _held(block: Block, ep: int) -> Block:
-    """The block as one of `ep` ranks computes it: as many rows as alone, on its share of the experts.
-
-    A rank with fewer experts than a token chooses is taken to hold as many as it chooses.
-    """
-    if not isinstance(block, MoE) or ep == 1:
-        return block
-    return block.model_copy(update={"n_routed": max(block.n_routed // ep, block.top_k), "n_groups": 1, "top_groups": 1})
-
-
 def _block_cost(
     block: Block, train: Part, forward: Part, d_model: int, machine: Machine, layout: Layout, step: TrainingStep
 ) -> BlockCost:
@@ -135,9 +125,9 @@ def _block_cost(
     passes = 3 if layout.activation_checkpointing else 2
     seconds["tensor"] = passes * all_reduce_seconds(machine, tensor_group(layout), tokens * d_model * step.element)
     seconds["context"] = passes * context_seconds(block, d_model, machine, layout, step)
-    routed = routed_params(block, d_model)
-    if isinstance(block, MoE) and layout.ep > 1:
-        share = routed * block.top_k / block.n_routed / block.num_active_params(d_model)
+    routed = block.expert_params(d_model)
+    if block.num_experts and layout.ep > 1:
+        share = block.active_expert_params(d_model) / block.num_active_params(d_model)
         own = divided(train, machine, split) + seconds["recomputation"]
         seconds["expert imbalance"] = (step.assumptions.expert_imbalance - 1) * share * own
         seconds["all-to-all"] = passes * dispatch_seconds(block, tokens, d_model, machine, layout, step)
@@ -147,16 +137,9 @@ def _block_cost(
     return BlockCost(tuple(seconds.values()), dense / layout.tp, routed / layout.ep / layout.tp, kept, working)
 
 
-def routed_params(block: Block, d_model: int) -> int:
-    """Parameters of a block's routed experts, which expert ranks share out."""
-    if not isinstance(block, MoE):
-        return 0
-    return block.n_routed * num_matrices(block.activation) * d_model * block.d_expert
-
-
 def _activation_bytes(block: Block, d_model: int, layout: Layout, step: TrainingStep) -> tuple[float, float]:
     """Kept for the backward pass, and made by it; the busiest expert rank has more of both."""
-    held = _held(block, layout.ep)
+    held = block.on_expert_rank(layout.ep)
     shape = Shape(
         d_model, layout.micro_batch(step.batch_size), step.sequence_length // layout.cp, step.element, fused=True
     )
@@ -164,35 +147,32 @@ def _activation_bytes(block: Block, d_model: int, layout: Layout, step: Training
     if step.state.weight == step.element < 4:
         # No copies of weights in the type of the products, where they have it already.
         kept -= held.num_params(d_model) * step.element
-    busier = step.assumptions.expert_imbalance if isinstance(block, MoE) and layout.ep > 1 else 1.0
+    busier = step.assumptions.expert_imbalance if block.num_experts and layout.ep > 1 else 1.0
     return busier * kept / layout.tp, busier * working_bytes(held, shape) / layout.tp
 
 
 def dispatch_seconds(
-    block: MoE, tokens: float, d_model: int, machine: Machine, layout: Layout, step: TrainingStep
+    block: Block, tokens: float, d_model: int, machine: Machine, layout: Layout, step: TrainingStep
 ) -> float:
     """Tokens to their experts and back, one pass, as the busiest rank sees it.
 
-    2 all-to-alls of tokens x top_k x D elements x imbalance, less the share that is hidden. Tensor ranks send a share.
+    2 all-to-alls of tokens x top_k x the experts' width x imbalance, less the share that is hidden.
+    Tensor ranks send a share.
     """
-    rows = tokens * block.top_k * step.assumptions.expert_imbalance / layout.tp
-    seconds = 2 * all_to_all_seconds(machine, expert_group(layout), rows * d_model * step.element)
+    rows = tokens * block.experts_per_token * step.assumptions.expert_imbalance / layout.tp
+    seconds = 2 * all_to_all_seconds(machine, expert_group(layout), rows * block.expert_width(d_model) * step.element)
     return seconds * (1 - step.assumptions.all_to_all_overlap)
 
 
 def context_seconds(block: Block, d_model: int, machine: Machine, layout: Layout, step: TrainingStep) -> float:
-    """What ranks that share a sequence tell each other in one pass (arXiv:2503.01868, section 4).
-
-    Attention gathers keys and values of all tokens; a Hyena operator exchanges its three inputs and one output of its
-    own tokens, all channels, for all tokens of some channels.
-    """
+    """What ranks that share a sequence tell each other in one pass."""
     if layout.cp == 1:
         return 0.0
-    tokens = layout.micro_batch(step.batch_size) * step.sequence_length
-    if isinstance(block, Attention):
-        elements = 2 * block.kv_heads * block.head_dim
-        return all_gather_seconds(machine, context_group(layout), tokens * elements * step.element)
-    if isinstance(block, Hyena):
-        rows = tokens / layout.cp * d_model * step.element
-        return sum(all_to_all_seconds(machine, context_group(layout), n * rows) for n in (3, 1))
-    return 0.0
+    tokens, seconds = layout.micro_batch(step.batch_size) * step.sequence_length, 0.0
+    for exchange in block.context_exchanges(d_model):
+        num_bytes = tokens * exchange.elements * step.element
+        if exchange.pattern == "all_gather":
+            seconds += all_gather_seconds(machine, context_group(layout), num_bytes)
+        else:
+            seconds += all_to_all_seconds(machine, context_group(layout), num_bytes / layout.cp)
+    return seconds

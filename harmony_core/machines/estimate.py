@@ -22,9 +22,9 @@ from harmony_core.machines.communication import (
     reduce_scatter_seconds,
     send_seconds,
 )
-from harmony_core.machines.cut import Cut, Fits, balanced
 from harmony_core.machines.layout import Layout
 from harmony_core.machines.machine import Machine
+from harmony_core.machines.partition import Fits, Partition, balanced
 from harmony_core.machines.schedule import pipeline_seconds
 from harmony_core.machines.stage_memory import MemoryModel, StageMemory
 from harmony_core.machines.step import TrainingStep
@@ -51,7 +51,7 @@ class Estimate:
     """
 
     layout: Layout
-    stages: Cut
+    stages: Partition
     seconds: float
     causes: Mapping[str, float]
     memory: tuple[StageMemory, ...]
@@ -93,7 +93,7 @@ class Estimator:
         self.architecture, self.step = architecture, step
         self.machine = with_network(machine, step.assumptions.network_bandwidth)
         self._costs: dict[tuple[int, ...], ModelCost] = {}
-        self._cuts: dict[tuple[int, ...], Cut] = {}
+        self._cuts: dict[tuple[int, ...], Partition] = {}
         self._flops_per_token = architecture.flops_per_token(step.sequence_length, "train")
 
     def estimate(self, layout: Layout) -> Estimate:
@@ -121,7 +121,7 @@ class Estimator:
             model_flops_utilization=self.step.tokens * self._flops_per_token / (seconds * peak),
         )
 
-    def cut(self, layout: Layout) -> Cut | None:
+    def cut(self, layout: Layout) -> Partition | None:
         """The blocks of each stage such that the slowest is fastest and all fit the memory; None if no cut fits."""
         memory, limit = self._memory(layout), self.machine.usable_memory_bytes
 
@@ -133,7 +133,7 @@ class Estimator:
             return fastest
         return self._balanced(layout, fits)
 
-    def _fastest_cut(self, layout: Layout) -> Cut:
+    def _fastest_cut(self, layout: Layout) -> Partition:
         key = (*self._key(layout), layout.pp)
         if key not in self._cuts:
             found = self._balanced(layout)
@@ -141,7 +141,7 @@ class Estimator:
             self._cuts[key] = found
         return self._cuts[key]
 
-    def _balanced(self, layout: Layout, fits: Fits | None = None) -> Cut | None:
+    def _balanced(self, layout: Layout, fits: Fits | None = None) -> Partition | None:
         cost = self._cost(layout)
         return balanced(cost.seconds.sum(0).tolist(), layout.pp, cost.embedding_seconds, cost.head_seconds, fits)
 
@@ -158,7 +158,7 @@ class Estimator:
     def _memory(self, layout: Layout) -> MemoryModel:
         return MemoryModel(self._cost(layout), layout, self.step, self.architecture)
 
-    def _per_stage(self, cost: ModelCost, layout: Layout, stages: Cut) -> Array:
+    def _per_stage(self, cost: ModelCost, layout: Layout, stages: Partition) -> Array:
         """Seconds of a micro-batch [causes, stages], messages between stages last."""
         sums = np.concatenate([np.zeros((len(CAUSES), 1)), cost.seconds.cumsum(1)], 1)
         bounds = [blocks.start for blocks in stages] + [stages[-1].stop]
@@ -177,7 +177,7 @@ class Estimator:
         num_bytes = elements * self.step.state.stream / (layout.cp * layout.tp)
         return 2 * send_seconds(self.machine, stage_group(layout), num_bytes)
 
-    def _after_backward(self, cost: ModelCost, layout: Layout, stages: Cut) -> tuple[float, float]:
+    def _after_backward(self, cost: ModelCost, layout: Layout, stages: Partition) -> tuple[float, float]:
         """Seconds of the gradients' reduction and of the optimiser, of the stage where they take longest."""
         memory, groups = self._memory(layout), (data_group(layout), expert_data_group(layout))
         reductions, updates = [], []

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 from pydantic import Field
 
-from harmony_core.architecture import Architecture, Attention, Hyena, MoE
+from harmony_core import bounds
+from harmony_core.architecture import Architecture
 from harmony_core.base import Frozen
 from harmony_core.errors import UserError
 
@@ -29,13 +30,13 @@ class Layout(Frozen):
         activation_checkpointing: whether blocks are computed again for their backward pass.
     """
 
-    pp: int = Field(default=1, ge=1)
-    dp: int = Field(default=1, ge=1)
-    ep: int = Field(default=1, ge=1)
-    cp: int = Field(default=1, ge=1)
-    tp: int = Field(default=1, ge=1)
+    pp: int = Field(default=1, ge=1, le=bounds.DEVICES)
+    dp: int = Field(default=1, ge=1, le=bounds.DEVICES)
+    ep: int = Field(default=1, ge=1, le=bounds.DEVICES)
+    cp: int = Field(default=1, ge=1, le=bounds.DEVICES)
+    tp: int = Field(default=1, ge=1, le=bounds.DEVICES)
     zero_stage: int = Field(default=0, ge=0, le=2)
-    micro_batch_size: int | None = Field(default=None, ge=1)
+    micro_batch_size: int | None = Field(default=None, ge=1, le=bounds.BATCH)
     activation_checkpointing: bool = False
 
     @property
@@ -79,6 +80,17 @@ class Layout(Frozen):
             fix = f"the nearest layout that fits: {near}"
         raise UserError(f"layout.{field}", getattr(self, field), f"{reason}; {fix}")
 
+    def check_documents(self) -> None:
+        """Refuses to keep documents apart where not every rank of a sequence has all of its tokens.
+
+        Raises:
+            UserError: names the size that is too large.
+        """
+        for name, problem in (("pp", "later stages have no tokens"), ("cp", "no rank has all tokens")):
+            if getattr(self, name) > 1:
+                fix = f"{problem} to find documents in; use {name} 1, or no recipe.document_boundaries"
+                raise UserError(f"layout.{name}", getattr(self, name), fix)
+
     def problem(self, architecture: Architecture, batch_size: int, sequence_length: int) -> tuple[str, str] | None:
         """The first field that does not fit this training, and why; None if all do."""
         if self.pp > len(architecture.blocks):
@@ -97,7 +109,7 @@ class Layout(Frozen):
             return None
         if self.data_ranks % self.ep:
             return "ep", f"it does not divide the {self.data_ranks} data ranks (dp x cp)"
-        routed = [block.n_routed for block in architecture.blocks if isinstance(block, MoE)]
+        routed = [block.num_experts for block in architecture.blocks if block.num_experts]
         if not routed:
             return "ep", "the model has no experts to spread"
         if any(experts % self.ep for experts in routed):
@@ -110,12 +122,9 @@ class Layout(Frozen):
         if sequence_length % self.cp:
             return "cp", f"it does not divide the sequence of {sequence_length} tokens"
         for index, block in enumerate(architecture.blocks):
-            if block.role == "mixer" and not isinstance(block, Attention | Hyena):
-                return "cp", f"block {index} ({block.kind}) needs whole sequences on one rank"
-            if isinstance(block, MoE) and (block.balancing == "aux" or block.capacity_factor is not None):
-                return "cp", f"block {index} (moe) balances or drops over whole sequences; use balancing bias or none"
-            if isinstance(block, Hyena) and architecture.d_model % self.cp:
-                return "cp", f"it does not divide the {architecture.d_model} channels of block {index} ({block.kind})"
+            problem = block.context_problem(architecture.d_model, self.cp)
+            if problem is not None:
+                return "cp", f"block {index} ({block.kind}) {problem}"
         return None
 
     def __str__(self) -> str:
@@ -166,7 +175,7 @@ def nearest(
         num_processes: of the layout that is looked for; None is as many as were asked for.
     """
     many = (num_processes or asked.num_processes) // asked.tp
-    experts = max((block.n_routed for block in architecture.blocks if isinstance(block, MoE)), default=1)
+    experts = max(1, *(block.num_experts for block in architecture.blocks))
     best: tuple[float, Layout] | None = None
     for sizes in layouts(many, experts, asked.cp):
         changed = sizes.model_copy(

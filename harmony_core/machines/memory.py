@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from harmony_core.architecture import Architecture, Mode
-from harmony_core.machines.activations import Shape, kept_bytes, working_bytes
-from harmony_core.machines.chunks import LOGITS_SLICE
+from harmony_core.machines.activations import kept_bytes, working_bytes
+from harmony_core.machines.blocks import Shape
 from harmony_core.machines.machine import Precision
 from harmony_core.machines.roofline import BYTES_PER_ELEMENT
 from harmony_core.machines.traffic import block_traffic
+from harmony_core.tiling import LOGITS_SLICE
 
 # An fp32 weight and AdamW's two moments; gradients come during the backward pass.
 _BYTES_PER_PARAM = 3 * 4
@@ -33,7 +34,7 @@ def predict_memory_bytes(
         batch_size: sequences of a forward pass; with micro-batches, those of one.
         context: tokens a sequence, or in its cache.
         precision: of activations, caches, and weights that are not trained.
-        fused: whether attention is one kernel that keeps no scores; see `activations.Shape`.
+        fused: whether attention is one kernel that keeps no scores; see `blocks.Shape`.
     """
     element = BYTES_PER_ELEMENT[precision]
     if mode == "train":

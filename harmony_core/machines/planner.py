@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from harmony_core.architecture import Architecture, MoE
+from harmony_core.architecture import Architecture
 from harmony_core.errors import UserError
 from harmony_core.machines.estimate import Estimate, Estimator
 from harmony_core.machines.layout import Layout, layouts
@@ -20,7 +20,7 @@ _WEAK_SCALING = (8, 16_384)
 
 
 @dataclass(frozen=True)
-class Search:
+class PlanningResult:
     """Every layout that was looked at.
 
     Args:
@@ -51,7 +51,7 @@ class Scaled:
     efficiency: float
 
 
-def search(estimator: Estimator, gpus: int) -> Search:
+def search(estimator: Estimator, gpus: int) -> PlanningResult:
     """Looks at every pp x dp x ep x cp of so many devices, with micro-batches, ZeRO stages and checkpointing."""
     fitting: list[Estimate] = []
     too_large: list[Estimate] = []
@@ -68,10 +68,10 @@ def search(estimator: Estimator, gpus: int) -> Search:
             too_large.append(estimator.estimate(variants[-1]))
     fitting.sort(key=lambda one: one.seconds)
     too_large.sort(key=lambda one: one.excess_memory)
-    return Search(tuple(fitting), tuple(too_large), tuple(impossible))
+    return PlanningResult(tuple(fitting), tuple(too_large), tuple(impossible))
 
 
-def plan_layouts(architecture: Architecture, machine: Machine, gpus: int, step: TrainingStep) -> Search:
+def plan_layouts(architecture: Architecture, machine: Machine, gpus: int, step: TrainingStep) -> PlanningResult:
     """`search`, where anything fits.
 
     Raises:
@@ -145,7 +145,7 @@ def _scaled(estimator: Estimator, best: Layout, gpus: int) -> Estimate | None:
 
 
 def _sizes(architecture: Architecture, gpus: int) -> Iterator[Layout]:
-    experts = max((block.n_routed for block in architecture.blocks if isinstance(block, MoE)), default=1)
+    experts = max(1, *(block.num_experts for block in architecture.blocks))
     return layouts(gpus, experts, _MAX_CP)
 
 

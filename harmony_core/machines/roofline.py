@@ -23,7 +23,7 @@ from harmony_core.architecture import Architecture, Block, Mode
 from harmony_core.machines.machine import Machine, Precision
 from harmony_core.machines.operator_costs import OperatorCosts
 from harmony_core.machines.operator_work import model_work
-from harmony_core.machines.traffic import block_traffic, touched_params
+from harmony_core.machines.traffic import block_traffic
 
 BYTES_PER_ELEMENT: dict[Precision, int] = {"fp32": 4, "bf16": 2}
 
@@ -152,7 +152,7 @@ def _block(machine: Machine, load: Workload, index: int, block: Block, d_model: 
     flops = load.tokens * block.flops_per_token(d_model, load.context, load.mode)
     weights = load.tokens * load.passes * 2 * block.num_active_params(d_model)
     traffic = block_traffic(block, d_model)
-    moved = load.weight_bytes(touched_params(block, d_model, load.tokens), block.num_params(d_model))
+    moved = load.weight_bytes(block.touched_params(d_model, load.tokens), block.num_params(d_model))
     moved += load.tokens * load.passes * traffic.elements * load.element
     moved += _cache_bytes(load, block, d_model)
     name = f"block {index} ({block.kind})"

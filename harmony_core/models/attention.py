@@ -1,6 +1,6 @@
 """Softmax attention with rotary positions: mha, mqa and gqa differ in the number of key/value heads alone.
 
-B batch, T tokens, D model width, H query heads, G key/value heads, K head width, C cached tokens, E joined width.
+B batch, T tokens, D model width, H query heads, G key/value heads, K head width, C cached tokens, E joined heads.
 """
 
 from __future__ import annotations
@@ -15,14 +15,16 @@ from harmony_core.architecture import Attention
 from harmony_core.architecture.rope import rotary_width
 from harmony_core.models.block import BlockModule, BlockState
 from harmony_core.models.context_parallel.attention import attend_over_ranks
-from harmony_core.models.context_parallel.group import ContextParallel, refuse_decoding
+from harmony_core.models.context_parallel.group import refuse_decoding
+from harmony_core.models.documents import Documents
 from harmony_core.models.norm import RMSNorm
-from harmony_core.models.ops.attention import attend, attention_path
-from harmony_core.models.ops.cached_attention import attend_cached
+from harmony_core.models.ops.attention.attention import attend, attention_path
+from harmony_core.models.ops.attention.cached import attend_cached
+from harmony_core.models.ops.attention.rope_table import rotary_table
+from harmony_core.models.ops.attention.rotary import rotate_in_place, rotate_owned
+from harmony_core.models.ops.documents import attend_documents
 from harmony_core.models.ops.matmul import linear
 from harmony_core.models.ops.rms_norm import norm_queries_and_keys
-from harmony_core.models.ops.rope_table import rotary_table
-from harmony_core.models.ops.rotary import rotate_in_place, rotate_owned
 from harmony_core.models.parameter import ParameterSpec, constant, matrix
 from harmony_core.models.registry import implements
 
@@ -32,12 +34,10 @@ class AttentionModule(BlockModule):
     """One projection to queries, keys and values, attention, and one projection back.
 
     Args:
-        config: heads, head width, key/value heads, QK norm, positions, scale and biases.
+        config: heads, head width, key/value heads, QK norm, positions, scale, biases, gate and sinks.
         d_model: width D.
         norm_epsilon: of the QK norm.
     """
-
-    context_parallel: ContextParallel | None = None
 
     def __init__(self, config: Attention, d_model: int, norm_epsilon: float) -> None:
         super().__init__()
@@ -49,37 +49,64 @@ class AttentionModule(BlockModule):
         if config.rope_base is not None:
             turning = rotary_width(config.head_dim, config.rope_fraction)
             self.table = rotary_table(turning, config.rope_base, config.rope_scaling)
-        width, inner = config.head_dim * (config.num_heads + 2 * config.kv_heads), config.head_dim * config.num_heads
+        self.gated, inner = config.output_gate, config.head_dim * config.num_heads
+        # Gates, where there are, stand before queries, keys and values.
+        width = (1 + self.gated) * inner + 2 * config.head_dim * config.kv_heads
         bias = ParameterSpec(constant(0.0))
         self.qkv = self.declare("qkv", (width, d_model), matrix(d_model))
         self.qkv_bias = self.declare("qkv_bias", (width,), bias) if config.bias else None
         self.out = self.declare("out", (d_model, inner), matrix(inner, residual=True))
         self.out_bias = self.declare("out_bias", (d_model,), bias) if config.out_bias else None
+        # Softmax scores are about 0 at first: a sink's weight is that of one more token.
+        self.sinks = self.declare("sinks", (config.num_heads,), bias) if config.sinks else None
         self.q_norm = RMSNorm(config.head_dim, norm_epsilon) if config.qk_norm else None
         self.k_norm = RMSNorm(config.head_dim, norm_epsilon) if config.qk_norm else None
 
     @override
     def forward(self, x_BTD: Tensor) -> Tensor:
-        return self._attend(*self._project(x_BTD))
+        gate, joined_BTEK = self._joined(x_BTD)
+        return self._attend(gate, *self._project(joined_BTEK, self._turns(x_BTD)))
 
-    def _attend(self, q_BTHK: Tensor, k_BTGK: Tensor, v_BTGK: Tensor) -> Tensor:
+    @override
+    def forward_documents(self, x_BTD: Tensor, documents: Documents) -> Tensor:
+        turns_BTJ = None
+        if self.table is not None:
+            turns_BTJ = self.table.slice(0, x_BTD.shape[1], x_BTD.device)[documents.positions()]
+        gate, joined_BTEK = self._joined(x_BTD)
+        qkv = self._project(joined_BTEK, turns_BTJ)
+        y_BTHK = attend_documents(*qkv, self.scale, self.window, documents, self.sinks)
+        return self._back(gate, y_BTHK)
+
+    def _joined(self, x: Tensor) -> tuple[Tensor | None, Tensor]:
+        """Gates [.., H, K] where there are, and the heads of queries, keys and values, [.., E, K]."""
+        joined: Tensor = linear(x, self.qkv, self.qkv_bias).unflatten(-1, (-1, self.head_dim))
+        if not self.gated:
+            return None, joined
+        gate, joined = joined.split((self.num_heads, joined.shape[-2] - self.num_heads), -2)
+        return gate, joined
+
+    def _back(self, gate: Tensor | None, y: Tensor) -> Tensor:
+        """The block's output [.., D] from its gates and from attention's [.., H, K]."""
+        y = y if gate is None else y * gate.sigmoid()
+        return linear(y.flatten(-2), self.out, self.out_bias)
+
+    def _attend(self, gate: Tensor | None, q_BTHK: Tensor, k_BTGK: Tensor, v_BTGK: Tensor) -> Tensor:
         if self.context_parallel is None:
-            y_BTHK = attend(q_BTHK, k_BTGK, v_BTGK, self.scale, self.window)
+            y_BTHK = attend(q_BTHK, k_BTGK, v_BTGK, self.scale, self.window, self.sinks)
         else:
-            y_BTHK = attend_over_ranks(q_BTHK, k_BTGK, v_BTGK, self.scale, self.window, self.context_parallel)
-        return linear(y_BTHK.flatten(2), self.out, self.out_bias)
+            shape = self.scale, self.window, self.context_parallel
+            y_BTHK = attend_over_ranks(q_BTHK, k_BTGK, v_BTGK, *shape, self.sinks)
+        return self._back(gate, y_BTHK)
 
-    def _project(self, x_BTD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values of whole sequences as [B, T, heads, K]."""
+    def _project(self, joined: Tensor, turns: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values of whole sequences as [B, T, heads, K]; turns are [T, J] or [B, T, J]."""
         sizes = (self.num_heads, self.kv_heads, self.kv_heads)
-        joined = linear(x_BTD, self.qkv, self.qkv_bias).unflatten(-1, (-1, self.head_dim))
-        turns_TJ = self._turns(x_BTD)
         if self.q_norm is not None and self.k_norm is not None:
             q, k, v = joined.split(sizes, 2)
             q, k = self.q_norm(q), self.k_norm(k)
-            return (q, k, v) if turns_TJ is None else (rotate_owned(q, turns_TJ), rotate_owned(k, turns_TJ), v)
-        if turns_TJ is not None:
-            joined = rotate_owned(joined, turns_TJ, self.num_heads + self.kv_heads)
+            return (q, k, v) if turns is None else (rotate_owned(q, turns), rotate_owned(k, turns), v)
+        if turns is not None:
+            joined = rotate_owned(joined, turns, self.num_heads + self.kv_heads)
         q, k, v = joined.split(sizes, 2)
         return q, k, v
 
@@ -103,20 +130,21 @@ class AttentionModule(BlockModule):
     @override
     def prefill(self, x_BTD: Tensor, state: BlockState) -> Tensor:
         refuse_decoding(self.context_parallel)
-        q_BTHK, k_BTGK, v_BTGK = self._project(x_BTD)
+        gate, joined_BTEK = self._joined(x_BTD)
+        q_BTHK, k_BTGK, v_BTGK = self._project(joined_BTEK, self._turns(x_BTD))
         length, slots = x_BTD.shape[1], state["keys"].shape[2]
         # A window's cache is a ring, in which the token at position t lies at t modulo its length.
         first = max(0, length - slots)
         place = torch.arange(first, length, device=x_BTD.device) % slots
         for name, x_BTGK in (("keys", k_BTGK), ("values", v_BTGK)):
             state[name][:, :, place] = x_BTGK[:, first:].transpose(1, 2).to(state[name].dtype)
-        return self._attend(q_BTHK, k_BTGK, v_BTGK)
+        return self._attend(gate, q_BTHK, k_BTGK, v_BTGK)
 
     @override
     def step(self, x_BD: Tensor, state: BlockState, position: int) -> Tensor:
         refuse_decoding(self.context_parallel)
         keys_BGCK, values_BGCK, heads = state["keys"], state["values"], self.num_heads
-        joined_BHK = linear(x_BD, self.qkv, self.qkv_bias).view(x_BD.shape[0], -1, self.head_dim)
+        gate, joined_BHK = self._joined(x_BD)
         turning, v_BGK = joined_BHK.split((heads + self.kv_heads, self.kv_heads), 1)
         if self.q_norm is not None and self.k_norm is not None:
             weights = self.q_norm.weight, self.k_norm.weight
@@ -128,9 +156,11 @@ class AttentionModule(BlockModule):
         keys_BGCK.select(2, position % slots).copy_(turning[:, heads:])
         values_BGCK.select(2, position % slots).copy_(v_BGK)
         seen = min(position + 1, slots)
-        q_BGRK = turning[:, :heads].view(len(x_BD), self.kv_heads, -1, self.head_dim).to(keys_BGCK.dtype)
-        y_BGRK = attend_cached(q_BGRK, keys_BGCK.narrow(2, 0, seen), values_BGCK.narrow(2, 0, seen), self.scale)
-        return linear(y_BGRK.flatten(1), self.out, self.out_bias)
+        q_BGRK = turning[:, :heads].reshape(len(x_BD), self.kv_heads, -1, self.head_dim).to(keys_BGCK.dtype)
+        sinks_GR = None if self.sinks is None else self.sinks.view(self.kv_heads, -1)
+        cache = keys_BGCK.narrow(2, 0, seen), values_BGCK.narrow(2, 0, seen)
+        y_BGRK = attend_cached(q_BGRK, *cache, self.scale, sinks_GR)
+        return self._back(gate, y_BGRK.flatten(1, 2))
 
     @override
     def kernel_path(self) -> str:

@@ -5,24 +5,45 @@ B batch, T tokens, D model width.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import Tensor
 
+from harmony_core.models.context_parallel.group import ContextParallel
+from harmony_core.models.documents import Documents
+from harmony_core.models.expert_parallel import ExpertParallel
 from harmony_core.models.parameter import Declared
 
 BlockState = dict[str, Tensor]
 
 
 class BlockModule(Declared):
-    """A sub-layer between its pre-norm and the residual addition."""
+    """A sub-layer between its pre-norm and the residual addition.
+
+    What of it outlives a step are parameters (`declare`) and buffers (`declare_buffer`), whatever the layout.
+    """
+
+    # The ranks that share this block's sequences; set for blocks whose configuration says that they can.
+    context_parallel: ContextParallel | None = None
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         """The sub-layer's output for whole sequences, same shape and device as `x_BTD`."""
         raise TypeError(f"{type(self).__name__} has no parallel form")
 
-    def forward_with_loss(self, x_BTD: Tensor) -> tuple[Tensor, Tensor | None]:
-        """`forward`, and an auxiliary loss (scalar, nats, already weighted) for those that have one."""
-        return self(x_BTD), None
+    def forward_documents(self, x_BTD: Tensor, documents: Documents) -> Tensor:
+        """`forward` of which each document's output is that of the document alone.
+
+        Of a channel mixer, which sees a token at a time, that is `forward`; a mixer says it itself, where its
+        configuration has no `documents_problem`.
+        """
+        y_BTD: Tensor = self(x_BTD)
+        return y_BTD
+
+    def forward_with_loss(self, x_BTD: Tensor, documents: Documents | None = None) -> tuple[Tensor, Tensor | None]:
+        """`forward` or `forward_documents`, and an auxiliary loss (scalar, nats, already weighted) if there is one."""
+        return (self(x_BTD) if documents is None else self.forward_documents(x_BTD, documents)), None
 
     def init_state(self, batch_size: int, max_context: int, device: torch.device, dtype: torch.dtype) -> BlockState:
         """Zeroed tensors that `step` reads and writes in place; empty for a block without memory."""
@@ -39,6 +60,24 @@ class BlockModule(Declared):
         """The output for the token at `position`, given `state` after the tokens before it."""
         y_B1D: Tensor = self(x_BD.unsqueeze(1))
         return y_B1D.squeeze(1)
+
+    def use_expert_parallel(self, ep: ExpertParallel) -> None:
+        """From now on the module holds this rank's share of its routed experts alone, unfilled."""
+
+    def sums_over_ranks(self) -> Sequence[Tensor]:
+        """What a step counted on this rank, to be added up in place over its tokens' ranks before `after_step`."""
+        return ()
+
+    def after_step(self) -> None:
+        """What changes after each optimiser step, by no gradient."""
+
+    def recomputing(self) -> AbstractContextManager[None]:
+        """Around a forward pass that is done again for the backward pass: what was counted once counts once."""
+        return nullcontext()
+
+    def expert_load(self) -> Tensor | None:
+        """The share of choices that each routed expert had in the last step, [E]; None without a router."""
+        return None
 
     def kernel_path(self) -> str:
         """Which implementation computes this block on its parameters' device."""

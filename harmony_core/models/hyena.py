@@ -17,11 +17,13 @@ from harmony_core.models.context_parallel.channels import EVERY_CHANNEL, Channel
 from harmony_core.models.context_parallel.exchange import to_channels, to_tokens
 from harmony_core.models.context_parallel.group import ContextParallel, refuse_decoding
 from harmony_core.models.context_parallel.halo import convolve_with_halo
+from harmony_core.models.documents import Documents
 from harmony_core.models.kernels import fir_path
-from harmony_core.models.ops.blocked_convolution import BlockedConvolution
-from harmony_core.models.ops.direct_convolution import DirectConvolution
-from harmony_core.models.ops.fft_convolution import FFTConvolution
-from harmony_core.models.ops.gated_convolution import Convolution, convolve, gated_convolution
+from harmony_core.models.ops.convolution.blocked import BlockedConvolution
+from harmony_core.models.ops.convolution.direct import DirectConvolution
+from harmony_core.models.ops.convolution.fft import FFTConvolution
+from harmony_core.models.ops.convolution.gated import Convolution, convolve, gated_convolution
+from harmony_core.models.ops.documents import convolve_documents
 from harmony_core.models.ops.matmul import linear
 from harmony_core.models.parameter import ParameterSpec, constant, matrix, uniform
 
@@ -37,8 +39,6 @@ class HyenaModule(BlockModule):
 
     `conv` has the token's own tap last, as every `conv` here; the filters h have it first. A subclass says what h is.
     """
-
-    context_parallel: ContextParallel | None = None
 
     def __init__(self, config: Hyena, d_model: int, norm_epsilon: float) -> None:
         super().__init__()
@@ -130,6 +130,16 @@ class GroupedFIRModule(HyenaModule):
     def taps_GK(self) -> Tensor:
         """h, [G, K], the token's own tap first."""
         raise TypeError(f"{type(self).__name__} does not say what its filter is")
+
+    @override
+    def forward_documents(self, x_BTD: Tensor, documents: Documents) -> Tensor:
+        z_BTE = linear(x_BTD, self.in_proj)
+        x2_BTD, x1_BTD, v_BTD = convolve_documents(z_BTE, self.conv, documents).chunk(3, -1)
+        u_BTD, h_DK = x1_BTD * v_BTD, self.taps_GK().flip(1).repeat_interleave(self.d_model // self.num_groups, 0)
+        mixed_BTD = convolve_documents(u_BTD, h_DK, documents)
+        if self.skip is not None:
+            mixed_BTD = mixed_BTD + self.skip * u_BTD
+        return linear((x2_BTD * mixed_BTD).to(z_BTE.dtype), self.out, self.out_bias)
 
     @override
     def convolution(self, length: int, share: ChannelShare) -> tuple[Convolution, tuple[Tensor, ...]]:

@@ -17,9 +17,9 @@ from harmony_core.models.block import BlockState
 from harmony_core.models.context_parallel.channels import ChannelShare
 from harmony_core.models.hyena import HyenaModule
 from harmony_core.models.kernels import modal_path
-from harmony_core.models.ops.fft_convolution import FFTConvolution
-from harmony_core.models.ops.gated_convolution import Convolution
-from harmony_core.models.ops.modal_convolution import (
+from harmony_core.models.ops.convolution.fft import FFTConvolution
+from harmony_core.models.ops.convolution.gated import Convolution
+from harmony_core.models.ops.convolution.modal import (
     ModalConvolution,
     modal_filter,
     modal_filters,

@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 import torch
 
+from harmony_core import tiling
+
 _LOG = logging.getLogger(__name__)
 
 
@@ -70,8 +72,8 @@ def ssd_kernel(device_type: str) -> Callable[..., Any] | None:
 
 
 def scan_chunk(device_type: str, asked: int) -> int:
-    """Tokens of a chunk of the plain Mamba-2 scan: more than 64 cost a CPU more products than they save it calls."""
-    return min(asked, 64) if device_type == "cpu" else asked
+    """Tokens of a chunk of the plain Mamba-2 scan."""
+    return min(asked, tiling.SCAN_CHUNK) if device_type == "cpu" else asked
 
 
 def selective_scan_kernel(device_type: str, d_state: int) -> Callable[..., Any] | None:

@@ -12,12 +12,14 @@ from torch import Tensor, nn
 
 from harmony_core.architecture import Architecture
 from harmony_core.errors import UserError
+from harmony_core.models.documents import Documents
 from harmony_core.models.kernels import log_paths
 from harmony_core.models.norm import RMSNorm
 from harmony_core.models.ops.matmul import linear
 from harmony_core.models.ops.precision import compute_dtype
 from harmony_core.models.stage import Stage
 from harmony_core.models.state import DecodingState
+from harmony_core.parametrisation import DEFAULT, Parametrisation
 
 
 @dataclass(frozen=True)
@@ -51,31 +53,39 @@ class HybridLM(Stage):
     def __init__(self, architecture: Architecture) -> None:
         super().__init__(architecture, range(len(architecture.blocks)))
 
-    def forward(self, tokens_BT: Tensor) -> Tensor:
-        """Logits [B, T, V] of the next token, from int64 [B, T]."""
-        return self._logits(self.hidden(tokens_BT))
+    def forward(self, tokens_BT: Tensor, documents: Documents | None = None) -> Tensor:
+        """Logits [B, T, V] of the next token, from int64 [B, T]; documents as for `Stage.advance`."""
+        return self._logits(self.hidden(tokens_BT, documents))
 
-    def hidden(self, tokens_BT: Tensor) -> Tensor:
+    def hidden(self, tokens_BT: Tensor, documents: Documents | None = None) -> Tensor:
         """What the head reads: the normalised residual stream [B, T, D]."""
-        hidden_BTD: Tensor = self.norm(self._trunk(tokens_BT)[0])
+        hidden_BTD: Tensor = self.norm(self._trunk(tokens_BT, documents)[0])
         return hidden_BTD
 
-    def loss(self, tokens_BT: Tensor, targets_BT: Tensor) -> LossTerms:
+    def loss(self, tokens_BT: Tensor, targets_BT: Tensor, documents: Documents | None = None) -> LossTerms:
         """Mean loss over all B x T tokens; `targets_BT` holds each position's next token."""
-        x_BTD, auxiliary = self._trunk(tokens_BT)
+        x_BTD, auxiliary = self._trunk(tokens_BT, documents)
         entropy = self.cross_entropy(x_BTD, targets_BT)
         zero = torch.zeros((), device=entropy.device)
         return LossTerms(entropy, torch.stack(auxiliary).sum() if auxiliary else zero)
 
-    def _trunk(self, tokens_BT: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def _trunk(self, tokens_BT: Tensor, documents: Documents | None) -> tuple[Tensor, list[Tensor]]:
         log_paths(self.kernel_paths())
-        return self.advance(self.embed(tokens_BT))
+        return self.advance(self.embed(tokens_BT), documents)
 
     def _logits(self, hidden: Tensor) -> Tensor:
         return linear(self.scaled(hidden), self.output_weight)
 
     def init_state(self, batch_size: int, max_context: int) -> DecodingState:
-        """An empty decoding state; caches are in the autocast type where autocast is on."""
+        """An empty decoding state; caches are in the autocast type where autocast is on.
+
+        Raises:
+            UserError: a block that cannot decode.
+        """
+        for index, config in enumerate(self.architecture.blocks):
+            problem = config.decoding_problem()
+            if problem is not None:
+                raise UserError(f"blocks.{index}", config.kind, f"it {problem}")
         device, dtype = self.embedding.device, compute_dtype(self.embedding)
         blocks = self.residual_blocks().values()
         states = [block.inner.init_state(batch_size, max_context, device, dtype) for block in blocks]
@@ -116,8 +126,8 @@ class HybridLM(Stage):
         return self._logits(self.norm(x_BTD[:, -1]))
 
 
-def build(architecture: Architecture, init_seed: int = 0) -> HybridLM:
-    """The model with its first weights, fp32 on the CPU: a function of the architecture and the seed alone."""
+def build(architecture: Architecture, init_seed: int = 0, parametrisation: Parametrisation = DEFAULT) -> HybridLM:
+    """The model with its first weights, fp32 on the CPU: a function of the arguments alone."""
     model = HybridLM(architecture)
-    model.initialise(init_seed)
+    model.initialise(init_seed, parametrisation)
     return model

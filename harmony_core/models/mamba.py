@@ -15,14 +15,16 @@ from typing_extensions import override
 
 from harmony_core.architecture import Mamba
 from harmony_core.models.block import BlockModule, BlockState
+from harmony_core.models.documents import Documents
 from harmony_core.models.kernels import selective_scan_kernel
 from harmony_core.models.mamba2 import draw_dt_bias
 from harmony_core.models.norm import RMSNorm
-from harmony_core.models.ops.convolution import conv_silu, conv_silu_step, last_inputs
-from harmony_core.models.ops.mamba_kernels import run_selective_scan_kernel
+from harmony_core.models.ops.convolution.convolution import conv_silu, conv_silu_step, last_inputs
+from harmony_core.models.ops.documents import conv_silu_documents
 from harmony_core.models.ops.matmul import linear
-from harmony_core.models.ops.precision import without_autocast
-from harmony_core.models.ops.selective_scan import scan_step, selective_scan
+from harmony_core.models.ops.precision import at_least_fp32, without_autocast
+from harmony_core.models.ops.ssm.mamba_kernels import run_selective_scan_kernel
+from harmony_core.models.ops.ssm.selective_scan import scan_step, selective_scan
 from harmony_core.models.parameter import ParameterSpec, constant, matrix, uniform
 from harmony_core.models.registry import implements
 
@@ -62,6 +64,15 @@ class MambaModule(BlockModule):
         return self._finish(self._scan(x_BTI, with_state=False)[0], gate_BTI)
 
     @override
+    def forward_documents(self, x_BTD: Tensor, documents: Documents) -> Tensor:
+        x_BTI, gate_BTI = self._project(x_BTD)
+        x_BTI = conv_silu_documents(x_BTI, self.conv, self.conv_bias, documents)
+        raw_dt_BTI, b_BTN, c_BTN = self._select(x_BTI)
+        a_IN, dt_BTI = -torch.exp(at_least_fp32(self.a_log)), self._step_sizes(raw_dt_BTI)
+        y_BTI, _ = selective_scan(x_BTI, dt_BTI, a_IN, b_BTN, c_BTN, self.skip, documents.same(1))
+        return self._finish(y_BTI, gate_BTI)
+
+    @override
     def prefill(self, x_BTD: Tensor, state: BlockState) -> Tensor:
         x_BTI, gate_BTI = self._project(x_BTD)
         y_BTI, last_BIN = self._scan(x_BTI, with_state=True)
@@ -95,7 +106,7 @@ class MambaModule(BlockModule):
 
     def _step_sizes(self, raw_dt: Tensor) -> Tensor:
         """[.., I], positive, in fp32."""
-        return softplus(raw_dt.float() + self.dt_bias)
+        return softplus(at_least_fp32(raw_dt) + self.dt_bias)
 
     def _finish(self, y: Tensor, gate: Tensor) -> Tensor:
         return linear(y * silu(gate), self.out, self.out_bias)

@@ -15,14 +15,16 @@ from typing_extensions import override
 
 from harmony_core.architecture import Mamba2
 from harmony_core.models.block import BlockModule, BlockState
+from harmony_core.models.documents import Documents
 from harmony_core.models.kernels import ssd_kernel
 from harmony_core.models.norm import RMSNorm
-from harmony_core.models.ops.convolution import conv_silu, conv_silu_step, last_inputs
-from harmony_core.models.ops.gated_norm import gated_norm
-from harmony_core.models.ops.mamba_kernels import run_ssd_kernel
+from harmony_core.models.ops.convolution.convolution import conv_silu, conv_silu_step, last_inputs
+from harmony_core.models.ops.documents import conv_silu_documents, ssd_documents
 from harmony_core.models.ops.matmul import linear
-from harmony_core.models.ops.precision import without_autocast
-from harmony_core.models.ops.ssd import ssd, ssd_step
+from harmony_core.models.ops.precision import at_least_fp32, without_autocast
+from harmony_core.models.ops.ssm.gated_norm import gated_norm
+from harmony_core.models.ops.ssm.mamba_kernels import run_ssd_kernel
+from harmony_core.models.ops.ssm.ssd import ssd, ssd_step
 from harmony_core.models.parameter import ParameterSpec, constant, matrix, uniform
 from harmony_core.models.registry import implements
 
@@ -34,7 +36,8 @@ def draw_dt_bias(shape: Sequence[int], generator: torch.Generator) -> Tensor:
     return dt + torch.log(-torch.expm1(-dt))
 
 
-def _draw_a_log(shape: Sequence[int], generator: torch.Generator) -> Tensor:
+def draw_a_log(shape: Sequence[int], generator: torch.Generator) -> Tensor:
+    """Logarithms of decay rates that are uniform in [1, 16]."""
     return uniform(1.0, 16.0)(shape, generator).log()
 
 
@@ -58,7 +61,7 @@ class Mamba2Module(BlockModule):
         self.conv = self.declare("conv", (conv, config.d_conv), taps)
         self.conv_bias = self.declare("conv_bias", (conv,), zeros) if config.conv_bias else None
         self.dt_bias = self.declare("dt_bias", (heads,), ParameterSpec(draw_dt_bias))
-        self.a_log = self.declare("a_log", (heads,), ParameterSpec(_draw_a_log))
+        self.a_log = self.declare("a_log", (heads,), ParameterSpec(draw_a_log))
         self.skip = self.declare("skip", (heads,), ParameterSpec(constant(1.0)))
         self.norm = RMSNorm(inner, norm_epsilon)
         self.out = self.declare("out", (d_model, inner), matrix(inner, residual=True))
@@ -68,6 +71,15 @@ class Mamba2Module(BlockModule):
     def forward(self, x_BTD: Tensor) -> Tensor:
         gate_BTI, xbc_BTC, raw_dt_BTH = self._project(x_BTD)
         return self._finish(self._scan(xbc_BTC, raw_dt_BTH, with_state=False)[0], gate_BTI)
+
+    @override
+    def forward_documents(self, x_BTD: Tensor, documents: Documents) -> Tensor:
+        gate_BTI, xbc_BTC, raw_dt_BTH = self._project(x_BTD)
+        convolved_BTC = conv_silu_documents(xbc_BTC, self.conv, self.conv_bias, documents)
+        x_BTHP, b_BTGN, c_BTGN = self._split(convolved_BTC)
+        a_H, dt_BTH = -torch.exp(at_least_fp32(self.a_log)), self._step_sizes(raw_dt_BTH)
+        scanned = ssd_documents(x_BTHP, dt_BTH, a_H, b_BTGN, c_BTGN, self.skip, self.config.chunk_size, documents)
+        return self._finish(scanned, gate_BTI)
 
     @override
     def prefill(self, x_BTD: Tensor, state: BlockState) -> Tensor:
@@ -92,7 +104,7 @@ class Mamba2Module(BlockModule):
 
     def _step_sizes(self, raw_dt: Tensor) -> Tensor:
         """[.., H], positive, in fp32."""
-        dt = softplus(raw_dt.float() + self.dt_bias)
+        dt = softplus(at_least_fp32(raw_dt) + self.dt_bias)
         low, high = self.config.dt_limit
         return dt if low == 0 and high is None else dt.clamp(low, high)
 

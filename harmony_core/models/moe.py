@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -14,11 +16,13 @@ from typing_extensions import override
 
 from harmony_core.architecture import MoE
 from harmony_core.models.block import BlockModule
+from harmony_core.models.documents import Documents
 from harmony_core.models.expert_parallel import ExpertParallel, dispatched_experts
 from harmony_core.models.ops.activation import gates
-from harmony_core.models.ops.assignments import within_capacity
-from harmony_core.models.ops.experts import experts_path, routed_experts
 from harmony_core.models.ops.feed_forward import feed_forward
+from harmony_core.models.ops.matmul import linear
+from harmony_core.models.ops.moe.assignments import within_capacity
+from harmony_core.models.ops.moe.experts import experts_path, routed_experts
 from harmony_core.models.parameter import ParameterSpec, constant, matrix
 from harmony_core.models.registry import implements
 from harmony_core.models.router import Router
@@ -38,32 +42,55 @@ class MoEModule(BlockModule):
         norm_epsilon: not used here.
     """
 
+    latent_down: torch.nn.Parameter | None
+    latent_down_bias: torch.nn.Parameter | None
+    latent_up: torch.nn.Parameter | None
+    latent_up_bias: torch.nn.Parameter | None
     shared_up: torch.nn.Parameter | None
     shared_up_bias: torch.nn.Parameter | None
     shared_down: torch.nn.Parameter | None
     shared_down_bias: torch.nn.Parameter | None
+    shared_gate: torch.nn.Parameter | None
 
     def __init__(self, config: MoE, d_model: int, norm_epsilon: float) -> None:
         super().__init__()
         self.config, self.activation, inner, experts = config, config.activation, config.d_expert, config.n_routed
-        wide = gates(config.activation) * inner
+        wide, width = gates(config.activation) * inner, config.expert_width(d_model)
         self.router = Router(config, d_model)
         self.expert_parallel: ExpertParallel | None = None
-        self.up = self.declare("up", (experts, wide, d_model), matrix(d_model, stacked=True))
-        down = matrix(inner, residual=True, stacked=True)
-        self.down = self.declare("down", (experts, d_model, inner), down)
-        self.shared_up = self.shared_up_bias = self.shared_down = self.shared_down_bias = None
+        self.up = self.declare("up", (experts, wide, width), matrix(width, stacked=True))
+        # What adds to the residual stream is the last product.
+        down = matrix(inner, residual=config.d_latent is None, stacked=True)
+        self.down = self.declare("down", (experts, width, inner), down)
+        bias = ParameterSpec(constant(0.0))
+        # All ranks that share experts have all of their biases.
+        self.up_bias = self.declare("up_bias", (experts, wide), bias) if config.expert_bias else None
+        self.down_bias = self.declare("down_bias", (experts, width), bias) if config.expert_bias else None
+        self.latent_down = self.latent_up = self.latent_down_bias = self.latent_up_bias = None
+        if config.d_latent is not None:
+            self._declare_latent(config.d_latent, d_model, config.latent_bias)
+        self.shared_up = self.shared_up_bias = self.shared_down = self.shared_down_bias = self.shared_gate = None
         if config.n_shared:
             self._declare_shared(config, d_model)
+
+    def _declare_latent(self, latent: int, d_model: int, bias: bool) -> None:
+        self.latent_down = self.declare("latent_down", (latent, d_model), matrix(d_model))
+        self.latent_up = self.declare("latent_up", (d_model, latent), matrix(latent, residual=True))
+        if bias:
+            self.latent_down_bias = self.declare("latent_down_bias", (latent,), ParameterSpec(constant(0.0)))
+            self.latent_up_bias = self.declare("latent_up_bias", (d_model,), ParameterSpec(constant(0.0)))
 
     def _declare_shared(self, config: MoE, d_model: int) -> None:
         inner, wide = config.shared_width, gates(config.activation) * config.shared_width
         self.shared_up = self.declare("shared_up", (wide, d_model), matrix(d_model))
         self.shared_down = self.declare("shared_down", (d_model, inner), matrix(inner, residual=True))
+        if config.shared_gate:
+            self.shared_gate = self.declare("shared_gate", (1, d_model), matrix(d_model))
         if config.shared_bias:
             self.shared_up_bias = self.declare("shared_up_bias", (wide,), ParameterSpec(constant(0.0)))
             self.shared_down_bias = self.declare("shared_down_bias", (d_model,), ParameterSpec(constant(0.0)))
 
+    @override
     def use_expert_parallel(self, ep: ExpertParallel) -> None:
         """Keeps the place of this rank's experts alone; `up` and `down` are new and unfilled."""
         held = self.config.n_routed // ep.size
@@ -77,18 +104,44 @@ class MoEModule(BlockModule):
         return self.forward_with_loss(x_BTD)[0]
 
     @override
-    def forward_with_loss(self, x_BTD: Tensor) -> tuple[Tensor, Tensor | None]:
-        weights_BTK, chosen_BTK, auxiliary = self.router(x_BTD)
+    def forward_documents(self, x_BTD: Tensor, documents: Documents) -> Tensor:
+        return self.forward_with_loss(x_BTD, documents)[0]
+
+    @override
+    def forward_with_loss(self, x_BTD: Tensor, documents: Documents | None = None) -> tuple[Tensor, Tensor | None]:
+        weights_BTK, chosen_BTK, auxiliary = self.router(x_BTD, None if documents is None else documents.real_BT)
         kept_RK = self._kept(chosen_BTK)
-        x_RD, weights_RK, chosen_RK = (t.flatten(0, 1) for t in (x_BTD, weights_BTK, chosen_BTK))
-        arguments = (x_RD, weights_RK, chosen_RK, self.up, self.down, self.activation, kept_RK)
-        ep = self.expert_parallel
-        y_RD = routed_experts(*arguments) if ep is None else dispatched_experts(*arguments, ep)
-        y_BTD = y_RD.view_as(x_BTD)
+        narrow_BTD = x_BTD
+        if self.latent_down is not None:
+            narrow_BTD = linear(x_BTD, self.latent_down, self.latent_down_bias)
+        x_RD, weights_RK, chosen_RK = (t.flatten(0, 1) for t in (narrow_BTD, weights_BTK, chosen_BTK))
+        y_RD = self._routed(x_RD, weights_RK, chosen_RK, kept_RK)
+        y_BTD = y_RD.view_as(narrow_BTD)
+        if self.latent_up is not None:
+            y_BTD = linear(y_BTD, self.latent_up, self.latent_up_bias)
         if self.shared_up is None or self.shared_down is None:
             return y_BTD, auxiliary
         shared = (self.shared_up, self.shared_up_bias, self.shared_down, self.shared_down_bias)
-        return y_BTD + feed_forward(x_BTD, *shared, self.activation), auxiliary
+        shared_BTD = feed_forward(x_BTD, *shared, self.activation)
+        if self.shared_gate is not None:
+            shared_BTD = shared_BTD * linear(x_BTD, self.shared_gate).sigmoid()
+        return y_BTD + shared_BTD, auxiliary
+
+    def _routed(self, x_RD: Tensor, weights_RK: Tensor, chosen_RK: Tensor, kept_RK: Tensor | None) -> Tensor:
+        """The weighted sums of the chosen experts' outputs, [R, D] at the experts' width."""
+        arguments = (x_RD, weights_RK, chosen_RK, self.up, self.down, self.activation, kept_RK)
+        ep = self.expert_parallel
+        if ep is None:
+            y_RD = routed_experts(*arguments, self.up_bias)
+        else:
+            held = self.config.n_routed // ep.size
+            mine = None if self.up_bias is None else self.up_bias.narrow(0, ep.rank * held, held)
+            y_RD = dispatched_experts(*arguments, ep, mine)
+        if self.down_bias is None:
+            return y_RD
+        weights_RK = weights_RK if kept_RK is None else weights_RK * kept_RK
+        shares_RE = weights_RK.new_zeros(len(x_RD), self.config.n_routed).scatter(1, chosen_RK, weights_RK)
+        return y_RD + shares_RE.to(y_RD.dtype) @ self.down_bias.to(y_RD.dtype)
 
     def _kept(self, chosen_BTK: Tensor) -> Tensor | None:
         """Choices within their expert's capacity, bool [B T, K]; the others add nothing, and no weight makes up."""
@@ -100,5 +153,27 @@ class MoEModule(BlockModule):
         return within_capacity(chosen_BTK, experts, capacity).flatten(0, 1)
 
     @override
+    def sums_over_ranks(self) -> Sequence[Tensor]:
+        return (self.router.counts_E,)
+
+    @override
+    def after_step(self) -> None:
+        self.router.after_step()
+
+    @override
+    @contextmanager
+    def recomputing(self) -> Iterator[None]:
+        """The router has counted these tokens before."""
+        self.router.counting = False
+        try:
+            yield
+        finally:
+            self.router.counting = True
+
+    @override
+    def expert_load(self) -> Tensor | None:
+        return self.router.load_E
+
+    @override
     def kernel_path(self) -> str:
-        return experts_path(self.up, self.down)
+        return experts_path(self.up, self.down, self.up_bias)

@@ -11,6 +11,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from harmony_core.parametrisation import DEFAULT, Parametrisation
+
 Draw = Callable[[Sequence[int], torch.Generator], Tensor]
 Kind = Literal["matrix", "embedding", "vector"]
 
@@ -26,6 +28,7 @@ class ParameterSpec:
         residual: whether it writes into the residual stream.
         stacked: whether dimension 0 counts experts, each drawn from a generator of its own.
         first_expert: the global number of the first of them, where a process holds some.
+        tokens: whether it has a row a token: the embedding, or a head of its own.
     """
 
     draw: Draw
@@ -34,6 +37,7 @@ class ParameterSpec:
     residual: bool = False
     stacked: bool = False
     first_expert: int = 0
+    tokens: bool = False
 
 
 def matrix(fan_in: int, *, residual: bool = False, stacked: bool = False) -> ParameterSpec:
@@ -57,16 +61,45 @@ def constant(value: float) -> Draw:
 
 
 class Declared(nn.Module):
-    """A module that knows the specification of each parameter it owns."""
+    """A module that knows the specification of each parameter it owns, and which buffers are part of its state."""
 
     def __init__(self) -> None:
         super().__init__()
         self.specs: dict[str, ParameterSpec] = {}
+        self.unread_buffers: set[str] = set()
+        self.state_buffers: set[str] = set()
 
     def declare(self, name: str, shape: Sequence[int], spec: ParameterSpec) -> nn.Parameter:
         """An unfilled parameter, to be assigned to the attribute `name`."""
         self.specs[name] = spec
         return nn.Parameter(torch.empty(tuple(shape)))
+
+    def declare_buffer(self, name: str, values: Tensor, *, read: bool = True) -> None:
+        """Registers a buffer that training changes: checkpoints, resumption and export hold it beside the parameters.
+
+        Args:
+            name: the attribute.
+            values: the first ones, float32 or int64, the same on all ranks that hold the module at all times.
+            read: whether the module's output depends on it; what nothing reads is exported as zeros.
+        """
+        self.register_buffer(name, values)
+        self.state_buffers.add(name)
+        if not read:
+            self.unread_buffers.add(name)
+
+
+def declared_buffers(model: nn.Module) -> list[tuple[str, Tensor, bool]]:
+    """(qualified name, buffer, whether it is read) of every buffer that is state, in the order of the modules."""
+    found = []
+    for prefix, module in model.named_modules():
+        for name, buffer in module.named_buffers(recurse=False):
+            if name in module._non_persistent_buffers_set:
+                continue
+            where = f"{prefix}.{name}" if prefix else name
+            assert isinstance(module, Declared), f"{where} was never declared"
+            assert name in module.state_buffers, f"{where} was never declared"
+            found.append((where, buffer, name not in module.unread_buffers))
+    return found
 
 
 def declared_parameters(model: nn.Module) -> list[tuple[str, nn.Parameter, ParameterSpec]]:
@@ -80,24 +113,30 @@ def declared_parameters(model: nn.Module) -> list[tuple[str, nn.Parameter, Param
 
 
 @torch.no_grad()
-def initialise(model: nn.Module, seed: int, num_blocks: int) -> None:
+def initialise(model: nn.Module, seed: int, num_blocks: int, parametrisation: Parametrisation = DEFAULT) -> None:
     """Fills every parameter from a generator of its own, so that no other block changes its values.
-
-    Residual outputs are scaled by 1 / sqrt(2 x num_blocks) (GPT-2's rule, Radford et al. 2019, section 2.3).
 
     Args:
         model: modules that declare their parameters.
         seed: the initialisation seed.
         num_blocks: residual blocks in the model.
+        parametrisation: how large embedding and residual outputs begin.
     """
     for name, parameter, spec in declared_parameters(model):
-        scale = 1 / math.sqrt(2 * num_blocks) if spec.residual else 1.0
+        scale = _scale(spec, num_blocks, parametrisation)
         if spec.stacked:
             for place in range(parameter.shape[0]):
                 draws = generator(seed, name, spec.first_expert + place)
                 parameter[place] = spec.draw(parameter.shape[1:], draws) * scale
         else:
             parameter.copy_(spec.draw(parameter.shape, generator(seed, name)) * scale)
+
+
+def _scale(spec: ParameterSpec, num_blocks: int, parametrisation: Parametrisation) -> float:
+    """What the drawn values of a parameter are multiplied with; tokens are drawn with a deviation of 1."""
+    if spec.tokens:
+        return parametrisation.embedding_std
+    return parametrisation.residual_gain / math.sqrt(num_blocks) if spec.residual else 1.0
 
 
 def generator(seed: int, name: str, expert: int | None = None) -> torch.Generator:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -28,6 +29,8 @@ def implements(*kinds: str) -> Callable[[_M], _M]:
 
 def module_for(block: Block, d_model: int, norm_epsilon: float) -> BlockModule:
     """The unfilled module of a block in a model of width `d_model` whose RMSNorms have this epsilon."""
+    if block.kind not in _MODULES and block.implementation is not None:
+        importlib.import_module(block.implementation)
     return _MODULES[block.kind](block, d_model, norm_epsilon)
 
 

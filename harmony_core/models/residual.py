@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from harmony_core.architecture import Architecture, Block
 from harmony_core.models.block import BlockState
+from harmony_core.models.documents import Documents
 from harmony_core.models.norm import RMSNorm
 from harmony_core.models.registry import module_for
 
@@ -20,9 +21,9 @@ class ResidualBlock(nn.Module):
         self.inner = module_for(config, d_model, epsilon)
         self.multiplier = architecture.residual_multiplier
 
-    def forward(self, x_BTD: Tensor) -> tuple[Tensor, Tensor | None]:
+    def forward(self, x_BTD: Tensor, documents: Documents | None = None) -> tuple[Tensor, Tensor | None]:
         """The residual stream after the block, and its auxiliary loss if it has one."""
-        y_BTD, auxiliary = self.inner.forward_with_loss(self.norm(x_BTD))
+        y_BTD, auxiliary = self.inner.forward_with_loss(self.norm(x_BTD), documents)
         return self._add(x_BTD, y_BTD), auxiliary
 
     def prefill(self, x_BTD: Tensor, state: BlockState) -> Tensor:

@@ -8,8 +8,8 @@ B batch, T tokens, D model width, V vocabulary, E experts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, Literal
 
@@ -17,18 +17,17 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from harmony_core.architecture import Architecture, MoE
+from harmony_core.architecture import Architecture
 from harmony_core.errors import UserError
 from harmony_core.models import groups
-from harmony_core.models.context_parallel.group import ContextParallel, TakesContextParallel
+from harmony_core.models.context_parallel.group import ContextParallel
+from harmony_core.models.documents import Documents
 from harmony_core.models.expert_parallel import ExpertParallel
-from harmony_core.models.moe import MoEModule
 from harmony_core.models.norm import RMSNorm
 from harmony_core.models.ops.cross_entropy import linear_cross_entropy
 from harmony_core.models.parameter import Declared, ParameterSpec, initialise, normal
 from harmony_core.models.residual import ResidualBlock
-
-EMBEDDING_STD = 0.02
+from harmony_core.parametrisation import DEFAULT, Parametrisation
 
 
 class Stage(Declared):
@@ -47,10 +46,12 @@ class Stage(Declared):
         self.is_first, self.is_last = held.start == 0, held.stop == len(architecture.blocks)
         self._compiled = False
         self.recompute_activations = False
-        shape, draw = (architecture.vocab_size, architecture.d_model), normal(EMBEDDING_STD)
+        # Whether whoever trains it gives `advance` documents; said in the log and in results, and read nowhere else.
+        self.keeps_documents = False
+        shape, draw = (architecture.vocab_size, architecture.d_model), normal(1.0)
         self.embedding: nn.Parameter | None = None
         if self.is_first or (self.is_last and architecture.tie_embeddings):
-            self.embedding = self.declare("embedding", shape, ParameterSpec(draw, "embedding"))
+            self.embedding = self.declare("embedding", shape, ParameterSpec(draw, "embedding", tokens=True))
         # Blocks of other stages leave a place, so that the indices are the model's.
         self.blocks = nn.ModuleList(
             ResidualBlock(block, architecture) if index in held else nn.Identity()
@@ -60,11 +61,11 @@ class Stage(Declared):
         self.norm: RMSNorm | None = RMSNorm(shape[1], architecture.norm_epsilon) if self.is_last else None
         self.head: nn.Parameter | None = None
         if self.is_last and not architecture.tie_embeddings:
-            self.head = self.declare("head", shape, ParameterSpec(draw, "matrix", shape[1]))
+            self.head = self.declare("head", shape, ParameterSpec(draw, "matrix", shape[1], tokens=True))
 
-    def initialise(self, seed: int) -> None:
+    def initialise(self, seed: int, parametrisation: Parametrisation = DEFAULT) -> None:
         """Fills the parameters: the values that the whole model has under these names."""
-        initialise(self, seed, len(self.architecture.blocks))
+        initialise(self, seed, len(self.architecture.blocks), parametrisation)
 
     def embed(self, tokens: Tensor) -> Tensor:
         """What the first block reads, [.., D], from int64 tokens [..]."""
@@ -74,20 +75,39 @@ class Stage(Declared):
         multiplier = self.architecture.embedding_multiplier
         return x if multiplier == 1.0 else x * multiplier
 
-    def advance(self, x_BTD: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """The residual stream after this stage's blocks, and their auxiliary losses (nats, weighted)."""
+    def advance(self, x_BTD: Tensor, documents: Documents | None = None) -> tuple[Tensor, list[Tensor]]:
+        """The residual stream after this stage's blocks, and their auxiliary losses (nats, weighted).
+
+        Args:
+            x_BTD: what the first of them reads.
+            documents: which tokens belong together; None is each row by itself, in faster forms.
+
+        Raises:
+            UserError: documents, or padding, and a block that does not keep them apart.
+        """
         losses = []
+        if documents is not None:
+            self._check_documents(documents)
         for block in self.residual_blocks().values():
             if self.recompute_activations and torch.is_grad_enabled():
                 again = partial(_contexts, block)
                 x_BTD, auxiliary = checkpoint(
-                    block, x_BTD, use_reentrant=False, preserve_rng_state=False, context_fn=again
+                    block, x_BTD, documents, use_reentrant=False, preserve_rng_state=False, context_fn=again
                 )
             else:
-                x_BTD, auxiliary = block(x_BTD)
+                x_BTD, auxiliary = block(x_BTD, documents)
             if auxiliary is not None:
                 losses.append(auxiliary)
         return x_BTD, losses
+
+    def _check_documents(self, documents: Documents) -> None:
+        for index, block in self.residual_blocks().items():
+            config = self.architecture.blocks[index]
+            problem = config.documents_problem() if documents.real_BT is None else config.padding_problem()
+            if problem is None and block.inner.context_parallel is not None:
+                problem = "cannot keep documents apart where ranks share sequences; use context parallelism of 1"
+            if problem is not None:
+                raise UserError(f"blocks.{index}", config.kind, f"it {problem}")
 
     def cross_entropy(self, x_BTD: Tensor, targets_BT: Tensor) -> Tensor:
         """Mean cross entropy in nats, a scalar, of the last block's output; fp32 whatever the precision.
@@ -118,11 +138,11 @@ class Stage(Declared):
         Raises:
             UserError: the experts of a block do not divide.
         """
-        for index, mixture in self.mixtures().items():
-            experts = mixture.config.n_routed
+        for index, block in self.residual_blocks().items():
+            experts = self.architecture.blocks[index].num_experts
             if experts % ep.size:
                 raise UserError(f"blocks.{index}.n_routed", experts, f"use a multiple of the {ep.size} ranks of ep")
-            mixture.use_expert_parallel(ep)
+            block.inner.use_expert_parallel(ep)
 
     def use_context_parallel(self, cp: ContextParallel | None) -> None:
         """From now on sequences are spread over the ranks of `cp`, each with tokens of its own; None ends it.
@@ -131,20 +151,18 @@ class Stage(Declared):
         (`harmony_core.models.context_parallel`).
 
         Raises:
-            UserError: a mixer that has no such form, or a mixture whose loss or capacity is of whole sequences.
+            UserError: a block that needs whole sequences.
         """
         found = self.residual_blocks()
-        for index, block in found.items():
+        for index in found:
             config = self.architecture.blocks[index]
-            if config.role == "mixer" and not isinstance(block.inner, TakesContextParallel):
-                fix = "it cannot be spread over ranks; use attention or a Hyena operator, or no context parallelism"
-                raise UserError(f"blocks.{index}", config.kind, fix)
-            if isinstance(config, MoE) and (config.balancing == "aux" or config.capacity_factor is not None):
-                fix = "balancing aux and a capacity are of whole sequences; use bias or none, and no capacity"
+            # Of one rank, since only some ways of exchanging need channels that divide.
+            problem = config.context_problem(self.architecture.d_model, 1)
+            if problem is not None:
+                fix = f"it {problem}, or no context parallelism"
                 raise UserError(f"blocks.{index}", config.kind, fix)
         for block in found.values():
-            if isinstance(block.inner, TakesContextParallel):
-                block.inner.context_parallel = cp
+            block.inner.context_parallel = cp
 
     def compile_blocks(self) -> None:
         """Lets `torch.compile` compile each block at its next use; equal blocks share what was compiled.
@@ -161,28 +179,33 @@ class Stage(Declared):
         weight_decay: float,
         lr_scaling: Literal["none", "mup"] = "none",
         base_width: int = 128,
+        parametrisation: Parametrisation = DEFAULT,
     ) -> list[dict[str, Any]]:
         """Groups for AdamW; see `harmony_core.models.groups`."""
-        return groups.parameter_groups(self, learning_rate, weight_decay, lr_scaling, base_width)
+        width_factor = base_width / self.architecture.d_model if lr_scaling == "mup" else 1.0
+        return groups.parameter_groups(self, learning_rate, weight_decay, width_factor, parametrisation)
 
     def after_step(self, add_over_ranks: Callable[[Tensor], object] | None = None) -> None:
-        """To be called after each optimiser step: moves the balancing biases, begins a new load count.
+        """To be called after each optimiser step: blocks do what they do then, such as moving a balancing bias.
 
         Args:
             add_over_ranks: sums a tensor in place over the processes that shared the step's tokens.
         """
-        routers = [mixture.router for mixture in self.mixtures().values()]
-        if routers and add_over_ranks is not None:
-            counts = torch.cat([router.counts_E for router in routers])
-            add_over_ranks(counts)
-            for router, summed in zip(routers, counts.split([len(r.counts_E) for r in routers]), strict=True):
-                router.counts_E.copy_(summed)
-        for router in routers:
-            router.after_step()
+        inners = [block.inner for block in self.residual_blocks().values()]
+        counts = [count for inner in inners for count in inner.sums_over_ranks()]
+        if counts and add_over_ranks is not None:
+            # All in one exchange.
+            joined = torch.cat([count.flatten() for count in counts])
+            add_over_ranks(joined)
+            for count, summed in zip(counts, joined.split([count.numel() for count in counts]), strict=True):
+                count.copy_(summed.view_as(count))
+        for inner in inners:
+            inner.after_step()
 
     def router_load(self) -> dict[int, Tensor]:
         """By block index, the share of choices that each expert had in the last step: [E], sums to 1."""
-        return {index: module.router.load_E for index, module in self.mixtures().items()}
+        loads = {index: block.inner.expert_load() for index, block in self.residual_blocks().items()}
+        return {index: load_E for index, load_E in loads.items() if load_E is not None}
 
     def load_imbalance(self) -> float:
         """The busiest expert's share over an even one, the worst block of the last step; 1 is even, 0 is no router."""
@@ -192,7 +215,9 @@ class Stage(Declared):
         """`kind: path` for each kind of block, in order of first use."""
         blocks = self.residual_blocks().items()
         paths = dict.fromkeys(f"{self.architecture.blocks[i].kind}: {b.inner.kernel_path()}" for i, b in blocks)
-        return (*paths, "torch.compile") if self._compiled else tuple(paths)
+        # Mixers that keep documents apart take plain forms, whatever they take without.
+        notes = {"torch.compile": self._compiled, "documents apart in plain PyTorch": self.keeps_documents}
+        return (*paths, *(note for note, holds in notes.items() if holds))
 
     def num_params(self) -> int:
         """Elements of all parameters held here, tied ones once."""
@@ -202,25 +227,7 @@ class Stage(Declared):
         """By index in the model, the blocks that are held here, in order."""
         return self._held_blocks  # type: ignore[return-value]
 
-    def mixtures(self) -> dict[int, MoEModule]:
-        """By index in the model, the mixtures of experts among them."""
-        found = {index: block.inner for index, block in self.residual_blocks().items()}
-        return {index: inner for index, inner in found.items() if isinstance(inner, MoEModule)}
-
 
 def _contexts(block: ResidualBlock) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
     """For `checkpoint`: around a block's forward pass, and around its repetition in the backward pass."""
-    return nullcontext(), _uncounted(block)
-
-
-@contextmanager
-def _uncounted(block: ResidualBlock) -> Iterator[None]:
-    """A router has counted these tokens before."""
-    if not isinstance(block.inner, MoEModule):
-        yield
-        return
-    block.inner.router.counting = False
-    try:
-        yield
-    finally:
-        block.inner.router.counting = True
+    return nullcontext(), block.inner.recomputing()

@@ -9,14 +9,22 @@ from typing import Any
 
 import polars as pl
 
-from harmony_core.config import Config
-from harmony_core.progress.result import LATENCY_COLUMNS, TRAINING_COLUMNS, Result, timed, trained
+from harmony_core.metrics import metric
+from harmony_core.progress.result import Result, columns_of, results
 from harmony_core.progress.shard import ShardReader
-from harmony_core.progress.standing import Standing
 from harmony_core.progress.tables import read_if_there
-from harmony_core.store import LATENCY, LEDGER, POPULATION, SELECTION, TRAINING, SearchFolder
+from harmony_core.results.standing import Standing
+from harmony_core.search.config import Config
+from harmony_core.store import LEDGER, POPULATION, SELECTION, Run, SearchFolder
+from harmony_core.store.evaluators import (
+    DEFAULT,
+    LATENCY_TABLE,
+    TRAINING_TABLE,
+    EvaluatorTable,
+    decisive_tables,
+    tables_of,
+)
 
-_LOSS, _LATENCY = "val_bits_per_byte", "latency_seconds"
 # How the ledger's reason begins where candidates are left out because the budget does not pay for them.
 _BUDGET = "budget of "
 
@@ -27,10 +35,10 @@ class GenerationProgress:
 
     Args:
         generation: its number; None is promotion.
-        total: trainings: its candidates, times replicates in promotion.
+        total: trainings: its candidates, times learning rates, times replicates in promotion.
         done: trainings that have ended, whether well or not.
         running: trainings under way; None if the journals do not say.
-        failed: candidates that have failed, in training or where their latency is an objective.
+        failed: candidates that have failed, in training or where an objective is measured.
         measured: candidates whose latency is known; None where it is predicted, which takes no time.
         finished: whether it was selected from (promotion: all tables are there).
         standing: of the search, this generation included.
@@ -64,7 +72,7 @@ class Failure:
 
     Args:
         generation: None is promotion.
-        stage: `training` or `latency`.
+        stage: the evaluator.
         result: how it ended.
     """
 
@@ -79,18 +87,25 @@ class GenerationReader:
     def __init__(self, folder: SearchFolder, generation: int | None, config: Config, population: pl.DataFrame) -> None:
         self._folder, self._generation, self._config = folder, generation, config
         self._candidates = {row["candidate"]: row for row in population.iter_rows(named=True)}
-        self._replicates = 1 if generation is not None else config.promote.replicates
+        replicates = 1 if generation is not None else config.promote.replicates
+        self._runs = replicates * len(config.recipe.learning_rates)
         shards = range(config.num_shards() if generation is not None else 1)
-        self._stages = {stage: [self._shard(stage, shard) for shard in shards] for stage in ("training", "latency")}
+        self._settings = config.model_dump(mode="json")
+        # Of a generation's survivors nobody is told before it is finished.
+        taken = ("all",) if generation is not None else ("all", "survivors", "promoted")
+        self._tables = [table for table in tables_of(self._settings) if table.takes in taken]
+        # A promoted candidate is asked for everything, even where that is no objective.
+        self._decisive = self._tables if generation is None else decisive_tables(self._settings)
+        self._stages = {table.name: [self._shard(table, shard) for shard in shards] for table in self._tables}
         # Written before the population.
         self._left_out = _left_out(folder, generation)
-        self._told: set[tuple[str, int, int]] = set()
+        self._told: set[tuple[str, int, Run]] = set()
         self._joined: tuple[Standing, int, Standing] | None = None
 
     @classmethod
     def open(cls, folder: SearchFolder, generation: int | None, config: Config) -> GenerationReader | None:
         """A reader; None where there is no population yet."""
-        static = [one.name for one in config.search.objectives if one.name not in (_LOSS, _LATENCY)]
+        static = [one.name for one in config.search.objectives if metric(one.name).is_static]
         columns = ["candidate", "architecture_id", *static]
         population = read_if_there(folder.population(generation), POPULATION, columns)
         return None if population is None else cls(folder, generation, config, population)
@@ -100,44 +115,54 @@ class GenerationReader:
         for shards in self._stages.values():
             for shard in shards:
                 shard.read()
-        running = [shard.num_running for shard in self._stages["training"]]
+        running = [shard.num_running for shard in self._stages[TRAINING_TABLE.name]]
         known = [number for number in running if number is not None]
         return GenerationProgress(
             generation=self._generation,
-            total=len(self._candidates) * self._replicates,
-            done=sum(1 for _ in self.results("training")),
+            total=len(self._candidates) * self._runs,
+            done=sum(1 for _ in self.results(TRAINING_TABLE.name)),
             running=sum(known) if len(known) == len(running) else None,
-            failed=len({one.result.candidate for one in self._failures()}),
-            measured=sum(1 for _ in self.results("latency")) if self._config.latency.source == "measured" else None,
+            failed=self._num_failed(),
+            measured=self._num_measured(),
             finished=self._generation is None and self._is_whole(),
             standing=before if self._generation is None else self._join(before),
             left_out=self._left_out,
         )
 
     def results(self, stage: str) -> Iterable[Result]:
-        """What has ended in `training` or `latency`, well or not."""
+        """What an evaluator's tasks have come to, well or not."""
         return (one for shard in self._stages[stage] for one in shard.results.values())
 
     def new_failures(self) -> list[Failure]:
         """Who has failed since the last call."""
         new = []
         for failure in self._failures():
-            key = (failure.stage, failure.result.candidate, failure.result.replicate)
+            key = (failure.stage, failure.result.candidate, failure.result.run)
             if key not in self._told:
                 self._told.add(key)
                 new.append(failure)
         return new
 
     def _failures(self) -> Iterable[Failure]:
-        # A promoted candidate's latency is asked for even where it is no objective.
-        needs_latency = self._generation is None or self._wants(_LATENCY)
-        for stage in ("training", "latency") if needs_latency else ("training",):
-            for one in self.results(stage):
+        for table in self._decisive:
+            for one in self.results(table.name):
                 if not one.ok:
-                    yield Failure(self._generation, stage, one)
+                    yield Failure(self._generation, table.name, one)
 
-    def _wants(self, objective: str) -> bool:
-        return any(one.name == objective for one in self._config.search.objectives)
+    def _num_measured(self) -> int | None:
+        if LATENCY_TABLE.name not in self._stages or self._config.latency.source != "measured":
+            return None
+        return sum(1 for _ in self.results(LATENCY_TABLE.name))
+
+    def _num_failed(self) -> int:
+        """Candidates without a result: one whose training failed at some learning rates only has one."""
+        lost: dict[tuple[str, int], set[Run]] = {}
+        for failure in self._failures():
+            lost.setdefault((failure.stage, failure.result.candidate), set()).add(failure.result.run)
+        rates = len(self._config.recipe.learning_rates)
+        return len(
+            {candidate for (stage, candidate), runs in lost.items() if stage != DEFAULT[0] or _hopeless(runs, rates)}
+        )
 
     def _is_whole(self) -> bool:
         return all(shard.is_whole for shards in self._stages.values() for shard in shards)
@@ -152,12 +177,13 @@ class GenerationReader:
 
     def _evaluated(self) -> list[dict[str, Any]]:
         """The objectives of every candidate of which all are known."""
-        losses = {one.candidate: one.value for one in self.results("training") if one.ok}
-        times = {one.candidate: one.value for one in self.results("latency") if one.ok}
-        measured = {_LOSS: losses, _LATENCY: times}
+        # A table's first metric is all that is followed: with another one as objective there is nothing to tell yet.
+        measured = {table.metrics[0]: self._values(table) for table in self._tables}
         names: list[str] = [objective.name for objective in self._config.search.objectives]
+        if any(name not in measured and not metric(name).is_static for name in names):
+            return []
         rows = []
-        for candidate in losses:
+        for candidate in measured[TRAINING_TABLE.metrics[0]]:
             row = {
                 name: measured[name].get(candidate) if name in measured else self._candidates[candidate][name]
                 for name in names
@@ -166,15 +192,20 @@ class GenerationReader:
                 rows.append(row)
         return rows
 
-    def _shard(self, stage: str, shard: int) -> ShardReader:
-        folder, generation = self._folder, self._generation
-        journal = folder.work(stage, folder.generation(generation).name, f"shard={shard:03d}", "journal.jsonl")
-        if stage == "training":
-            table = folder.training(generation, shard)
-            return ShardReader(table, TRAINING, TRAINING_COLUMNS, journal, trained, self._is_member)
-        table = folder.latency(generation, shard)
-        results = partial(timed, mode=self._config.latency.objective)
-        return ShardReader(table, LATENCY, LATENCY_COLUMNS, journal, results, self._is_member)
+    def _values(self, table: EvaluatorTable) -> dict[int, float]:
+        """What an evaluator tells of each candidate that did well; of several runs the least."""
+        values: dict[int, float] = {}
+        for one in self.results(table.name):
+            if one.ok and one.value is not None:
+                values[one.candidate] = min(one.value, values.get(one.candidate, one.value))
+        return values
+
+    def _shard(self, table: EvaluatorTable, shard: int) -> ShardReader:
+        folder, generation, name = self._folder, self._generation, table.name
+        journal = folder.work(name, folder.generation(generation).name, f"shard={shard:03d}", "journal.jsonl")
+        told = partial(results, table, self._settings)
+        path = folder.shard(generation, name, shard)
+        return ShardReader(path, table.schema, columns_of(table), journal, told, self._is_member)
 
     def _is_member(self, result: Result) -> bool:
         candidate = self._candidates.get(result.candidate)
@@ -191,10 +222,11 @@ def finished_generation(
         return None
     born = rows.filter(pl.col("birth_generation") == generation)
     alive = born.filter(pl.col("status") == "ok")
+    rates = len(config.recipe.learning_rates)
     return GenerationProgress(
         generation=generation,
-        total=len(born),
-        done=len(born),
+        total=len(born) * rates,
+        done=len(born) * rates,
         running=0,
         failed=len(born) - len(alive),
         measured=None,
@@ -202,6 +234,12 @@ def finished_generation(
         standing=before.join(alive.select(names)),
         left_out=_left_out(folder, generation),
     )
+
+
+def _hopeless(lost: set[Run], rates: int) -> bool:
+    """Whether a replicate failed at every learning rate."""
+    replicates = [run.replicate for run in lost]
+    return any(replicates.count(replicate) == rates for replicate in set(replicates))
 
 
 def _left_out(folder: SearchFolder, generation: int | None) -> str:

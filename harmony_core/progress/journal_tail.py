@@ -53,6 +53,6 @@ def _parse(line: bytes) -> dict[str, Any] | None:
         line = b'{"answer":{' + line[end + 2 :]
     try:
         record = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) else None

@@ -1,30 +1,30 @@
-"""How a task ended: the little of a training or latency row that progress is told from."""
+"""How a task ended: the little of an evaluator's row that progress is told from."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
-Row = Mapping[str, Any]
+from harmony_core.store import Run
+from harmony_core.store.evaluators import EvaluatorTable, Row, Settings
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Result:
-    """The final row of one candidate and replicate.
+    """The final row of one run of a candidate.
 
     Args:
         candidate: its number in the generation.
-        replicate: number of the repetition on fresh seeds.
+        run: which of its trainings.
         architecture_id: its architecture's id.
         status: `ok`, or how it failed.
         error: text of the failure.
-        value: validation bits per byte, or latency [s]; None if it failed.
+        value: the evaluator's first metric; None if it failed.
         seconds: what it took, as far as the row says.
     """
 
     candidate: int
-    replicate: int
+    run: Run
     architecture_id: str
     status: str
     error: str | None
@@ -37,50 +37,25 @@ class Result:
         return self.status == "ok" and self.value is not None
 
 
-TRAINING_COLUMNS = (
-    "candidate",
-    "replicate",
-    "architecture_id",
-    "status",
-    "error",
-    "val_bits_per_byte",
-    "start_seconds",
-    "seconds",
-    "eval_seconds",
-)
-LATENCY_COLUMNS = ("candidate", "architecture_id", "status", "error", "mode", "seconds_median", "seconds")
+def columns_of(table: EvaluatorTable) -> list[str]:
+    """What `results` reads of an evaluator's rows."""
+    # The columns that its view reads say which row counts.
+    wanted = {"candidate", "architecture_id", "status", "error", *table.columns, *table.metrics[:1], *table.seconds}
+    return [name for name in table.schema.names if name in wanted]
 
 
-def trained(rows: Iterable[Row]) -> list[Result]:
-    """Rows of `schemas.TRAINING`, or of a training's journal."""
-    return [_trained(row) for row in rows]
+def results(table: EvaluatorTable, settings: Settings, rows: Iterable[Row]) -> list[Result]:
+    """Rows of an evaluator's table, or of its journal, that count."""
+    return [_result(table, row) for row in rows if table.counts(row, settings)]
 
 
-def timed(rows: Iterable[Row], mode: str) -> list[Result]:
-    """Rows of `schemas.LATENCY`, or of a measurement's journal, in the mode that is the objective."""
-    return [_timed(row) for row in rows if row["mode"] == mode]
-
-
-def _trained(row: Row) -> Result:
-    seconds = sum(row[name] or 0.0 for name in ("start_seconds", "seconds", "eval_seconds"))
+def _result(table: EvaluatorTable, row: Row) -> Result:
     return Result(
         row["candidate"],
-        row["replicate"],
+        Run(row.get("replicate", 0), row.get("rate", 0)),
         row["architecture_id"],
         row["status"],
         row["error"],
-        row["val_bits_per_byte"],
-        seconds,
-    )
-
-
-def _timed(row: Row) -> Result:
-    return Result(
-        row["candidate"],
-        0,
-        row["architecture_id"],
-        row["status"],
-        row["error"],
-        row["seconds_median"],
-        row["seconds"],
+        row[table.metrics[0]],
+        sum(row[name] or 0.0 for name in table.seconds),
     )

@@ -6,10 +6,13 @@ import dataclasses
 from collections.abc import Collection
 from pathlib import Path
 
-from harmony_core.config import Config
 from harmony_core.progress.generation import Failure, GenerationProgress, GenerationReader, finished_generation
-from harmony_core.progress.standing import Standing
-from harmony_core.store import Manifest, SearchFolder, read_manifest
+from harmony_core.results.framing import read_frame
+from harmony_core.results.standing import Standing
+from harmony_core.search.config import Config
+from harmony_core.search.settings import read_settings
+from harmony_core.store import Manifest, Run, SearchFolder, read_manifest
+from harmony_core.store.evaluators import TRAINING_TABLE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +72,7 @@ class ProgressReader:
         self._finished: list[GenerationProgress] = []
         self._open: dict[int | None, GenerationReader] = {}
         self._is_first = True
-        self._seconds: dict[tuple[int, int], float] = {}
+        self._seconds: dict[tuple[int, int, Run], float] = {}
 
     def read(self) -> SearchProgress:
         """The progress now.
@@ -84,7 +87,7 @@ class ProgressReader:
         config = self._configuration(self._manifest)
         failures: list[Failure] = []
         generations = self._generations(config, self._manifest, failures)
-        standing = generations[-1].standing if generations else Standing(config, self._manifest.hypervolume)
+        standing = generations[-1].standing if generations else Standing(config, None)
         promotion = self._read_open(None, config, standing, failures) if _promotes(config) else None
         self._is_first = False
         done, left = _work(config, generations, promotion)
@@ -107,7 +110,7 @@ class ProgressReader:
         path = self.folder.config
         text = path.read_bytes() if path.is_file() else None
         if self._config is None or text != self._config_text:
-            self._config = Config.parse(manifest.config) if text is None else Config.from_yaml(path)
+            _, self._config = read_settings(self.folder, manifest)
             self._config_text = text
         return self._config
 
@@ -115,8 +118,10 @@ class ProgressReader:
         found = list(self._finished)
         while len(found) < config.search.generations:
             number = len(found)
-            before = found[-1].standing if found else Standing(config, manifest.hypervolume)
-            ended = finished_generation(self.folder, number, config, before)
+            # Looked for before the frame is read, which is written before it.
+            is_selected = self.folder.selection(number).is_file()
+            before = self._framed(found[-1].standing if found else Standing(config, None), manifest)
+            ended = finished_generation(self.folder, number, config, before) if is_selected else None
             # Read once more at its end, for those that failed last; an old one is not worth reading candidate by
             # candidate.
             is_old = self._is_first if self._old is None else self.folder.selection(number) in self._old
@@ -130,6 +135,13 @@ class ProgressReader:
             found.append(now)
         return found
 
+    def _framed(self, standing: Standing, manifest: Manifest) -> Standing:
+        """The standing with the search's frame, once there is one."""
+        if standing.frame is not None:
+            return standing
+        frame = read_frame(self.folder, manifest)
+        return standing if frame is None else dataclasses.replace(standing, frame=frame)
+
     def _read_open(
         self, generation: int | None, config: Config, before: Standing, failures: list[Failure]
     ) -> GenerationProgress | None:
@@ -141,7 +153,9 @@ class ProgressReader:
         failures += reader.new_failures()
         if generation is not None:
             self._seconds.update(
-                ((generation, one.candidate), one.seconds) for one in reader.results("training") if one.ok
+                ((generation, one.candidate, one.run), one.seconds)
+                for one in reader.results(TRAINING_TABLE.name)
+                if one.ok
             )
         return progress
 
@@ -155,9 +169,11 @@ def _work(
 ) -> tuple[float, float]:
     """Trainings done and left, in units of one of the search's."""
     search, promote = config.search, config.promote
+    rates = len(config.recipe.learning_rates)
     done = sum(one.done for one in generations)
-    total = sum(one.total for one in generations) + search.population * (search.generations - len(generations))
+    total = sum(one.total for one in generations) + search.population * rates * (search.generations - len(generations))
     weight = config.promotion_recipe().tokens / config.recipe.tokens
-    again = (promote.top_k + len(promote.baselines)) * promote.replicates if promotion is None else promotion.total
+    members = promote.top_k + len(promote.baselines)
+    again = members * promote.replicates * rates if promotion is None else promotion.total
     again_done = 0 if promotion is None else promotion.done
     return done + weight * again_done, total - done + weight * (again - again_done)

@@ -9,10 +9,12 @@ from typing import Any
 import pyarrow as pa
 
 from harmony_core.progress.journal_tail import JournalTail
-from harmony_core.progress.result import Result, Row
+from harmony_core.progress.result import Result
 from harmony_core.progress.tables import read_if_there
+from harmony_core.store import Run
+from harmony_core.store.evaluators import Row
 
-Key = tuple[int, int]
+Key = tuple[int, Run]
 
 
 class ShardReader:
@@ -60,7 +62,8 @@ class ShardReader:
                 self._take(record)
             return
         found = self._results(rows.to_dicts())
-        self.results = {(one.candidate, one.replicate): one for one in found}
+        # Of a promotion, the rest of the front is measured beside its members.
+        self.results = {(one.candidate, one.run): one for one in found if self._is_member(one)}
         self._running, self.is_whole = set(), True
 
     def _take(self, record: dict[str, Any]) -> None:
@@ -74,8 +77,18 @@ class ShardReader:
         if self._running is not None and isinstance(key, str):
             (self._running.add if event == "begin" else self._running.discard)(key)
         if event == "final":
-            answer = record["answer"]
-            for one in self._results(answer["rows"] if "rows" in answer else [answer["row"]]):
+            for one in self._answer(record):
                 if self._is_member(one):
                     # Of two final records of one task the first counts, as it does for those who write them.
-                    self.results.setdefault((one.candidate, one.replicate), one)
+                    self.results.setdefault((one.candidate, one.run), one)
+
+    def _answer(self, record: dict[str, Any]) -> list[Result]:
+        """The results of a final record; none where it is damaged, as for a line that is no record."""
+        answer = record.get("answer")
+        if not isinstance(answer, dict):
+            return []
+        rows = answer.get("rows", [answer.get("row")])
+        try:
+            return self._results(rows)
+        except (TypeError, KeyError):
+            return []

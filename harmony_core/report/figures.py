@@ -5,6 +5,7 @@ from __future__ import annotations
 import altair as alt
 import polars as pl
 
+from harmony_core.metrics import LATENCY, LOSS, Metric, metric
 from harmony_core.report.findings import Findings
 
 WIDTH, HEIGHT = 460, 300
@@ -30,6 +31,18 @@ def front_by_active_params(findings: Findings) -> alt.Chart:
     """Validation bits per byte against active parameters; the Pareto front stands out."""
     data = findings.candidates.with_columns(millions=pl.col("num_active_params") / 1e6)
     return _trade_off(data, "millions", "active parameters [millions]")
+
+
+def front_by(findings: Findings, cost: Metric) -> alt.Chart:
+    """Validation bits per byte against another objective; the Pareto front stands out."""
+    data = findings.candidates.filter(pl.col(cost.name).is_not_null())
+    return _trade_off(data, cost.name, cost.label)
+
+
+def other_objectives(findings: Findings) -> dict[str, Metric]:
+    """By its figure's name, each objective that has none of those above."""
+    others = (metric(name) for name in findings.objectives if name not in (LOSS, LATENCY, "num_active_params"))
+    return {f"front_{one.name}": one for one in others}
 
 
 def training_curves(findings: Findings) -> alt.Chart:
@@ -60,6 +73,7 @@ def all_figures(findings: Findings) -> dict[str, alt.TopLevelMixin]:
     return {
         "front_latency": front_by_latency(findings),
         "front_active_params": front_by_active_params(findings),
+        **{name: front_by(findings, one) for name, one in other_objectives(findings).items()},
         "training_curves": training_curves(findings),
         "progress": progress(findings),
     }

@@ -6,22 +6,24 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from harmony_core.evolution.budget import spending
-from harmony_core.evolution.hypervolume import hypervolume
+from harmony_core.architecture import Architecture
+from harmony_core.results import front, leaderboard, promoted_results, reference_latency
+from harmony_core.results.budget import spending
+from harmony_core.results.framing import read_frame
+from harmony_core.results.fronts import constrained, front_again
+from harmony_core.results.hypervolume import hypervolume
+from harmony_core.space import Composition, Space, composition, space_prior
 from harmony_core.store import (
     LEDGER,
     Manifest,
     SearchFolder,
     curves,
-    front,
     latency,
-    leaderboard,
     ledger,
-    pareto_front,
+    missing_lines,
     population,
-    promoted_results,
     read_manifest,
-    reference_latency,
+    selection,
 )
 from harmony_core.store.queries import scan
 
@@ -39,7 +41,8 @@ class Findings:
     Args:
         name: the search's.
         manifest: what was searched, and on what.
-        candidates: all that are ok, lowest validation bits per byte first, with `on_front`.
+        candidates: all that are ok, lowest validation bits per byte first, with `on_front`, and of the front what
+            was measured again (`evolution.fronts`).
         shown: the first members of the front, at most `MAX_SHOWN`.
         curves: architecture_id, tokens and mean training loss of `shown`, reduced to windows.
         progress: a row a generation: bred, ok, best validation bits per byte so far, hypervolume so far.
@@ -48,6 +51,9 @@ class Findings:
         left_out: how many the budget kept from promotion, and why; empty where it kept none.
         spending: what was spent of the budget; None without one.
         devices: on which latencies were measured.
+        missing: files of the search that are gone, a line each.
+        prior: what samples of the space are made of; None of a migrated search, which was sampled otherwise.
+        survived: what the survivors of the last selection are made of; None before one.
         reference: the least and the most that the reference took beside them [s]; None where none was measured.
     """
 
@@ -62,14 +68,24 @@ class Findings:
     left_out: str
     spending: str | None
     devices: tuple[str, ...]
+    prior: Composition | None
+    survived: Composition | None
     reference: tuple[float, float] | None
+    missing: tuple[str, ...]
+
+    @property
+    def objectives(self) -> list[str]:
+        """Names of what was searched for."""
+        return [objective["name"] for objective in self.manifest.config["search"]["objectives"]]
 
     @property
     def latency_setting(self) -> str:
-        """Which run `latency_seconds` times: mode, batch and context, and whether it was measured."""
+        """What `latency_seconds` is of: mode, batch and context, and what was measured or predicted."""
         latency = self.manifest.config["latency"]
         sizes = f"batch {latency['batch_size']}, context {latency['context']}"
-        return f"{latency['objective']}, {sizes}, {latency['source']}"
+        is_relative = latency["source"] == "measured" and self.manifest.has_relative_latency
+        beside = f" relative to {latency['reference']}" if is_relative else ""
+        return f"{latency['objective']}, {sizes}, {latency['source']}{beside}"
 
     @property
     def latency_told(self) -> str:
@@ -84,7 +100,8 @@ def gather(folder: SearchFolder) -> Findings:
         UserError: a file of the search is damaged.
     """
     manifest = read_manifest(folder.manifest)
-    on_front = pareto_front(folder).select("generation", "candidate").with_columns(on_front=True).collect()
+    kept = ("generation", "candidate", "latency_again_seconds", "confirmed")
+    on_front = front_again(folder).select(*kept, on_front=pl.lit(True)).collect()
     candidates = (
         leaderboard(folder)
         .collect()
@@ -92,21 +109,39 @@ def gather(folder: SearchFolder) -> Findings:
         .with_columns(pl.col("on_front").fill_null(False))
     )
     shown = candidates.filter("on_front").head(MAX_SHOWN)
+    is_shown = pl.col("architecture_id").is_in(shown["architecture_id"].to_list())
     failures = ledger(folder).group_by("stage", "reason").agg(pl.col("count").sum()).sort("stage", "reason")
     return Findings(
         name=folder.name,
         manifest=manifest,
         candidates=candidates,
         shown=shown,
-        curves=_reduced_curves(curves(folder), shown),
+        curves=_reduced_curves(curves(folder, keep=is_shown), shown),
         progress=_progress(folder, manifest, candidates),
         failures=failures.collect(),
         promoted=promoted_results(folder).collect(),
         left_out=_left_out(folder),
         spending=spending(folder),
         devices=_devices(folder),
+        prior=_prior(manifest),
+        survived=_survived(folder),
         reference=reference_latency(folder),
+        missing=tuple(missing_lines(folder)),
     )
+
+
+def _prior(manifest: Manifest) -> Composition | None:
+    if manifest.migrated_from is not None:
+        return None
+    return space_prior(Space.read(manifest.config["space"]), manifest.data["vocab_size"])
+
+
+def _survived(folder: SearchFolder) -> Composition | None:
+    selected = selection(folder)
+    last = selected.filter(pl.col("survives"), pl.col("generation") == pl.col("generation").max())
+    born = population(folder, columns=["architecture_id", "architecture"]).unique("architecture_id")
+    texts = born.join(last, on="architecture_id", how="semi").sort("architecture_id").collect()["architecture"]
+    return composition([Architecture.from_json(text) for text in texts]) if len(texts) else None
 
 
 def _devices(folder: SearchFolder) -> tuple[str, ...]:
@@ -122,15 +157,14 @@ def _left_out(folder: SearchFolder) -> str:
 def _progress(folder: SearchFolder, manifest: Manifest, candidates: pl.DataFrame) -> pl.DataFrame:
     settings = manifest.config["search"]
     names = [objective["name"] for objective in settings["objectives"]]
-    constrained = settings["algorithm"]["kind"] != "fitness"
     bred = dict(population(folder).group_by("generation").len().collect().iter_rows())
-    rows = []
+    frame, rows = read_frame(folder, manifest), []
     for generation in folder.generations():
         if not folder.population(generation).is_file():
             continue
         so_far = candidates.filter(pl.col("generation") <= generation)
         best = so_far["val_bits_per_byte"].min()
-        volume = hypervolume(front(so_far, names, constrained), names, manifest.hypervolume)
+        volume = None if frame is None else hypervolume(front(so_far, names, constrained(settings)), names, frame)
         ok = candidates.filter(pl.col("generation") == generation).height
         rows.append((generation, bred.get(generation, 0), ok, best, volume))
     schema = {
@@ -145,7 +179,7 @@ def _progress(folder: SearchFolder, manifest: Manifest, candidates: pl.DataFrame
 
 def _reduced_curves(steps: pl.LazyFrame, shown: pl.DataFrame) -> pl.DataFrame:
     """Mean loss over equal windows of steps, so that noise and size do not grow with the budget."""
-    keys = ["generation", "candidate"]
+    keys = ["generation", "candidate", "rate"]
     chosen = steps.filter(pl.col("replicate") == 0).join(shown.lazy().select(keys), on=keys, how="semi")
     last_step = pl.col("step").max().over(keys)
     window = ((pl.col("step") - 1) * MAX_CURVE_POINTS // last_step.clip(lower_bound=MAX_CURVE_POINTS)).alias("w")

@@ -9,10 +9,11 @@ from typing import Any
 import vl_convert
 
 from harmony_core.base import canonical_json
-from harmony_core.report.figures import VEGA_LITE
+from harmony_core.report.figures import VEGA_LITE, other_objectives
 from harmony_core.report.findings import Findings
 from harmony_core.report.tables import (
     Table,
+    composition_table,
     failures_table,
     leaderboard_table,
     progress_table,
@@ -38,6 +39,8 @@ _CAPTIONS = {
     "training_curves": "Training loss of the front's best members, mean over windows of steps.",
     "progress": "The best candidate, and the share of the objective space that the front dominates, so far.",
 }
+# Of an objective that is neither of the two.
+_OTHER = "What is learnt against another objective."
 
 
 def html_page(
@@ -56,12 +59,14 @@ def html_page(
     title = escape(f"HARMONY: {findings.name}")
     sections = [
         _summary(findings),
-        _section("The trade-off", _pair(figures, "front_latency", "front_active_params")),
+        _missing(findings),
+        _section("The trade-off", _pair(figures, "front_latency", "front_active_params", *other_objectives(findings))),
         _section("Leaderboard", _leaderboard(findings)),
         _promoted(findings),
         _section("Best architectures", f'<div class="pair">{"".join(diagrams.values())}</div>'),
         _section("Training", _pair(figures, "training_curves")),
         _section("Generations", _pair(figures, "progress") + progress_table(findings).to_html()),
+        _section("What samples are made of, and what survived", composition_table(findings).to_html()),
         _section("Thrown away and failed", _or_none(failures_table(findings))),
     ]
     return (
@@ -84,7 +89,7 @@ def _summary(findings: Findings) -> str:
         "data": f"{_source(findings)}, checksum {data['checksum']}",
         "training": f"{manifest.config['recipe']['tokens']:,} tokens a candidate, {manifest.precision}",
         "latency": findings.latency_told,
-        **({} if findings.reference is None else {"reference": _reference(findings.reference)}),
+        **({} if findings.reference is None else {"reference": _reference(findings, findings.reference)}),
         "started": manifest.created_at.isoformat(sep=" ", timespec="seconds"),
         "configuration": manifest.config_hash,
         **({} if findings.spending is None else {"budget": f"{findings.spending} spent"}),
@@ -93,9 +98,18 @@ def _summary(findings: Findings) -> str:
     return f"<dl>{items}</dl>"
 
 
-def _reference(bounds: tuple[float, float]) -> str:
+def _missing(findings: Findings) -> str:
+    """What the figures and tables lack; nothing where all files are there."""
+    lines = "".join(f"<li>{escape(line)}</li>" for line in findings.missing)
+    return _section("Not all of it is here", f"<ul>{lines}</ul>") if lines else ""
+
+
+def _reference(findings: Findings, bounds: tuple[float, float]) -> str:
     low, high = (f"{1e3 * bound:.3g} ms" for bound in bounds)
-    return f"took {low} to {high} between the measurements: the machine's drift"
+    marked = findings.candidates["latency_marked"].sum()
+    relative = ", whose latencies are relative to it" if findings.manifest.has_relative_latency else ""
+    told = f"took {low} to {high} beside the candidates{relative}"
+    return told + (f"; ~ marks {marked} during which it moved by more than 10%" if marked else "")
 
 
 def _source(findings: Findings) -> str:
@@ -106,7 +120,10 @@ def _source(findings: Findings) -> str:
 def _leaderboard(findings: Findings) -> str:
     count = findings.candidates.height
     best = f"The best {LEADERBOARD_ROWS} of {count}. " if count > LEADERBOARD_ROWS else ""
-    return f"<p>{best}* is on the Pareto front.</p>" + _or_none(leaderboard_table(findings, LEADERBOARD_ROWS))
+    confirmed = findings.candidates["confirmed"]
+    again = f" Of {confirmed.count()} that were measured again, in turns, {confirmed.sum()} stay on it."
+    note = f"{best}* is on the Pareto front.{again if confirmed.count() else ''}"
+    return f"<p>{note}</p>" + _or_none(leaderboard_table(findings, LEADERBOARD_ROWS))
 
 
 def _promoted(findings: Findings) -> str:
@@ -130,7 +147,7 @@ def _or_none(table: Table) -> str:
 def _pair(figures: Mapping[str, tuple[Mapping[str, Any], str]], *names: str) -> str:
     parts = []
     for name in names:
-        svg, caption = figures[name][1], f"<figcaption>{_CAPTIONS[name]}</figcaption>"
+        svg, caption = figures[name][1], f"<figcaption>{_CAPTIONS.get(name, _OTHER)}</figcaption>"
         parts.append(f'<figure><div id="{name}">{svg}</div>{caption}</figure>')
     return f'<div class="pair">{"".join(parts)}</div>'
 

@@ -9,7 +9,9 @@ from typing import Any
 
 import polars as pl
 
+from harmony_core.metrics import LATENCY, LOSS, Metric, metric, shown
 from harmony_core.report.findings import Findings
+from harmony_core.space import composition_rows
 
 MISSING = "-"
 
@@ -34,42 +36,42 @@ class Table:
 
 
 def leaderboard_table(findings: Findings, rows: int) -> Table:
-    """The best `rows` candidates by validation bits per byte; a star marks the Pareto front."""
-    headers = "|architecture|val bits/byte|latency [ms]|active params|params"
-    headers += "|KV [bytes/token]|state [bytes]|generation|pattern"
+    """The best `rows` candidates by validation bits per byte; a star is the Pareto front, `~` an unsteady latency."""
+    has_again = findings.candidates["confirmed"].count() > 0
+    columns = shown(findings.objectives)
+    headings = [one.label for one in columns]
+    if has_again:
+        headings.insert(1 + headings.index(metric(LATENCY).label), "again [ms]")
     body = [
         (
             "*" if row["on_front"] else "",
             row["architecture_id"],
-            _number(row["val_bits_per_byte"], 4),
-            _number(row["latency_seconds"], 3, 1e3),
-            f"{row['num_active_params']:,}",
-            f"{row['num_params']:,}",
-            f"{row['kv_bytes_per_token']:,}",
-            f"{row['state_bytes']:,}",
+            *(cell for one in columns for cell in _cells(one, row, has_again)),
             str(row["generation"]),
             row["pattern"],
         )
         for row in findings.candidates.head(rows).iter_rows(named=True)
     ]
-    return Table(tuple(headers.split("|")), tuple(body))
+    return Table(("", "architecture", *headings, "generation", "pattern"), tuple(body))
 
 
 def promoted_table(findings: Findings) -> Table:
     """What was trained again on fresh seeds, beside the baselines, lowest test bits per byte first."""
-    headers = "what|architecture|test bits/byte|min to max|val bits/byte|runs|tokens"
-    headers += "|latency [ms]|active non-embedding params|pattern"
+    loss, latency, cost = (metric(name) for name in (LOSS, LATENCY, "num_active_non_embedding_params"))
+    headers = (
+        f"what|architecture|test bits/byte|min to max|{loss.label}|runs|tokens|{latency.label}|{cost.label}|pattern"
+    )
     body = [
         (
             row["name"] or row["role"] or MISSING,
             row["architecture_id"],
             _number(row["test_bits_per_byte"], 4),
             f"{_number(row['test_min'], 4)} to {_number(row['test_max'], 4)}",
-            _number(row["val_bits_per_byte"], 4),
+            _value(loss, row),
             str(row["runs"] or 0),
             MISSING if row["tokens"] is None else f"{row['tokens']:,}",
-            _number(row["latency_seconds"], 3, 1e3),
-            f"{row['num_active_non_embedding_params']:,}",
+            _latency(row),
+            _value(cost, row),
             row["pattern"],
         )
         for row in findings.promoted.iter_rows(named=True)
@@ -87,6 +89,17 @@ def progress_table(findings: Findings) -> Table:
     return Table(tuple(headers.split("|")), tuple(body))
 
 
+def composition_table(findings: Findings) -> Table:
+    """What the space's samples are made of, beside what survived."""
+    prior, survived = findings.prior, findings.survived
+    before, after = ([] if one is None else composition_rows(one) for one in (prior, survived))
+    samples, survivors = (0 if one is None else one.count for one in (prior, survived))
+    headers = ("least, quartiles, most; or shares", f"{samples} samples", f"{survivors} survivors")
+    names = [name for name, _ in before or after]
+    texts = ([text for _, text in rows] or [""] * len(names) for rows in (before, after))
+    return Table(headers, tuple(zip(names, *texts, strict=True)))
+
+
 def failures_table(findings: Findings) -> Table:
     """Draws thrown away and candidates that failed, by stage and reason."""
     return _plain(findings.failures, ("stage", "reason", "count"))
@@ -95,6 +108,26 @@ def failures_table(findings: Findings) -> Table:
 def _plain(frame: pl.DataFrame, columns: Sequence[str]) -> Table:
     rows = frame.select(columns).iter_rows()
     return Table(tuple(columns), tuple(tuple(str(value) for value in row) for row in rows))
+
+
+def _cells(one: Metric, row: dict[str, Any], has_again: bool) -> list[str]:
+    if one.name != LATENCY:
+        return [_value(one, row)]
+    return [_latency(row), *([_number(row["latency_again_seconds"], 3, 1e3)] if has_again else [])]
+
+
+def _value(one: Metric, row: dict[str, Any]) -> str:
+    """A metric of a row in the unit of its label."""
+    value = row[one.name]
+    if one.format == "seconds":
+        return _number(value, 3, 1e3)
+    if one.format == "decimal":
+        return _number(value, 4)
+    return MISSING if value is None else f"{value:,.0f}"
+
+
+def _latency(row: dict[str, Any]) -> str:
+    return ("~" if row["latency_marked"] else "") + _value(metric(LATENCY), row)
 
 
 def _number(value: Any, digits: int, factor: float = 1.0) -> str:

@@ -55,7 +55,8 @@ def leaderboard_markdown(findings: Findings) -> str:
     """The leaderboard, and the test table after promotion, as Markdown."""
     title = f"# {findings.name}: leaderboard\n\n"
     note = f"\\* is on the Pareto front. Latency: {findings.latency_told}.\n\n"
-    text = title + note + leaderboard_table(findings, LEADERBOARD_ROWS).to_markdown()
+    gone = "".join(f"{line}\n\n" for line in findings.missing)
+    text = title + gone + note + leaderboard_table(findings, LEADERBOARD_ROWS).to_markdown()
     if findings.promoted.is_empty() and not findings.left_out:
         return text
     trained = [] if findings.promoted.is_empty() else [promoted_table(findings).to_markdown()]

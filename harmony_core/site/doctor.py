@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from harmony_core.config import Config
+from harmony_core.search.config import Config
 from harmony_core.site import environment, local_checks, probe, scheduler_checks
-from harmony_core.site.command import Run, run
 from harmony_core.site.finding import Finding, ok, unknown
 from harmony_core.site.limits import Site
 from harmony_core.site.profile import Profile
 from harmony_core.site.setup_script import SetupScript
-from harmony_core.site.slurm import Slurm
+from harmony_core.slurm.client import Slurm
+from harmony_core.slurm.command import Run, run
 
 DATA = Path("data")
 RESULTS = Path("results")

@@ -86,7 +86,7 @@ def check_archive(site: Site, project: Path) -> Iterator[Finding]:
         yield warning("packed environment", f"no {site.archive}: ranks would start from the shared file system", fix)
         return
     listed = path.with_name(f"{path.name}.txt")
-    packed = listed.read_text(encoding="utf-8").split() if listed.is_file() else []
+    packed = listed.read_text(encoding="utf-8", errors="replace").split() if listed.is_file() else []
     here = [f"{name}=={version}" for name, version in installed().items()]
     if changed := sorted(set(packed) ^ set(here)):
         said = f"{site.archive} has other packages than this environment ({', '.join(changed[:3])}, ...)"

@@ -10,11 +10,11 @@ from typing import Any
 
 from harmony_core.base import Frozen
 from harmony_core.errors import UserError
-from harmony_core.site.demand import Demand, shell_words
+from harmony_core.site.job_request import JobRequest, shell_words
 from harmony_core.site.profile import Profile
 
 
-class Job(Frozen):
+class JobScript(Frozen):
     """A program of many ranks in an allocation of its own.
 
     Args:
@@ -32,7 +32,7 @@ class Job(Frozen):
     minutes: int | None = None
 
 
-def job_script(profile: Profile, job: Job, rule: str = "train") -> str:
+def job_script(profile: Profile, job: JobScript, rule: str = "train") -> str:
     """The script of a job whose nodes, tasks and flags are those of a rule of the profile.
 
     Ranks hear SIGUSR1 ahead of the time limit, and one that fails ends them all.
@@ -43,15 +43,15 @@ def job_script(profile: Profile, job: Job, rule: str = "train") -> str:
     resources = profile.rules().get(rule)
     if resources is None:
         raise UserError(f"{profile.path}: set-resources.{rule}", "missing", "say there what a training asks for")
-    demand = _demand(resources, job)
+    request = _request(resources, job)
     seconds = _signal_seconds(profile)
-    lines = ["#!/bin/bash", *(f"#SBATCH {flag}" for flag in _flags(demand, job, seconds))]
-    lines += ['cd "$SLURM_SUBMIT_DIR" || exit 1', *profile.setup.strip().splitlines(), _srun(demand, resources, job)]
+    lines = ["#!/bin/bash", *(f"#SBATCH {flag}" for flag in _flags(request, job, seconds))]
+    lines += ['cd "$SLURM_SUBMIT_DIR" || exit 1', *profile.setup.strip().splitlines(), _srun(request, resources, job)]
     return "\n".join(lines) + "\n"
 
 
-def _demand(resources: dict[str, Any], job: Job) -> Demand:
-    asked = Demand.from_resources(job.name, resources)
+def _request(resources: dict[str, Any], job: JobScript) -> JobRequest:
+    asked = JobRequest.from_resources(job.name, resources)
     a_node = min(asked.node_tasks, job.ranks)
     nodes, rest = divmod(job.ranks, a_node)
     if rest:
@@ -68,18 +68,18 @@ def _signal_seconds(profile: Profile) -> int:
     return int(given)
 
 
-def _flags(demand: Demand, job: Job, signal_seconds: int) -> Sequence[str]:
+def _flags(request: JobRequest, job: JobScript, signal_seconds: int) -> Sequence[str]:
     named = [f"--job-name={job.name}", f"--output={job.log}", "--open-mode=append"]
-    return [*named, *demand.flags(), *([f"--signal=USR1@{signal_seconds}"] if signal_seconds else [])]
+    return [*named, *request.flags(), *([f"--signal=USR1@{signal_seconds}"] if signal_seconds else [])]
 
 
-def _srun(demand: Demand, resources: dict[str, Any], job: Job) -> str:
+def _srun(request: JobRequest, resources: dict[str, Any], job: JobScript) -> str:
     flags = [
         "--kill-on-bad-exit=1",
-        f"--nodes={demand.nodes}",
+        f"--nodes={request.nodes}",
         f"--ntasks={job.ranks}",
-        f"--ntasks-per-node={demand.node_tasks}",
-        f"--cpus-per-task={demand.cpus_per_task}",
+        f"--ntasks-per-node={request.node_tasks}",
+        f"--cpus-per-task={request.cpus_per_task}",
         *shell_words(f"{job.name}.srun_flags", str(resources.get("srun_flags") or "")),
     ]
     python = f'"${{HARMONY_PYTHON:-{sys.executable}}}"'

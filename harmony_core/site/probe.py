@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from harmony_core.errors import UserError
-from harmony_core.site.command import TOO_LATE, Run
-from harmony_core.site.demand import Demand
 from harmony_core.site.environment import TOLD, installed
 from harmony_core.site.finding import Finding, missing, ok, warning
+from harmony_core.site.job_request import JobRequest
 from harmony_core.site.limits import Site
 from harmony_core.site.node_report import ANSWER
 from harmony_core.site.profile import Profile
+from harmony_core.slurm.command import TOO_LATE, Run
 
 LIMIT_SECONDS = 600.0
 _RUNTIME_MINUTES = 5
@@ -40,8 +40,8 @@ def check_node(profile: Profile, site: Site, run: Run, limit: float = LIMIT_SECO
 
 
 def _ask(profile: Profile, site: Site, run: Run, folder: Path, limit: float) -> Iterator[Finding]:
-    demand = profile.demands()[0]
-    one = demand.model_copy(update={"nodes": 1, "runtime": min(demand.runtime or _RUNTIME_MINUTES, _RUNTIME_MINUTES)})
+    request = profile.requests()[0]
+    one = request.model_copy(update={"nodes": 1, "runtime": min(request.runtime or _RUNTIME_MINUTES, _RUNTIME_MINUTES)})
     (folder / "probe.sh").write_text(script(profile, site, one, folder), encoding="utf-8")
     name = f"harmony-doctor-{uuid.uuid4().hex[:8]}"
     log = folder / "log"
@@ -63,17 +63,17 @@ def _ask(profile: Profile, site: Site, run: Run, folder: Path, limit: float) -> 
         yield missing("probe", f"the job failed: {said}", f"correct that, or submitit-setup in {profile.path}")
         return
     yield ok("probe", f"{told['node']} sees {profile.folder}, {told['devices']} GPUs of its own for one task")
-    if not told["devices"] and (demand.node_gpus or "--gpu" in _srun_flags(profile)):
+    if not told["devices"] and (request.node_gpus or "--gpu" in _srun_flags(profile)):
         said = f"torch {told['versions'].get('torch')} sees none on {told['node']}, and jobs ask for them"
         yield missing("GPUs", said, "install the build of torch that is for this site's GPUs")
     yield from judge(told, site, before, after)
 
 
-def script(profile: Profile, site: Site, demand: Demand, folder: Path) -> str:
+def script(profile: Profile, site: Site, request: JobRequest, folder: Path) -> str:
     """The batch script: the profile's setup, then one task that reports."""
     report = ["-m", "harmony_core.site.node_report", str(folder), *site.variables]
     python = f'"${{HARMONY_PYTHON:-{sys.executable}}}"'
-    task = f"--nodes=1 --ntasks=1 --cpus-per-task={demand.cpus_per_task}"
+    task = f"--nodes=1 --ntasks=1 --cpus-per-task={request.cpus_per_task}"
     launch = f"srun {task} {_srun_flags(profile)} {python} {shlex.join(report)}"
     return f"#!/bin/bash\n{profile.setup}\n{launch}\n"
 
@@ -114,13 +114,35 @@ def judge(told: Mapping[str, Any], site: Site, before: float, after: float) -> I
 
 
 def _answer(path: Path, limit: float) -> dict[str, Any] | None:
+    """The node's report; None where there is none within `limit` seconds, or none that can be understood."""
     deadline = time.monotonic() + limit
-    while not path.is_file():
-        if time.monotonic() >= deadline:
-            return None
+    while True:
+        try:
+            return parse_report(path.read_bytes())
+        except OSError:
+            # Not there yet, or a shared file system's passing error.
+            if time.monotonic() >= deadline:
+                return None
         time.sleep(0.1)
-    answer: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return answer
+
+
+def parse_report(content: bytes) -> dict[str, Any] | None:
+    """What `node_report` wrote; None for anything else."""
+    try:
+        report = json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+    match report:
+        case {
+            "node": str(),
+            "time": int() | float(),
+            "python": str(),
+            "versions": dict(versions),
+            "devices": int(),
+            "unset": list(unset),
+        } if all(isinstance(one, str) for one in (*versions.values(), *unset)):
+            return dict(report)
+    return None
 
 
 def refuse_local(profile: Profile) -> None:

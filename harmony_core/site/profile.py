@@ -10,7 +10,8 @@ from typing import Any
 
 from harmony_core.base import Frozen, read_yaml
 from harmony_core.errors import UserError
-from harmony_core.site.demand import Demand, shell_words
+from harmony_core.site.job_request import JobRequest, shell_words
+from snakemake_executor_plugin_submitit.resource_rules import over_defaults
 
 DEFAULT_FOLDER = ".snakemake/submitit"
 # What `submitit-cluster` may be (docs/executor.md).
@@ -92,16 +93,16 @@ class Profile(Frozen):
                 raise UserError(f"{self.path}: set-resources.{rule}", resources, "write `resource: value` lines")
         threads = self._mapping("set-threads")
         return {
-            rule: {**defaults, **({"threads": threads[rule]} if rule in threads else {}), **resources}
+            rule: over_defaults({**({"threads": threads[rule]} if rule in threads else {}), **resources}, defaults)
             for rule, resources in named.items()
         }
 
-    def demands(self) -> list[Demand]:
+    def requests(self) -> list[JobRequest]:
         """What will be asked of Slurm: one standing allocation, or a job a rule."""
         if self.cluster == "pilot":
-            resources = {**self._mapping("default-resources"), **self._pilot_resources()}
-            return [Demand.from_resources("standing allocation", resources)]
-        return [Demand.from_resources(rule, resources) for rule, resources in self.rules().items()]
+            resources = over_defaults(self._pilot_resources(), self._mapping("default-resources"))
+            return [JobRequest.from_resources("standing allocation", resources)]
+        return [JobRequest.from_resources(rule, resources) for rule, resources in self.rules().items()]
 
     def _pilot_resources(self) -> dict[str, str]:
         field = f"{self.path}: submitit-pilot-resources"

@@ -27,9 +27,9 @@ class SetupScript:
     @classmethod
     def read(cls, lines: str) -> SetupScript:
         """Reads what `lines` source, one level deep; paths that hold variables are left alone."""
-        paths = [Path(shlex.split(word)[0]) for word in _SOURCE.findall(lines) if "$" not in word]
-        texts = [path.read_text(encoding="utf-8") for path in paths if path.is_file()]
-        return cls("\n".join([lines, *texts]), tuple(path for path in paths if not path.is_file()))
+        paths = [Path(_unquoted(word)) for word in _SOURCE.findall(lines) if "$" not in word]
+        found = {path: text for path in paths if (text := _text(path)) is not None}
+        return cls("\n".join([lines, *found.values()]), tuple(path for path in paths if path not in found))
 
     @property
     def modules(self) -> list[str]:
@@ -40,3 +40,19 @@ class SetupScript:
     def variables(self) -> set[str]:
         """Names of the environment variables that are exported."""
         return {word.split("=")[0] for words in _EXPORT.findall(self.text) for word in words.split() if "=" in word}
+
+
+def _unquoted(word: str) -> str:
+    try:
+        return next(iter(shlex.split(word)), word)
+    except ValueError:
+        # Quotes that hold a space: half a path, which does not exist.
+        return word
+
+
+def _text(path: Path) -> str | None:
+    """A file's content, whatever its encoding is; None where it cannot be read."""
+    try:
+        return path.read_bytes().decode(errors="replace")
+    except (OSError, ValueError):
+        return None

@@ -7,12 +7,12 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from harmony_core.architecture import Block, block_class
-from harmony_core.base import Frozen
+from harmony_core.base import Frozen, takes_numbers
 from harmony_core.errors import UserError
-from harmony_core.space.limits import Range
+from harmony_core.space.limits import Grid, Range
 
 MAX_COMBINATIONS = 50_000
 
@@ -24,15 +24,17 @@ class BlockSpace(Frozen):
         weight: how often the kind is drawn, relative to the others.
         relative_size: bounds on active parameters / d_model^2, so that one list of choices serves
             several widths (multi-head attention as wide as the model has 4, Mamba-2 about 6).
-        domains: the choices of each hyper-parameter; one that is left out keeps its default.
+        domains: the choices of each hyper-parameter, as a list or, of a whole number, as {min, max, step}; one
+            that is left out keeps its default.
     """
 
-    weight: float = Field(default=1.0, gt=0)
+    # Relative to the others: a kind a million times as frequent is the only one.
+    weight: float = Field(default=1.0, gt=0, le=1e6)
     relative_size: Range = Range()
-    domains: dict[str, tuple[Any, ...]] = Field(default={})
+    domains: dict[str, Grid | tuple[Any, ...]] = Field(default={})
 
     def combinations(self, kind: str) -> tuple[Block, ...]:
-        """Every valid block of this kind, whatever the width, in the order of the choices.
+        """Every block of this kind that is valid and learns in all its parts, whatever the width, in order.
 
         Raises:
             UserError: unknown or missing hyper-parameters, an empty list, a choice of the wrong type or
@@ -43,13 +45,13 @@ class BlockSpace(Frozen):
         size = math.prod(len(values) for values in domains.values())
         if size > MAX_COMBINATIONS:
             raise UserError(where, f"{size} combinations", f"list fewer choices; {MAX_COMBINATIONS} at most")
-        blocks = tuple(_valid_blocks(kind, domains))
+        valid = tuple(_valid_blocks(kind, domains))
+        blocks = tuple(block for block in valid if block.unreached() is None)
         for name, values in domains.items():
             used = {getattr(block, name) for block in blocks}
             for value in values:
                 if value not in used:
-                    fix = "no valid combination has it; remove it, or give the others choices that fit"
-                    raise UserError(f"{where}.{name}", value, fix)
+                    raise UserError(f"{where}.{name}", value, _why_unused(name, value, valid))
         return blocks
 
     def allows(self, block: Block, d_model: int) -> bool:
@@ -79,12 +81,22 @@ def relative_size(block: Block, d_model: int) -> float:
     return block.num_active_params(d_model) / d_model**2
 
 
-def _typed(where: str, annotation: Any, values: tuple[Any, ...]) -> tuple[Any, ...]:
+def _why_unused(name: str, value: Any, valid: tuple[Block, ...]) -> str:
+    for block in valid:
+        if getattr(block, name) == value:
+            return f"no loss reaches {block.unreached()}; or remove the choice"
+    return "no valid combination has it; remove it, or give the others choices that fit"
+
+
+def _typed(where: str, annotation: Any, choices: Grid | tuple[Any, ...]) -> tuple[Any, ...]:
+    values = choices.values() if isinstance(choices, Grid) else choices
     if not values:
         raise UserError(where, "[]", "no choices; list at least one")
-    adapter: TypeAdapter[Any] = TypeAdapter(annotation)
+    adapter: TypeAdapter[Any] = TypeAdapter(annotation, config=ConfigDict(allow_inf_nan=False))
     typed = []
     for value in values:
+        if isinstance(value, bool) and takes_numbers(annotation):
+            raise UserError(where, value, "use a number")
         try:
             typed.append(adapter.validate_python(value))
         except ValidationError as error:

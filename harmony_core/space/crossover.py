@@ -5,17 +5,18 @@ from __future__ import annotations
 import numpy as np
 
 from harmony_core.architecture import Architecture
+from harmony_core.space.repair import Edit, fitted_blocks
 from harmony_core.space.space import Space
-from harmony_core.space.variation import Drawn, Variation, draw_until_accepted, fitted_blocks, require_member
+from harmony_core.space.variation import Variation, draw_until_accepted, require_member
 
-CROSSOVER_TRIES = 100
+CROSSOVER_TRIES = 50
 
 
 def crossover(space: Space, first: Architecture, second: Architecture, rng: np.random.Generator) -> Variation:
     """The first k units of `first` followed by those of `second` from unit k on, at one parent's width.
 
-    Blocks that do not fit that width become the nearest of their kind. Vocabulary is the first's,
-    width and tying are one parent's.
+    Blocks that do not fit that width become the nearest of their kind. Vocabulary is the first's, width and
+    every other field one parent's.
 
     Raises:
         DeadEnd: no cut gives a child that differs from both and meets the constraints.
@@ -24,11 +25,12 @@ def crossover(space: Space, first: Architecture, second: Architecture, rng: np.r
     require_member(space, first)
     require_member(space, second)
     return draw_until_accepted(
-        "crossover", space, lambda: _draw(space, first, second, rng), CROSSOVER_TRIES, {first.id, second.id}
+        "crossover", space, lambda: cross_once(space, first, second, rng), CROSSOVER_TRIES, {first.id, second.id}
     )
 
 
-def _draw(space: Space, first: Architecture, second: Architecture, rng: np.random.Generator) -> Drawn | None:
+def cross_once(space: Space, first: Architecture, second: Architecture, rng: np.random.Generator) -> Edit | None:
+    """One draw of a cut and of the parent that gives the width; None where there is no cut."""
     size = space.unit_size
     last = min(len(first.blocks) // size, len(second.blocks) // size - 1)
     if last < 1:
@@ -39,11 +41,6 @@ def _draw(space: Space, first: Architecture, second: Architecture, rng: np.rando
     lower = fitted_blocks(space, second.blocks[cut * size :], second.d_model, frame.d_model)
     if upper is None or lower is None:
         return None
-    child = Architecture(
-        d_model=frame.d_model,
-        vocab_size=first.vocab_size,
-        tie_embeddings=frame.tie_embeddings,
-        blocks=upper + lower,
-    )
+    child = frame.replace(vocab_size=first.vocab_size, blocks=upper + lower)
     operator = f"crossover at {space.unit_name} {cut}: {first.id}[:{cut}] + {second.id}[{cut}:]"
-    return child, f"{operator}, d_model {frame.d_model}"
+    return Edit(child, f"{operator}, d_model {frame.d_model}", names_d_model=True)

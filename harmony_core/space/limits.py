@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
+from harmony_core import bounds
 from harmony_core.base import Frozen
 
 
@@ -17,8 +18,8 @@ class Range(Frozen):
         max: largest value allowed.
     """
 
-    min: float | None = None
-    max: float | None = None
+    min: float | None = Field(default=None, ge=0, le=bounds.METRIC)
+    max: float | None = Field(default=None, ge=0, le=bounds.METRIC)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -40,6 +41,30 @@ class Range(Frozen):
         return None
 
 
+class Grid(Frozen):
+    """Whole numbers a step apart, the choices of a width that budgets are solved with.
+
+    Args:
+        min: the smallest.
+        max: the largest allowed; it is a choice where whole steps lead there.
+        step: their distance, such as the multiple that the hardware likes.
+    """
+
+    min: int = Field(ge=1, le=bounds.WIDTH)
+    max: int = Field(ge=1, le=bounds.WIDTH)
+    step: int = Field(ge=1, le=bounds.WIDTH)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.min > self.max:
+            raise ValueError(f"min {self.min} is above max {self.max}; use a max that is at least min")
+        return self
+
+    def values(self) -> tuple[int, ...]:
+        """All of them, ascending."""
+        return tuple(range(self.min, self.max + 1, self.step))
+
+
 class Depth(Frozen):
     """How many units (layers or blocks) an architecture has.
 
@@ -48,11 +73,11 @@ class Depth(Frozen):
         max: most.
     """
 
-    min: int
-    max: int
+    min: int = Field(ge=1, le=bounds.DEPTH)
+    max: int = Field(ge=1, le=bounds.DEPTH)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if not 1 <= self.min <= self.max:
-            raise ValueError(f"min {self.min} and max {self.max} are no range of depths; use 1 <= min <= max")
+        if self.min > self.max:
+            raise ValueError(f"min {self.min} and max {self.max} are no range of depths; use min <= max")
         return self

@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from harmony_core.architecture import Architecture
-from harmony_core.space.mutations import MUTATIONS
+from harmony_core.errors import UserError
+from harmony_core.space.mutations import OWN, Mutation, find_mutation
+from harmony_core.space.repair import Edit
 from harmony_core.space.space import Space
-from harmony_core.space.variation import Drawn, Variation, draw_until_accepted, require_member
+from harmony_core.space.variation import Variation, draw_until_accepted, require_member
 
-MUTATE_TRIES = 200
+MUTATE_TRIES = 50
 
 
 def mutate(space: Space, parent: Architecture, rng: np.random.Generator) -> Variation:
@@ -20,9 +22,24 @@ def mutate(space: Space, parent: Architecture, rng: np.random.Generator) -> Vari
         UserError: the parent is not in the space.
     """
     require_member(space, parent)
-    operators = tuple(MUTATIONS.values())
+    operators = mutations_of(space)
 
-    def draw() -> Drawn | None:
+    def draw() -> Edit | None:
         return operators[int(rng.integers(len(operators)))](space, parent, rng)
 
     return draw_until_accepted("mutation", space, draw, MUTATE_TRIES, {parent.id})
+
+
+def mutations_of(space: Space) -> tuple[Mutation, ...]:
+    """HARMONY's own operators, and those that the space asks for.
+
+    Raises:
+        UserError: one of these is not installed, is HARMONY's own, or is asked for twice.
+    """
+    for index, name in enumerate(space.mutations):
+        if name in (*OWN, *space.mutations[:index]):
+            raise UserError(f"mutations.{index}", name, "it is drawn already; leave it out")
+    found = {name: find_mutation(name) for name in (*OWN, *space.mutations)}
+    if missing := [name for name, mutation in found.items() if mutation is None]:
+        raise UserError("mutations", missing[0], "not installed; install what adds it, or leave it out")
+    return tuple(mutation for mutation in found.values() if mutation is not None)

@@ -13,7 +13,7 @@ from harmony_core.space.variation import DeadEnd, Variation
 # Spaces up to this size are looked through to the end (about 0.1 ms an architecture) before giving up.
 ENUMERABLE = 5_000
 # A dead end counts as one draw of `make` for so many of its own, so that giving up takes seconds.
-_TRIES_A_DRAW = 200
+_TRIES_A_DRAW = 20
 
 
 class SpaceExhausted(Exception):

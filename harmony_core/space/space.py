@@ -9,7 +9,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from harmony_core.architecture import Architecture, block_class, block_kinds
+from harmony_core import bounds
+from harmony_core.architecture import Architecture, Role, block_class, block_kinds, is_block_kind
+from harmony_core.architecture.demands import Demands
 from harmony_core.base import Frozen, digest, read_yaml
 from harmony_core.errors import UserError
 from harmony_core.resources import named_yaml
@@ -18,7 +20,10 @@ from harmony_core.space.choices import Choices
 from harmony_core.space.constraints import Constraints
 from harmony_core.space.limits import Depth
 
-LAYER_ROLES = ("mixer", "channel")
+# How far a balancing bias must be able to move in a training: by 0.1 it leaves twice the imbalance that it does by
+# 0.3 (benchmarks/balancing.py).
+BALANCING_PATH = 0.25
+LAYER_ROLES: tuple[Role, ...] = ("mixer", "channel")
 
 
 class Space(Frozen):
@@ -31,14 +36,16 @@ class Space(Frozen):
         tie_embeddings: whether the output head may be, or not be, the embedding.
         blocks: the kinds and their domains.
         constraints: what a whole architecture must satisfy.
+        mutations: operators of other distributions, each drawn as often as each of HARMONY's own.
     """
 
     pattern: Literal["layers", "free"] = "layers"
     depth: Depth
-    d_model: tuple[Annotated[int, Field(ge=1)], ...]
+    d_model: tuple[Annotated[int, Field(ge=1, le=bounds.WIDTH)], ...]
     tie_embeddings: tuple[bool, ...] = (True,)
     blocks: dict[str, BlockSpace]
     constraints: Constraints = Constraints()
+    mutations: tuple[str, ...] = ()
 
     @classmethod
     def from_yaml(cls, name_or_path: str | Path) -> Space:
@@ -61,7 +68,7 @@ class Space(Frozen):
     @model_validator(mode="after")
     def _check(self) -> Self:
         for kind in self.blocks:
-            if kind not in block_kinds():
+            if not is_block_kind(kind):
                 raise UserError(f"blocks.{kind}", kind, f"unknown kind; use {', '.join(block_kinds())}")
         for d_model, choices in self._choices.items():
             if not choices.kinds():
@@ -80,7 +87,8 @@ class Space(Frozen):
     @property
     def id(self) -> str:
         """First 16 hex digits of the SHA-256 of the space's canonical JSON."""
-        return digest(self.model_dump(mode="json"))
+        # What is not asked for does not change what a space is.
+        return digest(self.model_dump(mode="json", exclude=None if self.mutations else {"mutations"}))
 
     def check_length(self, sequence_length: int) -> None:
         """Refuses sequences that are too short for a block that may be drawn (`Architecture.check_length`)."""
@@ -92,6 +100,31 @@ class Space(Frozen):
                     except ValueError as error:
                         value = f"recipe.sequence_length {sequence_length}"
                         raise UserError(f"space.blocks.{kind}", value, str(error)) from None
+
+    def check_demands(self, demands: Demands) -> None:
+        """Refuses what a block that may be drawn has not got (`Architecture.check_demands`)."""
+        for choices in self._choices.values():
+            for kind in choices.kinds():
+                for block in choices.blocks(kind):
+                    refused = demands.refused(block)
+                    if refused is not None:
+                        raise UserError(f"space.blocks.{kind}", refused[0], f"it {refused[1]}")
+
+    def slow_balancing(self, num_steps: int) -> str | None:
+        """A warning where a balancing bias cannot move far enough in so many steps to even the load; else None."""
+        rates = {
+            (block.balancing_rate, kind)
+            for choices in self._choices.values()
+            for kind in choices.kinds("channel")
+            for block in choices.blocks(kind)
+            if block.balancing_rate is not None
+        }
+        slow = [found for found in sorted(rates) if found[0] * num_steps < BALANCING_PATH]
+        if not slow:
+            return None
+        fix = f"use at least {BALANCING_PATH / num_steps:.2g}, or aux"
+        rate, kind = slow[0]
+        return f"space.blocks.{kind}.domains.bias_update_rate: {rate:g} over {num_steps} steps evens no load; {fix}"
 
     @property
     def unit_size(self) -> int:

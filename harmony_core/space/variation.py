@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 
 from harmony_core.architecture import Architecture, Block
 from harmony_core.errors import UserError
+from harmony_core.space.repair import Edit, repair
 from harmony_core.space.space import Space
 
 Unit = tuple[Block, ...]
-Drawn = tuple[Architecture, str]
 Reasons = Mapping[tuple[str, str], int]
 
 
@@ -46,9 +46,9 @@ class DeadEnd(Exception):
 
 
 def draw_until_accepted(
-    stage: str, space: Space, draw: Callable[[], Drawn | None], tries: int, unlike: Container[str] = ()
+    stage: str, space: Space, draw: Callable[[], Edit | None], tries: int, unlike: Container[str] = ()
 ) -> Variation:
-    """The first draw that meets the constraints and whose id is not in `unlike`; raises `DeadEnd`.
+    """The first draw that can be repaired to meet the constraints and whose id is not in `unlike`; or `DeadEnd`.
 
     A draw of None is an operator that did not apply here; it counts as a try and not as a rejection.
     """
@@ -57,14 +57,20 @@ def draw_until_accepted(
         drawn = draw()
         if drawn is None:
             continue
-        architecture, operator = drawn
-        reasons = [reason for reason, _ in space.constraints.broken(architecture)]
-        if not reasons and architecture.id in unlike:
-            reasons = ["same as a parent"]
+        architecture, reasons = accept(space, drawn, unlike)
         if not reasons:
-            return Variation(architecture, operator, rejected)
+            return Variation(architecture, drawn.operator, rejected)
         rejected.update((stage, reason) for reason in reasons)
     raise DeadEnd(stage, tries, rejected)
+
+
+def accept(space: Space, edit: Edit, unlike: Container[str] = ()) -> tuple[Architecture, list[str]]:
+    """The edited architecture, repaired if it can be, and why it is no variation; no reasons if it is one."""
+    architecture = repair(space, edit) or edit.architecture
+    reasons = [reason for reason, _ in space.constraints.broken(architecture)]
+    if not reasons and architecture.id in unlike:
+        reasons = ["same as a parent"]
+    return architecture, reasons
 
 
 def require_member(space: Space, parent: Architecture) -> None:
@@ -82,25 +88,19 @@ def units_of(space: Space, architecture: Architecture) -> list[Unit]:
 
 
 def with_units(parent: Architecture, units: list[Unit]) -> Architecture:
-    """The parent with other units; its width, vocabulary and tying stay."""
-    return with_blocks(parent, tuple(block for unit in units for block in unit))
+    """The parent with other units; all else stays."""
+    return parent.replace(blocks=tuple(block for unit in units for block in unit))
 
 
-def with_blocks(parent: Architecture, blocks: tuple[Block, ...], d_model: int | None = None) -> Architecture:
-    """The parent with other blocks, maybe another width; built anew, since a copy keeps the old id."""
-    return Architecture(
-        d_model=parent.d_model if d_model is None else d_model,
-        vocab_size=parent.vocab_size,
-        tie_embeddings=parent.tie_embeddings,
-        blocks=blocks,
-    )
+def with_block(parent: Architecture, index: int, block: Block) -> Architecture:
+    """The parent with another block in one place; all else stays."""
+    return parent.replace(blocks=(*parent.blocks[:index], block, *parent.blocks[index + 1 :]))
 
 
-def fitted_blocks(space: Space, blocks: tuple[Block, ...], old_width: int, new_width: int) -> tuple[Block, ...] | None:
-    """The blocks at another width, each the nearest of its kind there; None where a kind has none."""
-    choices = space.choices(new_width)
-    fitted = [choices.fit(block, old_width) for block in blocks]
-    return tuple(block for block in fitted if block is not None) if None not in fitted else None
+def near_block(space: Space, index: int) -> tuple[int, ...]:
+    """A block, and the others of its unit."""
+    start = index - index % space.unit_size
+    return (index, *(other for other in range(start, start + space.unit_size) if other != index))
 
 
 def kinds_text(unit: Unit) -> str:

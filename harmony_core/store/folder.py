@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fnmatch
 import re
 from pathlib import Path
 
 from harmony_core.errors import UserError
+from harmony_core.store.run import Run
 
 CONFIG_FILE = "work/config.json"
 MAIN_FILE = "work/main.json"
@@ -37,9 +39,20 @@ class SearchFolder:
         for path in (Path(search), Path("results") / search):
             if (path / "manifest.json").is_file():
                 return cls(path)
-        known = sorted(path.parent.name for path in Path("results").glob("*/manifest.json"))
+            if cls(path).migration.is_file():
+                fix = "`harmony migrate` with the same two folders again goes on with it"
+                raise UserError(str(path), "half migrated", fix)
+            if cls(path).generations():
+                fix = "restore it: it says what the search is, and is not made again"
+                raise UserError(str(path / "manifest.json"), "missing", fix)
+        known = [one.path.name for one in cls.all()]
         there = f"results/ holds {', '.join(known)}" if known else "results/ holds none yet"
         raise UserError("search", search, f"no such search; name a folder with a manifest.json ({there})")
+
+    @classmethod
+    def all(cls) -> list[SearchFolder]:
+        """Every search under `results/` by name, and every folder there that nobody may look into."""
+        return [cls(path) for path in _entries(Path("results")) if _may_be_file(path / "manifest.json")]
 
     def __repr__(self) -> str:
         return f"SearchFolder({str(self.path)!r})"
@@ -61,9 +74,19 @@ class SearchFolder:
         return self.path / "manifest.json"
 
     @property
+    def migration(self) -> Path:
+        """Whose migration into this folder is not over; absent in every search that is whole."""
+        return self.path / "migration.json"
+
+    @property
     def data(self) -> Path:
         """What the search is trained on: sources, splits, checksums."""
         return self.path / "data.json"
+
+    @property
+    def frame(self) -> Path:
+        """Where its hypervolume is measured, if the first generation had to say; the manifest holds it otherwise."""
+        return self.path / "frame.yaml"
 
     @property
     def config(self) -> Path:
@@ -79,6 +102,11 @@ class SearchFolder:
     def report(self) -> Path:
         """Folder of the report."""
         return self.path / "report"
+
+    @property
+    def waiting(self) -> Path:
+        """What jobs wait for in a cluster's queue, in words; absent where none does."""
+        return self.work("waiting.txt")
 
     def work(self, *parts: str) -> Path:
         """A place for journals and logs, which the workflow does not own."""
@@ -100,29 +128,29 @@ class SearchFolder:
         """Who survives."""
         return self.generation(generation) / "selection.parquet"
 
-    def training(self, generation: int | None, shard: int) -> Path:
-        """Results of training."""
-        return self._shard(generation, "training", shard)
+    def shard(self, generation: int | None, table: str, shard: int) -> Path:
+        """A shard of an evaluator's table (`training`, `latency`, ...), or of one beside it (`curves`)."""
+        if generation is None:
+            # Not in a folder named after the table, so that `**/training/*.parquet` is the search alone:
+            # hive partitioning has no generation for the promoted, and their rows saw the test split.
+            return self.generation(None) / f"shard={shard:03d}" / f"{table}.parquet"
+        return self.generation(generation) / table / f"shard={shard:03d}.parquet"
 
-    def curves(self, generation: int | None, shard: int) -> Path:
-        """Training step by step."""
-        return self._shard(generation, "curves", shard)
-
-    def latency(self, generation: int | None, shard: int) -> Path:
-        """Results of the benchmark."""
-        return self._shard(generation, "latency", shard)
+    def grown_promotion(self, digest: str) -> Path:
+        """Says that a promotion of more than the search began with has ended; `digest` is of what it was asked for."""
+        return self.generation(None) / "grown" / f"{digest}.json"
 
     @property
     def all_weights(self) -> Path:
         """Where the promoted's last checkpoints are."""
         return self.generation(None) / "weights"
 
-    def weights(self, architecture_id: str, candidate: int, replicate: int) -> Path:
-        """Folder of a promoted candidate's last checkpoint."""
-        return self.all_weights / f"{candidate:05d}-{architecture_id}-r{replicate}"
+    def weights(self, architecture_id: str, candidate: int, run: Run) -> Path:
+        """Folder of the last checkpoint of a promoted candidate's run."""
+        return self.all_weights / run.name(architecture_id, candidate)
 
     def shards(self, generation: int | None, table: str) -> list[Path]:
-        """The shards of `training`, `curves` or `latency` that are there, in order."""
+        """The shards of a table that are there, in order."""
         if generation is None:
             folders = _by_number(self.generation(None), "shard=*")
             return [path for path in (folder / f"{table}.parquet" for folder in folders) if path.is_file()]
@@ -131,13 +159,6 @@ class SearchFolder:
     def generations(self) -> list[int]:
         """The generations that have a folder, in order."""
         return [_number(path) for path in _by_number(self.path, "generation=*")]
-
-    def _shard(self, generation: int | None, table: str, shard: int) -> Path:
-        if generation is None:
-            # Not in a folder named after the table, so that `**/training/*.parquet` is the search alone:
-            # hive partitioning has no generation for the promoted, and their rows saw the test split.
-            return self.generation(None) / f"shard={shard:03d}" / f"{table}.parquet"
-        return self.generation(generation) / table / f"shard={shard:03d}.parquet"
 
 
 def _number(path: Path) -> int:
@@ -148,4 +169,20 @@ def _number(path: Path) -> int:
 
 def _by_number(folder: Path, pattern: str) -> list[Path]:
     # By number and not by name: past 999 the names have another digit.
-    return sorted((path for path in folder.glob(pattern) if _number(path) >= 0), key=_number)
+    found = (path for path in _entries(folder) if fnmatch.fnmatchcase(path.name, pattern))
+    return sorted((path for path in found if _number(path) >= 0), key=_number)
+
+
+def _entries(folder: Path) -> list[Path]:
+    """What is in a folder, nothing where there is none; `glob` takes an unreadable folder for an empty one."""
+    try:
+        return sorted(folder.iterdir())
+    except FileNotFoundError:
+        return []
+
+
+def _may_be_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except PermissionError:
+        return True

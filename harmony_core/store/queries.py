@@ -2,43 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
 import pyarrow as pa
-from polars.io.plugins import register_io_source
 
 from harmony_core.store import schemas
+from harmony_core.store.evaluators import KEY, Settings, require_table, tables_of, viewed_tables
 from harmony_core.store.folder import SearchFolder
-from harmony_core.store.table import check_file, empty, read_table
+from harmony_core.store.manifest import read_manifest
+from harmony_core.store.table import empty, read_table
 
 Search = SearchFolder | Path | str
+Columns = Sequence[str] | None
 
 
-def population(search: Search, promoted: bool = False) -> pl.LazyFrame:
+def population(search: Search, promoted: bool = False, columns: Columns = None) -> pl.LazyFrame:
     """Candidates of all generations (`schemas.POPULATION`), or those that promotion trained.
 
-    Here and below, `search` is a folder (`results/nano`) or a name under `results/`. A search
-    without rows yet gives an empty frame. UserError: no such search, or a damaged file.
+    Here and below, `search` is a folder (`results/nano`) or a name under `results/`, and `columns` are those that
+    are read (None: all). A search without rows yet gives an empty frame; a shard that is not there gives no rows
+    (`store.missing` knows which should be). UserError: no such search, or a damaged file.
     """
     folder = SearchFolder.find(search)
-    return scan([folder.population(g) for g in _generations(folder, promoted)], schemas.POPULATION)
+    return scan([folder.population(g) for g in _generations(folder, promoted)], schemas.POPULATION, columns)
 
 
-def training(search: Search, promoted: bool = False) -> pl.LazyFrame:
+def results(search: Search, evaluator: str, promoted: bool = False, columns: Columns = None) -> pl.LazyFrame:
+    """Results of an evaluator, by its table's schema; UserError where it is not installed."""
+    return _shards(search, evaluator, require_table(evaluator).schema, promoted, columns)
+
+
+def viewed(search: Search, settings: Settings) -> dict[str, pl.LazyFrame]:
+    """What `store.measured` reads of the results in a search's generations."""
+    return {table.name: results(search, table.name, columns=table.columns) for table in viewed_tables(settings)}
+
+
+def training(search: Search, promoted: bool = False, columns: Columns = None) -> pl.LazyFrame:
     """Results of training (`schemas.TRAINING`); the test split is read in `promoted` rows alone."""
-    return _shards(search, "training", schemas.TRAINING, promoted)
+    return results(search, "training", promoted, columns)
 
 
-def curves(search: Search, promoted: bool = False) -> pl.LazyFrame:
-    """Training step by step (`schemas.CURVES`)."""
-    return _shards(search, "curves", schemas.CURVES, promoted)
+def curves(search: Search, promoted: bool = False, keep: pl.Expr | None = None) -> pl.LazyFrame:
+    """Training step by step (`schemas.CURVES`); of these many rows, those that `keep` is true of."""
+    return _shards(search, "curves", schemas.CURVES, promoted, keep=keep)
 
 
-def latency(search: Search, promoted: bool = False) -> pl.LazyFrame:
+def latency(search: Search, promoted: bool = False, columns: Columns = None) -> pl.LazyFrame:
     """Results of the benchmark (`schemas.LATENCY`)."""
-    return _shards(search, "latency", schemas.LATENCY, promoted)
+    return results(search, "latency", promoted, columns)
 
 
 def selection(search: Search) -> pl.LazyFrame:
@@ -51,46 +64,51 @@ def ledger(search: Search) -> pl.LazyFrame:
     """Draws that were thrown away and candidates that failed, counted by reason (`schemas.LEDGER`)."""
     folder = SearchFolder.find(search)
     drawn = scan([folder.ledger(g) for g in folder.generations()], schemas.LEDGER)
-    keys = ["generation", "candidate"]
-    # A candidate that fails in several modes or replicates is one failure.
+    # A candidate that fails in several modes or at several rates is one failure.
     failures = [
-        failed.filter(pl.col("status") != "ok")
-        .select("search", *keys, stage=pl.lit(stage), reason=pl.col("status"))
-        .unique([*keys, "reason"])
+        table.failures(results(folder, table.name, columns=["search", *table.columns]))
+        .select("search", *KEY, stage=pl.lit(table.name), reason=pl.col("status"))
+        .unique([*KEY, "reason"])
         .group_by("search", "generation", "stage", "reason")
         .agg(count=pl.len().cast(pl.Int64))
-        for stage, failed in (("training", training(folder)), ("latency", latency(folder)))
+        for table in tables_of(read_manifest(folder.manifest).config)
     ]
     return pl.concat([drawn, *failures]).sort("generation", "stage", "reason")
 
 
-def scan(paths: list[Path], schema: pa.Schema) -> pl.LazyFrame:
-    """The files among `paths` that are there, as one LazyFrame.
+def scan(
+    paths: Sequence[Path], schema: pa.Schema, columns: Columns = None, keep: pl.Expr | None = None
+) -> pl.LazyFrame:
+    """The rows of those files among `paths` that are there.
+
+    They are read here, in the caller's thread. A source of Polars' own, which reads when it is collected, would run
+    Python in threads of Polars: where one file is damaged the others are still being read when the error has ended
+    the process, and the C library aborts it for that ("exception not rethrown").
 
     Raises:
-        UserError: a file is missing its end, or of another schema; damage to its rows is told when they are collected.
+        UserError: a file is damaged, or of another schema.
     """
-    there = [path for path in paths if path.is_file()]
-    for path in there:
-        check_file(path, schema)
-
-    def read(
-        columns: list[str] | None, predicate: pl.Expr | None, num_rows: int | None, _batch_size: int | None
-    ) -> Iterator[pl.DataFrame]:
-        for path in there:
+    wanted = pa.schema([field for field in schema if columns is None or field.name in columns])
+    frames = [empty(wanted)]
+    for path in paths:
+        if path.is_file():
             rows = read_table(path, schema, columns)
-            rows = rows if predicate is None else rows.filter(predicate)
-            rows = rows if num_rows is None else rows.head(num_rows)
-            num_rows = None if num_rows is None else num_rows - len(rows)
-            yield rows
-
-    # Not Polars' own scan, which compares no checksums: a flipped bit would be a result.
-    return register_io_source(read, schema=empty(schema).schema)
+            frames.append(rows if keep is None else rows.filter(keep))
+    # Some searches have metrics of their own beside the schema's columns.
+    return pl.concat(frames, how="diagonal").lazy()
 
 
-def _shards(search: Search, table: str, schema: pa.Schema, promoted: bool) -> pl.LazyFrame:
+def _shards(
+    search: Search,
+    table: str,
+    schema: pa.Schema,
+    promoted: bool,
+    columns: Columns = None,
+    keep: pl.Expr | None = None,
+) -> pl.LazyFrame:
     folder = SearchFolder.find(search)
-    return scan([path for g in _generations(folder, promoted) for path in folder.shards(g, table)], schema)
+    paths = [path for g in _generations(folder, promoted) for path in folder.shards(g, table)]
+    return scan(paths, schema, columns, keep)
 
 
 def _generations(folder: SearchFolder, promoted: bool) -> list[int | None]:

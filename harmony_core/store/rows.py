@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from harmony_core.architecture import Architecture
+from harmony_core.metrics import metric
+from harmony_core.store.schemas import POPULATION_METRICS
 
 
 def population_row(
@@ -20,6 +22,7 @@ def population_row(
     parents: Sequence[str] = (),
     role: str | None = None,
     name: str | None = None,
+    metrics: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The row of `schemas.POPULATION` with everything that can be counted before a weight exists.
 
@@ -29,12 +32,14 @@ def population_row(
         generation: None for what promotion trains.
         candidate: its number in the generation.
         sequence_length: the recipe's, at which FLOPs are counted.
-        origin: `sample`, `mutation`, `crossover` or `preset`.
+        origin: `sample`, `mutation`, `crossover`, `proposal` or `preset`.
         operator: the variation that made it.
         parents: architecture ids.
         role: `front` or `baseline` when promoted.
         name: the preset's name.
+        metrics: names of the search's objectives; static ones without a column of the schema get one of their own.
     """
+    static = [metric(name) for name in dict.fromkeys((*POPULATION_METRICS, *metrics)) if metric(name).is_static]
     return {
         "search": search,
         "generation": generation,
@@ -47,13 +52,7 @@ def population_row(
         "parents": list(parents),
         "d_model": architecture.d_model,
         "num_blocks": len(architecture.blocks),
-        "num_params": architecture.num_params(),
-        "num_active_params": architecture.num_active_params(),
-        "num_non_embedding_params": architecture.num_non_embedding_params(),
-        "num_active_non_embedding_params": architecture.num_active_non_embedding_params(),
-        "flops_per_token": architecture.flops_per_token(sequence_length, "train"),
-        "kv_bytes_per_token": architecture.kv_bytes_per_token(),
-        "state_bytes": architecture.state_bytes(),
+        **{one.name: one.of(architecture, sequence_length) for one in static},
         "role": role,
         "name": name,
     }

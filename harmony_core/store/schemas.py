@@ -6,18 +6,57 @@ only those are allowed. A nullable field says in its description what a null mea
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 
 import pyarrow as pa
 
-FORMAT_VERSION = 2
+from harmony_core.metrics import LATENCY as LATENCY_METRIC
+from harmony_core.metrics import LOSS, Metric, metric
+from harmony_core.store.versions import check_added
+
+# Of a search as a whole: its folders, manifest, journals. Each table has a version of its own beside it.
+FORMAT_VERSION = 3
 
 INT32, INT64, FLOAT, TEXT, BOOL = pa.int32(), pa.int64(), pa.float64(), pa.string(), pa.bool_()
 TIME = pa.timestamp("us", tz="UTC")
 IDS = pa.list_(pa.field("item", pa.string(), nullable=False))
+WORKS = pa.list_(
+    pa.field(
+        "element",
+        pa.struct(
+            [
+                pa.field("work", TEXT, nullable=False),
+                pa.field("bytes", INT64, nullable=False),
+                pa.field("bits_per_byte", FLOAT, nullable=False),
+            ]
+        ),
+        nullable=False,
+    )
+)
 
 STATUSES = ("ok", "diverged", "out_of_memory", "timed_out", "crashed", "invalid")
-ORIGINS = ("sample", "mutation", "crossover", "preset")
+# The metrics that have a column in every search; its other objectives follow them (`with_metrics`).
+POPULATION_METRICS = (
+    "num_params",
+    "num_active_params",
+    "num_non_embedding_params",
+    "num_active_non_embedding_params",
+    "flops_per_token",
+    "kv_bytes_per_token",
+    "state_bytes",
+)
+SELECTION_METRICS = (
+    LOSS,
+    LATENCY_METRIC,
+    "num_params",
+    "num_active_params",
+    "flops_per_token",
+    "kv_bytes_per_token",
+    "state_bytes",
+)
+MARK = "metric"
+ORIGINS = ("sample", "mutation", "crossover", "proposal", "preset")
 
 
 def column(
@@ -28,15 +67,59 @@ def column(
     unit: str = "",
     nullable: bool = False,
     values: Iterable[str] = (),
+    since: str = "",
+    before: int | float | str | bool | None = None,
 ) -> pa.Field:
-    """One column, with what a reader must know about it in its metadata."""
-    metadata = {"description": description, "unit": unit, "values": "|".join(values)}
+    """One column, with what a reader must know about it in its metadata.
+
+    Args:
+        name: the column's.
+        kind: its type.
+        description: its meaning; where it is nullable, also what a null means.
+        unit: of its values.
+        nullable: whether a value may be missing.
+        values: the only ones that are allowed, where not all are.
+        since: the minor version of its table that added it, such as `3.1`.
+        before: what it is in files from before that; None is null.
+    """
+    metadata = {"description": description, "unit": unit, "values": "|".join(values), "since": since}
+    if before is not None:
+        metadata["before"] = json.dumps(before)
     return pa.field(name, kind, nullable, {key: text for key, text in metadata.items() if text})
 
 
-def table(name: str, columns: list[pa.Field]) -> pa.Schema:
-    """A schema under its name."""
-    return pa.schema(columns, {"table": name, "format_version": str(FORMAT_VERSION)})
+def table(name: str, columns: list[pa.Field], version: str = "1.0") -> pa.Schema:
+    """A schema under its name.
+
+    Args:
+        name: the table's.
+        columns: in order; an added one says since when it is there.
+        version: major.minor; the minor one rises with an added column, the major one with any other change.
+
+    Raises:
+        ValueError: an added column has no value for files from before it.
+    """
+    check_added(columns, version)
+    return pa.schema(columns, {"table": name, "version": version})
+
+
+def held_out(prefix: str, split: str, missing: str) -> list[pa.Field]:
+    """What is known of a split's bits per byte beside their mean."""
+    return [
+        column(
+            f"{prefix}_standard_error",
+            FLOAT,
+            f"of the {split} bits per byte, from the spread of windows; {missing}",
+            unit="bits/byte",
+            nullable=True,
+        ),
+        column(
+            f"{prefix}_works",
+            WORKS,
+            f"bits per byte of each work of the {split} split; {missing}, or the split has more than 64 documents",
+            nullable=True,
+        ),
+    ]
 
 
 SEARCH = column("search", TEXT, "name of the search")
@@ -44,6 +127,11 @@ GENERATION = column("generation", INT32, "generation; null for what promotion tr
 SHARD = column("shard", INT32, "shard of the generation: the candidates of one job")
 CANDIDATE = column("candidate", INT32, "number of the candidate in its generation")
 ARCHITECTURE_ID = column("architecture_id", TEXT, "first 16 hex digits of the canonical architecture's SHA-256")
+REPLICATE = column("replicate", INT32, "number of the repetition on fresh seeds, from 0")
+RATE = column("rate", INT32, "number of the learning rate in the recipe's list, from 0")
+RUNG = column(
+    "rung", INT32, "number of the token budget, from 0; 0 where a training has one alone", since="3.1", before=0
+)
 STATUS = column("status", TEXT, "how it ended", values=STATUSES)
 ERROR = column("error", TEXT, "text of the failure; null when ok", nullable=True)
 HOST = column("host", TEXT, "name of the machine it ran on")
@@ -56,18 +144,36 @@ DEVICE_SECONDS = column(
     "wall time times devices (or CPU slots) that the candidate held, lost attempts included",
     unit="s",
 )
-NUM_PARAMS = column("num_params", INT64, "all parameters, tied weights once", unit="parameters")
-NUM_ACTIVE_PARAMS = column(
-    "num_active_params", INT64, "parameters of one token's pass, input embedding included", unit="parameters"
-)
-FLOPS_PER_TOKEN = column(
-    "flops_per_token",
-    FLOAT,
-    "training FLOPs (3 forward passes) at the recipe's sequence length",
-    unit="FLOP/token",
-)
-KV_BYTES = column("kv_bytes_per_token", INT64, "cache that each token adds, bf16", unit="bytes/token")
-STATE_BYTES = column("state_bytes", INT64, "recurrent state of a sequence, bf16", unit="bytes")
+
+
+def metric_column(declared: Metric, **marks: str) -> pa.Field:
+    """A metric's column; what is measured may be missing."""
+    kind = INT64 if declared.whole else FLOAT
+    field = column(declared.name, kind, declared.description, unit=declared.unit, nullable=not declared.is_static)
+    return field.with_metadata({**field.metadata, **marks})
+
+
+def with_metrics(schema: pa.Schema, names: Iterable[str]) -> pa.Schema:
+    """The schema of a search's own populations or selections: with the objectives that it has no column for.
+
+    Such columns are marked, so that whoever reads the file knows that they belong.
+
+    Args:
+        schema: `POPULATION`, which has static metrics alone, or `SELECTION`.
+        names: of the search's objectives.
+    """
+    added = [metric(name) for name in names if name not in schema.names]
+    if schema is POPULATION:
+        added = [one for one in added if one.is_static]
+    for one in added:
+        schema = schema.append(metric_column(one, **{MARK: "of this search"}))
+    return schema
+
+
+def is_own_metric(field: pa.Field) -> bool:
+    """Whether a column is one that `with_metrics` adds."""
+    return MARK.encode() in (field.metadata or {})
+
 
 POPULATION = table(
     "population",
@@ -83,23 +189,7 @@ POPULATION = table(
         column("parents", IDS, "architecture ids of the parents; empty for samples and presets"),
         column("d_model", INT32, "width of the residual stream"),
         column("num_blocks", INT32, "token mixers and channel mixers", unit="blocks"),
-        NUM_PARAMS,
-        NUM_ACTIVE_PARAMS,
-        column(
-            "num_non_embedding_params",
-            INT64,
-            "parameters without the input embedding's look-up; the output head counts",
-            unit="parameters",
-        ),
-        column(
-            "num_active_non_embedding_params",
-            INT64,
-            "what one token multiplies with: active parameters and the output head",
-            unit="parameters",
-        ),
-        FLOPS_PER_TOKEN,
-        KV_BYTES,
-        STATE_BYTES,
+        *(metric_column(metric(name)) for name in POPULATION_METRICS),
         column(
             "role",
             TEXT,
@@ -109,6 +199,7 @@ POPULATION = table(
         ),
         column("name", TEXT, "name of the preset; null for what was bred or sampled", nullable=True),
     ],
+    version="3.0",
 )
 
 LEDGER = table(
@@ -120,11 +211,12 @@ LEDGER = table(
             "stage",
             TEXT,
             "what was being done",
-            values=("preset", "sample", "mutation", "crossover", "propose", "training", "latency"),
+            values=("preset", "sample", "mutation", "crossover", "take", "propose", "training", "latency"),
         ),
         column("reason", TEXT, "why a draw was thrown away, or a candidate failed"),
         column("count", INT64, "how often"),
     ],
+    version="3.0",
 )
 
 TRAINING = table(
@@ -140,7 +232,9 @@ TRAINING = table(
         column("precision", TEXT, "arithmetic of the matrix products", values=("fp32", "bf16")),
         column("init_seed", INT64, "seed of the weights"),
         column("data_seed", INT64, "seed of the data order"),
-        column("replicate", INT32, "number of the repetition on fresh seeds, from 0"),
+        REPLICATE,
+        RATE,
+        RUNG,
         column("attempt", INT32, "number of the attempt that ended so, from 1"),
         STATUS,
         ERROR,
@@ -153,8 +247,10 @@ TRAINING = table(
         ),
         column("val_loss", FLOAT, "validation loss; null if not evaluated", unit="nats/token", nullable=True),
         column("val_bits_per_byte", FLOAT, "validation; null if not evaluated", unit="bits/byte", nullable=True),
+        *held_out("val", "validation", "null if not evaluated"),
         column("test_loss", FLOAT, "test loss; null in the search", unit="nats/token", nullable=True),
         column("test_bits_per_byte", FLOAT, "test; null in the search", unit="bits/byte", nullable=True),
+        *held_out("test", "test", "null in the search"),
         column("router_loss", FLOAT, "balancing loss at the last step; null without experts", nullable=True),
         column("steps", INT64, "optimiser steps done", unit="steps"),
         column("tokens", INT64, "training tokens seen", unit="tokens"),
@@ -174,6 +270,7 @@ TRAINING = table(
         column("tokenizer_checksum", TEXT, "checksum of the tokenizer"),
         STARTED_AT,
     ],
+    version="3.1",
 )
 
 CURVES = table(
@@ -184,7 +281,9 @@ CURVES = table(
         SHARD,
         CANDIDATE,
         ARCHITECTURE_ID,
-        column("replicate", INT32, "number of the repetition on fresh seeds, from 0"),
+        REPLICATE,
+        RATE,
+        RUNG,
         column("step", INT64, "optimiser steps done", unit="steps"),
         column("tokens", INT64, "training tokens seen", unit="tokens"),
         column("train_loss", FLOAT, "loss of the step's batch", unit="nats/token"),
@@ -192,6 +291,7 @@ CURVES = table(
         column("gradient_norm", FLOAT, "global norm before clipping; null if unknown", nullable=True),
         column("seconds", FLOAT, "since the first step began", unit="s"),
     ],
+    version="3.1",
 )
 
 LATENCY = table(
@@ -213,13 +313,39 @@ LATENCY = table(
         column("seconds_median", FLOAT, "one call, median; null if it failed", unit="s", nullable=True),
         column("seconds_p10", FLOAT, "one call, 10th percentile; null if it failed", unit="s", nullable=True),
         column("seconds_p90", FLOAT, "one call, 90th percentile; null if it failed", unit="s", nullable=True),
+        column(
+            "relative",
+            FLOAT,
+            "time of a call over that of the reference, calls in turns; null if it failed",
+            nullable=True,
+        ),
+        column(
+            "latency_seconds",
+            FLOAT,
+            "the objective: `relative` times what the reference took when the search began; null if it failed",
+            unit="s",
+            nullable=True,
+        ),
         column("repeats", INT32, "calls that were measured; 0 when predicted"),
         column("warmups", INT32, "calls before them; 0 when predicted"),
+        column("measurements", INT32, "how often it was measured until the reference was steady; 0 when predicted"),
         column(
             "reference_seconds_median",
             FLOAT,
-            "the reference architecture, measured around it; null when predicted",
+            "one call of the reference, median, in turns with it; null if it failed or was predicted",
             unit="s",
+            nullable=True,
+        ),
+        column(
+            "reference_movement",
+            FLOAT,
+            "by how much one half of the reference's calls was slower; null if it failed or was predicted",
+            nullable=True,
+        ),
+        column(
+            "marked",
+            BOOL,
+            "whether the reference moved by more than 10% in every measurement; null if it failed or was predicted",
             nullable=True,
         ),
         column(
@@ -230,6 +356,7 @@ LATENCY = table(
         HOST,
         STARTED_AT,
     ],
+    version="3.0",
 )
 
 SELECTION = table(
@@ -241,31 +368,14 @@ SELECTION = table(
         CANDIDATE,
         ARCHITECTURE_ID,
         column("status", TEXT, "of training, then of the latency that is an objective", values=STATUSES),
-        column(
-            "val_bits_per_byte",
-            FLOAT,
-            "mean over replicates; null if failed",
-            unit="bits/byte",
-            nullable=True,
-        ),
-        column(
-            "latency_seconds",
-            FLOAT,
-            "median of the objective's mode; null if not measured",
-            unit="s",
-            nullable=True,
-        ),
-        NUM_PARAMS,
-        NUM_ACTIVE_PARAMS,
-        FLOPS_PER_TOKEN,
-        KV_BYTES,
-        STATE_BYTES,
+        *(metric_column(metric(name)) for name in SELECTION_METRICS),
         column("violation", FLOAT, "sum of the relative excesses over the targets; null if failed", nullable=True),
         column("rank", INT32, "0 is best; equal ranks are equally good"),
         column("crowding", FLOAT, "crowding distance; null where the algorithm has none", nullable=True),
         column("fitness", FLOAT, "score, higher is better; null where the algorithm has none", nullable=True),
         column("survives", BOOL, "whether it may breed, and is merged into the next selection"),
     ],
+    version="3.0",
 )
 
 SCALING = table(
@@ -294,4 +404,5 @@ SCALING = table(
         HOST,
         STARTED_AT,
     ],
+    version="3.0",
 )

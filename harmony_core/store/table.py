@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,12 +13,15 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from harmony_core.atomic import replacing
+from harmony_core.atomic import refusal, replacing
 from harmony_core.errors import UserError
+from harmony_core.store.schemas import is_own_metric
+from harmony_core.store.versions import added_columns, value_before
 
 Row = Mapping[str, Any]
 
-DAMAGED = "move the file away and run its rule again"
+DAMAGED = "move the file away; `harmony resume` makes it again"
+MISSING = "`harmony resume` makes what is missing"
 
 
 def write_table(path: Path | str, rows: Iterable[Row], schema: pa.Schema) -> None:
@@ -54,31 +58,60 @@ def to_arrow(rows: Iterable[Row], schema: pa.Schema) -> pa.Table:
 def read_table(path: Path | str, schema: pa.Schema, columns: Sequence[str] | None = None) -> pl.DataFrame:
     """Reads a file (or some of its columns) and checks it: schema, nullability, every page's checksum.
 
+    Metrics of the search's own (`schemas.with_metrics`) are read with it. A file of an earlier minor version is read
+    as if it had the columns that were added since (`store.versions`).
+
     Raises:
-        UserError: the file is missing, damaged, or of another schema.
+        UserError: the file is missing, damaged, of another schema, or of a version that is not read.
     """
-    check_file(path, schema)
-    try:
-        content = pq.ParquetFile(path, page_checksum_verification=True).read(columns)
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(str(path), _first_line(error), DAMAGED) from None
     # The schema as it should be: a file's own may hold damaged metadata, which no checksum covers.
     wanted = pa.schema([field for field in schema if columns is None or field.name in columns])
-    return frame(pa.Table.from_arrays(content.select(wanted.names).columns, schema=wanted))
-
-
-def check_file(path: Path | str, schema: pa.Schema) -> None:
-    """Reads the footer of a file; UserError if it is missing, damaged, or of another schema."""
     try:
-        found = pq.read_schema(path)
-        if found.equals(schema):
-            return
-        extra = ", ".join(str(field) for field in found if field not in list(schema)) or "nothing else"
-        lacking = ", ".join(str(field) for field in schema if field not in list(found)) or "nothing"
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            added = added_columns(path, file.schema_arrow, schema)
+            own = _check_schema(path, file.schema_arrow, schema, added)
+            wanted = pa.schema([*wanted, *(field for field in own if columns is None or field.name in columns)])
+            stored = [field.name for field in wanted if field not in added]
+            content = file.read(stored).select(stored)
+            if len(content) != file.metadata.num_rows:
+                # No checksum covers the list of row groups, of which damage may leave fewer.
+                raise UserError(str(path), f"{len(content)} of its {file.metadata.num_rows} rows", DAMAGED)
+        table = pa.Table.from_arrays(_columns(content, wanted, file.metadata.num_rows), schema=wanted)
+        # Where the damage is in a checksum's own place, lengths and text may be wrong without an error.
+        table.validate(full=True)
+    except UserError:
+        raise
     except FileNotFoundError:
-        raise UserError(str(path), "no such file", "run the rule that makes it") from None
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise UserError(str(path), "no such file", MISSING) from None
+    except OSError as error:
+        # Parquet's own complaints are OSErrors too, without a number.
+        if error.errno is not None:
+            # A disk or a server that fails: the file may be whole.
+            raise refusal(OSError(error.errno, os.strerror(error.errno), str(path))) from None
         raise UserError(str(path), _first_line(error), DAMAGED) from None
+    except (pa.ArrowException, ValueError, LookupError, OverflowError, MemoryError) as error:
+        raise UserError(str(path), _first_line(error), DAMAGED) from None
+    return frame(table)
+
+
+def _columns(content: pa.Table, wanted: pa.Schema, num_rows: int) -> list[pa.Array | pa.ChunkedArray]:
+    """The columns of a file in order, those that it has not as files from before them are read."""
+    return [
+        content[field.name]
+        if field.name in content.column_names
+        else pa.array([value_before(field)] * num_rows, field.type)
+        for field in wanted
+    ]
+
+
+def _check_schema(path: Path | str, found: pa.Schema, schema: pa.Schema, added: Sequence[pa.Field]) -> list[pa.Field]:
+    """The metrics that a search has beside the schema's columns; UserError for a file of another schema."""
+    own = [field for field in found if is_own_metric(field) and field.name not in schema.names]
+    found = pa.schema([field for field in found if field not in own])
+    if found.equals(pa.schema([field for field in schema if field not in added])):
+        return own
+    extra = ", ".join(str(field) for field in found if field not in list(schema)) or "nothing else"
+    lacking = ", ".join(str(field) for field in schema if field not in list(found)) or "nothing"
     value = f"not a {_name(schema)} table of this version (has {extra}; lacks {lacking})"
     raise UserError(str(path), value, DAMAGED)
 
@@ -131,8 +164,11 @@ def _convert(value: Any, field: pa.Field, choices: frozenset[str] | None) -> Any
             raise ValueError("use a datetime with a time zone")
         return value.astimezone(UTC)
     if pa.types.is_list(kind):
-        items = _require(value, (list, tuple), "a list of text")
-        return [_require(item, str, "a list of text") for item in items]
+        return [_convert(item, kind.value_field, None) for item in _require(value, (list, tuple), "a list")]
+    if pa.types.is_struct(kind):
+        if not isinstance(value, Mapping) or value.keys() != {part.name for part in kind}:
+            raise ValueError(f"use a mapping of {', '.join(part.name for part in kind)}")
+        return {part.name: _convert(value[part.name], part, None) for part in kind}
     if choices is not None and value not in choices:
         raise ValueError(f"use one of {', '.join(sorted(choices))}")
     return _require(value, str, "text")

@@ -108,8 +108,8 @@ def add_expert_mark(stage_pass: StagePass) -> None:
         def set_deepspeed_parallelism(self, use_data_before_expert_parallel_: bool = False) -> None:
             """The groups are made already."""
 
-    mixtures = stage_pass.stage.mixtures().values()
-    stage_pass.expert_mark = ExpertMark(max(mixture.config.n_routed for mixture in mixtures))
+    stage = stage_pass.stage
+    stage_pass.expert_mark = ExpertMark(max(stage.architecture.blocks[index].num_experts for index in stage.held))
 
 
 def _config(module: nn.Module, layout: Layout, micro_batch: int, num_micro_batches: int, clip: float) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from harmony_core.training.agreement import collective_device, sum_over_world
+from harmony_core.training.collectives import collective_device, sum_over_world
 
 
 class GradientNorm:

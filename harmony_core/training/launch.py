@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import math
 import os
 import queue
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
-from harmony_core.host import visible_gpus
-from harmony_core.training.sign import STOOD_STILL
+from harmony_core.host import dying_with, free_port, visible_gpus
+from harmony_core.training.heartbeat import STOOD_STILL
 
 # What ranks get to find out and say why the training ends, before they are told to; and then before they are killed.
 _GRACE_SECONDS = 15.0
@@ -27,7 +25,6 @@ _TERMINATION_SECONDS = 5.0
 _LEAVING_SECONDS = 120.0
 _TAIL_LINES = 15
 _FORWARDED = (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT)
-_PR_SET_PDEATHSIG = 1
 
 
 def launch(command: Sequence[str], num_processes: int, logs: Path, threads: int = 1) -> int:
@@ -74,13 +71,6 @@ def launch(command: Sequence[str], num_processes: int, logs: Path, threads: int 
     return _code(ranks[first].returncode)
 
 
-def free_port() -> int:
-    """A TCP port that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def log_file(logs: Path, rank: int) -> Path:
     """Where a rank writes that is not the first."""
     return logs / f"rank={rank:03d}.log"
@@ -104,23 +94,8 @@ def _start(command: Sequence[str], rank: int, environment: dict[str, str], logs:
             stdout=log,
             stderr=subprocess.STDOUT if log else None,
             start_new_session=True,
-            preexec_fn=_die_with_parent(),
+            preexec_fn=dying_with(os.getpid()),
         )
-
-
-def _die_with_parent() -> Callable[[], None] | None:
-    """What a child does before its program: asks the kernel to be killed with this process. Linux alone has it."""
-    if not sys.platform.startswith("linux"):
-        return None
-    # Loaded before the fork, after which only one thread is left and locks may be held for ever.
-    libc, parent = ctypes.CDLL(None), os.getpid()
-
-    def ask() -> None:
-        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != parent:
-            os._exit(1)
-
-    return ask
 
 
 def _report_end(process: subprocess.Popen[bytes], rank: int, ended: queue.SimpleQueue[int]) -> None:

@@ -9,20 +9,22 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from harmony_core.architecture import Architecture
 from harmony_core.errors import UserError
-from harmony_core.machines import Cut, Estimator, Layout, Machine, Precision, TrainingStep, cut_by_flops
+from harmony_core.machines import Estimator, Layout, Machine, Partition, TrainingStep, partition_by_flops
 from harmony_core.models import Stage
-from harmony_core.training.agreement import largest, sum_over_world
+from harmony_core.models.parameter import declared_parameters
+from harmony_core.training.collectives import largest, sum_over_world
 from harmony_core.training.engine import DataEngine, Engine, PipelineEngine, add_expert_mark
 from harmony_core.training.gradient_norm import GradientNorm
-from harmony_core.training.grid import Grid, make_groups
+from harmony_core.training.rank_mesh import RankMesh, make_groups
 from harmony_core.training.recipe import Recipe
+from harmony_core.training.rendezvous import World, start
 from harmony_core.training.stage_pass import StagePass
 from harmony_core.training.state import TrainingState
-from harmony_core.training.world import World, start
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +53,7 @@ class Learner:
         layout: how the training is spread.
         machine: what it runs on: a pipeline is cut by the time and memory that are predicted there; None cuts it by
             FLOPs and parameters.
+        separator: the token that each document begins with; read where the recipe has document boundaries.
 
     Raises:
         UserError: the layout does not fit the architecture, the recipe or the number of processes.
@@ -64,9 +67,14 @@ class Learner:
         device: torch.device,
         layout: Layout | None = None,
         machine: Machine | None = None,
+        separator: int | None = None,
     ) -> None:
         layout = layout or Layout()
         layout.check(architecture, recipe.batch_size, recipe.sequence_length)
+        if recipe.document_boundaries:
+            if separator is None:
+                raise ValueError("the recipe has document boundaries, and nobody says which token begins a document")
+            layout.check_documents()
         if layout.tp > 1:
             raise UserError("layout.tp", layout.tp, "the trainer splits no matrices; use pp, dp, ep and cp")
         start(World.from_environment())
@@ -74,11 +82,12 @@ class Learner:
             fix = f"it needs {layout.num_processes} processes, and there are {dist.get_world_size()}; start as many"
             raise UserError("layout", str(layout), fix)
         self.recipe, self.device, self.layout = recipe, device, layout
-        self.grid = Grid(layout, dist.get_rank())
-        self._groups = make_groups(self.grid, architecture.tie_embeddings)
+        self.mesh = RankMesh(layout, dist.get_rank())
+        self._groups = make_groups(self.mesh, architecture.tie_embeddings)
         self.stage = self._build(architecture, init_seed, machine)
         self._num_micro_batches = layout.num_micro_batches(recipe.batch_size)
-        self._pass = StagePass(self.stage, recipe.precision, device, self._num_micro_batches)
+        begins = separator if recipe.document_boundaries else None
+        self._pass = StagePass(self.stage, recipe.precision, device, self._num_micro_batches, begins)
         self._optimizer = self._make_optimizer()
         self._peaks = [group["lr"] for group in self._optimizer.param_groups]
         self._engine = self._make_engine()
@@ -87,16 +96,17 @@ class Learner:
             self._optimizer.register_step_pre_hook(self._norm.clip)
         else:
             self._norm.take_over(self._engine.zero)
-        self.state = TrainingState(self.stage, self._optimizer, self._engine.zero, self.grid)
+        self.state = TrainingState(self.stage, self._optimizer, self._engine.zero, self.mesh)
 
     def _build(self, architecture: Architecture, init_seed: int, machine: Machine | None) -> Stage:
-        stage = Stage(architecture, stages_of(architecture, self.recipe, self.layout, machine)[self.grid.stage])
+        stage = Stage(architecture, stages_of(architecture, self.recipe, self.layout, machine)[self.mesh.stage])
         if self._groups.experts is not None:
             stage.use_expert_parallel(self._groups.experts)
         if self._groups.context is not None:
             stage.use_context_parallel(self._groups.context)
-        stage.initialise(init_seed)
+        stage.initialise(init_seed, self.recipe.parametrisation)
         stage.recompute_activations = self.layout.activation_checkpointing
+        stage.keeps_documents = self.recipe.document_boundaries
         if self.recipe.compile:
             stage.compile_blocks()
         return stage.to(self.device)
@@ -104,7 +114,7 @@ class Learner:
     def _make_optimizer(self) -> torch.optim.Optimizer:
         recipe = self.recipe
         groups = self.stage.parameter_groups(
-            recipe.learning_rate, recipe.weight_decay, recipe.lr_scaling, recipe.base_width
+            recipe.peak_learning_rate, recipe.weight_decay, recipe.lr_scaling, recipe.base_width, recipe.parametrisation
         )
         if self.layout.ep > 1:
             groups = [part for group in groups for part in self._experts_apart(group)]
@@ -124,8 +134,8 @@ class Learner:
 
     def _spread(self) -> set[nn.Parameter]:
         """Parameters that are experts held by some ranks only."""
-        mixtures = self.stage.mixtures().values() if self.layout.ep > 1 else ()
-        return {parameter for mixture in mixtures for parameter in (mixture.up, mixture.down)}
+        declared = declared_parameters(self.stage) if self.layout.ep > 1 else ()
+        return {parameter for _, parameter, spec in declared if spec.stacked}
 
     def _copies(self) -> dict[nn.Parameter, int]:
         """Of each parameter, the ranks with the same values in its gradient; 0 for the embedding's second place."""
@@ -144,13 +154,13 @@ class Learner:
             return DataEngine(self._pass, *arguments)
         from harmony_core.training.pipeline import StageModule
 
-        return PipelineEngine(StageModule(self._pass, self.grid, self._groups.ends), *arguments)
+        return PipelineEngine(StageModule(self._pass, self.mesh, self._groups.ends), *arguments)
 
     def step(self, rows_BT: np.ndarray, learning_rate_factor: float) -> StepLosses:
         """One optimiser step on int64 [B, T + 1], inputs and targets overlapping by all but one token.
 
         Args:
-            rows_BT: this replica's share of the batch: rows `grid.replica` x B to (`grid.replica` + 1) x B of it.
+            rows_BT: this replica's share of the batch: rows `mesh.replica` x B to (`mesh.replica` + 1) x B of it.
             learning_rate_factor: the schedule's multiple of the peak learning rate.
         """
         for group, peak in zip(self._optimizer.param_groups, self._peaks, strict=True):
@@ -175,49 +185,51 @@ class Learner:
         dist.all_reduce(x, group=self._groups.data)
 
     @torch.no_grad()
-    def evaluate(self, rows_BT: np.ndarray) -> float:
-        """Mean cross entropy on int64 [B, T + 1] (the whole batch, on every rank), in nats per token.
+    def evaluate(self, rows_BT: np.ndarray) -> NDArray[np.float64]:
+        """Nats of each row of int64 [B, T + 1] (the whole batch, on every rank), summed over its T targets: [B].
 
         Each replica reads its share; where the rows do not divide, some are read twice and counted once.
         """
         share = math.ceil(len(rows_BT) / self.layout.dp)
-        first = self.grid.replica * share
+        first = self.mesh.replica * share
         counted = max(0, min(share, len(rows_BT) - first))
         inputs, targets = self._inputs_and_targets(rows_BT[np.arange(first, first + share) % len(rows_BT)])
-        nats = torch.zeros((), dtype=torch.float64, device=self.device)
+        nats_B = torch.zeros(len(rows_BT), dtype=torch.float64, device=self.device)
         size = self.layout.micro_batch_size or share
         self._pass.eval()
         for begin in range(0, share, size):
             last = self._forward(inputs[begin : begin + size])
-            held = max(0, min(size, counted - begin))
-            if self.stage.is_last and held:
-                part = targets[begin : begin + held]
-                nats += self._pass.loss(last[:held], part).double() * part.numel()
+            if self.stage.is_last:
+                for row in range(begin, min(begin + size, counted)):
+                    part = targets[row : row + 1]
+                    nats_B[first + row] = (
+                        self._pass.loss(last[row - begin : row - begin + 1], part).double() * part.numel()
+                    )
         self._pass.train()
-        mean: float = sum_over_world(nats).item() / (len(rows_BT) * (rows_BT.shape[1] - 1))
-        return mean
+        found: NDArray[np.float64] = sum_over_world(nats_B).cpu().numpy()
+        return found
 
     def _forward(self, tokens_BT: Tensor) -> Tensor:
         """One forward pass through all stages; each rank returns its own stage's activations [B, T, D]."""
         x = tokens_BT
         if not self.stage.is_first:
             x = torch.empty(*tokens_BT.shape, self.stage.architecture.d_model, device=self.device)
-            dist.recv(x, self.grid.previous)
+            dist.recv(x, self.mesh.previous)
         x_BTD: Tensor = self._pass(x)
         if not self.stage.is_last:
-            dist.send(x_BTD.contiguous(), self.grid.next)
+            dist.send(x_BTD.contiguous(), self.mesh.next)
         return x_BTD
 
 
-def stages_of(architecture: Architecture, recipe: Recipe, layout: Layout, machine: Machine | None) -> Cut:
+def stages_of(architecture: Architecture, recipe: Recipe, layout: Layout, machine: Machine | None) -> Partition:
     """The blocks of each pipeline stage; no result depends on them.
 
     Raises:
         UserError: no cut fits the machine's memory.
     """
     if machine is None or layout.pp == 1:
-        return cut_by_flops(architecture, layout.pp, recipe.sequence_length)
-    precision: Precision = "bf16" if recipe.precision == "bf16" else "fp32"
+        return partition_by_flops(architecture, layout.pp, recipe.sequence_length)
+    precision = recipe.resolved_precision
     estimator = Estimator(architecture, machine, TrainingStep(recipe.batch_size, recipe.sequence_length, precision))
     found = estimator.cut(layout)
     if found is None:

@@ -10,7 +10,7 @@ from deepspeed.runtime.pipe.module import PipelineModule
 from deepspeed.runtime.pipe.topology import PipeDataParallelTopology
 from torch import nn
 
-from harmony_core.training.grid import Grid
+from harmony_core.training.rank_mesh import RankMesh
 from harmony_core.training.stage_pass import StagePass
 
 
@@ -19,13 +19,13 @@ class StageModule(PipelineModule):  # type: ignore[misc]
 
     Args:
         stage_pass: this rank's stage.
-        grid: where this rank stands.
+        mesh: where this rank stands.
         ends: the group in which tied embeddings' gradients are summed, or None.
     """
 
-    def __init__(self, stage_pass: StagePass, grid: Grid, ends: dist.ProcessGroup | None) -> None:
-        layout = grid.layout
-        layers = [stage_pass if stage == grid.stage else nn.Identity() for stage in range(layout.pp)]
+    def __init__(self, stage_pass: StagePass, mesh: RankMesh, ends: dist.ProcessGroup | None) -> None:
+        layout = mesh.layout
+        layers = [stage_pass if stage == mesh.stage else nn.Identity() for stage in range(layout.pp)]
         # It prints the stages.
         with contextlib.redirect_stdout(io.StringIO()):
             super().__init__(

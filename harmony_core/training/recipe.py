@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import math
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import (
+    Discriminator,
+    Field,
+    SerializationInfo,
+    SerializerFunctionWrapHandler,
+    Tag,
+    model_serializer,
+    model_validator,
+)
 
+from harmony_core import bounds
+from harmony_core.architecture.demands import Demands
 from harmony_core.base import Frozen, digest
 from harmony_core.errors import UserError
+from harmony_core.parametrisation import Parametrisation
 
+_Rate = Annotated[float, Field(gt=0, le=bounds.LEARNING_RATE)]
+# Told apart by their form, so that a mistake is told of what was meant.
+_Rates = Annotated[
+    Annotated[_Rate, Tag("one")] | Annotated[tuple[_Rate, ...], Tag("list")],
+    Discriminator(lambda value: "list" if isinstance(value, list | tuple) else "one"),
+]
 ResolvedPrecision = Literal["fp32", "bf16"]
+_WARMUP_SHARE = 0.05
 Precision = Literal["auto", "fp32", "bf16"]
 
 
@@ -20,39 +39,60 @@ class Recipe(Frozen):
         tokens: training tokens; steps are tokens // (batch_size x sequence_length).
         batch_size: sequences a step.
         sequence_length: tokens a sequence.
-        learning_rate: peak learning rate, at `base_width` when scaled with width.
+        learning_rate: peak learning rate, at `base_width` when scaled with width. A list trains a candidate once at
+            each, with equal tokens, and the best by validation counts.
         min_learning_rate_ratio: the schedule's end over its peak.
-        warmup_fraction: share of the steps with a rising learning rate.
-        decay_fraction: share of the steps that decay, for `wsd` (MiniCPM, arXiv:2404.06395).
-        schedule: `cosine` or `wsd` (warm-up, stable, linear decay).
+        warmup_tokens: tokens with a rising learning rate; None is 5% of `tokens`. Trainings of several lengths have one
+            trunk where this is given.
+        decay_fraction: share of the steps that decay, for `wsd`.
+        schedule: `wsd` (warm-up, stable, linear decay; MiniCPM, arXiv:2404.06395), whose trunk before the decay is
+            that of any longer training, or `cosine`.
         weight_decay: AdamW's decoupled decay, on matrices alone.
         gradient_clip: largest global gradient norm; 0 does not clip.
-        lr_scaling: `mup` scales matrices' learning rate by base_width / fan-in (arXiv:2203.03466); `none` does not.
+        lr_scaling: `mup` scales matrices' learning rate by base_width / d_model (arXiv:2203.03466, table 3, where all
+            widths grow together); `none` does not.
         base_width: width at which `mup` changes nothing.
+        parametrisation: how weights start, and how fast each group of them learns.
         precision: `bf16` is autocast over fp32 weights; `auto` is resolved once, into the manifest.
         validation_tokens: tokens of the validation split that are read after training.
         compile: whether each block passes through `torch.compile`. Compiling takes a minute or more a process and
             rounds differently, so it is the recipe's, and worth it for long trainings alone.
+        document_boundaries: whether no token sees another document of its sequence, in training and in what is
+            evaluated after it. Each block resets its state and positions where a document begins, in plainer and
+            slower forms than without; blocks that cannot, and layouts that share or pass on sequences, are refused.
     """
 
-    tokens: int = Field(default=2_000_000, ge=1)
-    batch_size: int = Field(default=16, ge=1)
-    sequence_length: int = Field(default=256, ge=2)
-    learning_rate: float = Field(default=3e-3, gt=0)
+    tokens: int = Field(default=2_000_000, ge=1, le=bounds.TOKENS)
+    batch_size: int = Field(default=16, ge=1, le=bounds.BATCH)
+    sequence_length: int = Field(default=256, ge=2, le=bounds.SEQUENCE)
+    learning_rate: _Rates = 3e-3
     min_learning_rate_ratio: float = Field(default=0.1, ge=0, le=1)
-    warmup_fraction: float = Field(default=0.05, ge=0, lt=1)
+    warmup_tokens: int | None = Field(default=None, ge=0, le=bounds.TOKENS)
     decay_fraction: float = Field(default=0.2, ge=0, le=1)
-    schedule: Literal["cosine", "wsd"] = "cosine"
-    weight_decay: float = Field(default=0.1, ge=0)
+    schedule: Literal["wsd", "cosine"] = "wsd"
+    # A step shrinks a matrix by rate x decay; of ten times its size at a rate of 1 nothing is left to shrink.
+    weight_decay: float = Field(default=0.1, ge=0, le=10)
     beta1: float = Field(default=0.9, ge=0, lt=1)
     beta2: float = Field(default=0.95, ge=0, lt=1)
-    epsilon: float = Field(default=1e-8, gt=0)
-    gradient_clip: float = Field(default=1.0, ge=0)
+    # Below, it vanishes beside any gradient in fp32; above, AdamW no longer divides by the gradient's size.
+    epsilon: float = Field(default=1e-8, ge=1e-30, le=1)
+    # A norm above it is of a training that has diverged.
+    gradient_clip: float = Field(default=1.0, ge=0, le=1e6)
     lr_scaling: Literal["none", "mup"] = "none"
-    base_width: int = Field(default=128, ge=1)
+    base_width: int = Field(default=128, ge=1, le=bounds.WIDTH)
+    parametrisation: Parametrisation = Parametrisation()
     precision: Precision = "auto"
-    validation_tokens: int = Field(default=131_072, ge=2)
+    validation_tokens: int = Field(default=131_072, ge=2, le=bounds.TOKENS)
     compile: bool = False
+    document_boundaries: bool = False
+
+    @model_serializer(mode="wrap")
+    def _short(self, write: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
+        """Without boundaries where they are off, unless all is asked for: recipes and searches keep their hashes."""
+        data: dict[str, Any] = write(self)
+        if not self.document_boundaries and not (info.context or {}).get("all"):
+            data.pop("document_boundaries", None)
+        return data
 
     @model_validator(mode="after")
     def _check(self) -> Recipe:
@@ -63,16 +103,78 @@ class Recipe(Frozen):
             raise UserError(
                 "validation_tokens", self.validation_tokens, f"less than one sequence; use {sequence} or more"
             )
+        self._check_rates()
+        self._check_overlap()
         return self
+
+    def _check_overlap(self) -> None:
+        decay = self.decay_fraction if self.schedule == "wsd" else 0.0
+        if self.warmup_tokens is None:
+            if _WARMUP_SHARE + decay > 1:
+                fix = f"overlaps with a warm-up of {_WARMUP_SHARE:.0%}; use at most {1 - _WARMUP_SHARE:g}"
+                raise UserError("decay_fraction", decay, fix)
+        elif self.warmup_tokens + decay * self.tokens > self.tokens:
+            fix = f"overlaps with the decay; use at most {int((1 - decay) * self.tokens)}, or a smaller decay_fraction"
+            raise UserError("warmup_tokens", self.warmup_tokens, fix)
+
+    def _check_rates(self) -> None:
+        rates = self.learning_rates
+        if not rates:
+            raise UserError("learning_rate", "[]", "no rates; give one, or a list of different ones")
+        if len(set(rates)) < len(rates):
+            raise UserError("learning_rate", list(rates), "a rate is listed twice; list each once")
+
+    @property
+    def learning_rates(self) -> tuple[float, ...]:
+        """Peak learning rates that a candidate is trained at, each with all tokens."""
+        return self.learning_rate if isinstance(self.learning_rate, tuple) else (self.learning_rate,)
+
+    def at_rate(self, number: int) -> Recipe:
+        """The recipe of one training: that of the rate of this number."""
+        return self.model_copy(update={"learning_rate": self.learning_rates[number]})
+
+    @property
+    def peak_learning_rate(self) -> float:
+        """The rate of one training's recipe.
+
+        Raises:
+            ValueError: it lists several; see `at_rate`.
+        """
+        if isinstance(self.learning_rate, tuple):
+            raise ValueError(f"a training has one learning rate, and the recipe lists {self.learning_rate}")
+        return self.learning_rate
+
+    @property
+    def demands(self) -> Demands:
+        """What it asks of every block."""
+        return Demands(self.document_boundaries, None if self.precision == "auto" else self.precision)
+
+    @property
+    def resolved_precision(self) -> ResolvedPrecision:
+        """What it is computed in; `auto` must have been resolved where that is bf16."""
+        return "bf16" if self.precision == "bf16" else "fp32"
 
     @property
     def num_steps(self) -> int:
         """Optimiser steps."""
         return self.tokens // (self.batch_size * self.sequence_length)
 
+    @property
+    def warmup_steps(self) -> int:
+        """Steps with a rising learning rate."""
+        tokens = _WARMUP_SHARE * self.tokens if self.warmup_tokens is None else self.warmup_tokens
+        return math.ceil(tokens / (self.batch_size * self.sequence_length))
+
+    @property
+    def decay_steps(self) -> int:
+        """Steps of the linear decay; with `cosine`, whose decay has no beginning of its own, none."""
+        return math.ceil(self.decay_fraction * self.num_steps) if self.schedule == "wsd" else 0
+
+    @property
+    def trunk_steps(self) -> int:
+        """Steps before the decay: up to here a longer training of the same recipe is the same; 0 with `cosine`."""
+        return max(self.warmup_steps, self.num_steps - self.decay_steps) if self.schedule == "wsd" else 0
+
     def id(self, data_checksum: str) -> str:
         """First 16 hex digits of the SHA-256 of the recipe and the data it reads (precision resolved)."""
-        # Recipes from before these fields keep their ids: `compile` is left out where it is off, and micro-batches,
-        # which are the layout's now, stay as they were.
-        recipe = self.model_dump(exclude=None if self.compile else {"compile"}) | {"micro_batch_size": None}
-        return digest({"recipe": recipe, "data": data_checksum})
+        return digest({"recipe": self.model_dump(mode="json"), "data": data_checksum})

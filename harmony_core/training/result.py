@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 from harmony_core.training.curve import CurvePoint
 from harmony_core.training.status import Status
@@ -13,6 +14,7 @@ class TrainingResult:
     """What came of one training; a run that failed says how, with what it had reached.
 
     Losses are means in nats per token; `train_loss` is over the last tenth of the steps.
+    Standard errors are in bits per byte; works are `WorkLoss` (`harmony_core.training.held_out`) as mappings.
     """
 
     status: Status = Status.OK
@@ -20,8 +22,12 @@ class TrainingResult:
     train_loss: float | None = None
     val_loss: float | None = None
     val_bits_per_byte: float | None = None
+    val_standard_error: float | None = None
+    val_works: list[dict[str, Any]] | None = None
     test_loss: float | None = None
     test_bits_per_byte: float | None = None
+    test_standard_error: float | None = None
+    test_works: list[dict[str, Any]] | None = None
     router_loss: float | None = None
     steps: int = 0
     tokens: int = 0

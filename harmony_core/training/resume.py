@@ -11,13 +11,24 @@ from typing import Any
 import torch.distributed as dist
 
 from harmony_core.architecture import Architecture
+from harmony_core.errors import UserError
 from harmony_core.machines import Layout
-from harmony_core.training.agreement import anybody, everybody
-from harmony_core.training.checkpoint import Checkpoint, CheckpointWriter, check_same, newest
+from harmony_core.training.checkpoint import (
+    Checkpoint,
+    CheckpointWriter,
+    check_same,
+    committed,
+    newest,
+    open_checkpoint,
+)
+from harmony_core.training.collectives import anybody, everybody
 from harmony_core.training.curve import CurvePoint
 from harmony_core.training.learner import Learner
 from harmony_core.training.recipe import Recipe
 from harmony_core.training.result import TrainingResult
+
+# What a recipe says of nothing before the decay.
+_OF_THE_BRANCH = {"tokens", "decay_fraction", "min_learning_rate_ratio", "validation_tokens", "warmup_tokens"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +41,8 @@ class CheckpointPolicy:
         every_seconds: wall time between two by rank 0's clock; infinite is never.
         at_end: whether one is written after the last step.
         keep_last: newest ones that stay. The one with the lowest training loss (mean since the one before) stays too.
+        keep_trunk: whether one is written where the decay begins, and stays: a longer training can go on from it.
+        trunk_of: folder of a shorter training's checkpoints, from whose trunk this one begins if it has none itself.
     """
 
     folder: Path
@@ -37,6 +50,8 @@ class CheckpointPolicy:
     every_seconds: float = math.inf
     at_end: bool = True
     keep_last: int = 2
+    keep_trunk: bool = False
+    trunk_of: Path | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +71,11 @@ class Identity:
     init_seed: int
     data_seed: int
     data_checksum: str
+
+    def trunk(self) -> dict[str, Any]:
+        """What decides it up to the decay, as JSON: that of any longer training alike."""
+        recipe = self.recipe.model_dump(mode="json", exclude=_OF_THE_BRANCH)
+        return {**self.facts(), "recipe": {**recipe, "warmup_steps": self.recipe.warmup_steps}}
 
     def facts(self) -> dict[str, Any]:
         """As JSON."""
@@ -83,6 +103,7 @@ class Checkpointing:
         self._policy, self._identity = policy, identity
         self._rank, self._size = dist.get_rank(), dist.get_world_size()
         self._writer: CheckpointWriter | None = None
+        self._trunk_steps = identity.recipe.trunk_steps
         self._saved_step = 0
         self._saved_at = time.monotonic()
         # A short training touches no disk; what a killed one has left is put in order.
@@ -92,7 +113,11 @@ class Checkpointing:
     def _open(self) -> CheckpointWriter:
         if self._writer is None:
             self._writer = CheckpointWriter(
-                self._policy.folder, self._rank, self._size, keep_last=self._policy.keep_last
+                self._policy.folder,
+                self._rank,
+                self._size,
+                keep_last=self._policy.keep_last,
+                kept={self._trunk_steps} if self._policy.keep_trunk else (),
             )
             if self._size > 1:
                 dist.barrier()
@@ -108,13 +133,30 @@ class Checkpointing:
         if found is not None:
             check_same(found.facts, self._identity.facts())
             self._saved_step = found.step
+        elif self._policy.trunk_of is not None:
+            found = self._shorter_trunk(self._policy.trunk_of)
+        return found
+
+    def _shorter_trunk(self, folder: Path) -> Checkpoint:
+        """The checkpoint where a shorter training's decay began."""
+        paths = committed(folder).values()
+        trunks = [path for path in paths if Checkpoint(path).facts.get("trunk_steps") == Checkpoint(path).step]
+        if not trunks:
+            fix = "no checkpoint of a trunk there; train the shorter one with schedule wsd and keep its trunk"
+            raise UserError("trunk_of", folder, fix)
+        found = open_checkpoint(trunks[0], rank=self._rank, world_size=self._size, agree=everybody)
+        check_same(found.facts["trunk"], self._identity.trunk())
+        if found.step > self._identity.recipe.trunk_steps:
+            fix = f"its trunk has {found.step} steps, and this one {self._identity.recipe.trunk_steps}; use more tokens"
+            raise UserError("trunk_of", folder, fix)
         return found
 
     def is_due(self, steps: int) -> bool:
         """Whether this rank's clock or the number of steps asks for a checkpoint."""
         by_steps = self._policy.every_steps > 0 and steps - self._saved_step >= self._policy.every_steps
+        trunk = self._policy.keep_trunk and steps == self._trunk_steps and self._saved_step < steps
         by_clock = self._rank == 0 and time.monotonic() - self._saved_at >= self._policy.every_seconds
-        return by_steps or by_clock
+        return by_steps or by_clock or trunk
 
     @property
     def at_end(self) -> bool:
@@ -136,6 +178,8 @@ class Checkpointing:
             since = [point.train_loss for point in curve[self._saved_step :]]
             facts = {
                 **self._identity.facts(),
+                "trunk": self._identity.trunk(),
+                "trunk_steps": self._trunk_steps,
                 "architecture": self._identity.architecture.to_json(),
                 "layout": layout.model_dump(mode="json"),
                 "curve": [list(dataclasses.astuple(point)) for point in curve],

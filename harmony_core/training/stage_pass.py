@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from harmony_core.models import Stage
+from harmony_core.models.documents import Documents
 from harmony_core.models.kernels import log_paths
 from harmony_core.training.precision import autocast
 
@@ -26,11 +27,19 @@ class StagePass(nn.Module):
         precision: `bf16` is autocast over fp32 weights.
         device: where it is.
         num_micro_batches: forward passes a step, over which losses are averaged.
+        begins_document: the token at which blocks begin anew; None is none, and the first stage alone may have one.
     """
 
-    def __init__(self, stage: Stage, precision: str, device: torch.device, num_micro_batches: int) -> None:
+    def __init__(
+        self,
+        stage: Stage,
+        precision: str,
+        device: torch.device,
+        num_micro_batches: int,
+        begins_document: int | None = None,
+    ) -> None:
         super().__init__()
-        self.stage = stage
+        self.stage, self._begins_document = stage, begins_document
         self._precision, self._device, self._share = precision, device, 1.0 / num_micro_batches
         self.cross_entropy = self.auxiliary = torch.zeros((), device=device)
 
@@ -41,8 +50,10 @@ class StagePass(nn.Module):
     def forward(self, x: Tensor, targets_BT: Tensor | None = None) -> Tensor:
         """Activations [B, T, D] of tokens [B, T] (first stage) or activations; with targets the loss, a scalar."""
         log_paths(self.stage.kernel_paths())
+        begins = self._begins_document
+        documents = None if begins is None else Documents.beginning_with(x, begins)
         with autocast(self._device, self._precision):
-            x_BTD, losses = self.stage.advance(self.stage.embed(x) if self.stage.is_first else x)
+            x_BTD, losses = self.stage.advance(self.stage.embed(x) if self.stage.is_first else x, documents)
         if losses and torch.is_grad_enabled():
             auxiliary = torch.stack(losses).sum()
             self.auxiliary = self.auxiliary + auxiliary.detach() * self._share

@@ -1,6 +1,6 @@
 """What a training has to remember, as named vectors that do not know the layout; and back into one.
 
-Weights and AdamW's two moments of every parameter, and the routers' balancing biases. A rank's share of a stack of
+Weights and AdamW's two moments of every parameter, and the buffers that blocks declare. A rank's share of a stack of
 experts, or ZeRO's share of a parameter, is a range of the whole flattened tensor.
 """
 
@@ -14,11 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from harmony_core.models import Stage
-from harmony_core.models.parameter import declared_parameters
+from harmony_core.models.parameter import declared_buffers, declared_parameters
 from harmony_core.training.checkpoint import Piece
-from harmony_core.training.grid import Grid
+from harmony_core.training.rank_mesh import RankMesh
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")
+# Before the names of buffers; the first one was a router's balancing bias, and checkpoints that are stored say so.
+BUFFERS = "bias"
 
 
 class Reader(Protocol):
@@ -64,11 +66,11 @@ class TrainingState:
         stage: its part of the model.
         optimizer: AdamW over it; under ZeRO over flat partitions of it.
         zero: DeepSpeed's optimizer around that (stages 1 and 2), or None.
-        grid: where the rank stands.
+        mesh: where the rank stands.
     """
 
-    def __init__(self, stage: Stage, optimizer: torch.optim.Optimizer, zero: Any, grid: Grid) -> None:
-        self._stage, self._optimizer, self._zero, self._grid = stage, optimizer, zero, grid
+    def __init__(self, stage: Stage, optimizer: torch.optim.Optimizer, zero: Any, mesh: RankMesh) -> None:
+        self._stage, self._optimizer, self._zero, self._mesh = stage, optimizer, zero, mesh
         self._places = dict(self._located())
 
     def pieces(self) -> Iterator[Piece]:
@@ -85,13 +87,13 @@ class TrainingState:
                 flat = state[moment].view(-1) if state else torch.zeros(tensor.numel(), device=tensor.device)
                 values = flat[run.offset : run.offset + run.length]
                 yield Piece(f"{moment}/{run.place.name}", run.first, run.place.size, values)
-        if self._grid.data_rank == 0:
-            for name, bias_E in self._biases():
-                yield Piece(f"bias/{name}", 0, len(bias_E), bias_E)
+        if self._mesh.data_rank == 0:
+            for name, buffer, _ in declared_buffers(self._stage):
+                yield Piece(f"{BUFFERS}/{name}", 0, buffer.numel(), buffer.view(-1))
 
     @torch.no_grad()
     def load(self, reader: Reader, steps: int) -> None:
-        """Fills weights, moments and biases; `steps` optimiser steps have been done."""
+        """Fills weights, moments and buffers; `steps` optimiser steps have been done."""
         for parameter, place in self._places.items():
             reader.fill(f"weights/{place.name}", place.first, parameter.view(-1))
         if self._zero is not None:
@@ -107,16 +109,16 @@ class TrainingState:
             for moment in _MOMENTS:
                 out = self._optimizer.state[tensor][moment].view(-1)[run.offset : run.offset + run.length]
                 reader.fill(f"{moment}/{run.place.name}", run.first, out)
-        for name, bias_E in self._biases():
-            reader.fill(f"bias/{name}", 0, bias_E)
+        for name, buffer, _ in declared_buffers(self._stage):
+            reader.fill(f"{BUFFERS}/{name}", 0, buffer.view(-1))
 
     def _located(self) -> Iterator[tuple[nn.Parameter, _Place]]:
-        layout, stage = self._grid.layout, self._stage
+        layout, stage = self._mesh.layout, self._stage
         for number, (name, parameter, spec) in enumerate(declared_parameters(stage)):
             spread = layout.ep if spec.stacked else 1
             # Copies take turns at saving, so that no rank writes all of it.
             copies = layout.data_ranks // spread
-            turn = number % copies == self._grid.data_rank // spread
+            turn = number % copies == self._mesh.data_rank // spread
             elsewhere = parameter is stage.embedding and stage.is_last and not stage.is_first
             first = spec.first_expert * parameter[0].numel() if spec.stacked else 0
             yield parameter, _Place(name, first, parameter.numel() * spread, turn and not elsewhere, elsewhere)
@@ -146,7 +148,3 @@ class TrainingState:
         zero = self._zero
         ranks = [torch.distributed.get_rank(group) for group in zero.real_dp_process_group]
         return [parts[rank] for parts, rank in zip(zero.parallel_partitioned_bit16_groups, ranks, strict=True)]
-
-    def _biases(self) -> Iterator[tuple[str, Tensor]]:
-        for index, mixture in self._stage.mixtures().items():
-            yield f"blocks.{index}.inner.router.bias_E", mixture.router.bias_E

@@ -9,8 +9,9 @@ import torch
 from harmony_core.architecture import Architecture
 from harmony_core.errors import UserError
 from harmony_core.models import HybridLM, build
-from harmony_core.models.parameter import declared_parameters
+from harmony_core.models.parameter import declared_buffers, declared_parameters
 from harmony_core.training.checkpoint import newest
+from harmony_core.training.state import BUFFERS
 
 
 @torch.no_grad()
@@ -30,6 +31,6 @@ def load_trained(folder: Path | str) -> HybridLM:
         model = build(Architecture.from_json(found.facts["architecture"]))
         for name, parameter, _ in declared_parameters(model):
             found.fill(f"weights/{name}", 0, parameter.view(-1))
-        for index, mixture in model.mixtures().items():
-            found.fill(f"bias/blocks.{index}.inner.router.bias_E", 0, mixture.router.bias_E)
+        for name, buffer, _ in declared_buffers(model):
+            found.fill(f"{BUFFERS}/{name}", 0, buffer.view(-1))
     return model

@@ -10,22 +10,25 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from harmony_core.architecture import Architecture
 from harmony_core.data import TokenDataset
 from harmony_core.machines import Layout, Machine
-from harmony_core.training.agreement import largest
 from harmony_core.training.checkpoint import Checkpoint
+from harmony_core.training.collectives import largest
 from harmony_core.training.curve import CurvePoint
 from harmony_core.training.engine import device_for_training
+from harmony_core.training.held_out import summarise
 from harmony_core.training.learner import Learner, StepLosses
 from harmony_core.training.process import device_name, is_out_of_memory, peak_memory_bytes
 from harmony_core.training.recipe import Recipe
+from harmony_core.training.rendezvous import World, start
 from harmony_core.training.result import TrainingResult
 from harmony_core.training.resume import Checkpointing, CheckpointPolicy, Identity, restore
-from harmony_core.training.schedule import learning_rate_factor, warmup_steps
+from harmony_core.training.schedule import learning_rate_factor
 from harmony_core.training.status import DivergenceRule, Status
-from harmony_core.training.watch import Watch
-from harmony_core.training.world import World, start
+from harmony_core.training.watchdog import Watchdog
 
 _LOG = logging.getLogger(__name__)
 Split = Literal["validation", "test"]
@@ -36,7 +39,7 @@ class OutOfTime(Exception):
     """The candidate's own time limit has passed."""
 
 
-class Interrupted(Exception):
+class TrainingInterrupted(Exception):
     """It was told to leave, and left, all its ranks together; where it writes checkpoints, one is written."""
 
 
@@ -49,7 +52,7 @@ class Conduct:
         machine: what it runs on, by whose predicted times a pipeline is cut; None cuts it by FLOPs.
         checkpoints: where and when it writes them, and goes on from them; None writes none.
         stop: asked on every rank once a step; what one says makes all of them leave.
-        watch: told how far this rank is.
+        watchdog: told how far this rank is.
         on_step: called after every optimiser step, on every rank.
         time_limit_seconds: wall time of this run after which it ends as `timed_out`.
         verify_data: whether the data's checksums are read first; False where the caller has done so.
@@ -59,7 +62,7 @@ class Conduct:
     machine: Machine | None = None
     checkpoints: CheckpointPolicy | None = None
     stop: Callable[[], bool] = bool
-    watch: Watch | None = None
+    watchdog: Watchdog | None = None
     on_step: OnStep | None = None
     time_limit_seconds: float = math.inf
     verify_data: bool = True
@@ -93,12 +96,13 @@ def train(
         Any other exception is a mistake in the code and is raised.
 
     Raises:
-        UserError: the recipe's sequences are too short for a block, the layout does not fit, or the checkpoint is
-            another training's; nothing has been allocated.
-        Interrupted: it was told to stop.
+        UserError: the recipe's sequences are too short for a block, a block has not got what it asks for, the layout
+            does not fit, or the checkpoint is another training's; nothing has been allocated.
+        TrainingInterrupted: it was told to stop.
     """
     conduct = conduct or Conduct()
     architecture.check_length(recipe.sequence_length)
+    architecture.check_demands(recipe.demands)
     conduct.layout.check(architecture, recipe.batch_size, recipe.sequence_length)
     start(World.from_environment())
     result = TrainingResult()
@@ -147,8 +151,9 @@ class _Run:
             self.checkpoints = Checkpointing(conduct.checkpoints, identity)
             found = self.checkpoints.find()
         device = device_for_training()
-        self.learner = Learner(architecture, recipe, seeds[0], device, conduct.layout, conduct.machine)
-        self.rule = DivergenceRule(architecture.vocab_size, warmup_steps(recipe))
+        separator = self.train_data.manifest.separator
+        self.learner = Learner(architecture, recipe, seeds[0], device, conduct.layout, conduct.machine, separator)
+        self.rule = DivergenceRule(architecture.vocab_size, recipe.warmup_steps)
         if found is not None:
             self._restore(found)
         result.device = device_name(device)
@@ -198,34 +203,37 @@ class _Run:
     def _step(self, step: int, begin: float) -> tuple[CurvePoint, StepLosses]:
         recipe, factor, layout = self.recipe, learning_rate_factor(self.recipe, step), self.conduct.layout
         # A replica's share of a step's rows is a step of a batch so much smaller.
-        number, share = step * layout.dp + self.learner.grid.replica, recipe.batch_size // layout.dp
+        number, share = step * layout.dp + self.learner.mesh.replica, recipe.batch_size // layout.dp
         losses = self.learner.step(self.train_data.batch(number, share, recipe.sequence_length, self.data_seed), factor)
         tokens = (step + 1) * recipe.batch_size * recipe.sequence_length
-        rate, seconds = recipe.learning_rate * factor, time.monotonic() - begin
+        rate, seconds = recipe.peak_learning_rate * factor, time.monotonic() - begin
         return CurvePoint(step, tokens, losses.cross_entropy, rate, losses.gradient_norm, seconds), losses
 
     def _evaluate(self, split: Split) -> None:
         recipe, dataset = self.recipe, self._open(split)
-        nats, tokens, num_bytes = 0.0, 0, 0
-        for rows in dataset.windows(recipe.batch_size, recipe.sequence_length, recipe.validation_tokens):
+        length, most = recipe.sequence_length, recipe.validation_tokens
+        nats, num_bytes = [], []
+        for rows in dataset.windows(recipe.batch_size, length, most):
             self._look_up(self.result.steps, f"evaluation on {split}")
-            targets = rows[:, 1:]
-            nats += self.learner.evaluate(rows) * targets.size
-            tokens += targets.size
-            num_bytes += int(dataset.token_bytes[targets].sum())
-        loss, bits = nats / tokens, nats / math.log(2) / num_bytes
-        if not math.isfinite(loss):
-            self.result.status, self.result.error = Status.DIVERGED, f"{split} loss is {loss}"
+            nats.append(self.learner.evaluate(rows))
+            num_bytes.append(dataset.token_bytes[rows[:, 1:]].sum(axis=1))
+        documents_N = dataset.documents_of(dataset.evaluation_windows(length, most), length)
+        found = summarise(np.concatenate(nats), np.concatenate(num_bytes), length, documents_N, dataset.documents)
+        if not math.isfinite(found.loss):
+            self.result.status, self.result.error = Status.DIVERGED, f"{split} loss is {found.loss}"
             return
+        works = None if found.works is None else [dataclasses.asdict(work) for work in found.works]
         if split == "validation":
-            self.result.val_loss, self.result.val_bits_per_byte = loss, bits
+            self.result.val_loss, self.result.val_bits_per_byte = found.loss, found.bits_per_byte
+            self.result.val_standard_error, self.result.val_works = found.standard_error, works
         else:
-            self.result.test_loss, self.result.test_bits_per_byte = loss, bits
+            self.result.test_loss, self.result.test_bits_per_byte = found.loss, found.bits_per_byte
+            self.result.test_standard_error, self.result.test_works = found.standard_error, works
 
     def _look_up(self, step: int, where: str) -> None:
         """Between two steps, or two batches that are evaluated: is it time for something else?"""
-        if self.conduct.watch is not None:
-            self.conduct.watch.mark(step, where)
+        if self.conduct.watchdog is not None:
+            self.conduct.watchdog.mark(step, where)
         trains = self.result.steps < self.recipe.num_steps
         due = trains and self.checkpoints is not None and self.checkpoints.is_due(self.result.steps)
         late = time.monotonic() > self.deadline
@@ -233,6 +241,6 @@ class _Run:
         if self.checkpoints is not None and (stop or due):
             self.checkpoints.save(self.learner, self.conduct.layout, self.result, wait=stop)
         if stop:
-            raise Interrupted(f"told to stop at {where}")
+            raise TrainingInterrupted(f"told to stop at {where}")
         if late:
             raise OutOfTime(f"time limit of {self.conduct.time_limit_seconds:g} s passed at {where}")

@@ -2,6 +2,6 @@
 
 from harmony_core.workers.lease import Held, Lease, LeaseLost
 from harmony_core.workers.pool import WarmPool
-from harmony_core.workers.task import Interrupted, Outcome, Pool, Task
+from harmony_core.workers.task import Outcome, Pool, Task, WorkInterrupted
 
-__all__ = ["Held", "Interrupted", "Lease", "LeaseLost", "Outcome", "Pool", "Task", "WarmPool"]
+__all__ = ["Held", "Lease", "LeaseLost", "Outcome", "Pool", "Task", "WarmPool", "WorkInterrupted"]

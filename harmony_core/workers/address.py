@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import ipaddress
 import json
 import socket
 import time
 from pathlib import Path
 
-from harmony_core.atomic import atomic_write
+from harmony_core.atomic import PASSING, atomic_write
+from harmony_core.slurm.job import address_of
 from harmony_core.workers.wire import Disconnected, Line, Message
 
 ADDRESS_FILE = "queue.json"
@@ -17,6 +19,7 @@ _CONNECT_SECONDS = 10.0
 # A queue to which thousands come at once takes a while to greet each.
 _WELCOME_SECONDS = 60.0
 _POLL_SECONDS = 0.05
+LOOPBACK = "127.0.0.1"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,18 +49,39 @@ class Address:
         """Reads a published address, waiting until it is there.
 
         Raises:
-            TimeoutError: it was not there in time.
+            TimeoutError: it was not there in time, or what was there is no address.
         """
         deadline = time.monotonic() + timeout
         while True:
             try:
-                data = json.loads(path.read_text(encoding="utf-8"))
-                return cls(tuple(data["hosts"]), int(data["port"]), data["token"], data["settings"], data["node"])
+                return cls.parse(path.read_bytes())
             except FileNotFoundError:
-                # A shared file system tells nobody when a file appears.
-                if time.monotonic() > deadline:
-                    raise TimeoutError(f"{path} did not appear in {timeout:g} s") from None
-                time.sleep(_POLL_SECONDS)
+                lacks = "did not appear"
+            except ValueError as error:
+                lacks = f"holds no address ({error})"
+            except OSError as error:
+                if error.errno not in PASSING:
+                    raise
+                lacks = f"could not be read ({error.strerror})"
+            # A shared file system tells nobody when a file appears.
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{path} {lacks} in {timeout:g} s")
+            time.sleep(_POLL_SECONDS)
+
+    @classmethod
+    def parse(cls, content: bytes) -> Address:
+        """An address from a file's content; ValueError for what is none."""
+        try:
+            data = json.loads(content)
+            made = cls(tuple(data["hosts"]), data["port"], data["token"], data["settings"], data["node"])
+        except (KeyError, TypeError, RecursionError) as error:
+            raise ValueError(f"{type(error).__name__}: {error}") from None
+        words = (*made.hosts, made.token, made.node)
+        if not (all(isinstance(word, str) for word in words) and isinstance(made.settings, dict)):
+            raise ValueError("a field of another kind")
+        if not isinstance(made.port, int) or not 0 < made.port < 2**16:
+            raise ValueError(f"port {made.port!r}")
+        return made
 
     def connect(self, hello: Message) -> tuple[Line, Message]:
         """Connects and greets; returns the line and the queue's welcome.
@@ -79,10 +103,40 @@ def publish(address: Address, path: Path) -> None:
     atomic_write(path, address.to_json().encode(), mode=0o600)
 
 
-def own_addresses() -> list[str]:
-    """Names and numbers under which this host may be reached, the surest first."""
-    name = socket.gethostname()
-    found = [name]
-    with contextlib.suppress(OSError):
-        found += sorted({str(info[4][0]) for info in socket.getaddrinfo(name, None, socket.AF_INET)})
-    return found
+def allocation_addresses(num_nodes: int, node: str) -> tuple[str, ...]:
+    """The addresses of this host that an allocation's ranks use, and no others: where the queue listens.
+
+    On one node that is the loopback. Otherwise it is the address at which Slurm's own daemons reach this node; where
+    Slurm does not say, what the host's name means, and at last the way out of this host.
+
+    Args:
+        num_nodes: of the allocation.
+        node: Slurm's name for this one.
+    """
+    if num_nodes == 1:
+        return (LOOPBACK,)
+    asked = address_of(node)
+    if asked is not None and _is_own(asked):
+        return (asked,)
+    named: set[str] = set()
+    for name in (node, socket.gethostname()):
+        with contextlib.suppress(OSError):
+            named |= {str(info[4][0]) for info in socket.getaddrinfo(name or None, None, socket.AF_INET)}
+    outside = sorted(one for one in named if not ipaddress.ip_address(one).is_loopback and _is_own(one))
+    return tuple(outside) or (_way_out(),)
+
+
+def _is_own(address: str) -> bool:
+    with contextlib.suppress(OSError), socket.socket() as probe:
+        probe.bind((address, 0))
+        return True
+    return False
+
+
+def _way_out() -> str:
+    """The address from which this host speaks to others; nothing is sent to find it. Loopback, where there is none."""
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        # Of the block for documentation (RFC 5737): nobody has it, so that the route is the general one.
+        probe.connect(("192.0.2.1", 9))
+        return str(probe.getsockname()[0])
+    return LOOPBACK

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import faulthandler
 import importlib
 import json
@@ -11,17 +10,21 @@ import resource
 import signal
 import sys
 import threading
+import traceback
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 from harmony_core.errors import UserError
+from harmony_core.host import dying_with
+from harmony_core.workers.faults import is_machines
 
 # Key of an answer that is nobody's result: the field, value and fix of a UserError.
 USER_ERROR = "user_error"
 # Key of an answer that says: told to leave, and left where it can go on.
 INTERRUPTED = "interrupted"
-_PR_SET_PDEATHSIG = 1
+# Key of an answer that says: an error of the machine, not of the work.
+MACHINE_ERROR = "machine_error"
 
 
 def main(target: str, payload: dict[str, Any], setup: dict[str, Any], parent: Connection) -> None:
@@ -38,6 +41,21 @@ def main(target: str, payload: dict[str, Any], setup: dict[str, Any], parent: Co
     # Inherited as ignored from the forkserver; a child is asked to leave by it.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
+    try:
+        result = _work(target, payload, setup)
+    except Exception as error:
+        if is_machines(error):
+            # Told, and not only printed: where the disk is full there is no log.
+            traceback.print_exc()
+            result = {MACHINE_ERROR: f"{type(error).__name__}: {error}"}
+        elif isinstance(error, UserError):
+            result = {USER_ERROR: [error.field, str(error.value), error.fix]}
+        else:
+            raise
+    parent.send_bytes(json.dumps(result).encode())
+
+
+def _work(target: str, payload: dict[str, Any], setup: dict[str, Any]) -> Any:
     _redirect(Path(setup["log"]))
     os.environ.update(setup["environment"])
     if setup["memory_limit_gb"] is not None:
@@ -46,11 +64,7 @@ def main(target: str, payload: dict[str, Any], setup: dict[str, Any], parent: Co
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(setup["threads"])
     module, function = target.split(":")
-    try:
-        result = getattr(importlib.import_module(module), function)(payload)
-    except UserError as error:
-        result = {USER_ERROR: [error.field, str(error.value), error.fix]}
-    parent.send_bytes(json.dumps(result).encode())
+    return getattr(importlib.import_module(module), function)(payload)
 
 
 def nothing() -> None:
@@ -68,14 +82,11 @@ def _die_with(parent: Connection) -> None:
 
 def die_with_forkserver() -> None:
     """Asks the kernel to kill this process when the forkserver dies, so that no candidate runs on unseen."""
-    if not sys.platform.startswith("linux"):
-        return
     parent = os.getppid()
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
-    if os.getppid() != parent or parent == 1:
-        os._exit(1)
+    if (die := dying_with(parent)) is not None:
+        die()
+        if parent == 1:
+            os._exit(1)
 
 
 def _redirect(log: Path) -> None:

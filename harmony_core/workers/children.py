@@ -6,6 +6,7 @@ import dataclasses
 import json
 import multiprocessing
 import os
+import signal
 import time
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection, wait
@@ -17,8 +18,8 @@ from typing import Any
 from harmony_core.errors import UserError
 from harmony_core.host import visible_gpus
 from harmony_core.workers import child
-from harmony_core.workers.child import INTERRUPTED, USER_ERROR
-from harmony_core.workers.task import Outcome, Task
+from harmony_core.workers.child import INTERRUPTED, MACHINE_ERROR, USER_ERROR
+from harmony_core.workers.task import MACHINE, OUTSIDE, Outcome, Task
 
 # A child's own limit ends it cleanly; past this much more it is killed.
 GRACE_SECONDS = 30.0
@@ -28,6 +29,8 @@ _MAX_FORKSERVER_DEATHS = 3
 _FORKSERVER_GONE = 255
 _DYING_SECONDS = 0.2
 _FORKSERVER = "harmony_core.workers.forkserver"
+# Of the kernel, an operator or a limit; a program's own mistakes end it by others (SIGSEGV, SIGABRT, SIGFPE).
+_FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,6 +169,8 @@ class Children:
         self.kill(one)
         if USER_ERROR in answer:
             raise UserError(*answer[USER_ERROR])
+        if MACHINE_ERROR in answer:
+            return dataclasses.replace(_dead(one, answer[MACHINE_ERROR]), cause=MACHINE)
         if INTERRUPTED in answer:
             return dataclasses.replace(_dead(one, "interrupted"), counts=False)
         return Outcome(one.task, one.attempt, answer, device_seconds=one.seconds)
@@ -174,7 +179,10 @@ class Children:
         if one.process.exitcode == _FORKSERVER_GONE and self._forkserver_deaths < _MAX_FORKSERVER_DEATHS:
             self._forkserver_deaths += 1
             return dataclasses.replace(_dead(one, "the worker that forked it died"), counts=False)
-        return _dead(one, describe_exit(one.process.exitcode, one.log))
+        outside = -(one.process.exitcode or 0) in _FROM_OUTSIDE
+        return dataclasses.replace(
+            _dead(one, describe_exit(one.process.exitcode, one.log)), cause=OUTSIDE if outside else ""
+        )
 
     def _forget(self, one: Child) -> None:
         one.answer.close()

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from harmony_core.errors import UserError
 from harmony_core.workers.address import Address
-from harmony_core.workers.task import Interrupted, Outcome, Task
-from harmony_core.workers.task_queue import Report
+from harmony_core.workers.attempts import AttemptReport
+from harmony_core.workers.exchange import no_node_left
+from harmony_core.workers.task import Outcome, Task, WorkInterrupted
 from harmony_core.workers.wire import Disconnected, Line, Message
 
 
@@ -48,14 +49,14 @@ class TeamPool:
         try:
             line, _ = self._address.connect({"role": "feeder", "order": self._order})
         except ConnectionError as error:
-            raise Interrupted(f"the queue of the allocation does not answer ({error})") from None
+            raise WorkInterrupted(f"the queue of the allocation does not answer ({error})") from None
         left = len(by_key)
         try:
             line.send({"tasks": [self._message(task) for task in by_key.values()]})
             while left:
                 left -= self._hear(line, by_key, on_outcome, on_begin)
         except Disconnected as error:
-            raise Interrupted(f"the queue of the allocation is gone ({error})") from None
+            raise WorkInterrupted(f"the queue of the allocation is gone ({error})") from None
         finally:
             line.close()
 
@@ -69,9 +70,11 @@ class TeamPool:
         """Takes the next message; whether it ended a task."""
         message = line.receive()
         if message["type"] == "interrupted":
-            raise Interrupted("the allocation ends")
+            raise WorkInterrupted("the allocation ends")
         if message["type"] == "bye":
-            raise Interrupted("the allocation was given back")
+            raise WorkInterrupted("the allocation was given back")
+        if message["type"] == "without nodes":
+            raise no_node_left(message["left_out"])
         if message["type"] == "warning":
             print(f"warning: {message['text']}", file=sys.stderr, flush=True)
             return False
@@ -79,7 +82,7 @@ class TeamPool:
         if message["type"] == "begun":
             on_begin(task, message["attempt"])
             return False
-        report = Report(**message["report"])
+        report = AttemptReport(**message["report"])
         if report.user_error is not None:
             raise UserError(*report.user_error)
         on_outcome(
@@ -92,6 +95,9 @@ class TeamPool:
                 final=message["final"],
                 counts=report.counts,
                 device_seconds=message["device_seconds"],
+                cause=report.cause,
+                nodes=tuple(message["nodes"]),
+                left_out=tuple(message["left_out"]) if message["left_out"] else None,
             )
         )
         return bool(message["final"])

@@ -3,29 +3,34 @@
 A lease is a folder. Taking it over makes the next number's file by a hard link, which one process alone can
 do; a holder that was given up (its host hung) finds the higher number and stops. On one host the kernel says
 whether a holder lives; on another, only whether its file still changes, judged by the watcher's own clock.
+A holder whose file was deleted makes it again where nobody else can have had the lease in between.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
+import re
+import sys
 import threading
 import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-import psutil
-
-from harmony_core.atomic import no_space, sync
+from harmony_core.atomic import no_space, patiently, sync
 from harmony_core.host import host_name
+from harmony_core.workers.owner import is_running, me, read_owner
 
 BEAT_SECONDS = 2.0
 SILENCE_SECONDS = 30.0
 _RELEASED = "released"
+# Of the files in its folder, those that are its own.
+_FILE = re.compile(rf"[0-9]{{1,18}}\.(json|{_RELEASED})")
 
 
 class Held(Exception):
@@ -42,7 +47,7 @@ class Held(Exception):
 
 
 class LeaseLost(Exception):
-    """The lease was given to somebody else, since this holder seemed dead."""
+    """The lease is somebody else's: this holder seemed dead, or the lease's files were deleted."""
 
 
 class Lease:
@@ -52,7 +57,7 @@ class Lease:
         folder: where its files lie; on the file system that all who may want it share.
         beat_seconds: how often the holder touches its file.
         silence_seconds: a holder on another host whose file did not change for this long is given up.
-        on_lost: called from the holder's beating thread when the lease was taken over.
+        on_lost: called from the holder's beating thread when the lease is lost, with the reason.
     """
 
     def __init__(
@@ -61,12 +66,14 @@ class Lease:
         *,
         beat_seconds: float = BEAT_SECONDS,
         silence_seconds: float = SILENCE_SECONDS,
-        on_lost: Callable[[], None] = lambda: None,
+        on_lost: Callable[[LeaseLost], None] = lambda reason: None,
     ) -> None:
         self._folder, self._beat, self._silence, self._on_lost = folder, beat_seconds, silence_seconds, on_lost
         self._path: Path | None = None
         self._stop = threading.Event()
         self._beats: threading.Thread | None = None
+        # The beating thread and whoever checks may both find the file gone.
+        self._making = threading.Lock()
 
     def acquire(self) -> None:
         """Takes the lease; needs up to `silence_seconds` where a holder on another host may be dead.
@@ -74,7 +81,7 @@ class Lease:
         Raises:
             Held: somebody else has it and lives.
         """
-        self._folder.mkdir(parents=True, exist_ok=True)
+        patiently(lambda: self._folder.mkdir(parents=True, exist_ok=True))
         while True:
             newest = self._newest()
             if newest is not None and (holder := self._living_holder(newest)) is not None:
@@ -98,9 +105,13 @@ class Lease:
         return None if newest is None else self._living_holder(newest)
 
     def check(self) -> None:
-        """Raises LeaseLost if somebody else has taken over."""
-        if self._path is not None and self._newest() != self._path:
-            raise LeaseLost(f"{self._folder} was taken over; this process had seemed dead")
+        """Raises LeaseLost if somebody else has taken over, or may have; makes a file again that was deleted."""
+        mine = self._path
+        if mine is None:
+            return
+        newest = self._newest()
+        if newest != mine and not (newest is None and self._make_again(mine)):
+            raise self._lost(mine, newest or self._newest())
 
     def release(self) -> None:
         """Gives the lease back, if it is still held."""
@@ -121,20 +132,67 @@ class Lease:
     ) -> None:
         self.release()
 
+    def _make_again(self, path: Path) -> bool:
+        """Makes the file of a lease whose folder is gone or empty: whoever had taken it since would have left one.
+
+        Returns:
+            Whether this process has the lease.
+        """
+        with self._making:
+            if (newest := self._newest()) is not None:
+                return newest == path
+            try:
+                patiently(lambda: self._folder.mkdir(parents=True, exist_ok=True))
+                if not self._link(path):
+                    # It was there all the time, and not shown.
+                    return read_owner(path) == me()
+            except OSError as error:
+                raise LeaseLost(f"{path} was deleted, and cannot be made again: {error}") from None
+            if len(self._files()) > 1:
+                # Somebody else came in the same moment: theirs is the right to try again.
+                path.unlink(missing_ok=True)
+                return False
+            told = f"warning: {path} was deleted under this process, which has the lease and made it again"
+            print(told, file=sys.stderr, flush=True)
+            return True
+
+    def _lost(self, mine: Path, newest: Path | None) -> LeaseLost:
+        if newest is not None and _number(newest) > _number(mine):
+            owner = read_owner(newest)
+            by = "" if owner is None else f" by pid {owner.pid} on {owner.host}"
+            return LeaseLost(f"{self._folder} was taken over{by}; this process had seemed dead")
+        return LeaseLost(f"{mine} was deleted, and another process has been there since; run again when it has ended")
+
     def _newest(self) -> Path | None:
         """The file with the highest number, released or not."""
-        try:
-            names = [path for path in self._folder.iterdir() if path.stem.isdigit()]
-        except FileNotFoundError:
-            return None
-        return max(names, key=lambda path: (_number(path), path.suffix == f".{_RELEASED}"), default=None)
+        return max(self._files(), key=lambda path: (_number(path), path.suffix == f".{_RELEASED}"), default=None)
+
+    def _files(self) -> list[Path]:
+        return [path for path in _entries(self._folder) if _FILE.fullmatch(path.name)]
 
     def _claim(self, number: int) -> bool:
         """Makes the file of this number, unless somebody else was quicker."""
         path = self._folder / f"{number:06d}.json"
+        if not self._link(path):
+            return False
+        if self._newest() != path:
+            # Others came and went while this process slept.
+            path.unlink(missing_ok=True)
+            return False
+        self._path = path
+        for old in self._files():
+            if _number(old) < number:
+                old.unlink(missing_ok=True)
+        self._stop.clear()
+        self._beats = threading.Thread(target=self._touch, args=(path,), name="lease", daemon=True)
+        self._beats.start()
+        return True
+
+    def _link(self, path: Path) -> bool:
+        """Makes a file with this process's name in it; False if it is there already."""
         draft = self._folder / f".{uuid.uuid4().hex}"
         try:
-            draft.write_text(json.dumps(_me()))
+            draft.write_text(json.dumps(dataclasses.asdict(me())))
             # A host that crashes now may not leave a lease that names nobody.
             sync(draft)
             os.link(draft, path)
@@ -144,26 +202,16 @@ class Lease:
             raise no_space(path, error) from error
         finally:
             draft.unlink(missing_ok=True)
-        if self._newest() != path:
-            # Others came and went while this process slept.
-            path.unlink(missing_ok=True)
-            return False
-        self._path = path
-        for old in self._folder.iterdir():
-            if old.stem.isdigit() and _number(old) < number:
-                old.unlink(missing_ok=True)
-        self._stop.clear()
-        self._beats = threading.Thread(target=self._touch, args=(path,), name="lease", daemon=True)
-        self._beats.start()
         return True
 
     def _touch(self, path: Path) -> None:
         while not self._stop.wait(self._beat):
             try:
-                os.utime(path)
+                with contextlib.suppress(FileNotFoundError):
+                    os.utime(path)
                 self.check()
-            except (FileNotFoundError, LeaseLost):
-                self._on_lost()
+            except LeaseLost as reason:
+                self._on_lost(reason)
                 return
             except OSError:
                 # A shared file system has its bad moments; the next beat tries again.
@@ -172,17 +220,14 @@ class Lease:
     def _living_holder(self, path: Path) -> Held | None:
         if path.suffix == f".{_RELEASED}":
             return None
-        try:
-            owner = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return None
-        except ValueError:
-            # Damaged: who it is cannot be told, whether somebody touches it can.
+        owner = read_owner(path)
+        if owner is None:
+            # Gone, or damaged: who it is cannot be told, whether somebody touches it can.
             return Held("an unknown process", same_host=False) if self._changes(path) else None
-        told = Held(f"pid {owner['pid']} on {owner['host']}", owner["host"] == host_name())
-        me = _me()
-        if all(owner[name] == me[name] for name in ("host", "boot", "processes")):
-            return told if _is_running(owner) else None
+        told = Held(f"pid {owner.pid} on {owner.host}", owner.host == host_name())
+        mine = me()
+        if (owner.host, owner.boot, owner.processes) == (mine.host, mine.boot, mine.processes):
+            return told if is_running(owner) else None
         return told if self._changes(path) else None
 
     def _changes(self, path: Path) -> bool:
@@ -197,51 +242,24 @@ class Lease:
         return False
 
 
+def _entries(folder: Path) -> list[Path]:
+    """What lies in a folder; nothing, where it is not there."""
+    try:
+        return patiently(lambda: list(folder.iterdir()))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
 def _touched(path: Path) -> int | None:
     """When a file was last touched, by its server's clock; opened, so that no cache answers. None if it is gone."""
     try:
-        descriptor = os.open(path, os.O_RDONLY)
+        descriptor = patiently(lambda: os.open(path, os.O_RDONLY))
     except FileNotFoundError:
         return None
     try:
         return os.fstat(descriptor).st_mtime_ns
     finally:
         os.close(descriptor)
-
-
-def _me() -> dict[str, Any]:
-    process = psutil.Process()
-    return {
-        "host": host_name(),
-        "pid": process.pid,
-        "started": process.create_time(),
-        "boot": _text("/proc/sys/kernel/random/boot_id"),
-        # A pid means the same process only where the processes are counted together.
-        "processes": _link("/proc/self/ns/pid"),
-    }
-
-
-def _is_running(owner: dict[str, Any]) -> bool:
-    try:
-        process = psutil.Process(owner["pid"])
-        same = abs(process.create_time() - owner["started"]) < 1.0
-        return same and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
-def _text(path: str) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8").strip()
-    except OSError:
-        return ""
-
-
-def _link(path: str) -> str:
-    try:
-        return os.readlink(path)
-    except OSError:
-        return ""
 
 
 def _number(path: Path) -> int:

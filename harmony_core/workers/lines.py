@@ -9,12 +9,13 @@ import time
 from collections.abc import Iterable
 from typing import Protocol
 
-from harmony_core.workers.task_queue import Ended, Rank
+from harmony_core.workers.attempts import Ended
+from harmony_core.workers.formation import Rank
 from harmony_core.workers.wire import Disconnected, Message, pack, receive
 
 
 class Listener(Protocol):
-    """Whom the lines tell what they hear: the `QueueServer`."""
+    """Whom the lines tell what they hear: the `Dispatcher`."""
 
     def rank_joined(self, line: RankLine) -> None:
         """A rank has shown the token."""
@@ -143,6 +144,8 @@ class FeederLine(ServerLine):
                 "report": vars(one.report),
                 "final": one.final,
                 "device_seconds": one.device_seconds,
+                "nodes": sorted(one.assignment.nodes),
+                "left_out": one.left_out,
             }
         )
 

@@ -6,18 +6,15 @@ node that means a job that does nothing until its time limit; somebody who is le
 
 from __future__ import annotations
 
-import contextlib
 import os
-import subprocess
 import sys
 import time
+
+from harmony_core.slurm.job import is_lost, requeue_or_cancel
 
 # Slurm itself takes SlurmdTimeout (300 s by default) to find a node down.
 _PATIENCE_SECONDS = 900.0
 _ASK_SECONDS = 5.0
-_ANSWER_SECONDS = 20.0
-# How sinfo's states of a node begin that runs nothing any more; one that was being drained is never called down.
-_LOST = ("down", "drained", "failed", "fail*")
 # Enough to outlive a further loss, and few enough for the controller.
 _NODES_THAT_ASK = 4
 
@@ -34,19 +31,10 @@ def give_back(batch_node: str) -> bool:
     """
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while time.monotonic() < deadline:
-        if _ask("sinfo", "--noheader", f"--nodes={batch_node}", "--format=%T").startswith(_LOST):
+        if is_lost(batch_node):
             job = os.environ["SLURM_JOB_ID"]
             print(f"{batch_node}, which ran the batch process, is down: requeueing job {job}", file=sys.stderr)
-            if _ask("scontrol", "requeue", job, failed="no") == "no":
-                # Some sites let nobody requeue; a cancelled job is submitted again by whoever waits for it.
-                _ask("scancel", job)
+            requeue_or_cancel(job)
             return True
         time.sleep(_ASK_SECONDS)
     return False
-
-
-def _ask(*command: str, failed: str = "") -> str:
-    with contextlib.suppress(subprocess.SubprocessError, OSError):
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=_ANSWER_SECONDS)
-        return done.stdout.strip()
-    return failed

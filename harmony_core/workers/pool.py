@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import dataclasses
-import heapq
-from collections import deque
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from harmony_core.host import usable_cores, usable_memory_bytes, visible_gpus
+from harmony_core.host import host_name, usable_cores, usable_memory_bytes, visible_gpus
+from harmony_core.workers.attempts import Assignment, Ended
 from harmony_core.workers.children import Child, Children, Setup
+from harmony_core.workers.exchange import job_of, no_node_left, outcome_of, probe_task, report_of
+from harmony_core.workers.formation import Rank
 from harmony_core.workers.gpus import own_gpu
 from harmony_core.workers.task import Outcome, Task
+from harmony_core.workers.task_queue import TaskQueue
 
 # Of which torch takes 0.4. With less gloo has no room for its threads, and waits for them until the time limit.
 LEAST_MEMORY_GB = 0.5
 
 PRELOAD = "harmony_core.evaluation.preload"
+# This pool's tasks are its queue's only ones.
+_FEEDER = 0
 
 
 class WarmPool:
@@ -49,7 +53,7 @@ class WarmPool:
         self._log_folder = log_folder
         self._memory_limit_gb = memory_limit_gb if memory_limit_gb is not None else even_share_gb(self._workers)
         self._children = Children(preload, threads)
-        self._slots: dict[Child, int] = {}
+        self._running: dict[Child, Assignment] = {}
 
     @property
     def workers(self) -> int:
@@ -65,45 +69,55 @@ class WarmPool:
         """Runs every task to a final outcome (`Pool.run`).
 
         Children are killed when this ends by an exception, KeyboardInterrupt included; so it does with a
-        UserError of a child, which is no candidate's fault: a damaged file, a full disk.
+        UserError of a child, which is no candidate's fault: a damaged file.
         """
-        order = sorted(tasks, key=lambda task: (-task.expected_seconds, task.key))
-        waiting = deque((task, task.attempts_before + 1) for task in order)
-        if not waiting:
+        by_key = {task.key: task for task in tasks}
+        if not by_key:
             return
+        queue = TaskQueue()
+        order = sorted(by_key.values(), key=lambda task: task.key)
+        queue.add(_FEEDER, (), [job_of(task, self._attempts) for task in order], time.monotonic())
+        for slot in range(self._workers):
+            queue.join(Rank(slot, host_name(), 0, slot))
         self._children.warm_up()
-        free = list(range(self._workers))
         try:
-            while waiting or self._slots:
-                while waiting and free:
-                    task, attempt = waiting.popleft()
-                    self._start(task, attempt, heapq.heappop(free))
-                    on_begin(task, attempt)
-                for child, ended in self._children.wait():
-                    heapq.heappush(free, self._slots.pop(child))
-                    outcome = judged(ended, self._attempts)
-                    if not outcome.final:
-                        waiting.append((outcome.task, outcome.attempt + outcome.counts))
-                    on_outcome(outcome)
+            while not queue.is_over:
+                self._begin(queue, by_key, on_begin)
+                for ended in self._wait(queue):
+                    on_outcome(outcome_of(ended, by_key[ended.assignment.job.key]))
+                if queue.is_without_nodes and not queue.is_over:
+                    raise no_node_left(queue.left_out)
         finally:
             self._children.kill_all()
-            self._slots.clear()
+            self._running.clear()
 
-    def _start(self, task: Task, attempt: int, slot: int) -> None:
+    def _begin(self, queue: TaskQueue, by_key: dict[str, Task], on_begin: Callable[[Task, int], None]) -> None:
+        for assignment in queue.assign(time.monotonic()):
+            (rank,) = assignment.team
+            if assignment.is_probe:
+                self._start(probe_task(self._log_folder), assignment, rank)
+                continue
+            task = by_key[assignment.job.key]
+            self._start(task, assignment, rank)
+            on_begin(task, assignment.attempt)
+
+    def _wait(self, queue: TaskQueue) -> list[Ended]:
+        """Waits until a child has ended, or an earlier death can be judged."""
+        due = queue.next_time()
+        ended: list[Ended] = []
+        for child, outcome in self._children.wait(None if due is None else due - time.monotonic()):
+            assignment = self._running.pop(child)
+            ended += queue.ended(assignment.id, assignment.team[0], report_of(outcome), time.monotonic())[0]
+        return ended + queue.settle(time.monotonic())
+
+    def _start(self, task: Task, assignment: Assignment, rank: Rank) -> None:
         setup = Setup(
             log=self._log_folder / f"{task.key}.log",
             threads=self._threads,
             memory_limit_gb=self._memory_limit_gb,
-            environment={**own_gpu(slot), "LOCAL_RANK": "0"},
+            environment={**own_gpu(rank.local), "LOCAL_RANK": "0"},
         )
-        self._slots[self._children.start(task, attempt, setup)] = slot
-
-
-def judged(outcome: Outcome, attempts: int) -> Outcome:
-    """The outcome with whether it is final: an answer, a limit passed, or as many deaths as are allowed."""
-    if outcome.result is not None or not outcome.counts:
-        return outcome
-    return dataclasses.replace(outcome, final=outcome.final or outcome.attempt >= attempts)
+        self._running[self._children.start(task, assignment.attempt, setup)] = assignment
 
 
 def even_share_gb(workers: int) -> float | None:

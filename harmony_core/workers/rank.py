@@ -14,15 +14,17 @@ import time
 from pathlib import Path
 
 from harmony_core.errors import UserError
+from harmony_core.host import free_port
 from harmony_core.workers.address import Address
+from harmony_core.workers.attempts import AttemptReport
 from harmony_core.workers.child import INTERRUPTED
 from harmony_core.workers.children import Children, Setup
 from harmony_core.workers.clocks import TOLERATED_SECONDS, seconds_apart, warning
+from harmony_core.workers.exchange import report_of
 from harmony_core.workers.gpus import own_gpu
 from harmony_core.workers.orphans import give_back, gives_back
 from harmony_core.workers.pool import even_share_gb
 from harmony_core.workers.task import Outcome, Task
-from harmony_core.workers.task_queue import Report
 from harmony_core.workers.wire import Disconnected, Line, Message
 
 # Of what the allocation still has, a child is told to leave in the last quarter, or in the last seconds if those are
@@ -123,7 +125,7 @@ class Worker:
         line.send({"type": "beat"})
         return True
 
-    def _wait(self, line: Line) -> Report | Outcome | None:
+    def _wait(self, line: Line) -> AttemptReport | Outcome | None:
         """Waits until something happens or a sign of life is due; what the child left, if it ended."""
         timeout = self._beat
         if self._children.running:
@@ -132,7 +134,7 @@ class Worker:
         try:
             ended = self._children.wait(timeout, [line, self._notices])
         except UserError as error:
-            return Report(user_error=(error.field, str(error.value), error.fix))
+            return AttemptReport(user_error=(error.field, str(error.value), error.fix))
         return ended[0][1] if ended else None
 
     def _pass_on_notices(self, line: Line) -> None:
@@ -147,7 +149,7 @@ class Worker:
         elif message["type"] == "cancel" and message["assignment"] == self._assignment:
             seconds = sum(child.seconds for child in self._children.running)
             self._children.kill_all()
-            self._report(line, Report(error="its team was broken up", counts=False, seconds=seconds))
+            self._report(line, AttemptReport(error="its team was broken up", counts=False, seconds=seconds))
         elif message["type"] == "drain":
             # Told of it again: the end may have come nearer, but no later word moves it away.
             now, seconds = time.monotonic(), message["seconds"]
@@ -173,7 +175,7 @@ class Worker:
         )
         self._children.start(one, message["attempt"], setup)
 
-    def _report(self, line: Line, report: Report | Outcome) -> None:
+    def _report(self, line: Line, report: AttemptReport | Outcome) -> None:
         if isinstance(report, Outcome):
             report = _judged(report, interrupted=self._terminated or self._told_to_leave)
         assignment, self._assignment = self._assignment, None
@@ -193,13 +195,13 @@ class Worker:
             child.process.terminate()
         else:
             self._children.kill(child)
-            self._report(line, Report(error=INTERRUPTED, counts=False, seconds=child.seconds))
+            self._report(line, AttemptReport(error=INTERRUPTED, counts=False, seconds=child.seconds))
 
 
-def _judged(outcome: Outcome, interrupted: bool) -> Report:
+def _judged(outcome: Outcome, interrupted: bool) -> AttemptReport:
     if interrupted and outcome.result is None:
-        return Report(error=INTERRUPTED, counts=False, seconds=outcome.device_seconds)
-    return Report(outcome.result, outcome.error, outcome.killed, outcome.counts, outcome.device_seconds)
+        return AttemptReport(error=INTERRUPTED, counts=False, seconds=outcome.device_seconds)
+    return report_of(outcome)
 
 
 def _world(world: Message) -> dict[str, str]:
@@ -234,13 +236,6 @@ class Notices:
             return set(self._ours.recv(4096)).intersection(_NOTICES)
         except BlockingIOError:
             return set()
-
-
-def free_port() -> int:
-    """A port that is free now, for the world of the next team that this rank may lead."""
-    with socket.socket() as probe:
-        probe.bind(("", 0))
-        return int(probe.getsockname()[1])
 
 
 def main() -> None:

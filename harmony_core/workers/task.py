@@ -6,6 +6,10 @@ import dataclasses
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
+# Causes of a death that are not its task: a signal from outside or its worker's loss; an error of the machine.
+OUTSIDE = "outside"
+MACHINE = "machine"
+
 
 @dataclasses.dataclass(frozen=True)
 class Task:
@@ -18,6 +22,7 @@ class Task:
         expected_seconds: how long it will probably take; the longest begins first.
         time_limit_seconds: its own limit on wall time.
         attempts_before: attempts of earlier runs that count against it.
+        died_on: the nodes of those attempts, as far as they are known.
     """
 
     key: str
@@ -26,6 +31,7 @@ class Task:
     expected_seconds: float = 0.0
     time_limit_seconds: float = float("inf")
     attempts_before: int = 0
+    died_on: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +47,9 @@ class Outcome:
         final: whether the task is over; else it is to be begun again.
         counts: whether the attempt counts against the task; a lost worker's death is nobody's fault.
         device_seconds: wall time of the attempt, times the devices (or CPU slots) that it held.
+        cause: of a death, if not the task itself: `OUTSIDE` or `MACHINE`.
+        nodes: where it ran.
+        left_out: the node that is to blame, on which nothing is begun any more, and why.
     """
 
     task: Task
@@ -51,9 +60,12 @@ class Outcome:
     final: bool = True
     counts: bool = True
     device_seconds: float = 0.0
+    cause: str = ""
+    nodes: tuple[str, ...] = ()
+    left_out: tuple[str, str] | None = None
 
 
-class Interrupted(Exception):
+class WorkInterrupted(Exception):
     """The machines were taken away before every task was over; what is left can be run again."""
 
 
@@ -71,6 +83,6 @@ class Pool(Protocol):
             on_begin: hears of each attempt's beginning, with its number.
 
         Raises:
-            Interrupted: some tasks had no final outcome when the machines were taken away.
-            UserError: a task met what is no candidate's fault: a damaged file, a full disk.
+            WorkInterrupted: some tasks had no final outcome when the machines were taken away.
+            UserError: a task met what is no candidate's fault (a damaged file), or every node was left out.
         """

@@ -6,280 +6,257 @@ Times are handed in by the caller, so that the server and the simulator of bench
 from __future__ import annotations
 
 import dataclasses
-import heapq
-from collections import defaultdict
 from collections.abc import Iterable
-from typing import Any
 
-Order = tuple[float, ...]
+from harmony_core.workers.attempts import PROBER, Assignment, AttemptReport, Ended, Job, Running
+from harmony_core.workers.backlog import Backlog, Order
+from harmony_core.workers.formation import Formation, Rank, Team
+from harmony_core.workers.health import WINDOW_SECONDS, Death, Health, Verdict, View
+from harmony_core.workers.task import MACHINE, OUTSIDE
 
-
-@dataclasses.dataclass(frozen=True)
-class Rank:
-    """One connected process of the allocation.
-
-    Args:
-        id: unique for the queue's life; a process that comes back is another rank.
-        node: name of its node.
-        node_index: place of the node in the allocation.
-        local: its number on the node.
-    """
-
-    id: int
-    node: str
-    node_index: int
-    local: int
-
-
-@dataclasses.dataclass(frozen=True)
-class Job:
-    """A task as the queue sees it.
-
-    Args:
-        feeder: whose it is.
-        key: its name among that feeder's.
-        expected_seconds: the longest begins first.
-        attempts_before: attempts of earlier runs that count.
-        attempts: how often it may die.
-    """
-
-    feeder: int
-    key: str
-    expected_seconds: float = 0.0
-    attempts_before: int = 0
-    attempts: int = 2
-
-
-@dataclasses.dataclass(frozen=True)
-class Assignment:
-    """One attempt given to a team, its first rank leading."""
-
-    id: int
-    job: Job
-    attempt: int
-    team: tuple[Rank, ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class Report:
-    """How a rank's part of an attempt ended.
-
-    Args:
-        result: the answer; None for a part that died or was cut off.
-        error: why it died.
-        killed: whether the task's own time limit ended it.
-        counts: whether it counts as an attempt; being interrupted, or losing a worker, does not.
-        seconds: wall time.
-        user_error: field, value and fix of a mistake that is no candidate's fault.
-    """
-
-    result: dict[str, Any] | None = None
-    error: str | None = None
-    killed: bool = False
-    counts: bool = True
-    seconds: float = 0.0
-    user_error: tuple[str, str, str] | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class Ended:
-    """An attempt's end, as its feeder hears of it."""
-
-    assignment: Assignment
-    report: Report
-    final: bool
-    device_seconds: float
-
-
-@dataclasses.dataclass
-class _Running:
-    assignment: Assignment
-    waiting_for: set[int]
-    reports: dict[int, Report] = dataclasses.field(default_factory=dict)
-    broken: bool = False
+# A task that died waits so long for another node, if there is one.
+PATIENCE_SECONDS = 30.0
 
 
 class TaskQueue:
     """Hands each job to one team at a time, older orders first, then longest expected first.
 
-    Teams are formed anew whenever a rank comes or goes: on each node from its ranks in order; what is
-    left over on a node makes teams with what is left over on the next ones.
+    A job that has died goes to another node where there is one that is soon free, and behind the others where there
+    is none. `Health` says which deaths count, and on which nodes nothing is begun any more.
 
     Args:
         team_size: ranks a task.
+        window_seconds: how long a death waits for others on its node before it is judged.
+        patience_seconds: how long a job that has died waits for another node.
     """
 
-    def __init__(self, team_size: int = 1) -> None:
-        self.team_size = team_size
+    def __init__(
+        self,
+        team_size: int = 1,
+        window_seconds: float = WINDOW_SECONDS,
+        patience_seconds: float = PATIENCE_SECONDS,
+    ) -> None:
         self.draining = False
-        self._waiting: list[tuple[Order, float, int, int, Job, int]] = []
-        self._orders: dict[int, Order] = {}
+        self._formation = Formation(team_size)
+        self._health = Health(window_seconds)
+        self._backlog = Backlog(self._formation, patience_seconds)
         self._number = 0
-        self._running: dict[int, _Running] = {}
+        self._running: dict[int, Running] = {}
+        self._dead: dict[int, Running] = {}
         self._of_rank: dict[int, int] = {}
-        self._nodes: dict[tuple[int, str], dict[int, Rank]] = defaultdict(dict)
-        self._teams: dict[int, tuple[Rank, ...]] = {}
-        self._idle: set[int] = set()
-        self._startable: list[tuple[int, int, int, tuple[Rank, ...]]] = []
-        self._changed: set[tuple[int, str]] = set()
+        self._settled_at = self._assigned_at = float("-inf")
 
     @property
     def num_ranks(self) -> int:
         """Ranks that are connected."""
-        return sum(len(ranks) for ranks in self._nodes.values())
+        return self._formation.num_ranks
 
     @property
     def num_waiting(self) -> int:
         """Jobs that nobody runs."""
-        return len(self._waiting)
+        return len(self._backlog)
 
     @property
     def num_running(self) -> int:
         """Attempts that are under way."""
         return len(self._running)
 
-    def add(self, feeder: int, order: Order, jobs: Iterable[Job]) -> None:
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing waits, runs, or is to be judged."""
+        return not (self.num_waiting or self._running or self._dead)
+
+    @property
+    def left_out(self) -> dict[str, str]:
+        """Nodes on which nothing is begun any more, and why."""
+        return self._health.left_out
+
+    @property
+    def is_without_nodes(self) -> bool:
+        """Whether every node that ever came is left out, and nothing runs there any more."""
+        return bool(self.left_out) and self._formation.seen <= self.left_out.keys() and not self._running
+
+    def add(self, feeder: int, order: Order, jobs: Iterable[Job], now: float = 0.0) -> None:
         """Takes jobs of a feeder; lower orders are served first."""
-        self._orders[feeder] = order
-        for job in jobs:
-            self._push(job, job.attempts_before + 1)
+        self._backlog.add(feeder, order, jobs, now)
 
     def withdraw(self, feeder: int) -> list[Assignment]:
         """Forgets a feeder's waiting jobs; returns its running attempts, which nobody wants any more."""
-        self._waiting = [entry for entry in self._waiting if entry[4].feeder != feeder]
-        heapq.heapify(self._waiting)
-        self._orders.pop(feeder, None)
+        self._backlog.withdraw(feeder)
         running = [one for one in self._running.values() if one.assignment.job.feeder == feeder]
         for one in running:
             one.broken = True
         return [one.assignment for one in running]
 
     def drain(self) -> list[Job]:
-        """Begins nothing from now on; returns the jobs that wait."""
+        """Begins nothing from now on; returns the jobs that wait. `settle` judges the deaths that are open."""
         self.draining = True
-        left = [entry[4] for entry in sorted(self._waiting)]
-        self._waiting = []
-        return left
+        return self._backlog.clear()
 
     def join(self, rank: Rank) -> None:
         """A rank has come and is idle."""
-        place = (rank.node_index, rank.node)
-        self._nodes[place][rank.id] = rank
-        self._idle.add(rank.id)
-        self._changed.add(place)
+        self._formation.join(rank)
 
     def leave(
-        self, rank: Rank, why: str, counts: bool = True, seconds: float = 0.0
+        self, rank: Rank, why: str, counts: bool = True, seconds: float = 0.0, now: float = 0.0
     ) -> tuple[list[Ended], list[Assignment]]:
         """A rank has gone; its attempt, if any, has died of it after so many seconds.
 
         Returns:
             As `ended`.
         """
-        place = (rank.node_index, rank.node)
-        if self._nodes[place].pop(rank.id, None) is None:
+        if not self._formation.leave(rank):
             return [], []
-        self._idle.discard(rank.id)
-        self._changed.add(place)
         if rank.id not in self._of_rank:
-            return [], []
-        return self.ended(self._of_rank[rank.id], rank, Report(error=why, counts=counts, seconds=seconds))
+            return self.settle(now), []
+        report = AttemptReport(error=why, counts=counts, seconds=seconds, cause=OUTSIDE)
+        return self.ended(self._of_rank[rank.id], rank, report, now)
 
-    def assign(self) -> list[Assignment]:
-        """Gives waiting jobs to idle teams."""
-        self._form_teams()
-        given = []
-        while self._waiting and self._startable:
-            *_, team = heapq.heappop(self._startable)
-            if not self._is_startable(team):
-                continue
-            *_, job, attempt = heapq.heappop(self._waiting)
-            self._number += 1
-            assignment = Assignment(self._number, job, attempt, team)
-            self._running[assignment.id] = _Running(assignment, {rank.id for rank in team})
-            for rank in team:
-                self._idle.discard(rank.id)
-                self._of_rank[rank.id] = assignment.id
-            given.append(assignment)
+    def assign(self, now: float = 0.0) -> list[Assignment]:
+        """Gives waiting jobs to idle teams, and the known small task to nodes that are in doubt."""
+        self._assigned_at = now
+        if self.draining:
+            return []
+        given = self._probes()
+        refused = []
+        while self.num_waiting and (team := self._formation.take()) is not None:
+            job = self._backlog.take_for(team, now)
+            if job is None:
+                refused.append(team)
+            else:
+                given.append(self._begin(job, team))
+        self._formation.put_back(refused)
         return given
 
-    def ended(self, assignment_id: int, rank: Rank, report: Report) -> tuple[list[Ended], list[Assignment]]:
+    def ended(
+        self, assignment_id: int, rank: Rank, report: AttemptReport, now: float = 0.0
+    ) -> tuple[list[Ended], list[Assignment]]:
         """A rank's part of an attempt is over.
 
         Returns:
-            The attempts that have ended by it, with their final word; and those whose other ranks must
-            be told to stop, since one part has failed.
+            The attempts whose end can be told, this one or others; and those whose other ranks must be told to
+            stop, since one part has failed.
         """
+        # Deaths that have been open for long enough are not this one's company.
+        ended = self.settle(now)
         running = self._running.get(assignment_id)
         if running is None or rank.id not in running.waiting_for:
-            return [], []
+            return ended, []
         running.waiting_for.discard(rank.id)
         running.reports[rank.id] = report
         del self._of_rank[rank.id]
-        if rank.id in self._nodes[(rank.node_index, rank.node)]:
-            self._idle.add(rank.id)
-            self._offer(self._teams.get(rank.id))
+        self._formation.free(rank)
         failed = report.result is None and not running.broken
         running.broken = running.broken or failed
         if running.waiting_for:
-            return [], [running.assignment] if failed else []
+            return ended, [running.assignment] if failed else []
         del self._running[assignment_id]
-        return self._judge(running), []
+        return ended + self._take_in(running, now) + self.settle(now), []
 
-    def _judge(self, running: _Running) -> list[Ended]:
-        assignment = running.assignment
+    def settle(self, now: float = 0.0) -> list[Ended]:
+        """Judges the deaths that need not wait any longer; to be called again at `next_time`."""
+        self._settled_at = now
+        view = View(
+            idle=lambda node: self._formation.idle_rank(node) is not None,
+            present=self._formation.is_present,
+            busy=self._may_see_more,
+        )
+        ended: list[Ended] = []
+        for verdict in self._health.judge(now, view, self.draining):
+            ended += self._told(verdict, now)
+        self._formation.leave_out(self.left_out.keys())
+        self._formation.doubt(self._health.suspects)
+        return ended
+
+    def next_time(self) -> float | None:
+        """When `settle` and `assign` will have something to do although nothing has happened [s].
+
+        It may be past by now, but not by the times that they were last told.
+        """
+        opened = self._health.next_time()
+        times = [None if opened is None or opened <= self._settled_at else opened]
+        times.append(self._backlog.next_time(after=self._assigned_at))
+        return min((time for time in times if time is not None), default=None)
+
+    def _take_in(self, running: Running, now: float) -> list[Ended]:
+        """Says how an attempt ended, or keeps its death until it can be judged."""
+        assignment, report = running.assignment, running.report
         job = assignment.job
-        if job.feeder not in self._orders:
+        if assignment.is_probe:
+            failure = None if report.result is not None else report.error or str(report.user_error)
+            self._health.end_probe(job.key, failure, conclusive=report.result is not None or report.counts)
             return []
-        reports = list(running.reports.values())
-        # The first to fail is the reason; the others lost their partner, or were told to stop.
-        report = next((one for one in reports if one.result is None), running.reports[assignment.team[0].id])
-        final = report.result is not None or report.killed or report.user_error is not None
-        final = final or (report.counts and assignment.attempt >= job.attempts)
-        if not final and not self.draining:
-            self._push(job, assignment.attempt + report.counts)
-        seconds = max(one.seconds for one in reports) * len(assignment.team)
-        return [Ended(assignment, report, final, seconds)]
+        if report.result is not None or report.killed or report.user_error is not None:
+            return self._end(running, report, final=True)
+        if report.cause == MACHINE:
+            for rank in assignment.team:
+                if running.reports[rank.id].cause == MACHINE:
+                    self._health.leave_out(rank.node, running.reports[rank.id].error or "an error of its own")
+        elif not report.counts:
+            self._wait_again(job, now)
+            return self._end(running, report, final=False)
+        if not self._backlog.is_wanted(job):
+            return []
+        after = self._backlog.history(job).and_another(assignment.nodes, running.is_outside)
+        elsewhere = self._formation.has_team_outside(after.nodes)
+        decisive = after.is_one_nodes_word and after.is_over(elsewhere)
+        self._dead[assignment.id] = running
+        self._health.died(Death(assignment.id, (job.feeder, job.key), assignment.nodes, now, decisive))
+        return []
 
-    def _push(self, job: Job, attempt: int) -> None:
+    def _told(self, verdict: Verdict, now: float) -> list[Ended]:
+        """What a feeder hears of a death that was judged; the job waits again, unless that was the last word."""
+        running = self._dead.pop(verdict.death.id)
+        job, report = running.assignment.job, running.report
+        if not self._backlog.is_wanted(job):
+            return []
+        final = False
+        left_out = None
+        if verdict.counts:
+            history = self._backlog.history(job).and_another(running.assignment.nodes, running.is_outside)
+            self._backlog.remember(job, history)
+            final = history.is_over(self._formation.has_team_outside(history.nodes))
+        else:
+            why = self.left_out.get(verdict.node or "")
+            left_out = None if verdict.node is None or why is None else (verdict.node, why)
+            what = "is left out" if left_out else "is lost"
+            blame = "" if verdict.node is None else f" ({verdict.node} {what})"
+            report = dataclasses.replace(report, counts=False, error=f"{report.error}{blame}")
+        if not final:
+            self._wait_again(job, now)
+        return self._end(running, report, final, left_out)
+
+    def _end(
+        self, running: Running, report: AttemptReport, final: bool, left_out: tuple[str, str] | None = None
+    ) -> list[Ended]:
+        job = running.assignment.job
+        if not self._backlog.is_wanted(job):
+            return []
+        if final:
+            self._backlog.forget(job)
+        seconds = max(one.seconds for one in running.reports.values()) * len(running.assignment.team)
+        return [Ended(running.assignment, report, final, seconds, left_out)]
+
+    def _may_see_more(self, node: str) -> bool:
+        """Whether more tasks may die on a node soon."""
+        return self._backlog.has_fresh or any(node in one.assignment.nodes for one in self._running.values())
+
+    def _wait_again(self, job: Job, now: float) -> None:
+        if not self.draining:
+            self._backlog.push(job, now)
+
+    def _probes(self) -> list[Assignment]:
+        given = []
+        for node in self._health.suspects:
+            if not self._health.is_probed(node) and (rank := self._formation.idle_rank(node)) is not None:
+                self._health.begin_probe(node)
+                given.append(self._begin(Job(PROBER, node), (rank,)))
+        return given
+
+    def _begin(self, job: Job, team: Team) -> Assignment:
         self._number += 1
-        entry = (self._orders[job.feeder], -job.expected_seconds, job.feeder, self._number, job, attempt)
-        heapq.heappush(self._waiting, entry)
-
-    def _form_teams(self) -> None:
-        """Brings the teams up to date with who is connected."""
-        if not self._changed:
-            return
-        size = self.team_size
-        if size == 1:
-            for place in self._changed:
-                for rank in self._nodes[place].values():
-                    if rank.id not in self._teams:
-                        self._teams[rank.id] = (rank,)
-                        self._offer((rank,))
-            self._changed.clear()
-            return
-        self._changed.clear()
-        self._teams = {}
-        self._startable = []
-        spare: list[Rank] = []
-        for place in sorted(self._nodes):
-            ranks = sorted(self._nodes[place].values(), key=lambda rank: (rank.local, rank.id))
-            whole = len(ranks) - len(ranks) % size
-            self._name_teams(ranks[:whole])
-            spare += ranks[whole:]
-        self._name_teams(spare[: len(spare) - len(spare) % size])
-
-    def _name_teams(self, ranks: list[Rank]) -> None:
-        for begin in range(0, len(ranks), self.team_size):
-            team = tuple(ranks[begin : begin + self.team_size])
-            self._teams.update({rank.id: team for rank in team})
-            self._offer(team)
-
-    def _offer(self, team: tuple[Rank, ...] | None) -> None:
-        if team is not None and self._is_startable(team):
-            first = team[0]
-            heapq.heappush(self._startable, (first.node_index, first.local, first.id, team))
-
-    def _is_startable(self, team: tuple[Rank, ...]) -> bool:
-        return all(rank.id in self._idle for rank in team) and self._teams.get(team[0].id) == team
+        assignment = Assignment(self._number, job, len(self._backlog.history(job).deaths) + 1, team)
+        self._running[assignment.id] = Running(assignment, {rank.id for rank in team})
+        self._formation.engage(team)
+        self._of_rank.update({rank.id: assignment.id for rank in team})
+        return assignment

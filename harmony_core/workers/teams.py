@@ -14,13 +14,14 @@ from types import TracebackType
 from typing import Self
 
 from harmony_core.errors import UserError
-from harmony_core.workers.address import ADDRESS_FILE, Address, publish
+from harmony_core.slurm.job import nodes_left, num_nodes, seconds_left
+from harmony_core.workers.address import ADDRESS_FILE, Address, allocation_addresses, publish
+from harmony_core.workers.exchange import PROBE
 from harmony_core.workers.pool import PRELOAD
 from harmony_core.workers.server import QueueServer
 
 # Starts in a row without any attempt that ended: then something is wrong that another start does not mend.
 _FRUITLESS_STARTS = 3
-_UNKNOWN_SECONDS = 60.0
 _LOOK_SECONDS = 0.5
 # Python and its packages, read by every rank at once from a shared file system.
 _START_SECONDS = 600.0
@@ -43,6 +44,7 @@ class Teams:
         silence_seconds: without one for this long, it is given up.
         srun_flags: what the site needs (`--gpus-per-task=1 --gpu-bind=closest`).
         preload: module that a rank's forkserver imports once.
+        probe: the known small task that tells whether a node is healthy.
         log: what srun and the ranks print; None is a file in `folder`.
     """
 
@@ -56,6 +58,7 @@ class Teams:
         silence_seconds: float = 60.0,
         srun_flags: Sequence[str] = (),
         preload: str = PRELOAD,
+        probe: str = PROBE,
         log: Path | None = None,
     ) -> None:
         if "SLURM_JOB_ID" not in os.environ:
@@ -67,6 +70,8 @@ class Teams:
             settings={"preload": preload, "threads": threads, "beat_seconds": beat_seconds},
             seconds_left=seconds_left,
             step=self._step,
+            hosts=allocation_addresses(num_nodes(), os.environ.get("SLURMD_NODENAME", "")),
+            probe=probe,
         )
         self._silence = silence_seconds
         self.log = log or folder / "ranks.log"
@@ -214,39 +219,6 @@ def _end(srun: subprocess.Popen[bytes], patience: float) -> None:
             # A rank that is stopped, or on a node that is gone, does not hear the goodbye.
             help_along()
     srun.wait()
-
-
-def num_nodes() -> int:
-    """Nodes of this allocation."""
-    return int(os.environ.get("SLURM_JOB_NUM_NODES", "1"))
-
-
-def nodes_left() -> int:
-    """Nodes that this allocation still has: with --no-kill it goes on without those that are lost."""
-    with contextlib.suppress(subprocess.SubprocessError, OSError, ValueError):
-        return int(_squeue("%D"))
-    return num_nodes()
-
-
-def seconds_left() -> float:
-    """How long this allocation still has, by the controller's own clock."""
-    with contextlib.suppress(subprocess.SubprocessError, OSError, ValueError):
-        return parse_time_left(_squeue("%L"))
-    return _UNKNOWN_SECONDS
-
-
-def _squeue(form: str) -> str:
-    call = ["squeue", "--noheader", f"--format={form}", f"--jobs={os.environ['SLURM_JOB_ID']}"]
-    return subprocess.run(call, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
-
-
-def parse_time_left(text: str) -> float:
-    """Seconds of Slurm's `days-hours:minutes:seconds`; ValueError for what is no time."""
-    days, _, clock = text.rpartition("-")
-    seconds = 0
-    for part in clock.split(":"):
-        seconds = seconds * 60 + int(part)
-    return float(seconds + 86400 * int(days or 0))
 
 
 def split_flags(text: str) -> tuple[str, ...]:

@@ -1,15 +1,18 @@
 # Puts the packed environment, and this project's own code as it is now, on every node of the allocation.
 
+# Resources lie beside the packages; the executor plugin holds the rules of resources, which harmony_core reads too.
+_CODE=(harmony_core snakemake_executor_plugin_submitit resources)
+
 # _stage PROJECT ARCHIVE FOLDER: afterwards FOLDER/environment/bin/python is there on each node.
 _stage() {
     local project=$1 archive=$2 folder=$3 code status
     # The code is small and changes often: it travels by itself, and the archive is made again only for new packages.
     code=$(mktemp "${TMPDIR:-/tmp}/harmony-code.XXXXXX") || return 1
-    tar --create --gzip --exclude=__pycache__ --file "$code" --directory "$project" harmony_core resources || return 1
+    tar --create --gzip --exclude=__pycache__ --file "$code" --directory "$project" "${_CODE[@]}" || return 1
     _each_node mkdir -p "$folder" "$MIOPEN_USER_DB_PATH" "$TORCH_EXTENSIONS_DIR" &&
         sbcast --force "$archive" "$folder/environment.tar.gz" &&
         sbcast --force "$code" "$folder/code.tar.gz" &&
-        _each_node bash -euo pipefail -c "$_UNPACK" unpack "$folder"
+        _each_node bash -euo pipefail -c "$_UNPACK" unpack "$folder" "${_CODE[@]}"
     status=$?
     rm -f "$code"
     [ "$status" = 0 ] || echo "setup: the environment did not get to the nodes (exit code $status)" >&2
@@ -29,7 +32,7 @@ mkdir environment
 tar --extract --file environment.tar.gz --directory environment
 if [ -x environment/bin/conda-unpack ]; then environment/bin/python environment/bin/conda-unpack; fi
 packages=$(environment/bin/python -c "import sysconfig; print(sysconfig.get_paths()[\"purelib\"])")
-rm -rf "$packages/harmony_core" "$packages/resources"
+(cd "$packages" && rm -rf "${@:2}")
 tar --extract --file code.tar.gz --directory "$packages"
 rm -f environment.tar.gz code.tar.gz
 '

@@ -8,17 +8,21 @@ import shutil
 import signal
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from ..backend import Work
 from ..child import Child, die_with_parent, write_state
 from ..folder import Folder, find_state
 from ..guardian import Guardian
 from ..runner import GRACE_SECONDS, job_id
+from ..shared_files import is_passing
 from .companion import Companion
 from .events import Events
 from .idle import Idle
+from .inbox import Content
 from .jobs import Jobs
 from .session import Ending, Session, run_name
 
@@ -36,6 +40,8 @@ EXIT_CODES = {"drained": 0, "idle": 0, "time": 0, "companion": 1}
 RECORDED = ("drained", "idle")
 """Reasons that end the allocation for good. What else an agent takes for the end may be a lost node's doing, and the
 scheduler, which may have requeued the allocation, knows better."""
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -55,7 +61,12 @@ class Allocation:
     idle_seconds: float
 
     def __call__(self) -> None:
-        """Run until nothing is left to do here; ends the process."""
+        """Run until nothing is left to do here; ends the process.
+
+        Raises:
+            NotOurs: Others may write into the executor's folder.
+        """
+        self.folder.check()
         if (known := find_state(self.folder, self.work.key, self.work.attempt)) is not None:
             # Requeued after its end.
             raise SystemExit(known["rc"])
@@ -92,7 +103,7 @@ class Agent:
     def run(self) -> Ending:
         """Run jobs until there is a reason to end; then end everything and say why."""
         predecessor = self._session.own(self._run)
-        place = self._session.make_run(self._run)
+        place = self._place = self._session.make_run(self._run)
         # A command of the environment that Snakemake runs in is found by its name, activated or not.
         path = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)])
         self._environment = {FOLDER_VARIABLE: str(place), "PATH": path}
@@ -110,29 +121,60 @@ class Agent:
         self._companion.start()
         takeover = time.monotonic() + TAKEOVER_SECONDS
         while True:
-            if predecessor and (self._session.ending(predecessor) or time.monotonic() > takeover):
+            if predecessor and (time.monotonic() > takeover or self._tried(self._has_ended, predecessor)):
                 predecessor = None
-            content = self._session.inbox.content()
-            self._jobs.withdraw(content.withdrawn)
-            self._jobs.record()
-            if not predecessor and not self._closing:
-                self._jobs.start(content.jobs - content.withdrawn)
+            self._tried(self._look, bool(predecessor))
             ended, signals = self._events.wait(LOOK_SECONDS)
             self._settle(ended)
-            ending = self._reason_to_end(signals)
+            ending = self._told_to_end(signals) or self._tried(self._reason_to_end)
             if ending:
                 return ending
 
-    def _reason_to_end(self, signals: list[int]) -> Ending | None:
+    def _tried(self, action: Callable[..., Result], *arguments: object) -> Result | None:
+        """Look at shared files, which may fail in passing: then the next look is soon."""
+        try:
+            return action(*arguments)
+        except OSError as error:
+            if not is_passing(error):
+                raise
+            print(f"{error}: asking again", flush=True)
+            return None
+
+    def _has_ended(self, run: str) -> bool:
+        return self._session.ending(run) is not None
+
+    def _look(self, waits: bool) -> None:
+        content = self._content()
+        self._jobs.withdraw(content.withdrawn)
+        self._jobs.record()
+        if not waits and not self._closing:
+            self._jobs.start(content.jobs - content.withdrawn)
+
+    def _content(self) -> Content:
+        """What is to do; the session's folders are made again where somebody has removed them."""
+        try:
+            return self._session.inbox.content()
+        except FileNotFoundError:
+            print(f"{self._session.inbox.root}: removed while jobs are under way, and made again", flush=True)
+            self._session.make()
+            return self._session.inbox.content()
+
+    def _told_to_end(self, signals: list[int]) -> Ending | None:
         if signal.SIGTERM in signals or signal.SIGINT in signals:
             return Ending("killed", "by the scheduler or by hand")
+        if signal.SIGUSR2 in signals:
+            self._companion.warn()
+            self._closing = True
+        return None
+
+    def _reason_to_end(self) -> Ending | None:
         if self._replaced():
             return Ending("replaced", f"by {self._session.owner()}")
         if self._companion.failure:
             return Ending("companion", self._companion.failure)
-        if signal.SIGUSR2 in signals:
-            self._companion.warn()
-            self._closing = True
+        if not self._place.is_dir():
+            # The jobs and the companion would look for each other in vain.
+            return Ending("vanished", f"{self._place} has been removed")
         self._closing = self._closing or self._companion.left
         if self._jobs.busy:
             self._idle.reset()
@@ -144,7 +186,7 @@ class Agent:
     def _nothing_to_do(self) -> Ending | None:
         # In this order: the main process hands over its last jobs before it says that they are the last.
         orders = self._session.orders()
-        content = self._session.inbox.content()
+        content = self._content()
         if content.jobs:
             self._idle.reset()
         elif not orders.more and not content.failed:
@@ -157,7 +199,12 @@ class Agent:
         if time.monotonic() < self._look_at_owner:
             return False
         self._look_at_owner = time.monotonic() + OWNER_SECONDS
-        return self._session.owner() != self._run
+        owner = self._session.owner()
+        if owner is None:
+            # Nobody took over: somebody has removed the file.
+            print(f"{self._session.root}/owner.json: removed, and written again", flush=True)
+            self._session.own(self._run)
+        return owner not in (None, self._run)
 
     def _end_all(self, grace: float) -> None:
         self._jobs.stop()

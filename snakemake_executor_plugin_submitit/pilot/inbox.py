@@ -12,6 +12,8 @@ attempt is part of the name: what the agent removes late is never a job that cam
 """
 
 import contextlib
+import os
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +21,9 @@ from typing import NamedTuple
 
 from ..backend import Work
 from ..folder import read_json, write_json
+from ..shared_files import make_own, patiently
+
+_NAME = re.compile(r"([\w-]+)\.([0-9]{1,9})\.(json|withdrawn|failed)")
 
 
 class Job(NamedTuple):
@@ -60,10 +65,10 @@ class Inbox:
     def content(self) -> Content:
         """What is there now; one reading of the folder, as the agent asks ten times a second."""
         found: dict[str, set[Job]] = {"json": set(), "withdrawn": set(), "failed": set()}
-        for path in self.root.iterdir():
-            if not path.name.startswith("."):
-                key, attempt, kind = path.name.rsplit(".", 2)
-                found[kind].add(Job(key, int(attempt)))
+        for name in patiently(lambda: os.listdir(self.root)):
+            # What is none of these (a file being written, one of somebody else's) is passed over.
+            if match := _NAME.fullmatch(name):
+                found[match[3]].add(Job(match[1], int(match[2])))
         return Content(*(frozenset(found[kind]) for kind in ("json", "withdrawn", "failed")))
 
     def read(self, jobs: Iterable[Job]) -> list[Work]:
@@ -72,6 +77,7 @@ class Inbox:
 
     def withdraw(self, job: Job) -> None:
         """Say that a job is not wanted any more: the agent ends it."""
+        make_own(self.root)
         self._path(job, "withdrawn").touch()
 
     def remove(self, job: Job) -> None:
@@ -89,5 +95,18 @@ class Inbox:
         return self.root / job.file(kind)
 
     def _read(self, jobs: Iterable[Job]) -> list[tuple[int, Work]]:
-        contents = [read_json(self._path(job, "json")) for job in jobs]
-        return [(content["order"], Work(**content["work"])) for content in contents if content]
+        contents = (read_json(self._path(job, "json")) for job in jobs)
+        return [found for content in contents if (found := parse_job(content)) is not None]
+
+
+def parse_job(content: object) -> tuple[int, Work] | None:
+    """Order and work that a job's file says; None if it says none."""
+    match content:
+        case {"order": int(order), "work": dict(fields)}:
+            with contextlib.suppress(TypeError):
+                work = Work(**fields)
+                texts = (work.key, work.rule, work.name, work.command, work.cwd)
+                maps = (work.resources, work.environment)
+                if all(isinstance(one, str) for one in texts) and all(isinstance(one, dict) for one in maps):
+                    return order, work
+    return None

@@ -9,11 +9,12 @@ from snakemake_interface_common.exceptions import ApiError
 
 from ..array import ArrayBackend
 from ..backend import Resource, Status, Work
-from ..factory import make_cluster
+from ..clusters import make_cluster
 from ..folder import Folder
 from ..journal import Journal
 from ..log import Log
-from ..resources import ResourceError, read_resources
+from ..resource_rules import ResourceError, over_defaults
+from ..resources import read_resources
 from ..settings import ExecutorSettings
 from .agent import Allocation
 from .holder import Holder
@@ -53,7 +54,7 @@ class PilotBackend:
         defaults: Mapping[str, Resource] | None = None,
     ) -> None:
         try:
-            resources = {**(defaults or {}), **read_resources(settings.pilot_resources)}
+            resources = over_defaults(read_resources(settings.pilot_resources), defaults or {})
         except ResourceError as error:
             raise ApiError(f"--submitit-pilot-resources: {error}") from error
         name = str(resources.pop("cluster", "slurm"))
@@ -129,7 +130,7 @@ class PilotBackend:
                 session, self._arrays, self._journal, self._template, bool(self._settings.pilot_chain), self._log
             )
             orders = Commander(session, self._settings.pilot_idle_seconds, self._log)
-            self._sessions[name] = OpenJobs(session, self._folder, holder, orders, self._settle_seconds)
+            self._sessions[name] = OpenJobs(session, self._folder, holder, orders, self._settle_seconds, self._log)
         return self._sessions[name]
 
     def _session_path(self, name: str) -> Path:

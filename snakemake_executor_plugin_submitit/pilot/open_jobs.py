@@ -1,11 +1,13 @@
 """One session, seen from the main process: which jobs are open, and what that means for its allocations."""
 
+import contextlib
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..backend import Done, Lost, Running, Status, Work
 from ..folder import Folder, find_state
+from ..log import Log
 from .holder import Holder
 from .inbox import Content, Job
 from .orders import Commander
@@ -17,6 +19,7 @@ class _Open:
     """A job handed over, whose end was not told yet."""
 
     job: Job
+    work: Work
     lost: Lost | None = None
     cancelled: bool = False
     missing_since: float | None = None
@@ -31,12 +34,15 @@ class OpenJobs:
         holder: Of its allocations.
         orders: For its agents.
         settle_seconds: How long the shared file system may take to show a file.
+        log: Snakemake's logger.
     """
 
     def __init__(
-        self, session: Session, folder: Folder, holder: Holder, orders: Commander, settle_seconds: float
+        self, session: Session, folder: Folder, holder: Holder, orders: Commander, settle_seconds: float, log: Log
     ) -> None:
         self.session = session.root.name
+        self._session = session
+        self._log = log
         self._settle_seconds = settle_seconds
         self._inbox = session.inbox
         self._folder = folder
@@ -50,16 +56,23 @@ class OpenJobs:
     def attach(self, work: Work) -> bool:
         """Take over a job of an earlier process; returns whether it may be running, or ended just now."""
         job = Job(work.key, work.attempt)
-        content = self._inbox.content()
+        content = self._content()
         # In this order: the agent writes the state before it removes the job.
         if job in content.jobs - content.withdrawn or find_state(self._folder, *job) is not None:
-            self._open[work.key] = _Open(job)
+            self._open[work.key] = _Open(job, work)
         return work.key in self._open
 
     def submit(self, works: Sequence[Work]) -> None:
         """Hand jobs over."""
-        self._inbox.hand_over(works)
-        self._open |= {work.key: _Open(Job(work.key, work.attempt)) for work in works}
+        try:
+            self._inbox.hand_over(works)
+        except OSError:
+            # None of them: they will come again, as other attempts.
+            for work in works:
+                with contextlib.suppress(OSError):
+                    self._inbox.withdraw(Job(work.key, work.attempt))
+            raise
+        self._open |= {work.key: _Open(Job(work.key, work.attempt), work) for work in works}
         self._holder.take()
 
     def poll(self, keys: Collection[str]) -> Mapping[str, Status]:
@@ -131,10 +144,23 @@ class OpenJobs:
             return Running()
         return Lost(f"it is no longer in {self._inbox.root}, and nothing says how it ended")
 
+    def _content(self) -> Content:
+        """What lies in the inbox; all that is wanted is handed over again where somebody has removed it."""
+        try:
+            return self._inbox.content()
+        except FileNotFoundError:
+            wanted = [entry.work for entry in self._open.values() if not (entry.cancelled or entry.lost)]
+            self._log.warning(
+                f"{self._inbox.root}: removed while jobs are under way, and made again with {len(wanted)} jobs"
+            )
+            self._session.make()
+            self._inbox.hand_over([work for work in wanted if find_state(self._folder, work.key, work.attempt) is None])
+            return self._inbox.content()
+
     def _clear_decided(self) -> Content:
         """Let go of what failed and was told before: by now it has come again, or never will."""
         self._undecided = False
-        content = self._inbox.content()
+        content = self._content()
         for job in content.failed - {entry.job for entry in self._open.values()}:
             self._inbox.remove(job)
         return content

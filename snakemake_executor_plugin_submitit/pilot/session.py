@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..folder import read_json, write_json, write_json_once
+from ..shared_files import make_own
 from .inbox import Inbox
 
 
@@ -27,7 +28,8 @@ class Ending:
     """Why an agent ended, in its own words."""
 
     reason: str
-    """``drained``, ``idle``, ``time`` (the companion left), ``companion`` (it failed), ``killed`` or ``replaced``."""
+    """``drained``, ``idle``, ``time`` (the companion left), ``companion`` (it failed), ``killed``, ``replaced``, or
+    ``vanished`` (somebody removed the run's folder)."""
     message: str = ""
 
     def __str__(self) -> str:
@@ -42,9 +44,8 @@ class Session:
 
     def make(self) -> None:
         """Make the folders; nobody else may read what a companion writes there."""
-        self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for path in (self.inbox.root, self._runs, self._endings):
-            path.mkdir(exist_ok=True, mode=0o700)
+        for path in (self.root, self.inbox.root, self._runs, self._endings):
+            make_own(path)
 
     @property
     def inbox(self) -> Inbox:
@@ -69,8 +70,8 @@ class Session:
 
     def owner(self) -> str | None:
         """The run that owns the inbox."""
-        owner: str | None = read_json(self.root / "owner.json")
-        return owner
+        owner = read_json(self.root / "owner.json")
+        return owner if isinstance(owner, str) else None
 
     def has_agent(self, allocation: str) -> bool:
         """Whether an agent of this allocation took the inbox last, and has not said that it ended."""
@@ -83,13 +84,12 @@ class Session:
 
     def ending(self, run: str) -> Ending | None:
         """How a run ended, None if it has not said so."""
-        content = read_json(self._endings / f"{run}.json")
-        return Ending(**content) if content else None
+        return _ending(read_json(self._endings / f"{run}.json"))
 
     def last_words(self, allocation: str) -> Ending | None:
         """Why an allocation ended as its agent saw it; of several lives, one in which the companion failed."""
         contents = [read_json(path) for path in self._endings.glob(f"{allocation}.*.json")]
-        endings = [Ending(**content) for content in contents if content]
+        endings = [ending for content in contents if (ending := _ending(content)) is not None]
         return min(endings, key=lambda ending: ending.reason != "companion", default=None)
 
     def command(self, orders: Orders) -> None:
@@ -98,8 +98,10 @@ class Session:
 
     def orders(self) -> Orders:
         """The last orders."""
-        content = read_json(self.root / "orders.json")
-        return Orders(**content) if content else Orders()
+        match read_json(self.root / "orders.json"):
+            case {"more": bool(more), "beat": int(beat)}:
+                return Orders(more, beat)
+        return Orders()
 
     @property
     def _runs(self) -> Path:
@@ -108,6 +110,13 @@ class Session:
     @property
     def _endings(self) -> Path:
         return self.root / "endings"
+
+
+def _ending(content: object) -> Ending | None:
+    match content:
+        case {"reason": str(reason), "message": str(message)}:
+            return Ending(reason, message)
+    return None
 
 
 def run_name(allocation: str) -> str:

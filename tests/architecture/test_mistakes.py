@@ -18,7 +18,7 @@ MISTAKES = {
     "unknown field": ({**MLP, "activaton": "gelu"}, "did you mean 'activation'?"),
     "unknown choice": ({**MLP, "activation": "tanh"}, "tanh"),
     "missing field": ({"kind": "mlp"}, "mlp.d_ff: missing: this field is required"),
-    "unknown kind": ({"kind": "gqq"}, "blocks.0.kind: gqq: unknown block kind; use one of mha, "),
+    "unknown kind": ({"kind": "gqq"}, "blocks.0.kind: gqq: unknown block kind; use one of "),
     "no kind": ({"d_ff": 64}, "a block is a mapping with a 'kind'"),
     "too many experts chosen": (
         {"kind": "moe", "n_routed": 2, "top_k": 3, "d_expert": 8},
@@ -57,6 +57,14 @@ MISTAKES = {
         {"kind": "moe", "n_routed": 6, "top_k": 3, "d_expert": 8, "n_groups": 3, "top_groups": 1},
         "top_k 3 is above the 2 experts of top_groups 1",
     ),
+    "no latent": (
+        {"kind": "moe", "n_routed": 6, "top_k": 2, "d_expert": 8, "d_latent": 0},
+        "d_latent is 0; use at least",
+    ),
+    "bias of no latent": (
+        {"kind": "moe", "n_routed": 6, "top_k": 2, "d_expert": 8, "latent_bias": True},
+        "latent_bias is True without d_latent; give d_latent",
+    ),
     "capacity": (
         {"kind": "moe", "n_routed": 6, "top_k": 2, "d_expert": 8, "capacity_factor": 0},
         "capacity_factor is 0.0; use a positive number",
@@ -69,6 +77,7 @@ MISTAKES = {
     "filter groups": ({"kind": "hyena_se", "num_groups": 7}, "num_groups 7 does not divide d_model 64; use a divisor"),
     "no filter groups": ({"kind": "hyena_mr", "num_groups": 0}, "num_groups is 0; use at least 1"),
     "no taps": ({"kind": "hyena_se", "num_groups": 8, "filter_length": 0}, "filter_length is 0; use at least 1"),
+    "no kernel": ({"kind": "short_conv", "kernel_size": 0}, "kernel_size is 0; use at least 1"),
     "no short taps": ({"kind": "hyena_li", "short_filter_length": 0}, "short_filter_length is 0; use at least 1"),
     "no states": ({"kind": "hyena_li", "state_size": 0}, "state_size is 0; use at least 1"),
     "crossed decays": (
@@ -153,6 +162,7 @@ def test_sequences_shorter_than_a_window_are_refused():
     [
         ({"kind": "hyena_se", "num_groups": 8}, "filter_length", 7),
         ({"kind": "hyena_mr", "num_groups": 8}, "filter_length", 128),
+        ({"kind": "short_conv"}, "kernel_size", 3),
         ({"kind": "hyena_li"}, "short_filter_length", 3),
     ],
 )

@@ -31,7 +31,7 @@ def test_two_spellings_are_one_architecture(one, other):
 @pytest.mark.parametrize(
     "options",
     [
-        {"n_groups": 4, "top_groups": 2},
+        {"n_groups": 4, "top_groups": 1},
         {"n_groups": 4, "top_groups": 2, "group_score": "top2"},
         {"capacity_factor": 3.9},
         {"n_shared": 1, "d_shared": 20},

@@ -19,6 +19,11 @@ FULL = {
     "mamba-2-nano": "mamba-2-1.3b",
     "deepseek-nano": "deepseek-v2-lite",
     "stripedhyena-2-nano": "stripedhyena-2-7b",
+    "qwen3-next-nano": "qwen3-next-80b-a3b",
+    "kimi-linear-nano": "kimi-linear-48b-a3b",
+    "gpt-oss-nano": "gpt-oss-20b",
+    "lfm2-nano": "lfm2-700m",
+    "nemotron-3-nano": "nemotron-3-nano-30b-a3b",
 }
 OTHER_SIZES = {"hybrid-36b", "stripedhyena-2-1b", "stripedhyena-2-40b"}
 

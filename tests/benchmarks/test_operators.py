@@ -54,6 +54,20 @@ ROWS: dict[str, dict[str, Any]] = {
         "milliseconds": {way: {"forward": SPREAD, "backward": SPREAD} for way in ("blocked", "fft", "direct")},
         "ratio": {way: {"forward": SPREAD, "backward": SPREAD} for way in ("blocked", "direct")},
     },
+    "delta": {
+        "kind": "kda",
+        "what": "rule",
+        "setting": "d 256, T 512, B 4",
+        "milliseconds": {"harmony": SPREAD, "transformers": SPREAD},
+        "ratio": SPREAD,
+    },
+    "short_conv": {
+        "kind": "short_conv 3",
+        "what": "operator",
+        "setting": "d 256, T 512, B 4",
+        "milliseconds": {"harmony": SPREAD, "transformers": SPREAD},
+        "ratio": SPREAD,
+    },
     "cost": {
         "kind": "mha",
         "d_model": 256,

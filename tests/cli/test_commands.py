@@ -10,8 +10,8 @@ import pytest
 
 from harmony_core.base import read_yaml
 from harmony_core.cli import config
-from harmony_core.cli.format import count, seconds
 from harmony_core.errors import UserError
+from harmony_core.terminal.format import count, seconds
 
 
 def harmony(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -101,6 +101,69 @@ def test_a_configuration_is_checked_to_its_names(text: str, told: str, tmp_path:
         config.check(tmp_path / "mine.yaml")
     assert told in f"error: {caught.value}".replace(f"{tmp_path}/", "")
     assert "\n" not in str(caught.value)
+
+
+ONE_MEMBER = """
+space:
+  depth: {min: 1, max: 1}
+  d_model: [64]
+  blocks: {mha: {domains: {num_heads: [4], head_dim: [16]}}, mlp: {domains: {d_ff: [128]}}}
+"""
+SECTIONS = """
+search: {generations: true, population: 4, initial: [gpt-9], algorithm: {survivors: 9}}
+recipe: {warmup_tokens: 4000, decay_fraction: 0.5, tokens: 1.0e+23}
+execution: {workers: 1000000, worker: 2}
+promote: {baselines: [gpt-8, llama-nano]}
+data: {source: files, paths: [/nowhere/a.txt, .], max_bytes: 10}
+latency: {source: "predicted:abacus", reference: gpt-7}
+"""
+
+
+def test_all_mistakes_are_told_at_once_a_line_each(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(SECTIONS + ONE_MEMBER)
+    done = harmony("config", "check", "mine.yaml", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    told = [line.removeprefix("error: ").removeprefix("mine.yaml.").split(": ")[0] for line in done.stderr.splitlines()]
+    assert sorted(told) == [
+        "data.paths",
+        "execution.worker",
+        "execution.workers",
+        "latency.reference",
+        "latency.source",
+        "promote.baselines",
+        "recipe.tokens",
+        "search.generations",
+        "space",
+    ]
+    # What those hid in their own sections comes next.
+    (tmp_path / "mine.yaml").write_text(SECTIONS.replace("true", "1").replace("1.0e+23", "4096") + ONE_MEMBER)
+    told = harmony("config", "check", "mine.yaml", cwd=tmp_path).stderr.splitlines()
+    assert [line for line in told if "search.algorithm.survivors: 9: use at most search.population (4)" in line]
+    assert [line for line in told if "recipe.warmup_tokens: 4000: overlaps with the decay; use at most 2048" in line]
+    assert [line for line in told if "space: given in full: every draw is the same architecture" in line]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("data: {max_bytes: 100}", "data.max_bytes: 100: less than a sequence of 256 tokens"),
+        ("data: {source: files, paths: [no-such-folder]}", "data.paths: no-such-folder: no such file or folder"),
+        ("space: no-such-space.yaml", "no-such-space.yaml: No such file or directory"),
+        ("search: {initial: [nowhere.yaml]}", "nowhere.yaml: No such file or directory"),
+        (
+            ONE_MEMBER + "  constraints: {num_params: {max: 10}}",
+            "space.constraints.num_params: max 10: the space has no",
+        ),
+        (ONE_MEMBER.replace("[128]", "[true, 128]"), "space.blocks.mlp.domains.d_ff: True: use a number"),
+        (ONE_MEMBER.replace("[128]", "[.nan]"), "mine.yaml.space: "),
+    ],
+)
+def test_what_a_configuration_names_must_be_there(text: str, told: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(text)
+    with pytest.raises(UserError) as caught:
+        config.check(tmp_path / "mine.yaml")
+    assert [one for one in caught.value.every if told in str(one)], [str(one) for one in caught.value.every]
 
 
 def test_a_merged_key_may_be_overridden_again(tmp_path: Path) -> None:

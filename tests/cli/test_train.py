@@ -13,9 +13,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from harmony_core.host import free_port
 from harmony_core.store import curves, population, training
-from harmony_core.training.launch import free_port
-from harmony_core.training.sign import STOOD_STILL
+from harmony_core.training.heartbeat import STOOD_STILL
 from tests.cli.test_commands import harmony
 
 DATA = ("--data", "source=synthetic,max_bytes=60000")
@@ -153,7 +153,7 @@ def test_a_rank_that_errs_in_a_step_is_named(tmp_path: Path, how: str, code: int
             ("llama-nano", "--layout", "dp=2", "--gpus", "4"),
             "processes: 4: the layout has 2 (dp2 ZeRO-0); use --layout",
         ),
-        (("llama-nano", "--layout", "dp=1000000007"), "use another number of processes, 128 for example"),
+        (("llama-nano", "--layout", "dp=1000003"), "use another number of processes, 128 for example"),
         (
             ("llama-nano", "--gpus", "10000", "--recipe", "batch_size=10000,tokens=10000000"),
             "10000 processes do not fit",
@@ -201,7 +201,7 @@ def test_a_rank_that_nobody_joins_ends_with_that(tmp_path: Path, monkeypatch: py
 
 
 def test_a_training_that_diverged_says_so_again(tmp_path: Path) -> None:
-    wild = f"{SHORT},learning_rate=1e6,gradient_clip=0,warmup_fraction=0"
+    wild = f"{SHORT},learning_rate=1.0,gradient_clip=0,warmup_tokens=0"
     assert train(tmp_path, recipe=wild).returncode == 1
     again = train(tmp_path, recipe=wild)
     assert again.returncode == 1

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from harmony_core.progress import note_waiting
 from harmony_core.workers import Lease
 from harmony_core.workflow import main_lease
 from tests.progress.searches import MadeUpSearch
@@ -118,6 +119,17 @@ def test_it_follows_a_search_to_its_end(
         finish(search)
         read_until(ours, "search toy: finished")
         assert process.wait(LIMIT_SECONDS) == 0
+
+
+def test_what_jobs_wait_for_is_shown_while_somebody_runs_it(search: MadeUpSearch, lease: Lease, tmp_path: Path) -> None:
+    note_waiting(search.folder, "Waiting in Slurm's queue: 2 for free nodes")
+    assert "Waiting in Slurm's queue: 2 for free nodes" in watch(tmp_path, "toy", "--once").stdout
+    # A main process that was killed leaves its note.
+    lease.release()
+    assert "Waiting" not in watch(tmp_path, "toy", "--once").stdout
+    lease.acquire()
+    note_waiting(search.folder, None)
+    assert "Waiting" not in watch(tmp_path, "toy", "--once").stdout
 
 
 def test_it_notices_that_the_main_process_is_gone(

@@ -1,5 +1,6 @@
+import errno
 import hashlib
-import math
+import os
 import shutil
 import threading
 from collections import Counter
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from harmony_core import atomic
 from harmony_core.data import SPLITS, DataManifest, TokenDataset
 from harmony_core.data.shards import open_shard, write_shards
 from harmony_core.errors import UserError
@@ -80,15 +82,44 @@ def test_a_batch_may_span_epochs(data: TokenDataset) -> None:
     assert (across[windows + 1] == data.batch(windows + 1, 1, T, 0)[0]).all()
 
 
-def test_windows_follow_each_other_and_targets_never_repeat(data: TokenDataset) -> None:
-    batches = list(data.windows(B, T, 10 * T + 5))
-    assert [len(batch) for batch in batches] == [4, 4, 2]
-    rows = np.concatenate(batches)
+def test_evaluation_reads_the_whole_split_when_it_may(data: TokenDataset) -> None:
+    rows = np.concatenate(list(data.windows(B, T, data.num_tokens)))
     stream = np.concatenate([rows[0, :1], rows[:, 1:].reshape(-1)])
     everything = data.batch(0, 1, data.num_tokens - 1, 0)[0]
-    assert (stream == everything[: 10 * T + 1]).all()
-    assert (rows[1:, 0] == rows[:-1, -1]).all()
-    assert [len(batch) for batch in data.windows(B, T, 10 * T + 5)] == [4, 4, 2]
+    assert (stream == everything[: len(stream)]).all()
+    assert len(everything) - len(stream) < T
+
+
+def test_windows_are_spread_evenly_and_targets_never_repeat(data: TokenDataset) -> None:
+    batches = list(data.windows(B, T, 10 * T + 5))
+    assert [len(batch) for batch in batches] == [4, 4, 2]
+    chosen, total = data.evaluation_windows(T, 10 * T + 5), data.num_windows(T)
+    gaps = np.diff(np.concatenate([[-chosen[0]], chosen, [2 * (total - 1) - chosen[-1]]]))
+    assert chosen[0] < total / 10 <= total - chosen[-1] + total / 10
+    assert gaps[1:-1].max() - gaps[1:-1].min() <= 1
+    everything = data.batch(0, 1, data.num_tokens - 1, 0)[0]
+    for row, window in zip(np.concatenate(batches), chosen, strict=True):
+        assert (row == everything[window * T : window * T + T + 1]).all()
+
+
+def test_each_document_has_its_share_of_the_windows(
+    prepare_files: Callable[..., tuple[Path, DataManifest]], tmp_path: Path
+) -> None:
+    for name, letter, lines in (("a", "a", 100), ("b", "b", 300), ("c", "c", 500), ("d", "d", 40), ("e", "e", 60)):
+        (tmp_path / f"{name}.txt").write_text(f"{letter * 15}\n" * lines)
+    folder, _ = prepare_files(tmp_path)
+    data = TokenDataset(folder, "train")
+    chosen = data.evaluation_windows(16, 40 * 16)
+    documents = data.documents_of(chosen, 16)
+    rows = np.concatenate(list(data.windows(7, 16, 40 * 16)))
+    assert set(documents) == set(range(len(data.documents)))
+    for row, document in zip(rows, documents, strict=True):
+        letter = Path(data.documents[document]).stem[0]
+        # The middle of the window is of its document; a window over an end has both.
+        assert chr(row[1 + 16 // 2]) in (letter, "\n")
+    lengths = np.diff([*np.flatnonzero(data.batch(0, 1, data.num_tokens - 1, 0)[0] == 256), data.num_tokens])
+    shares = np.bincount(documents) / len(documents)
+    assert np.abs(shares - lengths / lengths.sum()).max() <= 1 / 40 + 1e-9
 
 
 def test_windows_refuse_less_than_one(data: TokenDataset) -> None:
@@ -100,13 +131,6 @@ def test_first_token_is_a_separator_and_all_text_is_a_target(data: TokenDataset)
     rows = data.batch(0, 1, data.num_tokens - 1, 0)
     assert rows[0, 0] == data.tokenizer.separator
     assert data.token_bytes[rows[0, 1:]].sum() == data.manifest.splits["train"].bytes
-
-
-def test_bits_per_byte(data: TokenDataset) -> None:
-    targets = np.array([[97, 98], [256, 99]])
-    assert data.bits_per_byte(6 * math.log(2), targets) == pytest.approx(2.0)
-    with pytest.raises(ValueError, match="no text"):
-        data.bits_per_byte(1.0, np.array([256]))
 
 
 def test_short_text_names_split_and_numbers(
@@ -195,3 +219,32 @@ def test_manifest_survives_reading(synthetic_folder: Path, tmp_path: Path) -> No
     assert len(manifest.checksum) == 64
     with pytest.raises(UserError, match="prepare the data first"):
         DataManifest.load(synthetic_folder / "none")
+
+
+@pytest.mark.parametrize(
+    ("number", "fix"),
+    [
+        (errno.EIO, "the data may be whole: read it on another node first"),
+        (errno.EACCES, "ask its owner for the right to read it"),
+        (errno.ENOENT, "prepare"),
+    ],
+)
+@pytest.mark.parametrize("name", ["manifest.json", "tokenizer.json", "train-00000.bin"])
+def test_only_data_that_is_gone_is_to_be_prepared_again(
+    synthetic_folder: Path, monkeypatch: pytest.MonkeyPatch, number: int, fix: str, name: str
+) -> None:
+    monkeypatch.setattr(atomic, "PATIENCE_SECONDS", 0.1)
+
+    def failing(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(path: Path, *arguments: Any, **options: Any) -> Any:
+            if path.name == name:
+                raise OSError(number, os.strerror(number))
+            return function(path, *arguments, **options)
+
+        return call
+
+    for method in ("read_bytes", "stat"):
+        monkeypatch.setattr(Path, method, failing(getattr(Path, method)))
+    with pytest.raises(UserError, match=fix) as told:
+        TokenDataset(synthetic_folder, "train").tokenizer  # noqa: B018
+    assert ("delete" in str(told.value)) == (number == errno.ENOENT and name != "manifest.json")

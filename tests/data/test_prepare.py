@@ -88,7 +88,7 @@ def test_bpe_and_byte_hold_the_same_text(
     prepare_files: Callable[..., tuple[Path, DataManifest]], tmp_path: Path
 ) -> None:
     path = tmp_path / "a.txt"
-    path.write_bytes("Was für ein schöner Tag, 東京!\n".encode() * 200 + b"\xff\xfe raw\n" * 20)
+    path.write_text("Was für ein schöner Tag, 東京!\n" * 200 + "\x7f\ufffd 🙂 raw\n" * 20)
     texts = []
     for options in ({"tokenizer": "byte"}, {"tokenizer": "bpe", "vocab_size": 320}):
         folder, manifest = prepare_files(path, **options)
@@ -111,11 +111,11 @@ def test_names_of_documents_are_bounded(
     assert sum(manifest.splits[split].num_documents for split in SPLITS) == 1500
 
 
-def test_text_for_fewer_than_three_splits_is_refused(
+def test_text_too_short_for_three_splits_is_refused(
     prepare_files: Callable[..., tuple[Path, DataManifest]], tmp_path: Path
 ) -> None:
     (tmp_path / "a.txt").write_text("x")
-    with pytest.raises(UserError, match="no text"):
+    with pytest.raises(UserError, match="1 bytes of different text"):
         prepare_files(tmp_path / "a.txt")
 
 

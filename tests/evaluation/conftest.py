@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from harmony_core.architecture import Architecture
-from harmony_core.config import Config
 from harmony_core.evaluation.prepare import settle_search
-from harmony_core.evaluation.setting import Setting
+from harmony_core.search.config import Config
+from harmony_core.search.opened import OpenedSearch
 from harmony_core.store import SearchFolder, population_row
 
 CONFIG = {
@@ -30,16 +30,16 @@ CONFIG = {
 
 
 @pytest.fixture
-def prepared(tmp_path: Path) -> Callable[..., Setting]:
+def prepared(tmp_path: Path) -> Callable[..., OpenedSearch]:
     """Prepares a search with some sections' keys changed."""
 
-    def prepare(**changes: dict[str, Any]) -> Setting:
+    def prepare(**changes: dict[str, Any]) -> OpenedSearch:
         data: dict[str, Any] = {**CONFIG, "execution": {}, "promote": {}}
         for section, values in changes.items():
             data[section] = {**data[section], **values}
         folder = SearchFolder(tmp_path / "results" / "small")
         settle_search(Config.parse(data), folder, lambda line: None)
-        return Setting.open(folder.path)
+        return OpenedSearch.open(folder.path)
 
     return prepare
 

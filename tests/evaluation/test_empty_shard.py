@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NoReturn
 
 import pytest
 
-from harmony_core.evaluation.latency_shard import benchmark_shard
+from harmony_core.evaluation.evaluate_shard import evaluate_shard
+from harmony_core.evaluation.evaluators import Latency, Training
 from harmony_core.evaluation.launcher import Launcher
-from harmony_core.evaluation.setting import Setting
-from harmony_core.evaluation.training_shard import train_shard
+from harmony_core.evaluation.shard import Shard
+from harmony_core.search.opened import OpenedSearch
 from harmony_core.store import CURVES, LATENCY, TRAINING, read_table
 from harmony_core.workers.children import Children
 
-Prepared = Callable[..., Setting]
+Prepared = Callable[..., OpenedSearch]
 
 
 @pytest.fixture(autouse=True)
@@ -31,13 +33,16 @@ def nothing(row: dict[str, Any], done: int, total: int) -> NoReturn:
 
 def test_training(prepared: Prepared) -> None:
     setting = prepared()
-    train_shard(setting, [], 3, 0, report=nothing, launcher=Launcher())
-    assert read_table(setting.folder.training(3, 0), TRAINING).is_empty()
-    assert read_table(setting.folder.curves(3, 0), CURVES).is_empty()
+    evaluate_shard(Training(), Shard(setting, [], 3, 0), report=nothing, launcher=Launcher())
+    assert read_table(setting.folder.shard(3, "training", 0), TRAINING).is_empty()
+    assert read_table(setting.folder.shard(3, "curves", 0), CURVES).is_empty()
 
 
 @pytest.mark.parametrize("source", ["measured", "predicted:cpu"])
 def test_latency(prepared: Prepared, source: str) -> None:
-    setting = prepared(latency={"source": source})
-    benchmark_shard(setting, [], 3, 0, report=nothing, launcher=Launcher())
-    assert read_table(setting.folder.latency(3, 0), LATENCY).is_empty()
+    # Settled with a prediction, since a measured reference needs a worker.
+    predicted = prepared()
+    latency = predicted.config.latency.model_copy(update={"source": source})
+    setting = dataclasses.replace(predicted, config=predicted.config.model_copy(update={"latency": latency}))
+    evaluate_shard(Latency(), Shard(setting, [], 3, 0), report=nothing, launcher=Launcher())
+    assert read_table(setting.folder.shard(3, "latency", 0), LATENCY).is_empty()

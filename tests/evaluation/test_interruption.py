@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
-from harmony_core.evaluation.expectation import Expectation
-from harmony_core.evaluation.setting import Setting
-from harmony_core.evaluation.training_shard import training_task_of
+from harmony_core.evaluation.duration_model import DurationModel
+from harmony_core.evaluation.evaluators import Training
+from harmony_core.evaluation.shard import Shard
+from harmony_core.search.opened import OpenedSearch
+from harmony_core.store import Run
 from harmony_core.workers import Outcome, Task
 from harmony_core.workers.children import Children, Setup
 from harmony_core.workers.pool import PRELOAD
@@ -34,7 +36,7 @@ def end_of(children: Children) -> Outcome:
 
 
 def test_told_to_leave_it_goes_on_where_it_was(
-    prepared: Callable[..., Setting],
+    prepared: Callable[..., OpenedSearch],
     candidates: Callable[..., list[dict[str, Any]]],
     children: Children,
     tmp_path: Path,
@@ -43,8 +45,8 @@ def test_told_to_leave_it_goes_on_where_it_was(
     (row,) = candidates([GQA, MLP])
 
     def start(name: str, change: dict[str, Any]) -> Task:
-        expectation = Expectation.of(setting, setting.recipe, 0)
-        task = training_task_of(setting, row, 0, 0, 0, setting.recipe, ("validation",), expectation)
+        durations = DurationModel.of(setting, setting.recipe, 0)
+        task = Training().task(Shard(setting, [row], 0, 0), row, Run(), durations)
         task.payload.update(change)
         children.start(task, 1, Setup(tmp_path / f"{name}.log"))
         return task

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,10 @@ from typing import Any
 import pytest
 
 from harmony_core.evaluation.journalled import run_journalled
+from harmony_core.evaluation.task_journal import TaskJournal
 from harmony_core.store import Journal
 from harmony_core.workers import Outcome, Task
+from tests.workers.rubbish import rubbish
 
 TASKS = [Task("a", "m:f", {"recipe": 1}), Task("b", "m:f", {"recipe": 1})]
 
@@ -29,21 +32,27 @@ class Script:
             self.ran.append((task.key, task.attempts_before))
             for attempt, counts in enumerate(self.deaths.get(task.key, ()), start=1):
                 on_begin(task, attempt)
-                on_outcome(Outcome(task, attempt, None, "killed", final=False, counts=counts, device_seconds=1.0))
+                left_out = None if counts else ("n1", "full")
+                died = Outcome(task, attempt, None, "killed", final=False, counts=counts, device_seconds=1.0)
+                on_outcome(dataclasses.replace(died, nodes=("n1",), left_out=left_out))
             on_outcome(Outcome(task, 9, {"value": task.key}, device_seconds=1.0))
 
 
 def run(path: Path, pool: Script, guard: Callable[[], None] = lambda: None) -> list[dict[str, Any]]:
-    return run_journalled(
-        pool,
-        TASKS,
-        path,
-        answer=lambda outcome: {**(outcome.result or {}), "seconds": outcome.device_seconds, **outcome.task.payload},
-        is_of=lambda record, task: record["recipe"] == task.payload["recipe"],
-        report=lambda record, done, total: None,
-        before=lambda: None,
-        guard=guard,
-    )
+    def is_answer(record: dict[str, Any], task: Task) -> bool:
+        return bool(record["recipe"] == task.payload["recipe"])
+
+    with TaskJournal(path, TASKS, is_answer, guard) as journal:
+        return run_journalled(
+            pool,
+            journal,
+            answer=lambda outcome: {
+                **(outcome.result or {}),
+                "seconds": outcome.device_seconds,
+                **outcome.task.payload,
+            },
+            report=lambda record, done, total: None,
+        )
 
 
 def write(path: Path, *records: dict[str, Any]) -> None:
@@ -80,6 +89,35 @@ def test_a_record_of_another_task_is_not_believed(tmp_path: Path) -> None:
     pool = Script()
     assert run(tmp_path / "j", pool)[0]["value"] == "a"
     assert pool.ran == [("a", 0)]
+
+
+def test_where_deaths_were_is_remembered_and_a_node_that_is_left_out_is_said_once(tmp_path: Path) -> None:
+    class Asked(Script):
+        def run(self, tasks: Iterable[Task], *told: Any) -> None:
+            given = list(tasks)
+            self.died_on = [task.died_on for task in given]
+            super().run(given, *told)
+
+    write(tmp_path / "j", {"event": "death", "key": "a", "nodes": ["n7"]}, {"event": "death", "key": "a"})
+    pool = Asked(a=[True, False], b=[False])
+    run(tmp_path / "j", pool)
+    assert pool.died_on == [("n7",), ()]
+    records = Journal(tmp_path / "j").records()
+    left_out = [one for one in records if one["event"] == "left_out"]
+    assert left_out == [{"event": "left_out", "node": "n1", "why": "full"}]
+    assert [one["nodes"] for one in records[2:] if one["event"] in ("death", "interruption")] == [["n1"]] * 3
+
+
+def test_records_that_are_nobodys_are_passed_over(tmp_path: Path) -> None:
+    """Thousands of lines of rubbish: what is no answer to a task is not believed, and nothing breaks."""
+    whole = [final("a", value=1), {"event": "death", "key": "b", "device_seconds": 1.0, "nodes": ["n1"]}]
+    lines = [line.replace(b"\n", b" ") for line in rubbish(5_000, 5, whole)]
+    (tmp_path / "j").write_bytes(b"\n".join(lines) + b"\n")
+    pool = Script()
+    first, second = run(tmp_path / "j", pool)
+    assert (first["recipe"], second["value"]) == (1, "b")
+    assert [key for key, _ in pool.ran] == ["b"]
+    assert pool.ran[0][1] > 100
 
 
 def test_whoever_has_lost_the_right_to_a_shard_writes_nothing(tmp_path: Path) -> None:

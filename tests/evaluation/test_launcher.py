@@ -14,12 +14,12 @@ import pytest
 from harmony_core.errors import UserError
 from harmony_core.evaluation import launcher as launcher_module
 from harmony_core.evaluation.launcher import PILOT_FOLDER, Launcher, pilot_folder
-from harmony_core.evaluation.setting import Setting
-from harmony_core.workers import Interrupted, Outcome, Pool, Task, WarmPool
+from harmony_core.search.opened import OpenedSearch
+from harmony_core.workers import Outcome, Pool, Task, WarmPool, WorkInterrupted
 from harmony_core.workers.address import ADDRESS_FILE, publish
 from tests.workers.peers import Queue
 
-Prepared = Callable[..., Setting]
+Prepared = Callable[..., OpenedSearch]
 SRUN = Launcher("srun", srun_flags=("--gpus-per-task=1",))
 
 
@@ -77,8 +77,8 @@ def test_an_srun_that_starts_nothing_is_an_error_and_no_interruption(prepared: P
 
 @pytest.mark.usefixtures("broken_srun")
 def test_an_interruption_of_sound_teams_stays_one(prepared: Prepared, tmp_path: Path) -> None:
-    with pytest.raises(Interrupted, match="elsewhere"), SRUN.training(prepared(), tmp_path, 0):
-        raise Interrupted("elsewhere")
+    with pytest.raises(WorkInterrupted, match="elsewhere"), SRUN.training(prepared(), tmp_path, 0):
+        raise WorkInterrupted("elsewhere")
 
 
 class TestStanding:
@@ -132,6 +132,11 @@ class TestStanding:
         monkeypatch.setattr(launcher_module, "visible_gpus", list)
         with pytest.raises(UserError, match="share these CPUs"), SRUN.measuring(prepared(), tmp_path, 0, "json"):
             pass
+        with pytest.raises(UserError, match=r"^evaluators: mad: trainings share these CPUs; use an allocation a shard"):
+            SRUN.measuring(prepared(), tmp_path, 0, "json", evaluator="mad").__enter__()
+        # What shares its device with trainings has no need of one.
+        with SRUN.measuring(prepared(), tmp_path, 0, "json", alone=False) as pool:
+            assert pool._order == (0, 1)  # type: ignore[attr-defined]
         monkeypatch.setattr(launcher_module, "visible_gpus", lambda: ["0"])
         with SRUN.measuring(prepared(), tmp_path, 0, "json") as pool:
             assert pool._order == (0, 1)  # type: ignore[attr-defined]
@@ -141,12 +146,12 @@ class TestStanding:
     ) -> None:
         monkeypatch.setattr(launcher_module, "_PILOT_SECONDS", 0.05)
         (tmp_path / ADDRESS_FILE).unlink()
-        with pytest.raises(Interrupted, match="has no queue"), SRUN.training(prepared(), tmp_path, 0):
+        with pytest.raises(WorkInterrupted, match="has no queue"), SRUN.training(prepared(), tmp_path, 0):
             pass
 
     def test_a_companion_that_has_died_interrupts(self, queue: Queue, prepared: Prepared, tmp_path: Path) -> None:
         queue.stop()
-        with pytest.raises(Interrupted, match="does not answer"), SRUN.training(prepared(), tmp_path, 0) as pool:
+        with pytest.raises(WorkInterrupted, match="does not answer"), SRUN.training(prepared(), tmp_path, 0) as pool:
             run(pool)
 
     def test_a_local_launch_does_not_use_it(self, prepared: Prepared, tmp_path: Path) -> None:

@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 
 from harmony_core.errors import UserError
+from harmony_core.evaluation.evaluate_shard import evaluate_shard
+from harmony_core.evaluation.evaluators import Training
 from harmony_core.evaluation.launcher import Launcher
 from harmony_core.evaluation.reproduce import Reproduction, reproduce
-from harmony_core.evaluation.setting import Setting
-from harmony_core.evaluation.training_shard import train_shard
-from harmony_core.store import TRAINING, read_table, write_table
+from harmony_core.evaluation.shard import Shard
+from harmony_core.search.opened import OpenedSearch
+from harmony_core.store import TRAINING, Run, read_table, write_table
 
 ROW = {
     **{"status": "ok", "steps": 2, "tokens": 512, "train_loss": 2.0, "val_loss": 4.0, "val_bits_per_byte": 5.0},
@@ -43,19 +45,19 @@ def test_how_far_apart_two_trainings_are(now: dict[str, Any], curve: list[float]
 
 
 def test_a_row_of_another_recipe_or_of_nobody_is_refused(
-    prepared: Callable[..., Setting], candidates: Callable[..., list[dict[str, Any]]], tmp_path: Path
+    prepared: Callable[..., OpenedSearch], candidates: Callable[..., list[dict[str, Any]]], tmp_path: Path
 ) -> None:
     setting, population = prepared(), candidates(MLP)
-    train_shard(setting, population, 0, 0, report=lambda *_: None, launcher=Launcher())
+    evaluate_shard(Training(), Shard(setting, population, 0, 0), report=lambda *_: None, launcher=Launcher())
     told: list[str] = []
-    again = reproduce(setting, population[0], 0, tmp_path / "again", told.append)
+    again = reproduce(setting, population[0], Run(), tmp_path / "again", told.append)
     assert again.apart == 0
     assert len(again.curve_now) == again.now["steps"] == 4
     assert len(told) == 1
-    with pytest.raises(UserError, match=r"^replicate: 1: .* has no such row"):
-        reproduce(setting, population[0], 1, tmp_path / "again", told.append)
-    path = setting.folder.training(0, 0)
+    with pytest.raises(UserError, match=r"^replicate: 1, rate 0: .* has no such row"):
+        reproduce(setting, population[0], Run(1), tmp_path / "again", told.append)
+    path = setting.folder.shard(0, "training", 0)
     (row,) = read_table(path, TRAINING).to_dicts()
     write_table(path, [{**row, "recipe_id": "another"}], TRAINING)
     with pytest.raises(UserError, match=r"^recipe_id: another: this version would train with .*; use the search's"):
-        reproduce(setting, population[0], 0, tmp_path / "again", told.append)
+        reproduce(setting, population[0], Run(), tmp_path / "again", told.append)

@@ -12,7 +12,8 @@ import polars as pl
 import pytest
 
 from benchmarks.made_up import prepare, result
-from harmony_core.config import Config
+from harmony_core.search.config import Config
+from harmony_core.search.frame import Frame
 from harmony_core.store import LATENCY, POPULATION, TRAINING, SearchFolder, read_table, schemas, write_table
 
 SPACE = """
@@ -37,10 +38,16 @@ def made_up(architecture_id: str, num_params: int) -> tuple[str, float, float]:
 
 @pytest.fixture
 def start(tmp_path: Path) -> Callable[..., SearchFolder]:
-    """Begins a search; `search` overrides its settings, `sections` those of other sections."""
+    """Begins a search; `search` overrides its settings, `sections` those of other sections.
+
+    Unless `framed`, generation 0 says what the hypervolume is measured in."""
 
     def begin(
-        name: str = "toy", space: str = SPACE, sections: dict[str, Any] | None = None, **search: Any
+        name: str = "toy",
+        space: str = SPACE,
+        sections: dict[str, Any] | None = None,
+        framed: bool = True,
+        **search: Any,
     ) -> SearchFolder:
         space_file = tmp_path / f"{name}-space.yaml"
         space_file.write_text(space)
@@ -49,7 +56,8 @@ def start(tmp_path: Path) -> Callable[..., SearchFolder]:
         folder = SearchFolder(tmp_path / "results" / name)
         metrics = schemas.SELECTION.names[6:13]
         reference = {**dict.fromkeys(metrics, 1e6), "val_bits_per_byte": 8.0, "latency_seconds": 1.0}
-        prepare(folder, config, 256, {"ideal": dict.fromkeys(metrics, 0.0), "reference": reference})
+        frame = Frame(ideal=dict.fromkeys(metrics, 0.0), reference=reference)
+        prepare(folder, config, 256, frame if framed else None)
         return folder
 
     return begin
@@ -75,11 +83,11 @@ def measure() -> Callable[..., None]:
                 ended = {"status": status, "val_bits_per_byte": loss, "device_seconds": cost * 0.9}
                 training.append(result(TRAINING, row, shard=shard, **ended))
                 for mode, factor, share in MODES if status == "ok" else ():
-                    timed = {"mode": mode, "seconds_median": seconds * factor, "device_seconds": cost * share}
+                    timed = {"mode": mode, "latency_seconds": seconds * factor, "device_seconds": cost * share}
                     latency.append(result(LATENCY, row, shard=shard, **timed))
             step = -1 if backwards else 1
-            write_table(folder.training(generation, shard), training[::step], TRAINING)
-            write_table(folder.latency(generation, shard), latency[::step], LATENCY)
+            write_table(folder.shard(generation, "training", shard), training[::step], TRAINING)
+            write_table(folder.shard(generation, "latency", shard), latency[::step], LATENCY)
 
     return write
 
@@ -91,6 +99,7 @@ def reseed() -> Callable[[SearchFolder, int], None]:
     def write(folder: SearchFolder, seed: int) -> None:
         data = json.loads(folder.manifest.read_text())
         data["seed"] = data["config"]["search"]["seed"] = seed
+        del data["checksum"]
         folder.manifest.write_text(json.dumps(data))
 
     return write

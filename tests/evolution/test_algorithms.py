@@ -5,19 +5,31 @@ import random
 import numpy as np
 import pytest
 
-from harmony_core.config import SearchConfig
 from harmony_core.evolution.algorithm import Algorithm
-from harmony_core.evolution.config import AlgorithmConfig, Objective
-from harmony_core.evolution.registry import ALGORITHMS, make_algorithm
+from harmony_core.evolution.algorithms import ALGORITHMS
+from harmony_core.evolution.context import Context
+from harmony_core.evolution.proposal import Mutate, Proposal, Sample, parents
 from harmony_core.evolution.scored import Scored
+from harmony_core.search.config import Config, SearchConfig
+from harmony_core.search.objective import Objective
+from harmony_core.space import Space
 
 OBJECTIVES = (Objective(name="val_bits_per_byte"), Objective(name="latency_seconds", target=0.6))
 SURVIVORS = 6
+SPACE = Space.from_yaml("nano")
+# How many parents a child may have; regularised evolution has no crossover.
+PARENTS = {"nsga2": {1, 2}, "fitness": {1, 2}, "regularized_evolution": {1}, "random": {0}}
 
 
 def algorithm(kind: str, **settings: object) -> Algorithm:
-    config = AlgorithmConfig.parse({"kind": kind, "survivors": SURVIVORS, **settings})
-    return make_algorithm(SearchConfig(population=8, objectives=OBJECTIVES, algorithm=config))
+    if kind == "regularized_evolution":
+        settings.pop("crossover_probability", None)
+    config = {"kind": kind, "survivors": SURVIVORS, **settings}
+    return SearchConfig(population=20, objectives=OBJECTIVES, algorithm=config).make_algorithm()
+
+
+def ask(one: Algorithm, rng: np.random.Generator) -> Proposal:
+    return one.ask(Context(SPACE, 256), rng)
 
 
 def scored(birth: int, candidate: int, bits: float | None, seconds: float | None) -> Scored:
@@ -42,8 +54,9 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 def test_every_kind_of_the_configuration_is_registered() -> None:
-    kinds = AlgorithmConfig.model_json_schema()["properties"]["kind"]["enum"]
-    assert sorted(kinds) == sorted(ALGORITHMS)
+    choices = Config.model_json_schema()["$defs"]["SearchConfig"]["properties"]["algorithm"]["anyOf"]
+    kinds = [one["properties"]["kind"]["const"] for one in choices]
+    assert sorted(kinds) == sorted(ALGORITHMS) == sorted(PARENTS)
 
 
 def test_the_order_of_the_candidates_has_no_effect(kind: str) -> None:
@@ -56,7 +69,7 @@ def test_the_order_of_the_candidates_has_no_effect(kind: str) -> None:
         assert dict(zip([one.key for one in shuffled], told.tell(shuffled), strict=True)) == expected
         reference = algorithm(kind)
         reference.tell(rows)
-        asks = [[one.ask(np.random.default_rng(9)) for _ in range(20)] for one in (told, reference)]
+        asks = [[ask(one, np.random.default_rng(9)) for _ in range(20)] for one in (told, reference)]
         assert asks[0] == asks[1]
 
 
@@ -66,7 +79,7 @@ def test_no_global_random_numbers_are_used(kind: str) -> None:
         np.random.seed(seed)
         random.seed(seed)
         one = algorithm(kind)
-        answers.append((one.tell(crowd()), [one.ask(np.random.default_rng(3)) for _ in range(9)]))
+        answers.append((one.tell(crowd()), [ask(one, np.random.default_rng(3)) for _ in range(9)]))
         assert np.random.random() == np.random.RandomState(seed).random()
         assert random.random() == random.Random(seed).random()
     assert answers[0] == answers[1]
@@ -75,9 +88,9 @@ def test_no_global_random_numbers_are_used(kind: str) -> None:
 def test_all_state_comes_from_the_last_tell(kind: str) -> None:
     used, fresh = algorithm(kind), algorithm(kind)
     used.tell(crowd(seed=5))
-    used.ask(np.random.default_rng(0))
+    ask(used, np.random.default_rng(0))
     assert used.tell(crowd()) == fresh.tell(crowd())
-    assert used.ask(np.random.default_rng(0)) == fresh.ask(np.random.default_rng(0))
+    assert ask(used, np.random.default_rng(0)) == ask(fresh, np.random.default_rng(0))
 
 
 def test_as_many_survive_as_asked_for(kind: str) -> None:
@@ -97,22 +110,22 @@ def test_failures_rank_last_and_never_survive_nor_breed(kind: str) -> None:
             assert not standing.survives
             assert (standing.violation, standing.crowding, standing.fitness) == (None, None, None)
     rng = np.random.default_rng(0)
-    parents = {parent for _ in range(300) for parent in one.ask(rng)}
-    assert parents.isdisjoint(row.architecture_id for row in rows if not row.ok)
+    asked = {parent for _ in range(300) for parent in parents(ask(one, rng))}
+    assert asked.isdisjoint(row.architecture_id for row in rows if not row.ok)
 
 
 def test_when_all_failed_nobody_survives_and_samples_are_asked_for(kind: str) -> None:
     one = algorithm(kind)
     one.tell(crowd())
     assert [s.survives for s in one.tell([scored(0, i, None, None) for i in range(3)])] == [False] * 3
-    assert one.ask(np.random.default_rng(0)) == ()
+    assert ask(one, np.random.default_rng(0)) == Sample()
 
 
 def test_nobody_told_means_samples(kind: str) -> None:
     one = algorithm(kind)
-    assert one.ask(np.random.default_rng(0)) == ()
+    assert ask(one, np.random.default_rng(0)) == Sample()
     assert one.tell([]) == []
-    assert one.ask(np.random.default_rng(0)) == ()
+    assert ask(one, np.random.default_rng(0)) == Sample()
 
 
 def test_parents_are_survivors_and_two_parents_differ(kind: str) -> None:
@@ -120,17 +133,28 @@ def test_parents_are_survivors_and_two_parents_differ(kind: str) -> None:
     rows = crowd()
     kept = {r.architecture_id for r, s in zip(rows, one.tell(rows), strict=True) if s.survives}
     rng = np.random.default_rng(0)
-    asked = [one.ask(rng) for _ in range(300)]
-    assert {parent for parents in asked for parent in parents} <= kept
-    assert all(len(set(parents)) == len(parents) for parents in asked)
-    counts = {len(parents) for parents in asked}
-    assert counts == ({0} if kind == "random" else {1, 2})
+    asked = [parents(ask(one, rng)) for _ in range(300)]
+    assert {parent for ids in asked for parent in ids} <= kept
+    assert all(len(set(ids)) == len(ids) for ids in asked)
+    counts = {len(ids) for ids in asked}
+    assert counts == PARENTS[kind]
 
 
 def test_a_lone_survivor_is_mutated(kind: str) -> None:
     one = algorithm(kind, crossover_probability=1.0)
     one.tell([scored(0, 0, 1.0, 0.1), scored(0, 1, None, None)])
-    assert one.ask(np.random.default_rng(0)) == (() if kind == "random" else ("id-0-0",))
+    assert ask(one, np.random.default_rng(0)) == (Sample() if kind == "random" else Mutate("id-0-0"))
+
+
+def test_the_defaults_of_an_algorithm_are_its_own(kind: str) -> None:
+    one = SearchConfig(population=12, objectives=OBJECTIVES, algorithm={"kind": kind}).make_algorithm()
+    survivors, tournament, crossover = (48, 12, 0.0) if kind == "regularized_evolution" else (12, 6, 0.3)
+    assert (one.num_survivors, one.tournament_size, one.crossover_probability) == (survivors, tournament, crossover)
+
+
+def test_what_is_configured_is_no_default(kind: str) -> None:
+    one = algorithm(kind, survivors=3, tournament_size=1, crossover_probability=0.0)
+    assert (one.num_survivors, one.tournament_size, one.crossover_probability) == (3, 1, 0.0)
 
 
 def test_a_dominated_candidate_never_outranks_its_dominator(kind: str) -> None:
@@ -147,3 +171,21 @@ def test_an_ok_candidate_without_a_measure_is_a_mistake(kind: str) -> None:
     row = Scored(0, 0, "id", "ok", {"val_bits_per_byte": None, "latency_seconds": 0.1})
     with pytest.raises(ValueError, match="has no val_bits_per_byte"):
         algorithm(kind).tell([row])
+
+
+@pytest.mark.parametrize("metric", ["val_bits_per_byte", "latency_seconds"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_a_value_that_is_not_finite_is_never_told(kind: str, metric: str, value: float) -> None:
+    """It would be kept, and the best dropped: neither of the two dominates the other."""
+    metrics = {"val_bits_per_byte": 1.0, "latency_seconds": 0.1, metric: value}
+    with pytest.raises(ValueError, match=f"candidate 2 of generation 1: {metric} -?(nan|inf): its row claims to be ok"):
+        algorithm(kind).tell([scored(0, 0, 0.5, 0.05), Scored(1, 2, "id", "ok", metrics)])
+    failed = Scored(1, 2, "id", "diverged", metrics)
+    assert [one.survives for one in algorithm(kind).tell([scored(0, 0, 0.5, 0.05), failed])] == [True, False]
+
+
+@pytest.mark.parametrize("metric", ["val_bits_per_byte", "latency_seconds"])
+def test_an_objective_without_a_value_is_refused_by_its_name(kind: str, metric: str) -> None:
+    metrics: dict[str, float | None] = {"val_bits_per_byte": 1.0, "latency_seconds": 0.1, metric: None}
+    with pytest.raises(ValueError, match=f"candidate 2 of generation 1: has no {metric}: "):
+        algorithm(kind).tell([scored(0, 0, 0.5, 0.05), Scored(1, 2, "id", "ok", metrics)])

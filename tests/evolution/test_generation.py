@@ -6,8 +6,10 @@ import pytest
 
 from harmony_core.architecture import Architecture
 from harmony_core.errors import UserError
-from harmony_core.evolution.config import AlgorithmConfig
+from harmony_core.evolution.algorithms import ALGORITHMS
 from harmony_core.evolution.generation import GenerationSummary, mutate_generation, select_generation
+from harmony_core.results import lineage, pareto_front
+from harmony_core.results.budget import Allowance
 from harmony_core.space import Space
 from harmony_core.store import (
     LEDGER,
@@ -15,16 +17,17 @@ from harmony_core.store import (
     SELECTION,
     TRAINING,
     SearchFolder,
-    lineage,
-    pareto_front,
     queries,
     read_manifest,
     read_table,
+    write_manifest,
     write_table,
 )
 
 Start = Callable[..., SearchFolder]
 Measure = Callable[..., None]
+# Every cost with a target, so that all algorithms take them.
+PRICED = [{"name": "val_bits_per_byte"}, {"name": "latency_seconds", "target": 0.05}]
 TINY = """
 pattern: layers
 depth: {min: 1, max: 1}
@@ -66,10 +69,10 @@ def test_generation_0_is_samples_of_the_space(start: Start) -> None:
         assert row["flops_per_token"] == architecture.flops_per_token(256, "train")
 
 
-@pytest.mark.parametrize("kind", AlgorithmConfig.model_json_schema()["properties"]["kind"]["enum"])
+@pytest.mark.parametrize("kind", list(ALGORITHMS))
 @pytest.mark.parametrize("lag", [0, 1])
 def test_everything_is_a_function_of_config_seed_and_rows(start: Start, measure: Measure, kind: str, lag: int) -> None:
-    folder = start(lag=lag, algorithm={"kind": kind})
+    folder = start(lag=lag, algorithm={"kind": kind}, objectives=PRICED)
     summaries = run(folder, measure, 4)
     recorded = content(folder)
     for name in recorded:
@@ -103,10 +106,12 @@ def test_another_seed_gives_another_population(start: Start, reseed: Callable[[S
     assert content(folder) != before
 
 
-def test_a_candidate_does_not_depend_on_how_many_follow(start: Start) -> None:
-    few, many = start("few", population=4), start("many", population=12)
-    for folder in (few, many):
-        mutate_generation(folder, 0)
+def test_a_candidate_does_not_depend_on_how_many_are_paid_for(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    few, many = start("few", population=12), start("many", population=12)
+    mutate_generation(many, 0)
+    allowance = Allowance(12, 4, "budget")
+    monkeypatch.setattr("harmony_core.evolution.generation.generation_allowance", lambda *_: allowance)
+    mutate_generation(few, 0)
     rows = [read_table(folder.population(0), POPULATION)["architecture_id"] for folder in (few, many)]
     assert rows[1][:4].to_list() == rows[0].to_list()
 
@@ -191,9 +196,9 @@ def test_replicates_are_averaged(start: Start, measure: Measure) -> None:
     folder = start(objectives=[{"name": "val_bits_per_byte"}])
     mutate_generation(folder, 0)
     measure(folder, 0)
-    rows = read_table(folder.training(0, 0), TRAINING).to_dicts()
+    rows = read_table(folder.shard(0, "training", 0), TRAINING).to_dicts()
     again = [{**row, "replicate": 1, "val_bits_per_byte": 9.0} for row in rows if row["status"] == "ok"]
-    write_table(folder.training(0, 0), [*again, *rows], TRAINING)
+    write_table(folder.shard(0, "training", 0), [*again, *rows], TRAINING)
     select_generation(folder, 0)
     selected = read_table(folder.selection(0), SELECTION)
     found = dict(selected.select("candidate", "val_bits_per_byte").iter_rows())
@@ -232,9 +237,8 @@ def test_an_exhausted_space_ends_the_search_and_says_so(start: Start, measure: M
 
 def test_presets_come_first_where_the_config_asks_for_them(start: Start) -> None:
     folder = start(space="{}", population=4, initial=["llama-nano", "llama-nano"])
-    config = read_manifest(folder.manifest).config
-    text = folder.manifest.read_text().replace(config["space"], "nano")
-    folder.manifest.write_text(text)
+    manifest = read_manifest(folder.manifest)
+    write_manifest(folder.manifest, manifest.model_copy(update={"config": {**manifest.config, "space": "nano"}}))
     assert mutate_generation(folder, 0).candidates == 4
     rows = read_table(folder.population(0), POPULATION)
     assert rows["origin"].to_list() == ["preset", "sample", "sample", "sample"]
@@ -253,7 +257,7 @@ def test_a_missing_result_is_a_user_error(start: Start, measure: Measure) -> Non
     folder = start()
     mutate_generation(folder, 0)
     measure(folder, 0)
-    folder.training(0, 1).unlink()
+    folder.shard(0, "training", 1).unlink()
     with pytest.raises(UserError, match="no result of candidate 1, 3, 5, 7"):
         select_generation(folder, 0)
     assert not folder.selection(0).exists()
@@ -271,6 +275,6 @@ def test_latency_that_is_no_objective_may_be_missing(start: Start, measure: Meas
     mutate_generation(folder, 0)
     measure(folder, 0)
     for shard in (0, 1):
-        folder.latency(0, shard).unlink()
+        folder.shard(0, "latency", shard).unlink()
     assert select_generation(folder, 0).evaluated > 0
     assert read_table(folder.selection(0), SELECTION)["latency_seconds"].to_list() == [None] * 8

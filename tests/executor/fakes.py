@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from snakemake_executor_plugin_submitit.backend import Resource
 from snakemake_executor_plugin_submitit.cluster import Function, Outlook, Refusal, Refused
 from snakemake_executor_plugin_submitit.journal import Place
-from snakemake_executor_plugin_submitit.resources import Parameters, ResourceError
+from snakemake_executor_plugin_submitit.resource_rules import ResourceError
+from snakemake_executor_plugin_submitit.resources import Parameters
 
 
 class FakeCluster:
@@ -15,7 +17,8 @@ class FakeCluster:
 
     name = "fake"
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = folder
         self.largest_array = 1000
         self.room = 1_000_000
         """How many more jobs it takes."""
@@ -26,6 +29,8 @@ class FakeCluster:
         self.outlooks: dict[str, Outlook] = {}
         """By job id; other jobs run."""
         self.silent = False
+        self.asked: Parameters = {}
+        """Parameters of the last submission, taken or refused."""
         self.cancelled: list[Place] = []
         self.closed = False
 
@@ -36,6 +41,7 @@ class FakeCluster:
 
     def submit(self, tag: str, parameters: Parameters, functions: Sequence[Function]) -> list[str]:
         self.on_submit(tag)
+        self.asked = parameters
         if self.refusals:
             raise self.refusals.pop(0)
         if len(functions) > self.room:
@@ -55,8 +61,8 @@ class FakeCluster:
     def may_live(self, place: Place) -> bool:
         return True
 
-    def files(self, job_id: str) -> tuple[str, ...]:
-        return (f"{job_id}.err",)
+    def files(self, place: Place) -> Path | None:
+        return self.folder / place.tag / place.job_id if self.folder and place.job_id else None
 
     def close(self) -> None:
         self.closed = True

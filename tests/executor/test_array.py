@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import socket
 from collections.abc import Iterator
 
@@ -73,7 +74,7 @@ def poll_unless_lost(backend: ArrayBackend, cluster: FakeCluster) -> bool:
     status = poll(backend)
     if status == Running():
         return False
-    assert status == Lost("NODE_FAIL: a node failed", "1_0", ("1_0.err",))
+    assert status == Lost("NODE_FAIL: a node failed", "1_0")
     return True
 
 
@@ -139,3 +140,65 @@ def test_another_process_attaches_to_what_was_submitted(
     write_state(folder, work("a"), 0, "1_0")
     assert isinstance(poll(second), Done)
     second.close()
+
+
+def test_the_next_attempt_goes_to_another_node_if_there_is_one(
+    submitted: ArrayBackend, cluster: FakeCluster, work: Works
+) -> None:
+    cluster.outlooks["1_0"] = Outlook(True, "NODE_FAIL", suspects="n1")
+    assert poll(submitted) == Lost("NODE_FAIL", "1_0")
+    submitted.submit([work("a", attempt=2)])
+    wait_until(lambda: submitted._entries["a"].place)
+    assert cluster.asked["exclude"] == "n1"
+    # All is well there: the one after that goes anywhere.
+    cluster.outlooks["2_0"] = Outlook(True, "CANCELLED")
+    assert isinstance(poll(submitted), Lost)
+    submitted.submit([work("a", attempt=3)])
+    wait_until(lambda: submitted._entries["a"].place)
+    assert "exclude" not in cluster.asked
+
+
+def test_a_node_that_has_no_alternative_is_taken_again(
+    submitted: ArrayBackend, cluster: FakeCluster, work: Works
+) -> None:
+    cluster.outlooks["1_0"] = Outlook(True, "NODE_FAIL", suspects="n1")
+    assert isinstance(poll(submitted), Lost)
+    cluster.refusals = [Refusal(Refused.FOREVER, "Requested node configuration is not available")]
+    submitted.submit([work("a", attempt=2)])
+    wait_until(lambda: submitted._entries["a"].place)
+    assert "exclude" not in cluster.asked
+    assert poll(submitted) == Running()
+
+
+def test_a_job_whose_files_were_removed_is_told_so_and_was_no_try(
+    folder: Folder, work: Works, cluster: FakeCluster
+) -> None:
+    cluster.folder = folder.jobs
+    backend = ArrayBackend(cluster, folder, Journal(folder.journal), logging.getLogger("test"))
+    backend.submit([work("a")])
+    wait_until(lambda: backend._entries["a"].place)
+    cluster.outlooks["1_0"] = Outlook(True, "FAILED")
+    status = poll(backend)
+    assert isinstance(status, Lost)
+    assert status.vanished
+    assert "have been removed" in status.why
+    backend.close()
+
+
+def test_a_state_file_that_says_nothing_is_no_end(
+    submitted: ArrayBackend, cluster: FakeCluster, folder: Folder
+) -> None:
+    folder.state("a", 1).write_bytes(b"\xff{")
+    assert poll(submitted) == Running()
+    cluster.outlooks["1_0"] = Outlook(True, "COMPLETED")
+    assert poll(submitted) == Lost(f"COMPLETED; its state file {folder.state('a', 1)} cannot be read", "1_0")
+
+
+def test_a_state_folder_that_was_removed_is_made_again(
+    submitted: ArrayBackend, folder: Folder, work: Works, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.rmtree(folder.states)
+    assert poll(submitted) == Running()
+    assert f"{folder.states}: removed while jobs are under way, and made again" in caplog.text
+    write_state(folder, work("a"), 0, "1_0")
+    assert isinstance(poll(submitted), Done)

@@ -8,6 +8,7 @@ import signal
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.executor.workflow import Workflow, wait_until
 
@@ -135,6 +136,45 @@ def test_a_result_that_came_meanwhile_is_taken_once(workflow: Workflow) -> None:
     assert workflow.attempts() == 4
 
 
+def test_what_a_plain_snakemake_needs_after_a_kill_is_said_at_the_start(workflow: Workflow) -> None:
+    """Snakemake itself refuses half-written outputs before any executor is asked."""
+    workflow.flags = ()
+    command = f"{COUNTED}; echo half > {{output}}; until test -e go; do sleep 0.1; done; echo all > {{output}}"
+    workflow.write(rule(command), targets=TWO)
+    main = workflow.start()
+    workflow.wait_for_files("out/0", "out/1")
+    said = "the next one takes their results if it is started with --rerun-incomplete, and refuses to run without"
+    assert workflow.said(main).count(said) == 1
+    workflow.kill(main)
+    (workflow.root / "go").touch()
+    wait_until(lambda: not workflow.processes())
+    code, output = workflow.run()
+    assert code == 1
+    assert "rerun your command with the --rerun-incomplete flag" in output
+    code, output = workflow.run("--rerun-incomplete")
+    assert code == 0, output
+    assert said not in output
+    assert [workflow.read(f"runs/{i}") for i in range(2)] == ["begin"] * 2
+
+
+@pytest.mark.parametrize("profile", ["slurm", "frontier", "local"])
+def test_every_profile_takes_up_what_a_kill_left(profile: str) -> None:
+    settings = yaml.safe_load((Path(__file__).parents[2] / "profiles" / profile / "config.yaml").read_text())
+    assert settings["rerun-incomplete"] is True
+
+
+def test_a_refused_group_is_told_why(workflow: Workflow) -> None:
+    group = "group: 'g'\n    resources: nodes=2"
+    workflow.write(
+        rule("touch {output}", "first", "first", group),
+        rule("touch {output}", "second", "second", f"input: 'first'\n    {group}"),
+        targets='"second"',
+    )
+    code, output = workflow.run()
+    assert code == 1
+    assert "resource nodes=2: the local cluster is this one machine; use 1" in output
+
+
 def test_a_result_without_its_output_is_not_taken(workflow: Workflow) -> None:
     workflow.write(rule(f"{COUNTED}; until test -e go; do sleep 0.1; done; touch {{output}}"), targets=TWO)
     main = workflow.start()
@@ -151,8 +191,8 @@ def test_a_result_without_its_output_is_not_taken(workflow: Workflow) -> None:
 @pytest.mark.parametrize("change", ["command", "input"])
 def test_a_changed_job_takes_no_old_result_and_has_no_rival(workflow: Workflow, change: str) -> None:
     def write(word: str) -> None:
-        waits = "until test -e go; do sleep 0.1; done"
-        command = f"{COUNTED}; trap 'sleep 1; echo end >> runs/{{wildcards.i}}; exit 1' TERM; {waits}; "
+        waits = "until test -e go; do sleep 0.1 || true; done"
+        command = f"{COUNTED}; trap 'sleep 1 || true; echo end >> runs/{{wildcards.i}}; exit 1' TERM; {waits}; "
         workflow.write(rule(f"{command} cat {{input}} > {{output}}; echo {word}", more="input: 'source'"), targets=TWO)
 
     (workflow.root / "source").write_text("old")
@@ -188,15 +228,22 @@ def test_an_interrupted_snakemake_leaves_no_process(workflow: Workflow, to_all: 
     assert workflow.processes() == []
 
 
-def test_an_error_in_the_status_thread_ends_snakemake(workflow: Workflow) -> None:
-    """Snakemake would wait for ever for a thread that has ended without a word."""
-    workflow.write(rule("touch begun; until test -e go; do sleep 0.1; done"), targets='"out/0"')
+@pytest.mark.parametrize("removed", ["state", "journal.jsonl", "."])
+def test_what_is_removed_under_running_jobs_is_told_and_costs_nothing(workflow: Workflow, removed: str) -> None:
+    workflow.write(rule("touch begun; until test -e go; do sleep 0.1; done; touch {output}"), targets='"out/0"')
     main = workflow.start()
     workflow.wait_for_files("begun")
-    shutil.rmtree(workflow.root / ".snakemake" / "submitit" / "state")
+    folder = workflow.root / ".snakemake" / "submitit"
+    if (folder / removed).is_dir():
+        shutil.rmtree(folder / removed)
+        wait_until((folder / "state").exists)
+    else:
+        (folder / removed).unlink()
+    (workflow.root / "go").touch()
     code, output = workflow.wait(main)
-    assert code == 1
-    assert "submitit/state" in output
+    assert code == 0, output
+    assert "removed while jobs are under way" in output
+    assert workflow.attempts() == 1
 
 
 @pytest.mark.parametrize(

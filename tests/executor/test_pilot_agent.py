@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -267,15 +268,45 @@ def test_slurms_signal_to_a_command_is_not_its_failure(pilot: Pilot) -> None:
 
 
 def test_what_a_full_disk_does_not_take_is_written_later(pilot: Pilot) -> None:
-    pilot.hand_over(a="mv submitit/state submitit/full; touch a")
+    pilot.hand_over(a="mv submitit/state submitit/full; touch submitit/state a")
     no_more(pilot)
     agent = pilot.start()
     pilot.wait_for("a")
     with pytest.raises(subprocess.TimeoutExpired):
         agent.wait(0.5)
+    pilot.folder.states.unlink()
     (pilot.root / "submitit/full").rename(pilot.folder.states)
     assert agent.wait(LIMIT_SECONDS) == 0
     assert pilot.state("a")["rc"] == 0
+
+
+@pytest.mark.parametrize("removed", ["inbox", "owner.json"])
+def test_what_is_removed_under_an_agent_ends_nothing(pilot: Pilot, removed: str) -> None:
+    pilot.hand_over(a="touch a; until [ -e go ]; do sleep 0.02; done")
+    agent = pilot.start()
+    pilot.wait_for("a")
+    path = pilot.session.root / removed
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    wait_until(path.exists)
+    assert agent.poll() is None
+    (pilot.root / "go").touch()
+    wait_until(lambda: pilot.ended("a"))
+    assert pilot.state("a")["rc"] == 0
+    no_more(pilot)
+    assert agent.wait(LIMIT_SECONDS) == 0
+
+
+def test_an_agent_whose_meeting_place_is_removed_says_so_and_leaves_its_jobs(pilot: Pilot) -> None:
+    pilot.hand_over(a="touch a; sleep 1000")
+    agent = pilot.start()
+    pilot.wait_for("a")
+    (run,) = (pilot.session.root / "runs").iterdir()
+    shutil.rmtree(run)
+    assert agent.wait(LIMIT_SECONDS) == 128 + signal.SIGTERM
+    ending = pilot.session.ending(run.name)
+    assert ending is not None
+    assert str(ending) == f"vanished: {run} has been removed"
+    assert pilot.session.inbox.content().jobs == {Job("a", 1)}
 
 
 def test_a_withdrawn_job_ends_and_the_others_go_on(pilot: Pilot) -> None:

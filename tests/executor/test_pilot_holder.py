@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -228,7 +229,7 @@ class TestOpenJobs:
     @pytest.fixture
     def jobs(self, site: Site) -> OpenJobs:
         orders = Commander(site.session, idle_seconds=1, log=site.log)
-        return OpenJobs(site.session, site.folder, site.holder, orders, settle_seconds=0.0)
+        return OpenJobs(site.session, site.folder, site.holder, orders, settle_seconds=0.0, log=site.log)
 
     def test_jobs_of_a_hopeless_session_are_lost_with_its_reason(self, site: Site, jobs: OpenJobs) -> None:
         jobs.submit([work("a"), work("b")])
@@ -272,6 +273,15 @@ class TestOpenJobs:
         assert site.session.inbox.content().failed == {Job("a", 1)}, "its agent waits for what takes its place"
         jobs.poll(["b"])
         assert not site.session.inbox.content().failed
+        jobs.close()
+
+    def test_an_inbox_that_was_removed_is_filled_again_with_what_is_wanted(self, site: Site, jobs: OpenJobs) -> None:
+        jobs.submit([work("a"), work("b"), work("c")])
+        jobs.cancel(["c"])
+        site.folder.state("b", 1).write_text('{"rc": 0}')
+        shutil.rmtree(site.session.root)
+        assert jobs.poll(["a", "b"]) == {"a": Running(), "b": Done(0)}
+        assert site.session.inbox.content().jobs == {Job("a", 1)}
         jobs.close()
 
     def test_a_job_that_vanished_is_lost(self, site: Site, jobs: OpenJobs) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from snakemake_executor_plugin_submitit.cluster import Refused
-from snakemake_executor_plugin_submitit.refusals import hopeless, refusal
+from snakemake_executor_plugin_submitit.refusals import hopeless, refusal, waits_for
 
 FAILED = "sbatch: error: Batch job submission failed: "
 POLICY = FAILED + "Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)"
@@ -76,9 +76,76 @@ def test_for_ever_with_slurms_words_and_the_resource(words: str, resource: str) 
     assert "\n" not in str(refused)
 
 
-def test_words_not_known_are_an_error_and_not_waited_for() -> None:
-    assert refusal("sbatch: unrecognized option '--foo'", policy_may_pass=True).kind is Refused.FOREVER
-    assert "without a word" in str(refusal("", policy_may_pass=True))
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Unexpected message received",
+        "Message receive failure",
+        "Message send failure",
+        "Communications shutdown failure",
+        "Protocol authentication error",
+        "Invalid authentication credential",
+        "I/O error writing script/environment to file",
+        "Slurmdbd connection lost",
+        "Job credential expired",
+        "Le contr\N{LATIN SMALL LETTER O WITH CIRCUMFLEX}leur est parti",
+        "",
+    ],
+)
+def test_words_of_the_way_to_slurm_and_unknown_ones_are_tried_again_a_few_times(words: str) -> None:
+    refused = refusal(FAILED + words if words else "", policy_may_pass=False)
+    assert (refused.kind, refused.doubtful) == (Refused.NOW, True)
+    assert words in str(refused) if words else "without a word" in str(refused)
+
+
+def test_a_controller_that_is_away_is_no_doubt() -> None:
+    refused = refusal(FAILED + "Socket timed out on send/recv operation", policy_may_pass=False)
+    assert (refused.kind, refused.doubtful) == (Refused.NOW, False)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "sbatch: unrecognized option '--foo'",
+        FAILED + "Access/permission denied",
+        FAILED + "Batch script is empty!",
+        FAILED + "Job dependency problem",
+        FAILED + "More processors requested than permitted",
+        FAILED + "Pathname of a file, directory or other parameter too long",
+        FAILED + "Requested partition configuration not available now",
+        "sbatch: fatal: --mem, --mem-per-cpu, and --mem-per-gpu are mutually exclusive.",
+        "sbatch: error: lua: You must specify an account",
+    ],
+)
+def test_words_about_the_request_are_final(words: str) -> None:
+    assert refusal(words, policy_may_pass=True).kind is Refused.FOREVER
+
+
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [
+        ("None", None),
+        ("Resources", "free nodes"),
+        ("Priority", "free nodes"),
+        ("BeginTime", "the moment at which Slurm may begin it (BeginTime)"),
+        ("AssocGrpCpuLimit", "a limit of its account or QOS (AssocGrpCpuLimit)"),
+        ("AssocMaxJobsLimit", "a limit of its account or QOS (AssocMaxJobsLimit)"),
+        ("QOSMaxJobsPerUserLimit", "a limit of its account or QOS (QOSMaxJobsPerUserLimit)"),
+        ("MaxCpuPerAccount", "a limit of its account or QOS (MaxCpuPerAccount)"),
+        (
+            "ReqNodeNotAvail,_UnavailableNodes:n1",
+            "nodes that are down or reserved (ReqNodeNotAvail, UnavailableNodes:n1)",
+        ),
+        (
+            "Nodes_required_for_job_are_DOWN,_DRAINED_or_reserved",
+            "nodes that are down or reserved (Nodes required for job are DOWN, DRAINED or reserved)",
+        ),
+        ("PartitionDown", "its partition (PartitionDown)"),
+        ("{odd}", "something else ({odd})"),
+    ],
+)
+def test_what_a_job_waits_for(reason: str, told: str | None) -> None:
+    assert waits_for(reason) == told
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import pytest
 import submitit
 
 from snakemake_executor_plugin_submitit.backend import Resource
+from snakemake_executor_plugin_submitit.resource_rules import ResourceError, over_defaults
 from snakemake_executor_plugin_submitit.resources import (
-    ResourceError,
     local_parameters,
     read_resources,
     slurm_parameters,
@@ -77,12 +77,16 @@ def test_everything(executor: submitit.SlurmExecutor) -> None:
 @pytest.mark.parametrize(
     ("resources", "name", "value"),
     [
-        ({"mem_mb_per_cpu": 500, "mem_mb": 9000}, "mem-per-cpu", "500M"),
+        ({"mem_mb_per_cpu": 500}, "mem-per-cpu", "500M"),
+        ({"gpus_per_node": 4, "mem_mb_per_gpu": 500}, "mem-per-gpu", "500M"),
+        ({"gpus_per_node": 4, "gpu_model": "a100"}, "gpus-per-node", "a100:4"),
+        ({"gpus_per_task": "a100:1"}, "gpus-per-task", "a100:1"),
         ({"gpu": 2}, "gpus", "2"),
         ({"gpus": 2, "gpu_model": "a100"}, "gpus", "a100:2"),
         ({"tasks": 16, "nodes": 2}, "ntasks", "16"),
         ({"gpu": 2, "tasks_per_gpu": 3}, "ntasks-per-gpu", "3"),
-        ({"gpu": 2, "cpus_per_gpu": 7, "cpus_per_task": 4}, "cpus-per-task", "4"),
+        # Said of a job whose defaults have a model.
+        ({"gpu": 0, "gpu_model": "a100"}, "cpus-per-task", "1"),
         # Ahead of a limit by half of it at most: a signal at once would end what has just begun.
         ({"runtime": 4}, "signal", "USR2@120"),
     ],
@@ -117,6 +121,26 @@ def test_setup_goes_into_the_script_in_order(executor: submitit.SlurmExecutor) -
         ({"slurm_extra": "--array=0-9"}, "--array is set by the plugin"),
         ({"slurm_extra": "--signal=B:USR1@60"}, "--signal is set by the plugin"),
         ({"clusters": "other"}, "resource clusters=other: jobs go to the default cluster alone; leave it out"),
+        (
+            {"threads": 4, "mem_mb_per_cpu": 2000, "mem_mb": 64000},
+            "resource mem_mb=64000: mem_mb_per_cpu=2000 says the same in another way; leave one out",
+        ),
+        ({"gpu": 2, "cpus_per_gpu": 7, "cpus_per_task": 4}, "cpus_per_task=4: cpus_per_gpu=7 says the same"),
+        ({"gpu": 2, "gpus": 1}, "resource gpus=1: gpu=2 says the same in another way"),
+        ({"gpu_model": "a100"}, "resource gpu_model=a100: has no effect without GPUs; give gpu, how many, too"),
+        ({"mem_mb_per_gpu": 100}, "mem_mb_per_gpu=100: has no effect without GPUs"),
+        ({"tasks_per_gpu": 2}, "tasks_per_gpu=2: has no effect without GPUs"),
+        ({"cpus_per_gpu": 2}, "cpus_per_gpu=2: has no effect without GPUs"),
+        ({"gpus": "a100:2", "gpu_model": "v100"}, "gpu_model=v100: gpus=a100:2 names a model too"),
+        ({"gpus": "two"}, "resource gpus=two: give a number, or MODEL:NUMBER"),
+        ({"nodes": 0}, "resource nodes=0: give at least 1"),
+        ({"tasks": 0}, "resource tasks=0: give at least 1"),
+        ({"nodes": float("inf")}, "resource nodes=inf: give a whole number"),
+        ({"slurm_partion": "gpu"}, "slurm_partion=gpu: there is no such resource; use slurm_partition"),
+        (
+            {"slurm_extra": "--partition=a", "slurm_partition": "b"},
+            "--partition is resource slurm_partition=b too; say it once",
+        ),
         ({"slurm_extra": "-C nvme"}, "-C: write long options as --name=value or --name"),
         ({"slurm_extra": "--nice 5"}, "5: write long options as --name=value or --name"),
         ({"slurm_extra": "--comment='no end"}, "No closing quotation"),
@@ -145,5 +169,17 @@ def test_resources_in_a_line() -> None:
         "slurm_extra": "--a=b --c",
         "runtime": 120,
     }
-    with pytest.raises(ResourceError, match="write name=value"):
-        read_resources("nodes")
+    assert read_resources("runtime=2h mem=64GB") == {"runtime": 120, "mem_mb": 64000}
+    for text, says in (
+        ("nodes", "write name=value"),
+        ("runtime=1-02:00:00", "give minutes, or a text such as 2h"),
+        ("mem=64", "give a size such as 64GB, or mem_mb"),
+    ):
+        with pytest.raises(ResourceError, match=says):
+            read_resources(text)
+
+
+def test_a_default_gives_way_to_what_says_the_same_in_another_way() -> None:
+    defaults: dict[str, Resource] = {"mem_mb_per_cpu": 2000, "runtime": 60}
+    assert over_defaults({"mem_mb": 64000}, defaults) == {"mem_mb": 64000, "runtime": 60}
+    assert over_defaults({"nodes": 2}, defaults) == {"mem_mb_per_cpu": 2000, "runtime": 60, "nodes": 2}

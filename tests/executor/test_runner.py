@@ -185,7 +185,7 @@ def test_a_command_that_will_not_end_is_killed_after_the_grace(
 def test_a_stopped_command_may_come_to_an_end_that_counts(
     folder: Folder, work: Works, jobs: list[subprocess.Popen[bytes]], tmp_path: Path, code: int
 ) -> None:
-    command = f"trap 'exit {code}' TERM; echo $$ > shell; while true; do sleep 0.1; done"
+    command = f"trap 'exit {code}' TERM; echo $$ > shell; while true; do sleep 0.1 || true; done"
     job = start(work(command=command), folder, jobs)
     read_pid(tmp_path / "shell")
     job.terminate()

@@ -12,7 +12,7 @@ import pytest
 from snakemake_executor_plugin_submitit.backend import Work
 from snakemake_executor_plugin_submitit.cluster import Refusal, Refused
 from snakemake_executor_plugin_submitit.journal import Journal
-from snakemake_executor_plugin_submitit.submission import Batch, Submitter, batches
+from snakemake_executor_plugin_submitit.submission import MOST_TRIES, Batch, Submitter, batches
 from tests.executor.conftest import Works
 from tests.executor.fakes import FakeCluster
 from tests.executor.workflow import wait_until
@@ -86,6 +86,26 @@ def test_a_scheduler_that_is_away_is_waited_for(
     add(2)
     wait_until(lambda: heard.submitted == keys(2))
     assert caplog.text.count("unable to contact slurm controller") == 1
+
+
+def test_words_that_may_be_in_vain_are_tried_a_few_times(
+    add: Callable[[int], None],
+    heard: Heard,
+    cluster: FakeCluster,
+    submitter: Submitter,
+    work: Works,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("snakemake_executor_plugin_submitit.submission.LONGEST_PAUSE_SECONDS", 0.04)
+    doubt = Refusal(Refused.NOW, "Unexpected message received", doubtful=True)
+    stale = OSError(errno.ESTALE, "Stale file handle")
+    cluster.refusals = [doubt, stale, BlockingIOError(errno.EAGAIN, "no process to be had")] * (MOST_TRIES // 3)
+    add(1)
+    wait_until(lambda: heard.submitted == ["k0"])
+    cluster.refusals = [doubt] * MOST_TRIES
+    submitter.add([Batch({}, [work("a")]), Batch({}, [work("b")])])
+    wait_until(lambda: heard.submitted == ["k0", "b"])
+    assert heard.refused == {"a": f"fake took it in none of {MOST_TRIES} tries: Unexpected message received"}
 
 
 def test_a_full_queue_is_filled_by_fewer_at_once(

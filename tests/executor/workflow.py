@@ -32,6 +32,8 @@ class Workflow:
         self.cluster = cluster
         self.mark = uuid.uuid4().hex
         self.environment = {**os.environ, **(environment or {}), "WORKFLOW_MARK": self.mark}
+        self.flags: tuple[str, ...] = ("--rerun-incomplete",)
+        """Of all Snakemake processes."""
         self._mains: dict[subprocess.Popen[bytes], Path] = {}
         root.mkdir()
 
@@ -45,7 +47,7 @@ class Workflow:
         command = [
             *(sys.executable, "-m", "snakemake", "--executor", "submitit", "--submitit-cluster", self.cluster),
             *("--jobs", "100", "--seconds-between-status-checks", "1", "--submitit-query-seconds", "1"),
-            *("--latency-wait", "3", "--rerun-incomplete", *arguments),
+            *("--latency-wait", "3", *self.flags, *arguments),
         ]
         log = self.root.parent / f"snakemake-{len(self._mains)}.log"
         with log.open("wb") as file:

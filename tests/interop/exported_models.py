@@ -29,10 +29,14 @@ CUSTOM = {
         {"kind": "gqa", **HEADS, "num_kv_heads": 2, "rope_scaling": LLAMA3},
         {"kind": "swa", **HEADS, "num_kv_heads": 2, "window": 4, "rope_scaling": {"method": "linear", "factor": 2.0}},
         {"kind": "swa", **HEADS, "num_kv_heads": 4, "window": 1},
+        {"kind": "gqa", **HEADS, "num_kv_heads": 2, "output_gate": True, "bias": True},
+        {"kind": "gqa", **HEADS, "num_kv_heads": 2, "sinks": True},
+        {"kind": "swa", **HEADS, "num_kv_heads": 2, "window": 5, "sinks": True},
     ],
     "mla": [
         {"kind": "mla", **LATENT, "rope_scaling": YARN, "scale": 0.3, "latent_epsilon": 1e-3},
         {"kind": "mla", **LATENT, "q_lora_rank": 14, "bias": True},
+        {"kind": "mla", **LATENT, "rope_base": None},
     ],
     "mlp": [
         {"kind": "gqa", **HEADS, "num_kv_heads": 2},
@@ -44,6 +48,9 @@ CUSTOM = {
         {**EXPERTS, "n_shared": 2, "shared_bias": True, "routed_scale": 1.7, "normalize_top_k": False},
         {**EXPERTS, "router": "sigmoid", "balancing": "bias", "n_groups": 3, "top_groups": 2, "group_score": "top2"},
         {**EXPERTS, "activation": "gelu", "n_groups": 3, "top_groups": 1, "n_shared": 1, "d_shared": 7},
+        {**EXPERTS, "n_shared": 1, "shared_gate": True},
+        {**EXPERTS, "activation": "clamped_swiglu", "expert_bias": True, "router_bias": True},
+        {**EXPERTS, "d_latent": 10, "latent_bias": True, "n_shared": 1, "activation": "relu2"},
     ],
     "mamba": [
         {"kind": "mamba", "d_state": 4},
@@ -54,6 +61,16 @@ CUSTOM = {
         {"kind": "mamba2", "d_state": 6, "head_dim": 8, "n_groups": 2, "norm_groups": 4, "d_conv": 2, "bias": True},
         {"kind": "mamba2", "d_state": 6, "head_dim": 8, "inner_width": 40, "norm_groups": 1, "conv_bias": False},
     ],
+    "delta": [
+        {"kind": "gated_deltanet", "num_key_heads": 2, "num_value_heads": 4, "key_head_dim": 6, "value_head_dim": 10},
+        {
+            **{"kind": "gated_deltanet", "num_key_heads": 2, "num_value_heads": 2, "key_head_dim": 8, "d_conv": 2},
+            **{"value_head_dim": 4, "negative_eigenvalues": True, "out_norm_epsilon": 0.01, "chunk_size": 8},
+        },
+        {"kind": "kda", "num_heads": 3, "head_dim": 6},
+        {"kind": "kda", "num_heads": 2, "head_dim": 8, "gate_rank": 5, "negative_eigenvalues": True, "d_conv": 3},
+    ],
+    "short_conv": [{"kind": "short_conv"}, {"kind": "short_conv", "kernel_size": 7, "bias": True}],
     "hyena": [
         {"kind": "hyena_se", "num_groups": 4},
         {"kind": "hyena_mr", "num_groups": 8, "filter_length": 12, "short_filter_length": 2},

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 VOCAB = 53
+# Of a head whose vectors get length one: a narrower one is nearly zero now and then, and both sides lose digits to it.
+LENGTHS = (7, 14)
 
 
 def common(rng: random.Random, layers: int = 3) -> dict[str, Any]:
@@ -314,6 +316,7 @@ def nemotron_h(rng: random.Random) -> dict[str, Any]:
         "intermediate_size": rng.randint(8, 40),
         "moe_intermediate_size": rng.randint(4, 20),
         "moe_shared_expert_intermediate_size": rng.randint(4, 20),
+        "moe_latent_size": rng.choice([None, 5, 11]),
         "mlp_hidden_act": rng.choice(["relu2", "relu2", "gelu"]),
         "n_routed_experts": groups * per_group,
         "n_group": groups,
@@ -321,6 +324,116 @@ def nemotron_h(rng: random.Random) -> dict[str, Any]:
         "num_experts_per_tok": rng.randint(1, used * per_group),
         "routed_scaling_factor": rng.choice([1.0, 2.5]),
         "time_step_min": 1e-6,
+    }
+
+
+def qwen3_next(rng: random.Random) -> dict[str, Any]:
+    chosen = {**common(rng, 4), **heads(rng, even_part=4), **rope(rng)}
+    chosen["rope_parameters"]["partial_rotary_factor"] = rng.choice([0.5, 1.0])
+    keys, experts, layers = rng.choice([1, 2]), rng.choice([0, 3, 5]), chosen["num_hidden_layers"]
+    types = ["full_attention", "linear_attention"]
+    return {
+        **chosen,
+        **coin(rng, "attention_bias", "norm_topk_prob", "output_router_logits"),
+        "layer_types": [rng.choice(types) for _ in range(layers)],
+        "intermediate_size": rng.randint(8, 30),
+        "mlp_only_layers": rng.sample(range(layers), rng.choice([0, 1])),
+        "decoder_sparse_step": rng.choice([1, 1, 2]),
+        "num_experts": experts,
+        "num_experts_per_tok": rng.randint(1, max(experts, 1)),
+        "moe_intermediate_size": rng.randint(4, 20),
+        "shared_expert_intermediate_size": rng.randint(4, 20),
+        "linear_num_key_heads": keys,
+        "linear_num_value_heads": keys * rng.choice([1, 2, 3]),
+        "linear_key_head_dim": rng.randint(*LENGTHS),
+        "linear_value_head_dim": rng.randint(3, 9),
+        "linear_conv_kernel_dim": rng.choice([2, 4]),
+        "rms_norm_eps": rng.choice([1e-6, 1e-3]),
+    }
+
+
+def kimi_linear(rng: random.Random) -> dict[str, Any]:
+    chosen, num_heads = common(rng, 4), rng.choice([1, 2, 3])
+    layers, groups, per_group = chosen["num_hidden_layers"], rng.choice([1, 2]), rng.randint(2, 3)
+    used = rng.randint(1, groups)
+    return {
+        **chosen,
+        **coin(rng, "moe_renormalize", "attention_bias"),
+        "hidden_size": rng.randint(12, 30),
+        "layer_types": [rng.choice(["full_attention", "linear_attention"]) for _ in range(layers)],
+        "mlp_layer_types": [rng.choice(["dense", "sparse"]) for _ in range(layers)],
+        "num_attention_heads": num_heads,
+        "num_key_value_heads": num_heads,
+        "kv_lora_rank": rng.randint(4, 12),
+        "q_lora_rank": rng.choice([None, 7]),
+        "qk_nope_head_dim": rng.randint(3, 9),
+        "qk_rope_head_dim": rng.randint(3, 9),
+        "v_head_dim": rng.randint(3, 9),
+        "intermediate_size": rng.randint(8, 30),
+        "moe_intermediate_size": rng.randint(4, 20),
+        "num_experts": groups * per_group,
+        "num_shared_experts": rng.choice([1, 2]),
+        "num_expert_group": groups,
+        "topk_group": used,
+        "num_experts_per_token": rng.randint(1, used * per_group),
+        "routed_scaling_factor": rng.choice([1.0, 2.5]),
+        "linear_num_heads": rng.choice([1, 2, 3]),
+        "linear_head_dim": rng.randint(*LENGTHS),
+        "linear_conv_kernel_dim": rng.choice([2, 4]),
+        "rms_norm_eps": rng.choice([1e-6, 1e-3]),
+    }
+
+
+def short_convolutions(rng: random.Random) -> dict[str, Any]:
+    chosen = {**common(rng, 4), **heads(rng, free_head_dim=False, even_part=2), **rope(rng)}
+    return {
+        **chosen,
+        **coin(rng, "conv_bias"),
+        "layer_types": [rng.choice(["conv", "conv", "full_attention"]) for _ in range(chosen["num_hidden_layers"])],
+        "conv_L_cache": rng.choice([3, 4, 7]),
+        "norm_eps": rng.choice([1e-6, 1e-3]),
+    }
+
+
+def lfm2(rng: random.Random) -> dict[str, Any]:
+    return {
+        **short_convolutions(rng),
+        **coin(rng, "block_auto_adjust_ff_dim"),
+        # Read where there are no layer_types alone.
+        "full_attn_idxs": [0],
+        "intermediate_size": rng.randint(8, 40),
+        "block_ffn_dim_multiplier": rng.choice([0.5, 1.0, 1.3]),
+        "block_multiple_of": rng.choice([1, 4, 7]),
+    }
+
+
+def lfm2_moe(rng: random.Random) -> dict[str, Any]:
+    experts = rng.randint(2, 5)
+    return {
+        **short_convolutions(rng),
+        **coin(rng, "norm_topk_prob", "use_expert_bias", "output_router_logits"),
+        "intermediate_size": rng.randint(8, 40),
+        "moe_intermediate_size": rng.randint(4, 20),
+        "num_dense_layers": rng.choice([0, 1, 2]),
+        "num_experts": experts,
+        "num_experts_per_tok": rng.randint(1, experts),
+        "routed_scaling_factor": rng.choice([1.0, 2.5]),
+    }
+
+
+def gpt_oss(rng: random.Random) -> dict[str, Any]:
+    experts, chosen = rng.randint(2, 5), {**common(rng, 4), **heads(rng), **rope(rng)}
+    types = ["full_attention", "sliding_attention"]
+    chosen.setdefault("head_dim", chosen["hidden_size"] // chosen["num_attention_heads"])
+    return {
+        **chosen,
+        **coin(rng, "attention_bias", "output_router_logits"),
+        "layer_types": [rng.choice(types) for _ in range(chosen["num_hidden_layers"])],
+        "sliding_window": rng.choice([2, 4, 64]),
+        "intermediate_size": rng.randint(4, 20),
+        "num_local_experts": experts,
+        "num_experts_per_tok": rng.randint(1, experts),
+        "rms_norm_eps": rng.choice([1e-6, 1e-3]),
     }
 
 
@@ -340,5 +453,10 @@ DRAWS: dict[str, Callable[[random.Random], dict[str, Any]]] = {
         bamba,
         granitemoehybrid,
         nemotron_h,
+        qwen3_next,
+        kimi_linear,
+        lfm2,
+        lfm2_moe,
+        gpt_oss,
     )
 }

@@ -38,13 +38,16 @@ def random_model(family: str, seed: int) -> PreTrainedModel:
 def filled(config: PreTrainedConfig, seed: int = 0) -> PreTrainedModel:
     """A model none of whose values is one that could be forgotten: no bias of zero, no norm of one."""
     model = AutoModelForCausalLM.from_config(config, attn_implementation="eager", experts_implementation="eager").eval()
-    generator = torch.Generator().manual_seed(seed)
+    generator, family = torch.Generator().manual_seed(seed), config.model_type
     tensors = {id(tensor): (name, tensor) for name, tensor in model.state_dict(keep_vars=True).items()}
     for name, tensor in tensors.values():
         drawn = torch.randn(tensor.shape, generator=generator)
         end = name.rpartition(".")[2]
         if end == "A_log":
             drawn = drawn.abs()
+        elif family == "qwen3_next" and "norm" in name and "linear_attn" not in name:
+            # Stored as the difference from one.
+            drawn = 0.3 * drawn
         elif end == "dt_bias" or name.endswith("dt_proj.bias"):
             drawn = drawn - 2
         elif tensor.dim() == 1 and ("norm" in name or end == "D"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -91,8 +92,17 @@ def test_a_hybrid_without_attention_computes_and_generates(family: str, tmp_path
 
 
 MHA = {"kind": "mha", **HEADS}
+KDA = {"kind": "kda", "num_heads": 2, "head_dim": 8}
+GATED = {"kind": "mha", **HEADS, "qk_norm": True, "output_gate": True}
+DELTA = {"kind": "gated_deltanet", "num_key_heads": 2, "num_value_heads": 4, "key_head_dim": 8, "value_head_dim": 6}
 GROUPED = {**HEADS, "num_kv_heads": 2}
 WINDOW = {"kind": "swa", **GROUPED, "window": 4}
+OSS_EXPERTS = {**EXPERTS, "expert_bias": True, "router_bias": True, "activation": "clamped_swiglu"}
+LATENT_EXPERTS = {
+    **{**EXPERTS, "n_shared": 1, "router": "sigmoid", "balancing": "bias", "activation": "relu2"},
+    **{"d_latent": 8, "latent_bias": True},
+}
+CONV = {"kind": "short_conv", "kernel_size": 4}
 SWIGLU = {"kind": "mlp", "d_ff": 20}
 STATES = {"kind": "mamba2", "d_state": 6, "head_dim": 8, "n_groups": 2}
 ALMOST: dict[str, tuple[list[dict[str, Any]], dict[str, Any]]] = {
@@ -124,6 +134,22 @@ ALMOST: dict[str, tuple[list[dict[str, Any]], dict[str, Any]]] = {
     ),
     "tied embeddings that are never tied": ([{**STATES, "inner_width": 48}, {**SWIGLU, "activation": "relu2"}], {}),
     "a multiplier of logits without Granite's blocks": ([{**MHA, "qk_norm": True}, SWIGLU], {"logits_divisor": 2.0}),
+    "negative eigenvalues": ([{**DELTA, "negative_eigenvalues": True}, SWIGLU, GATED, SWIGLU], {}),
+    "a gate without QK norm": ([{**GATED, "qk_norm": False}, SWIGLU], {}),
+    "a gate on the shared expert without gated attention": ([MHA, {**EXPERTS, "n_shared": 1, "shared_gate": True}], {}),
+    "a rank that is not the head's width": ([{**KDA, "gate_rank": 5}, SWIGLU], {"tie_embeddings": False}),
+    "Kimi's mixer with tied embeddings": ([KDA, SWIGLU], {}),
+    "convolutions that differ": ([CONV, SWIGLU, {**CONV, "bias": True}, SWIGLU], {}),
+    "convolutions without QK norm": ([CONV, SWIGLU, MHA, SWIGLU], {}),
+    "convolutions beside biases": ([CONV, {**SWIGLU, "bias": True}], {}),
+    "convolutions beside softmax experts": ([CONV, EXPERTS], {}),
+    "sinks without experts": ([{**MHA, "sinks": True}, SWIGLU], {}),
+    "a clamped SwiGLU that is dense": ([MHA, {**SWIGLU, "activation": "clamped_swiglu"}], {}),
+    "experts with biases and no sinks": ([MHA, OSS_EXPERTS], {}),
+    "latent experts with a bias of their own": (
+        [{**MHA, "rope_base": None}, LATENT_EXPERTS],
+        {"tie_embeddings": False},
+    ),
     "two mixers in a row": ([MHA, MHA, SWIGLU], {}),
 }
 
@@ -144,6 +170,17 @@ def test_a_near_miss_put_right_is_native() -> None:
         ([STATES], {}, "mamba2"),
         ([{**STATES, "inner_width": 48}], {"tie_embeddings": False}, "nemotron_h"),
         ([MHA, SWIGLU], {"logits_divisor": 2.0}, "granitemoehybrid"),
+        ([DELTA, SWIGLU, GATED, SWIGLU], {}, "qwen3_next"),
+        ([{**DELTA, "chunk_size": 16}, {**EXPERTS, "n_shared": 1, "shared_gate": True}], {}, "qwen3_next"),
+        ([{**KDA, "gate_rank": 8}, SWIGLU], {"tie_embeddings": False}, "kimi_linear"),
+        ([{**MHA, "sinks": True}, OSS_EXPERTS], {}, "gpt_oss"),
+        (
+            [{**MHA, "rope_base": None}, {**LATENT_EXPERTS, "latent_bias": False}],
+            {"tie_embeddings": False},
+            "nemotron_h",
+        ),
+        ([CONV, SWIGLU, {**MHA, "qk_norm": True}, SWIGLU], {}, "lfm2"),
+        ([CONV, SWIGLU, CONV, {**EXPERTS, "router": "sigmoid", "balancing": "bias"}], {}, "lfm2_moe"),
         ([MHA, {**EXPERTS, "capacity_factor": None, "d_shared": 7, "n_shared": 1}], {}, "granitemoehybrid"),
     ):
         fitting = native_config(Architecture(d_model=32, vocab_size=VOCAB, blocks=blocks, **head))
@@ -151,12 +188,22 @@ def test_a_near_miss_put_right_is_native() -> None:
         assert fitting[0].model_type == family
 
 
-def test_parts_of_another_checkpoint_are_not_mixed_in(tmp_path: Path) -> None:
+def test_nothing_is_written_into_a_folder_that_holds_something(tmp_path: Path) -> None:
     ours = custom("mlp")
     export(ours, tmp_path)
-    export(ours, tmp_path)
-    (tmp_path / "model.safetensors.index.json").write_text("{}")
-    with pytest.raises(UserError, match=r"directory: .*: it holds model.safetensors.index.json"):
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(UserError, match=r"directory: .*: it holds .* already; name a new folder, or an empty one"):
         export(ours, tmp_path)
     with pytest.raises(UserError, match=r"directory: .*: .*name a folder that can be made"):
         export(ours, tmp_path / "config.json")
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o002, 0o664), (0o077, 0o600)])
+def test_who_may_read_the_files_is_the_umasks_to_say(tmp_path: Path, mask: int, mode: int) -> None:
+    before = os.umask(mask)
+    try:
+        export(custom("mlp"), tmp_path / "new")
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "new").iterdir()} == {mode}

@@ -9,7 +9,8 @@ import pytest
 from harmony_core.architecture import MoE
 from harmony_core.architecture.presets import load_preset
 from harmony_core.machines import Assumptions, Estimator, Layout, Machine, TrainingStep, predict_parts
-from harmony_core.machines.activations import Shape, kept_bytes
+from harmony_core.machines.activations import kept_bytes
+from harmony_core.machines.blocks import Shape
 from tests.machines.distributed import cluster, dense, figure, hybrid
 
 STEP = TrainingStep(batch_size=64, sequence_length=32)

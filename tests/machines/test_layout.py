@@ -30,7 +30,7 @@ MODEL = architecture(GQA, MOE, GQA, MLP)
         (Layout(dp=2, micro_batch_size=3), "micro_batch_size", "8 sequences", "dp2 ZeRO-0 micro-batch 2"),
         (Layout(pp=2, zero_stage=2), "zero_stage", "0 or 1", "pp2 ZeRO-1"),
         (Layout(cp=5), "cp", "32 tokens", "another number of processes, 4 for example: pp4"),
-        (Layout(dp=1_000_000_007), "dp", "batch of 16", "64 for example: pp4 x dp16"),
+        (Layout(dp=1_048_573), "dp", "batch of 16", "64 for example: pp4 x dp16"),
     ],
     ids=str,
 )

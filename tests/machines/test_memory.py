@@ -13,14 +13,17 @@ from harmony_core.architecture import Architecture, Block, MoE
 from harmony_core.architecture.block import block_from_dict
 from harmony_core.architecture.presets import load_preset
 from harmony_core.machines import predict_memory_bytes
-from harmony_core.machines.activations import Shape, kept_bytes
-from harmony_core.machines.chunks import KEPT_KEYS, SCAN_CHUNK, aligned_rows, keys_seen, pairs_together, query_block
+from harmony_core.machines.activations import kept_bytes
+from harmony_core.machines.blocks import Shape
 from harmony_core.machines.machine import Precision
 from harmony_core.models import build
 from harmony_core.models.kernels import scan_chunk
-from harmony_core.models.ops import blocked_plan, experts, feed_forward
-from harmony_core.models.ops.assignments import sort_into_slices
-from harmony_core.models.ops.grouped_experts import grouped_product_reference
+from harmony_core.models.ops import feed_forward
+from harmony_core.models.ops.attention import blocked_plan
+from harmony_core.models.ops.moe import experts
+from harmony_core.models.ops.moe.assignments import sort_into_slices
+from harmony_core.models.ops.moe.grouped_experts import grouped_product_reference
+from harmony_core.tiling import KEPT_KEYS, SCAN_CHUNK, aligned_rows, keys_seen, pairs_together, query_block
 from harmony_core.training.recipe import Recipe
 
 BATCH, CONTEXT, WIDTH = 4, 192, 96
@@ -38,6 +41,9 @@ KINDS = {
         "v_head_dim": 32,
     },
     "mamba2": {"d_state": 32, "head_dim": 32, "n_groups": 2},
+    "gated_deltanet": {"num_key_heads": 2, "num_value_heads": 4, "key_head_dim": 32, "value_head_dim": 32},
+    "kda": {"num_heads": 4, "head_dim": 32, "gate_rank": 16},
+    "short_conv": {"kernel_size": 4, "bias": True},
     "hyena_se": {"num_groups": 8, "filter_length": 7},
     "hyena_mr": {"num_groups": 8, "filter_length": 64},
     "hyena_li": {"state_size": 8},
@@ -84,6 +90,9 @@ def test_kept_bytes_are_the_modules_own(kind: str, precision: Precision) -> None
     [
         ("mha", "mlp", "mamba2", "moe"),
         ("hyena_se", "mlp", "mla", "moe"),
+        ("gated_deltanet", "mlp", "gated_deltanet", "mlp"),
+        ("kda", "mlp", "kda", "moe"),
+        ("short_conv", "mlp", "gqa", "moe"),
         ("swa", "moe", "hyena_li", "mlp", "gqa", "mlp"),
     ],
 )
@@ -93,6 +102,14 @@ def test_a_steps_memory_is_predicted_within_six_hundredths(kinds: tuple[str, ...
     rows_BT = np.random.default_rng(0).integers(0, 256, (BATCH, CONTEXT + 1))
     predicted = predict_memory_bytes(architecture, "train", BATCH, CONTEXT, precision)
     assert predicted == pytest.approx(most_live_bytes(architecture, recipe, rows_BT), rel=0.06)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("options", [{"d_latent": 32}, {"d_latent": 192, "latent_bias": True}])
+def test_latent_experts_keep_rows_of_their_width(options: dict[str, object], precision: Precision) -> None:
+    block = block_from_dict({"kind": "moe", **KINDS["moe"], **options})
+    shape = Shape(WIDTH, BATCH, CONTEXT, 2 if precision == "bf16" else 4)
+    assert kept_bytes(block, shape) == pytest.approx(kept_by_the_module(block, precision), rel=TOLERANCE["moe"])
 
 
 def test_fused_attention_keeps_no_scores() -> None:
@@ -146,7 +163,6 @@ def test_query_blocks_are_cut_as_the_models_cut_them(dtype: torch.dtype) -> None
 
 
 def test_other_cuts_are_the_models_own() -> None:
-    assert KEPT_KEYS == blocked_plan.KEPT_KEYS
     assert scan_chunk("cpu", 10**9) == SCAN_CHUNK
     chosen = torch.stack([torch.randperm(8, generator=torch.Generator().manual_seed(i))[:2] for i in range(1024)])
     assigned, _ = sort_into_slices(chosen, None, 8)
@@ -158,5 +174,5 @@ def test_unknown_kind_is_told_where_to_go() -> None:
     class Odd(MoE.__base__):  # type: ignore[name-defined, misc]
         kind = "odd"
 
-    with pytest.raises(TypeError, match=r"'odd'.*machines/activations\.py"):
+    with pytest.raises(TypeError, match=r"'odd'.*machines/blocks/"):
         kept_bytes(Odd(), Shape(8, 1, 8, 4))

@@ -9,10 +9,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from harmony_core.architecture import GQA, MLP, Architecture, Block, Mamba2, MoE, block_kinds
 from harmony_core.architecture.presets import load_preset
+from harmony_core.calibration.chains import chains, fit_costs, small_models
 from harmony_core.errors import UserError
 from harmony_core.machines import Machine, predict_parts, predict_seconds
-from harmony_core.machines.activations import Shape
-from harmony_core.machines.calibration import chains, fit_costs, small_models
+from harmony_core.machines.blocks import Shape
 from harmony_core.machines.operator_costs import UNITS, OperatorCosts
 from harmony_core.machines.operator_work import block_work, model_work
 from harmony_core.models import build
@@ -83,7 +83,7 @@ def test_unknown_kind_is_told_where_to_go() -> None:
     class Odd(Block):
         kind = "odd"
 
-    with pytest.raises(TypeError, match=r"'odd'.*machines/operator_work\.py"):
+    with pytest.raises(TypeError, match=r"'odd'.*machines/blocks/"):
         block_work(Odd(), Shape(8, 1, 8, 4), train=True)
 
 

@@ -17,9 +17,9 @@ from harmony_core.machines import (
     Layout,
     Machine,
     TrainingStep,
+    comparisons,
     plan_layouts,
     search,
-    verdicts,
     weak_scaling,
 )
 from tests.machines.distributed import cluster, dense, hybrid
@@ -78,7 +78,7 @@ def test_a_plan_is_the_same_every_time(found) -> None:
 
 
 def test_losers_are_told_why(found) -> None:
-    told = {one.setting: one for one in verdicts(found)}
+    told = {one.setting: one for one in comparisons(found)}
     best = found.fitting[0].layout
     assert told["cp 2, 4, 8"].layout is None
     assert "needs whole sequences" in told["cp 2, 4, 8"].reason
@@ -154,7 +154,7 @@ def test_a_plan_for_1024_devices_takes_under_5_seconds() -> None:
     step = TrainingStep(4096, 2048)
     found = plan_layouts(architecture, frontier, 1024, step)
     weak_scaling(architecture, frontier, found.fitting[0].layout, step)
-    assert verdicts(found)
+    assert comparisons(found)
     assert time.process_time() - begin < 5
 
 

@@ -2,6 +2,13 @@
 
 import torch
 
+from harmony_core.models.router import Router
+
+
+def routers(model):
+    """The routers of all mixtures of experts, in order."""
+    return [module for module in model.modules() if isinstance(module, Router)]
+
 
 def draw(*shape, seed=0, scale=1.0):
     """A leaf of standard normal values that depend on the shape and the seed."""

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from harmony_core.architecture import GQA, MHA, MLA, SWA
-from harmony_core.models.ops.rotary import pairs_from_halves
+from harmony_core.models.ops.attention.rotary import pairs_from_halves
 from harmony_core.models.registry import module_for
 
 WIDTH, LENGTH, WINDOW = 48, 25, 8

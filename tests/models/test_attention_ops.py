@@ -4,9 +4,13 @@ import pytest
 import torch
 from torch.nn.attention import flex_attention as torch_flex
 
+from harmony_core import tiling
 from harmony_core.models import kernels
-from harmony_core.models.ops import attention, blocked_attention, blocked_plan, flex_attention, fused_attention
-from harmony_core.models.ops.cached_attention import attend_cached
+from harmony_core.models.ops.attention import attention, blocked_plan
+from harmony_core.models.ops.attention import blocked as blocked_attention
+from harmony_core.models.ops.attention import flex as flex_attention
+from harmony_core.models.ops.attention import fused as fused_attention
+from harmony_core.models.ops.attention.cached import attend_cached
 from tests.models.comparison import assert_same, draw
 
 SCALE = 0.3
@@ -33,8 +37,8 @@ def test_the_reference_is_the_formula():
 
 PLANS = {
     "as chosen": {},
-    "single": {"LARGE": 0},
-    "single, made again": {"LARGE": 0, "KEPT_KEYS": 0},
+    "single": {"LARGE_BLOCK": 0},
+    "single, made again": {"LARGE_BLOCK": 0, "KEPT_KEYS": 0},
     "together, made again": {"KEPT_KEYS": 0},
     "a pair at a time": {"CACHED_BYTES": 1},
     "sequences and a rest": {"CACHED_BYTES": 4 * (2 * 64) * 130 * 4},
@@ -46,7 +50,7 @@ PLANS = {
 @pytest.mark.parametrize(("length", "window"), [(5, None), (130, None), (130, 20), (70, 64), (64, 1), (200, 90)])
 def test_blocked_attention(groups, length, window, plan, monkeypatch):
     for name, value in PLANS[plan].items():
-        monkeypatch.setattr(blocked_plan, name, value)
+        monkeypatch.setattr(tiling, name, value)
     assert_same(
         lambda q, k, v: blocked_attention.blocked_attention(q, k, v, SCALE, window),
         lambda q, k, v: reference(q, k, v, window),
@@ -59,7 +63,7 @@ def test_plans_are_what_their_names_say(monkeypatch):
 
     def plan(**constants):
         for name, value in constants.items():
-            monkeypatch.setattr(blocked_plan, name, value)
+            monkeypatch.setattr(tiling, name, value)
         return blocked_plan.make_plan(q, 2, None, torch.float32, train=True)
 
     assert not plan().single
@@ -109,7 +113,7 @@ def test_blocked_attention_in_fp64_is_exact_to_fp64():
 
 @pytest.mark.parametrize("kept", [512, 0])
 def test_blocked_attention_under_autocast(kept, monkeypatch):
-    monkeypatch.setattr(blocked_plan, "KEPT_KEYS", kept)
+    monkeypatch.setattr(tiling, "KEPT_KEYS", kept)
     q, k, v = draw_heads(2, 150, 4, 2)
     results = []
     for enabled in (False, True):

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from harmony_core.architecture import RopeScaling
-from harmony_core.models.ops import rope_table, rotary
-from harmony_core.models.ops.rope_table import RotaryTable
+from harmony_core.models.ops.attention import rope_table, rotary
+from harmony_core.models.ops.attention.rope_table import RotaryTable
 from tests.models.comparison import assert_same, draw
 
 CPU = torch.device("cpu")

@@ -3,17 +3,17 @@
 import pytest
 import torch
 
-from harmony_core.models.ops import blocked_convolution
-from harmony_core.models.ops.blocked_convolution import BlockedConvolution, chunk_size_for, reach
-from harmony_core.models.ops.direct_convolution import DirectConvolution
-from harmony_core.models.ops.fft_convolution import FFTConvolution, fast_length
-from harmony_core.models.ops.gated_convolution import (
+from harmony_core.models.ops.convolution import blocked as blocked_convolution
+from harmony_core.models.ops.convolution.blocked import BlockedConvolution, chunk_size_for, reach
+from harmony_core.models.ops.convolution.direct import DirectConvolution
+from harmony_core.models.ops.convolution.fft import FFTConvolution, fast_length
+from harmony_core.models.ops.convolution.gated import (
     convolution_reference,
     convolve,
     gated_convolution,
     gated_convolution_reference,
 )
-from harmony_core.models.ops.modal_convolution import (
+from harmony_core.models.ops.convolution.modal import (
     ModalConvolution,
     modal_filter,
     modal_filters,

@@ -10,6 +10,8 @@ from harmony_core import Architecture
 from harmony_core.errors import UserError
 from harmony_core.models import build, keep_freed_memory, kernels
 from harmony_core.models.parameter import declared_parameters
+from harmony_core.parametrisation import Parametrisation
+from tests.models.comparison import routers
 
 MIXTURE = {"kind": "moe", "n_routed": 4, "top_k": 2, "d_expert": 8}
 ATTENTION = {"kind": "mha", "num_heads": 2, "head_dim": 16}
@@ -93,7 +95,7 @@ def test_bias_follows_the_load_of_all_ranks():
     model.loss(tokens, tokens)
     others = torch.tensor([1000.0, 0, 0, 0, 0, 0, 0, 1000.0])
     model.after_step(lambda counts: counts.add_(others))
-    first, second = (mixture.router for mixture in model.mixtures().values())
+    first, second = routers(model)
     assert torch.sign(first.bias_E).tolist() == [-1, 1, 1, 1]
     assert torch.sign(second.bias_E).tolist() == [1, 1, 1, -1]
     assert first.load_E[0] > 0.8 < second.load_E[3]
@@ -122,15 +124,43 @@ def test_groups_hold_every_parameter_once_and_decay_matrices_alone():
     assert all(group["lr"] == 1e-3 for group in groups)
 
 
-def test_mup_scales_matrices_by_their_fan_in():
-    model = model_of(ATTENTION, {"kind": "mlp", "d_ff": 64})
+def rates_of(model, *arguments):
     rates = {}
-    for group in model.parameter_groups(1e-2, 0.1, "mup", 128):
+    for group in model.parameter_groups(1e-2, 0.1, *arguments):
         assert group["lr"] == pytest.approx(1e-2 * group["lr_multiplier"])
         rates |= dict.fromkeys(group["names"], group["lr"])
-    assert rates["blocks.0.inner.qkv"] == pytest.approx(1e-2 * 128 / 32)
-    assert rates["blocks.1.inner.down"] == pytest.approx(1e-2 * 128 / 64)
+    return rates
+
+
+def test_mup_scales_matrices_with_the_width():
+    model = model_of(ATTENTION, {"kind": "mlp", "d_ff": 64})
+    rates = rates_of(model, "mup", 128)
+    assert rates["blocks.0.inner.qkv"] == rates["blocks.1.inner.down"] == pytest.approx(1e-2 * 128 / 32)
     assert rates["embedding"] == rates["blocks.0.norm.weight"] == 1e-2
+
+
+def test_mup_changes_nothing_at_the_base_width():
+    model = model_of(ATTENTION, {"kind": "mlp", "d_ff": 64}, MIXTURE, tie=False)
+    assert rates_of(model, "mup", 32) == rates_of(model, "none", 128)
+
+
+def test_a_parametrisation_says_how_large_weights_start_and_how_fast_each_group_learns():
+    chosen = Parametrisation(
+        embedding_std=0.5, residual_gain=0.25, residual_rate=3.0, embedding_rate=2.0, vector_rate=0.5
+    )
+    model = model_of(ATTENTION, {"kind": "mlp", "d_ff": 64})
+    rates = rates_of(model, "none", 128, chosen)
+    assert rates["embedding"] == 2e-2
+    assert rates["blocks.0.norm.weight"] == 5e-3
+    assert rates["blocks.0.inner.qkv"] == 1e-2
+    assert rates["blocks.0.inner.out"] == rates["blocks.1.inner.down"] == pytest.approx(3e-2)
+    plain, scaled = build(model.architecture, 3), build(model.architecture, 3, chosen)
+    assert scaled.embedding.std().item() == pytest.approx(0.5, rel=0.1)
+    assert torch.equal(scaled.blocks[0].inner.qkv, plain.blocks[0].inner.qkv)
+    assert scaled.blocks[1].inner.down.std().item() == pytest.approx(0.25 / 2**0.5 / 8, rel=0.1)
+    silent = build(model.architecture, 3, Parametrisation(residual_gain=0.0))
+    tokens = torch.arange(6).view(1, 6)
+    torch.testing.assert_close(silent.hidden(tokens), silent.norm(silent.embed(tokens)))
 
 
 def test_initial_scales():

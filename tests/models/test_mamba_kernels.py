@@ -12,9 +12,9 @@ import torch
 
 from harmony_core import Architecture
 from harmony_core.models import build, kernels
-from harmony_core.models.ops.convolution import conv_silu, conv_silu_reference
-from harmony_core.models.ops.selective_scan import selective_scan_reference
-from harmony_core.models.ops.ssd import ssd_reference
+from harmony_core.models.ops.convolution.convolution import conv_silu, conv_silu_reference
+from harmony_core.models.ops.ssm.selective_scan import selective_scan_reference
+from harmony_core.models.ops.ssm.ssd import ssd_reference
 from tests.models.mamba_references import references
 
 WIDTH, LENGTH = 24, 19
@@ -23,6 +23,8 @@ BLOCKS = {
     "mamba2-options": {"kind": "mamba2", "d_state": 3, "head_dim": 8, "n_groups": 3, "dt_limit": (0.01, 0.04)},
     "mamba2-open-limit": {"kind": "mamba2", "d_state": 4, "head_dim": 16, "dt_limit": (0.02, None), "conv_bias": False},
     "mamba": {"kind": "mamba", "d_state": 4},
+    "short_conv": {"kind": "short_conv", "kernel_size": 4},
+    "short_conv-bias": {"kind": "short_conv", "bias": True},
     "mamba-norms": {"kind": "mamba", "d_state": 5, "inner_norms": True, "bias": True, "d_conv": 3},
 }
 
@@ -37,14 +39,16 @@ def causal_conv1d_fn(
     final_states_out=None,
     activation=None,
 ):
-    assert activation == "silu"
+    assert activation in ("silu", None)
     assert weight.shape[0] == x.shape[1]
     assert 2 <= weight.shape[1] <= 4
     assert bias is None or bias.dtype == weight.dtype
     if x.stride(2) != 1:
         assert x.stride(1) == 1, "channels or tokens are last in memory"
         assert x.shape[1] % 8 == x.stride(0) % 8 == x.stride(2) % 8 == 0
-    return conv_silu_reference(x.float().mT, weight.float(), bias if bias is None else bias.float()).mT.to(x.dtype)
+    padded = torch.nn.functional.pad(x.float(), (weight.shape[1] - 1, 0))
+    y = torch.nn.functional.conv1d(padded, weight.float().unsqueeze(1), bias, groups=weight.shape[0])
+    return (y if activation is None else torch.nn.functional.silu(y)).to(x.dtype)
 
 
 def mamba_chunk_scan_combined(
@@ -142,7 +146,8 @@ def test_kernels_give_the_same_loss_and_gradients(name, autocast, called):
         losses.append(loss.item())
         gradients.append(torch.cat([p.grad.flatten() for p in model.parameters()]))
     scan = "mamba_chunk_scan_combined" if name.startswith("mamba2") else "selective_scan_fn"
-    assert called == {"on": True, "causal_conv1d_fn": 1, scan: 1}
+    scans = {} if name.startswith("short_conv") else {scan: 1}
+    assert called == {"on": True, "causal_conv1d_fn": 1, **scans}
     assert losses[1] == pytest.approx(losses[0], rel=5e-3 if autocast else 1e-5)
     if autocast:
         assert torch.cosine_similarity(*gradients, dim=0) > 0.99
@@ -167,6 +172,7 @@ def test_kernels_leave_the_same_state_after_a_prompt(name, batch, prompt, called
 def test_what_the_kernels_do_not_take_is_computed_without_them(called):
     called["on"] = True
     blocks = [{"kind": "mamba", "d_state": 257, "d_conv": 5}, {"kind": "mamba2", "head_dim": 8, "d_conv": 1}]
+    blocks.append({"kind": "short_conv", "kernel_size": 7})
     build(Architecture(d_model=WIDTH, vocab_size=17, blocks=blocks))(draw_tokens())
     assert called == {"on": True, "mamba_chunk_scan_combined": 1}
 
@@ -183,7 +189,9 @@ def test_the_convolution_keeps_fp32_taps(called):
 def test_the_path_taken_is_said(called):
     assert model_of(BLOCKS["mamba"]).kernel_paths()[0] == "mamba: torch chunked recurrence"
     assert model_of(BLOCKS["mamba2"]).kernel_paths()[0] == "mamba2: torch chunked scan"
+    assert model_of(BLOCKS["short_conv"]).kernel_paths()[0] == "short_conv: torch shifted products"
     called["on"] = True
+    assert model_of(BLOCKS["short_conv"]).kernel_paths()[0] == "short_conv: causal-conv1d"
     assert [model_of(BLOCKS[name]).kernel_paths()[0] for name in ("mamba", "mamba2")] == [
         "mamba: mamba-ssm",
         "mamba2: mamba-ssm",

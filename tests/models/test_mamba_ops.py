@@ -4,7 +4,9 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from harmony_core.models.ops import batched_matmul, convolution, gated_norm, selective_scan, ssd
+from harmony_core import tiling
+from harmony_core.models.ops.convolution import convolution
+from harmony_core.models.ops.ssm import batched_matmul, gated_norm, selective_scan, ssd
 from tests.models.comparison import assert_same, draw
 
 
@@ -128,7 +130,7 @@ def scan_inputs(length, state=4):
 @pytest.mark.parametrize("chunk", [1, 5, 100])
 @pytest.mark.parametrize("length", [1, 2, 16, 23])
 def test_selective_scan(length, chunk, monkeypatch):
-    monkeypatch.setattr(selective_scan, "_CHUNK_ELEMENTS", 2 * 6 * 4 * chunk)
+    monkeypatch.setattr(tiling, "SCAN_STATES", 2 * 6 * 4 * chunk)
     inputs = scan_inputs(length)
     fast, plain = selective_scan.selective_scan, selective_scan.selective_scan_reference
     assert_same(lambda *i: fast(*i)[0], lambda *i: plain(*i)[0], inputs, 1e-3)

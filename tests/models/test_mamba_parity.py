@@ -6,7 +6,8 @@ import torch
 from harmony_core.architecture import Mamba, Mamba2
 from harmony_core.models.mamba import MambaModule
 from harmony_core.models.mamba2 import Mamba2Module
-from harmony_core.models.ops import convolution, gated_norm, selective_scan, ssd
+from harmony_core.models.ops.convolution import convolution
+from harmony_core.models.ops.ssm import gated_norm, selective_scan, ssd
 from harmony_core.models.parameter import initialise
 from tests.models.comparison import assert_same, draw
 from tests.models.mamba_references import causal_conv1d, mamba_ssm

@@ -12,7 +12,7 @@ from harmony_core.models.ops import activation, feed_forward, matmul
 from harmony_core.models.parameter import initialise
 from tests.models.comparison import assert_same, draw
 
-KINDS = ["swiglu", "geglu", "bilinear", "gelu", "relu2"]
+KINDS = ["swiglu", "geglu", "bilinear", "clamped_swiglu", "gelu", "relu2"]
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -97,12 +97,15 @@ def test_linear_keeps_types_under_autocast():
 
 
 def test_activations_are_their_papers():
-    x = draw(3, 8).detach()
+    # Some beyond the limits of those that have them.
+    x = 5 * draw(3, 8).detach()
+    assert x.min() < -7 < 7 < x.max()
     gate, up = x.chunk(2, -1)
     expected = {
         "swiglu": silu(gate) * up,
         "geglu": gelu(gate, approximate="none") * up,
         "bilinear": gate * up,
+        "clamped_swiglu": gate.clamp(max=7) * (1.702 * gate.clamp(max=7)).sigmoid() * (up.clamp(-7, 7) + 1),
         "gelu": 0.5 * x * (1 + torch.erf(x / 2**0.5)),
         "relu2": x.clamp_min(0) ** 2,
     }
@@ -114,7 +117,7 @@ def test_activations_are_their_papers():
 @pytest.mark.parametrize("shape", [(3, 5, 16), (1, 2), (0, 4)])
 @pytest.mark.parametrize("kind", KINDS)
 def test_activation_gradient(kind, shape):
-    x = draw(*shape)
+    x = draw(*shape, scale=5.0)
     y = activation.activate_reference(x, kind)
     dy = draw(*y.shape, seed=9).detach()
     (expected,) = torch.autograd.grad(y, x, dy)

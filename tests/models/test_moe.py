@@ -4,11 +4,12 @@ import math
 
 import pytest
 import torch
+from torch.nn.functional import linear
 
 from harmony_core.architecture import MoE
 from harmony_core.models.moe import MoEModule
 from harmony_core.models.ops.activation import activate_reference
-from harmony_core.models.ops.routing import route_reference
+from harmony_core.models.ops.moe.routing import route_reference
 from harmony_core.models.parameter import initialise
 
 WIDTH = 16
@@ -18,6 +19,10 @@ CASES = {
     "shared-width": {"n_shared": 1, "d_shared": 20, "activation": "relu2", "router": "sigmoid"},
     "shared-bias": {"n_shared": 1, "shared_bias": True, "activation": "geglu"},
     "groups": {"n_groups": 2, "top_groups": 1, "routed_scale": 3.0, "normalize_top_k": False},
+    "biases": {"expert_bias": True, "router_bias": True, "activation": "clamped_swiglu", "capacity_factor": 0.7},
+    "biases-latent": {"expert_bias": True, "d_latent": 10, "activation": "relu2"},
+    "latent": {"d_latent": 10, "latent_bias": True, "n_shared": 1, "activation": "relu2"},
+    "wide-latent": {"d_latent": 20},
     "capacity": {"capacity_factor": 0.6, "n_shared": 1, "activation": "gelu"},
     "wide-capacity": {"capacity_factor": 1.25, "activation": "bilinear"},
 }
@@ -35,7 +40,14 @@ def module_of(**options):
     module = MoEModule(config_of(**options), WIDTH, 1e-5)
     initialise(module, 0, 1)
     with torch.no_grad():
-        for bias in (module.shared_up_bias, module.shared_down_bias):
+        latent = (
+            module.latent_down_bias,
+            module.latent_up_bias,
+            module.up_bias,
+            module.down_bias,
+            module.router.logit_bias,
+        )
+        for bias in (module.shared_up_bias, module.shared_down_bias, *latent):
             if bias is not None:
                 bias.copy_(draw(*bias.shape, seed=9))
     return module
@@ -51,12 +63,18 @@ def by_hand(module, x):
     for sequence in x:
         taken, rows = [0] * config.n_routed, []
         for token in sequence:
-            y = torch.zeros(WIDTH)
-            weights, chosen = route_reference(module.router.weight @ token, module.router.bias_E, config)
+            read = token if module.latent_down is None else linear(token, module.latent_down, module.latent_down_bias)
+            y = torch.zeros_like(read)
+            weights, chosen = route_reference(
+                linear(token, module.router.weight, module.router.logit_bias), module.router.bias_E, config
+            )
             for weight, expert in zip(weights, chosen, strict=True):
                 taken[expert] += 1
                 if taken[expert] <= limit:
-                    y = y + weight * network(token, module.up[expert], module.down[expert], config.activation)
+                    biases = (0, 0) if module.up_bias is None else (module.up_bias[expert], module.down_bias[expert])
+                    y = y + weight * network(read, module.up[expert], module.down[expert], config.activation, biases)
+            if module.latent_up is not None:
+                y = linear(y, module.latent_up, module.latent_up_bias)
             if module.shared_up is not None:
                 biases = (module.shared_up_bias, module.shared_down_bias)
                 y = y + network(token, module.shared_up, module.shared_down, config.activation, biases)

@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from harmony_core.models import kernels
-from harmony_core.models.ops import assignments, experts
 from harmony_core.models.ops.activation import gates
-from harmony_core.models.ops.grouped_experts import grouped_product_reference
+from harmony_core.models.ops.moe import assignments, experts
+from harmony_core.models.ops.moe.grouped_experts import grouped_product_reference
 from tests.models.comparison import assert_same, draw
 
-KINDS = ["swiglu", "geglu", "bilinear", "gelu", "relu2"]
+KINDS = ["swiglu", "geglu", "bilinear", "clamped_swiglu", "gelu", "relu2"]
 
 
 def draw_choices(rows, experts=6, choices=3, seed=0):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from harmony_core.architecture import MoE
-from harmony_core.models.ops.routing import route, route_reference
+from harmony_core.models.ops.moe.routing import route, route_reference
 from harmony_core.models.parameter import initialise
 from harmony_core.models.router import Router
 

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from harmony_core import tiling
 from harmony_core.models.ops import cross_entropy, rms_norm
 from tests.models.comparison import assert_same, draw
 
@@ -16,7 +17,7 @@ def test_rms_norm():
 
 
 def test_linear_cross_entropy(monkeypatch):
-    monkeypatch.setattr(cross_entropy, "CHUNK_ELEMENTS", 40)
+    monkeypatch.setattr(tiling, "LOGITS_SLICE", 40)
     hidden, head = draw(23, 6), draw(11, 6)
     targets = torch.arange(23) % 11
     assert_same(

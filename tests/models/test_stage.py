@@ -9,6 +9,7 @@ import torch
 
 from harmony_core.architecture import Architecture
 from harmony_core.models import Stage, build
+from tests.models.comparison import routers
 from tests.models.test_conformance import draw_tokens, model_of
 
 KINDS = ("gqa", "moe", "mamba2", "mlp")
@@ -66,7 +67,7 @@ def test_recomputed_activations_give_the_same_gradients_and_count_tokens_once() 
         model = build(architecture(True)).train()
         model.recompute_activations = again
         model.loss(tokens[:, :-1], tokens[:, 1:]).total.backward()
-        counts = [mixture.router.counts_E.clone() for mixture in model.mixtures().values()]
+        counts = [router.counts_E.clone() for router in routers(model)]
         found.append(([p.grad for p in model.parameters()], counts))
     (plain, counted), (recomputed, counted_again) = found
     for one, other in zip(plain, recomputed, strict=True):

@@ -10,9 +10,10 @@ from typing import Any
 import polars as pl
 
 from benchmarks.made_up import NEVER, blank
-from harmony_core.config import Config
 from harmony_core.evolution.generation import GenerationSummary, mutate_generation, select_generation
+from harmony_core.search.config import Config
 from harmony_core.store import (
+    CURVES,
     LATENCY,
     POPULATION,
     TRAINING,
@@ -49,8 +50,8 @@ class MadeUpSearch:
         self.folder = SearchFolder(root / "results" / self.config.search.name)
         self._journals: dict[tuple[str, str, int], Journal] = {}
 
-    def prepare(self, source: str = "shakespeare") -> None:
-        """Writes the manifest, as the search's data is prepared."""
+    def prepare(self, source: str = "shakespeare", framed: bool = True) -> None:
+        """Writes the manifest, as the search's data is prepared; unless `framed`, generation 0 makes a frame."""
         names = schemas.SELECTION.names[6:13]
         reference = {**dict.fromkeys(names, 1e6), "val_bits_per_byte": 8.0, "latency_seconds": 1.0}
         manifest = Manifest(
@@ -61,7 +62,7 @@ class MadeUpSearch:
             packages={},
             data={"vocab_size": 256, "source": source},
             machine={"cpu": "a CPU"},
-            hypervolume={"ideal": dict.fromkeys(names, 0.0), "reference": reference},
+            hypervolume={"ideal": dict.fromkeys(names, 0.0), "reference": reference} if framed else None,
             created_at=NEVER,
         )
         write_manifest(self.folder.manifest, manifest)
@@ -113,13 +114,14 @@ class MadeUpSearch:
         """
         spent = {"shard": shard, "device_seconds": cost}
         training = [self.training_row(generation, number, bits, **spent) for number, (bits, _) in values.items()]
-        write_table(self.folder.training(generation, shard), [_timed(row) for row in training], TRAINING)
+        write_table(self.folder.shard(generation, "curves", shard), [], CURVES)
+        write_table(self.folder.shard(generation, "training", shard), [_timed(row) for row in training], TRAINING)
         latency = [
             row
             for number, (_, seconds) in values.items()
             for row in self.latency_rows(generation, number, seconds, shard=shard)
         ]
-        write_table(self.folder.latency(generation, shard), [_timed(row) for row in latency], LATENCY)
+        write_table(self.folder.shard(generation, "latency", shard), [_timed(row) for row in latency], LATENCY)
 
     def finish(
         self, generation: int, values: dict[int, tuple[float | None, float]], cost: float = 0.0
@@ -152,7 +154,7 @@ class MadeUpSearch:
         """Rows as they are in a journal: every mode, the objective's not first."""
         key = {**_jsonable(blank(LATENCY)), **self._key(generation, candidate), **row}
         modes = (("train", 3.0), ("prefill", 1.0), ("decode", 0.1))
-        return [{**key, "mode": mode, "seconds_median": seconds * factor} for mode, factor in modes]
+        return [{**key, "mode": mode, "latency_seconds": seconds * factor} for mode, factor in modes]
 
     def _append(self, stage: str, generation: int | None, candidate: int, **record: Any) -> None:
         shard = candidate // PER_SHARD if generation is not None else 0

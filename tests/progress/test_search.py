@@ -12,7 +12,8 @@ import pytest
 from harmony_core.errors import UserError
 from harmony_core.evolution.generation import GenerationSummary, select_generation
 from harmony_core.progress import GenerationProgress, ProgressReader
-from harmony_core.store import read_table
+from harmony_core.store import LATENCY, read_table, write_table
+from harmony_core.terminal.progress_lines import stage
 from tests.progress.searches import PER_SHARD, MadeUpSearch
 
 VALUES: dict[int, tuple[float | None, float]] = {
@@ -83,13 +84,15 @@ def test_a_generation_from_its_birth_to_its_selection(search: MadeUpSearch) -> N
     assert_told(now, summary)
 
 
-@pytest.mark.parametrize("target", [None, 0.02, 1e-9])
-@pytest.mark.parametrize("kind", ["nsga2", "fitness"])
+@pytest.mark.parametrize(
+    ("kind", "target"), [(k, t) for k in ("nsga2", "fitness") for t in (None, 0.02, 1e-9) if k == "nsga2" or t]
+)
 @pytest.mark.parametrize("followed", [True, False])
 def test_what_is_told_is_what_the_selection_tells(
-    tmp_path: Path, target: float | None, kind: str, followed: bool
+    tmp_path: Path, kind: str, target: float | None, followed: bool
 ) -> None:
-    objectives = [{"name": "val_bits_per_byte"}, {"name": "latency_seconds", "target": target}, {"name": "num_params"}]
+    cost = {"name": "num_params"} if kind != "fitness" else {"name": "num_params", "target": 1e5}
+    objectives = [{"name": "val_bits_per_byte"}, {"name": "latency_seconds", "target": target}, cost]
     search = MadeUpSearch(tmp_path, objectives=objectives, algorithm={"kind": kind})
     search.prepare()
     reader, summaries = ProgressReader(search.folder), []
@@ -101,6 +104,26 @@ def test_what_is_told_is_what_the_selection_tells(
     assert len(found) == 2
     for progress, summary in zip(found, summaries, strict=True):
         assert_told(progress, summary)
+
+
+@pytest.mark.parametrize("followed", [True, False])
+def test_hypervolume_is_told_once_the_first_generation_has_made_a_frame(tmp_path: Path, followed: bool) -> None:
+    search = MadeUpSearch(tmp_path, generations=3)
+    search.prepare(framed=False)
+    reader, summaries = ProgressReader(search.folder), []
+    failing: dict[int, tuple[float | None, float]] = dict.fromkeys(VALUES, (None, 0.1))
+    for generation, values in enumerate((failing, VALUES, BETTER)):
+        search.breed(generation)
+        for shard in range(2):
+            search.close(generation, {n: values[n] for n in range(4 * shard, 4 * shard + 4)}, shard)
+        if followed:
+            now = reader.read().generations[-1]
+            assert (now.standing.hypervolume is None) == (generation == 1)
+            assert ("hypervolume" in stage(now)) == (generation == 2)
+        summaries.append(select_generation(search.folder, generation))
+    told = [progress.standing.hypervolume for progress in reader.read().generations]
+    assert told == pytest.approx([summary.hypervolume for summary in summaries], rel=1e-12)
+    assert 0 == summaries[0].hypervolume < summaries[1].hypervolume < summaries[2].hypervolume
 
 
 def test_with_a_lag_two_generations_are_open(tmp_path: Path) -> None:
@@ -223,7 +246,7 @@ def test_a_table_that_vanishes_while_it_is_read_is_not_there(
     reader = ProgressReader(search.folder)
 
     def too_late(path: Path, *arguments: Any) -> object:
-        if path == search.folder.training(0, 0):
+        if path == search.folder.shard(0, "training", 0):
             path.unlink()
         return read_table(path, *arguments)
 
@@ -281,10 +304,14 @@ def test_a_search_ends_with_its_promotion_and_report(tmp_path: Path) -> None:
     promotion = reader.read().promotion
     assert promotion is not None
     assert counts(promotion) == (1, 0, 1, 0, 0)
+    # The rest of the front is measured too, but not trained again.
     search.close(None, {0: (2.0, 0.1)})
+    beside = read_table(search.folder.shard(None, "latency", 0), LATENCY).to_dicts()
+    rest = [{**row, "candidate": 1, "architecture_id": "of-the-front"} for row in beside]
+    write_table(search.folder.shard(None, "latency", 0), [*beside, *rest], LATENCY)
     promotion = reader.read().promotion
     assert promotion is not None
-    assert promotion.finished
+    assert (promotion.finished, promotion.measured) == (True, 1)
     assert not reader.read().finished
     search.folder.report.mkdir()
     (search.folder.report / "index.html").touch()

@@ -23,7 +23,7 @@ EXTRAS = {name: [Requirement(text) for text in texts] for name, texts in PROJECT
 DISTRIBUTIONS = {"yaml": "pyyaml", "vl_convert": "vl-convert-python"}
 PACKAGES = ("harmony_core", "snakemake_executor_plugin_submitit", "snakemake_logger_plugin_harmony")
 # What needs an extra, imported where it is used.
-OPTIONAL = {requirement.name for name in ("gpu", "bo", "hf", "eval") for requirement in EXTRAS[name]}
+OPTIONAL = {requirement.name for name in EXTRAS if name != "dev" for requirement in EXTRAS[name]}
 
 
 def conda_lines() -> list[str]:
@@ -60,6 +60,13 @@ def test_what_is_imported_is_declared_and_the_other_way_round() -> None:
     declared = {canonical(one.name) for one in CORE}
     optional = {canonical(name) for name in OPTIONAL}
     assert set(imported()) - optional == declared
+
+
+def test_every_extra_is_for_something_that_is_imported() -> None:
+    """Some by a name in a string."""
+    sources = [path.read_text() for package in PACKAGES for path in (ROOT / package).rglob("*.py")]
+    unused = [name for name in OPTIONAL if not any(name.replace("-", "_") in source for source in sources)]
+    assert unused == []
 
 
 def test_conda_has_the_same_dependencies() -> None:

@@ -10,13 +10,14 @@ import pyarrow as pa
 import pytest
 
 from harmony_core.architecture.presets import load_preset
-from harmony_core.config import Config
 from harmony_core.report import write_report
+from harmony_core.search.config import Config
 from harmony_core.store import (
     CURVES,
     LATENCY,
     LEDGER,
     POPULATION,
+    SELECTION,
     TRAINING,
     Manifest,
     SearchFolder,
@@ -34,7 +35,14 @@ GENERATIONS = (
     (("llama-nano", 2.50, 0.040), ("mixtral-nano", 2.40, 0.060), ("samba-nano", None, 0.050)),
     (("jamba-nano", 2.60, 0.030), ("mamba-2-nano", 2.45, 0.070)),
 )
-SAMPLES = {pa.int32(): 0, pa.int64(): 0, pa.float64(): 0.5, pa.string(): "text", schemas.TIME: MOMENT}
+SAMPLES = {
+    pa.int32(): 0,
+    pa.int64(): 0,
+    pa.float64(): 0.5,
+    pa.string(): "text",
+    schemas.TIME: MOMENT,
+    schemas.WORKS: [],
+}
 
 
 def whole(schema: pa.Schema, **values: Any) -> dict[str, Any]:
@@ -42,7 +50,7 @@ def whole(schema: pa.Schema, **values: Any) -> dict[str, Any]:
     row: dict[str, Any] = {}
     for field in schema:
         allowed = (field.metadata or {}).get(b"values", b"").decode()
-        sample = allowed.split("|")[0] if allowed else SAMPLES[field.type]
+        sample = allowed.split("|")[0] if allowed else SAMPLES.get(field.type)
         row[field.name] = None if field.nullable else sample
     assert not values.keys() - row.keys()
     return {**row, **values}
@@ -60,14 +68,17 @@ def write_generation(folder: SearchFolder, generation: int | None, entries: Any,
         result = {"status": "diverged" if bits is None else "ok", "val_bits_per_byte": bits}
         result["test_bits_per_byte"] = bits + 0.1 if generation is None else None
         tables["training"].append(whole(TRAINING, **key, **result, tokens=STEPS * 10))
-        tables["latency"].append(whole(LATENCY, **key, mode="prefill", seconds_median=seconds))
+        tables["latency"].append(whole(LATENCY, **key, mode="prefill", latency_seconds=seconds))
         for step in range(1, STEPS + 1):
             point = {"step": step, "tokens": step * 10, "train_loss": 5.0 - step / STEPS}
             tables["curves"].append(whole(CURVES, **key, **point))
     write_table(folder.population(generation), tables["population"], POPULATION)
-    write_table(folder.training(generation, 0), tables["training"], TRAINING)
-    write_table(folder.latency(generation, 0), tables["latency"], LATENCY)
-    write_table(folder.curves(generation, 0), tables["curves"], CURVES)
+    write_table(folder.shard(generation, "training", 0), tables["training"], TRAINING)
+    write_table(folder.shard(generation, "latency", 0), tables["latency"], LATENCY)
+    write_table(folder.shard(generation, "curves", 0), tables["curves"], CURVES)
+    if generation is not None:
+        write_table(folder.ledger(generation), [], LEDGER)
+        write_table(folder.selection(generation), [], SELECTION)
 
 
 def begin(root: Path, **sections: Any) -> SearchFolder:

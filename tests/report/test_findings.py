@@ -10,7 +10,10 @@ import pytest
 from harmony_core.architecture.presets import load_preset
 from harmony_core.report.figures import all_figures
 from harmony_core.report.findings import MAX_CURVE_POINTS, gather
-from harmony_core.store import TRAINING, SearchFolder, pareto_front, write_table
+from harmony_core.report.tables import composition_table
+from harmony_core.results import pareto_front
+from harmony_core.store import SELECTION, TRAINING, SearchFolder, write_table
+from tests.report.conftest import GENERATIONS, whole
 
 
 def test_progress_is_of_all_generations_so_far(reported: SearchFolder) -> None:
@@ -25,10 +28,10 @@ def test_progress_is_of_all_generations_so_far(reported: SearchFolder) -> None:
 
 def test_hypervolume_of_one_point_by_hand(search: SearchFolder) -> None:
     shutil.rmtree(search.generation(1))
-    one = pl.read_parquet(search.training(0, 0)).with_columns(
+    one = pl.read_parquet(search.shard(0, "training", 0)).with_columns(
         status=pl.when(pl.col("candidate") == 0).then(pl.lit("ok")).otherwise(pl.lit("crashed"))
     )
-    write_table(search.training(0, 0), one.to_dicts(), TRAINING)
+    write_table(search.shard(0, "training", 0), one.to_dicts(), TRAINING)
     share = 1 - load_preset("llama-nano").num_active_params() / 4e6
     expected = (1 - 2.5 / 8) * (1 - 0.04) * share
     assert gather(search).progress["hypervolume"].to_list() == pytest.approx([expected])
@@ -68,3 +71,16 @@ def test_figures_hold_the_rows(reported: SearchFolder) -> None:
     latency = next(iter(specs["front_latency"]["datasets"].values()))
     assert sorted(row["milliseconds"] for row in latency) == pytest.approx([30, 40, 60, 70])
     assert "prefill, batch 8, context 256, measured" in str(specs["front_latency"]["encoding"]["x"]["title"])
+
+
+def test_what_survived_stands_beside_what_samples_are_made_of(search: SearchFolder) -> None:
+    assert gather(search).survived is None
+    ids = {candidate: load_preset(name).id for candidate, (name, *_) in enumerate(GENERATIONS[0])}
+    rows = [whole(SELECTION, search="small", architecture_id=one, survives=number < 2) for number, one in ids.items()]
+    write_table(search.selection(0), rows, SELECTION)
+    findings = gather(search)
+    assert findings.survived is not None
+    assert (findings.survived.count, findings.survived.mixers) == (2, {"gqa": 1.0})
+    assert findings.prior.count == 200
+    rows = composition_table(findings).rows
+    assert ("token mixers", "gqa 100%") in [(name, now) for name, _, now in rows]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
@@ -13,7 +12,8 @@ from harmony_core.errors import UserError
 from harmony_core.report import write_report
 from harmony_core.report.findings import gather
 from harmony_core.report.page import html_page
-from harmony_core.store import SearchFolder, pareto_front
+from harmony_core.results import pareto_front
+from harmony_core.store import SearchFolder, read_manifest, write_manifest
 
 DEVICE = "text"
 FIGURES = ("front_active_params", "front_latency", "progress", "training_curves")
@@ -78,13 +78,15 @@ def test_leaderboard_is_in_order_and_stars_the_front(reported: SearchFolder, rep
 
 
 def test_page_says_what_was_measured_where_and_on_which_text(search: SearchFolder) -> None:
-    manifest = json.loads(search.manifest.read_text())
-    manifest["data"]["source"] = "installed-python"
-    search.manifest.write_text(json.dumps(manifest))
+    manifest = read_manifest(search.manifest)
+    data = {**manifest.data, "source": "installed-python"}
+    write_manifest(search.manifest, manifest.model_copy(update={"data": data}))
     page = write_report(search).read_text()
     assert "installed-python (in place of shakespeare, which could not be fetched)" in page
-    assert f"<dt>latency</dt><dd>prefill, batch 8, context 256, measured on {DEVICE}</dd>" in page
-    assert f"measured on {DEVICE}." in (search.report / "leaderboard.md").read_text()
+    assert (
+        f"<dt>latency</dt><dd>prefill, batch 8, context 256, measured relative to llama-nano on {DEVICE}</dd>" in page
+    )
+    assert f"measured relative to llama-nano on {DEVICE}." in (search.report / "leaderboard.md").read_text()
 
 
 def test_search_without_rows_gives_a_report(begun: SearchFolder) -> None:
@@ -96,8 +98,8 @@ def test_search_without_rows_gives_a_report(begun: SearchFolder) -> None:
 
 def test_generation_without_results_gives_a_report(search: SearchFolder) -> None:
     """What `harmony report` meets while a search runs."""
-    search.training(1, 0).unlink()
-    search.latency(1, 0).unlink()
+    search.shard(1, "training", 0).unlink()
+    search.shard(1, "latency", 0).unlink()
     assert "5 bred, 2 ok" in write_report(search).read_text()
 
 
@@ -107,7 +109,7 @@ def test_no_such_search(tmp_path: Path) -> None:
 
 
 def test_damaged_file_is_told(search: SearchFolder) -> None:
-    path = search.curves(0, 0)
+    path = search.shard(0, "curves", 0)
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(UserError, match="curves"):
         write_report(search)

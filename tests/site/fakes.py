@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from harmony_core.site.command import NOT_FOUND, Answer
+from harmony_core.slurm.command import NOT_FOUND, Answer
 
 PARTITIONS = (
     "PartitionName=batch AllowGroups=ALL Default=YES QoS=N/A MaxNodes=4 MaxTime=02:00:00 Nodes=n[1-4] State=UP\n"

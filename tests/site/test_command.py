@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psutil
 
-from harmony_core.site.command import NOT_FOUND, TOO_LATE, Answer, run
+from harmony_core.slurm.command import NOT_FOUND, TOO_LATE, Answer, run
 
 
 def test_what_a_command_says() -> None:

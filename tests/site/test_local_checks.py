@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from harmony_core.config import Config
 from harmony_core.data import data_id
 from harmony_core.data.corpus import Unfetchable
 from harmony_core.errors import UserError
+from harmony_core.search.config import Config
 from harmony_core.site import Finding, Profile, Site, local_checks
-from harmony_core.site.command import Answer, run
 from harmony_core.site.setup_script import SetupScript
+from harmony_core.slurm.command import Answer, run
 from tests.site.fakes import FakeRun
 
 ANYWHERE = Site(name="anywhere", source="a test")

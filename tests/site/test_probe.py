@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from harmony_core.errors import UserError
-from harmony_core.site import Demand, Profile, Site
-from harmony_core.site.command import TOO_LATE, Answer
+from harmony_core.site import JobRequest, Profile, Site
 from harmony_core.site.environment import TOLD, installed
 from harmony_core.site.probe import check_node, judge, refuse_local, script
+from harmony_core.slurm.command import TOO_LATE, Answer
 
 SITE = Site(name="mine", source="a test", variables=("NCCL_NET",))
 HERE = {name: installed()[name] for name in TOLD if name in installed()}
@@ -52,7 +52,7 @@ class Scheduler:
 
 
 def test_a_job_begins_as_every_job_does(tmp_path: Path) -> None:
-    text = script(profile(tmp_path), SITE, Demand(name="train", cpus_per_task=7), tmp_path / "a b")
+    text = script(profile(tmp_path), SITE, JobRequest(name="train", cpus_per_task=7), tmp_path / "a b")
     assert text.splitlines() == [
         "#!/bin/bash",
         "echo set up",

@@ -28,21 +28,21 @@ def write(folder: Path, text: str, name: str = "config.yaml") -> Profile:
 
 
 def test_a_rule_has_its_own_resources_over_the_defaults(tmp_path: Path) -> None:
-    train, promote = write(tmp_path, TEXT).demands()
+    train, promote = write(tmp_path, TEXT).requests()
     assert (train.name, train.nodes, train.runtime, train.partition) == ("train", 2, 120, "main")
     assert (promote.nodes, promote.runtime, promote.cpus_per_task) == (1, 60, 3)
 
 
 def test_without_rules_the_defaults_count(tmp_path: Path) -> None:
-    (demand,) = write(tmp_path, "executor: submitit\ndefault-resources: [runtime=30, nodes=2]\n").demands()
-    assert (demand.name, demand.nodes, demand.runtime) == ("every rule", 2, 30)
+    (request,) = write(tmp_path, "executor: submitit\ndefault-resources: [runtime=30, nodes=2]\n").requests()
+    assert (request.name, request.nodes, request.runtime) == ("every rule", 2, 30)
 
 
 def test_a_standing_allocation_is_one_demand(tmp_path: Path) -> None:
     pilot = TEXT.replace("cluster: slurm", "cluster: pilot\nsubmitit-pilot-resources: nodes=8 runtime=90")
     profile = write(tmp_path, pilot)
-    (demand,) = profile.demands()
-    assert (demand.name, demand.nodes, demand.runtime, demand.partition) == ("standing allocation", 8, 90, "main")
+    (request,) = profile.requests()
+    assert (request.name, request.nodes, request.runtime, request.partition) == ("standing allocation", 8, 90, "main")
     assert profile.uses_slurm
 
 
@@ -99,10 +99,21 @@ def test_a_link_is_called_by_what_it_leads_to(tmp_path: Path) -> None:
 )
 def test_a_wrong_file_is_told_in_one_line(tmp_path: Path, text: str, told: str) -> None:
     with pytest.raises(UserError) as caught:
-        write(tmp_path, text).demands()
+        write(tmp_path, text).requests()
     assert told in str(caught.value)
 
 
 def test_an_unknown_profile_is_told() -> None:
     with pytest.raises(UserError, match=r"profile: nowhere: there is no nowhere/config\.yaml"):
         Profile.find("nowhere")
+
+
+def test_a_rules_memory_goes_over_a_default_of_another_kind() -> None:
+    """profiles/slurm has mem_mb_per_cpu as its default."""
+    defaults = {"default-resources": {"mem_mb_per_cpu": 2000, "runtime": 60}}
+    rules = {"train": {"mem_mb": 64000}, "promote": {"nodes": 2}}
+    profile = Profile(name="mine", path=Path("c"), values={**defaults, "set-resources": rules})
+    assert [(request.mem_mb, request.mem_mb_per_cpu) for request in profile.requests()] == [(64000, None), (None, 2000)]
+    pilot = {"submitit-cluster": "pilot", "submitit-pilot-resources": "mem_mb=0 nodes=2"}
+    (request,) = Profile(name="mine", path=Path("c"), values={**defaults, **pilot}).requests()
+    assert (request.mem_mb, request.mem_mb_per_cpu) == (0, None)

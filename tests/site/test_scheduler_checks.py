@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from harmony_core.site import Bin, Finding, Profile, Site
-from harmony_core.site.command import NOT_FOUND, Answer
 from harmony_core.site.scheduler_checks import check_slurm
-from harmony_core.site.slurm import Slurm
+from harmony_core.slurm.client import Slurm
+from harmony_core.slurm.command import NOT_FOUND, Answer
 from tests.site.fakes import ACCOUNTING, FakeRun, fake_slurm
 
 ANYWHERE = Site(name="anywhere", source="a test")

@@ -13,7 +13,7 @@ from harmony_core.resources import resource_names
 from harmony_core.site import Profile, Site
 from harmony_core.site.scheduler_checks import jobs_at_once, runtime
 from harmony_core.site.setup_script import SetupScript
-from harmony_core.site.slurm import Partition
+from harmony_core.slurm.client import Partition
 
 ROOT = Path(__file__).parents[2]
 
@@ -27,10 +27,10 @@ def test_every_site_has_a_profile_that_keeps_to_it(name: str, monkeypatch: pytes
     setup = SetupScript.read(profile.setup)
     assert setup.absent == ()
     assert set(site.variables) <= setup.variables
-    for demand in profile.demands():
-        anything = Partition(str(demand.partition), False, "UP", None, None)
-        assert runtime(demand, anything, site).verdict == "ok"
-        assert demand.cpus_per_node <= (site.cpus_per_node or demand.cpus_per_node)
+    for request in profile.requests():
+        anything = Partition(str(request.partition), False, "UP", None, None)
+        assert runtime(request, anything, site).verdict == "ok"
+        assert request.cpus_per_node <= (site.cpus_per_node or request.cpus_per_node)
 
 
 def test_frontiers_rules_fit_its_bins_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -39,9 +39,9 @@ def test_frontiers_rules_fit_its_bins_too(monkeypatch: pytest.MonkeyPatch) -> No
     profile = Profile.find("frontier")
     each = profile.model_copy(update={"values": {**profile.values, "submitit-cluster": "slurm", "jobs": 4}})
     batch = Partition("batch", True, "UP", None, None)
-    assert {demand.name for demand in each.demands()} == {"train", "benchmark_latency", "promote"}
+    assert {request.name for request in each.requests()} == {"train", "benchmark_latency", "promote"}
     site = Site.named("frontier")
-    assert {runtime(demand, batch, site).verdict for demand in each.demands()} == {"ok"}
+    assert {runtime(request, batch, site).verdict for request in each.requests()} == {"ok"}
     assert [finding.verdict for finding in jobs_at_once(each, site)] == ["ok"]
 
 

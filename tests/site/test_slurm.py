@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from harmony_core.site.command import Answer
-from harmony_core.site.demand import Demand
-from harmony_core.site.slurm import Slurm, _gpus, _minutes
+from harmony_core.site.job_request import JobRequest
+from harmony_core.slurm.client import Slurm, _gpus, _minutes
+from harmony_core.slurm.command import Answer
 from tests.site.fakes import ACCOUNTING, fake_slurm
 
 
@@ -52,10 +52,10 @@ def test_accounts_are_none_where_nobody_keeps_them() -> None:
 
 def test_the_scheduler_is_asked_with_the_job_s_own_flags() -> None:
     run = fake_slurm()
-    assert Slurm(run).refusal(Demand(name="train", nodes=2, constraint="nvme")) is None
+    assert Slurm(run).refusal(JobRequest(name="train", nodes=2, constraint="nvme").flags()) is None
     assert run.asked == [
         ["sbatch", "--test-only", "--nodes=2", "--cpus-per-task=1", "--constraint=nvme", "--wrap=true"]
     ]
     said = Answer(1, "", "sbatch: error: x\nallocation failure: Invalid feature specification\n")
-    refusal = Slurm(fake_slurm(**{"sbatch --test-only": said})).refusal(Demand(name="train"))
+    refusal = Slurm(fake_slurm(**{"sbatch --test-only": said})).refusal(JobRequest(name="train").flags())
     assert refusal == "allocation failure: Invalid feature specification"

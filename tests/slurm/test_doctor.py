@@ -13,7 +13,7 @@ import yaml
 
 from harmony_core.site import Profile, Site
 from harmony_core.site.scheduler_checks import check_slurm
-from harmony_core.site.slurm import Slurm
+from harmony_core.slurm.client import Slurm
 from tests.slurm.accounting import ACCOUNT
 from tests.slurm.cluster import Cluster
 
@@ -22,8 +22,9 @@ CONFIG = "search: {name: doctor-slurm-test}\nspace: nano\ndata: {source: synthet
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(clone: Path, tmp_path: Path) -> Path:
     (tmp_path / "mine.yaml").write_text(CONFIG)
+    (tmp_path / "root").symlink_to(clone)
     return tmp_path
 
 
@@ -42,7 +43,7 @@ def doctor(cluster: Cluster, folder: Path, *arguments: str, **changes: Any) -> s
     call += ["--configfile", str(folder / "mine.yaml"), *arguments]
     environment = {**os.environ, **cluster.environment}
     environment.pop("SBATCH_ACCOUNT", None)
-    return subprocess.run(call, capture_output=True, text=True, check=False, cwd=ROOT, env=environment)
+    return subprocess.run(call, capture_output=True, text=True, check=False, cwd=folder / "root", env=environment)
 
 
 def told(done: subprocess.CompletedProcess[str], verdict: str = "missing") -> list[str]:

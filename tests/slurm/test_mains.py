@@ -33,6 +33,9 @@ def test_the_main_process_is_killed_and_its_jobs_are_found_again(
 def test_a_second_main_is_refused_and_told_who(begin: Begin, cluster: Cluster, undisturbed: Path) -> None:
     search = begin()
     search.wait_until_training()
+    # On a loaded machine the second one would start when all is done.
+    job = search.job()
+    cluster.run("scontrol", "suspend", job)
     second = subprocess.run(
         command(search.folder, SELECTION),
         capture_output=True,
@@ -41,6 +44,7 @@ def test_a_second_main_is_refused_and_told_who(begin: Begin, cluster: Cluster, u
         env=cluster.environment,
         check=False,
     )
+    cluster.run("scontrol", "resume", job)
     assert second.returncode != 0
     assert f"already run by pid {search.main.pid} on " in second.stdout + second.stderr
     search.ends_well(undisturbed)

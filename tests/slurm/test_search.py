@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 
 from harmony_core.store import latency, population, training
+from tests.plugins.install import environment, install
 from tests.slurm.cluster import Cluster
 from tests.slurm.searches import command
 from tests.workflow.compare import assert_same
@@ -96,3 +97,28 @@ def test_latency_is_measured_alone_on_a_node(tmp_path: Path, cluster: Cluster) -
     rows = latency(tmp_path / "results" / "tiny").collect()
     assert set(rows["status"]) == {"ok"}
     assert rows["seconds_median"].min() > 0  # type: ignore[operator]
+
+
+def test_what_another_distribution_adds_runs_there_too(tmp_path: Path, cluster: Cluster) -> None:
+    space = tmp_path / "space.yaml"
+    space.write_text(
+        "{depth: {min: 2, max: 3}, d_model: [32], mutations: [reverse], blocks: "
+        "{running_mean: {domains: {width: [16, 32]}}, mlp: {domains: {d_ff: [64, 128]}}}}"
+    )
+    toys = environment(install(tmp_path / "packages"))
+    path = write_config(
+        tmp_path,
+        search={"generations": 1, "population": 2, "algorithm": {"kind": "hill_climbing"}},
+        recipe={"tokens": 512},
+        promote={"top_k": 0, "baselines": []},
+    )
+    text = path.read_text().replace(str(ROOT / "tests/workflow/tiny-space.yaml"), str(space))
+    path.write_text(f'{text}evaluators: ["training", "latency", "toy"]\n')
+    call = [*command(tmp_path), "--set-resources", "train:launcher=srun", "evaluate_toy:launcher=srun"]
+    env = {**cluster.environment, "PYTHONPATH": toys["PYTHONPATH"]}
+    done = subprocess.run(call, capture_output=True, text=True, cwd=ROOT, env=env, check=False, timeout=400)
+    assert done.returncode == 0, done.stdout + done.stderr
+    trained = training(tmp_path / "results" / "tiny").collect()
+    assert trained["status"].to_list() == ["ok"] * 2
+    (shard,) = (tmp_path / "results" / "tiny" / "generation=000" / "toy").glob("*.parquet")
+    assert pl.read_parquet(shard, hive_partitioning=False)["mixing_share"].to_list() == [0.5] * 2

@@ -27,7 +27,9 @@ FREE: dict[str, Any] = {
     "blocks": {
         "gqa": {"domains": {"num_heads": [2, 4, 6], "num_kv_heads": [1, 2, 3, 4], "head_dim": [8, 16]}},
         "mamba2": {"domains": {"head_dim": [24, 16, 64], "expand": [1, 2], "n_groups": [1, 2, 3]}},
-        "moe": {"domains": {"n_routed": [2, 4], "top_k": [1, 2, 4], "d_expert": [16, 32]}},
+        "moe": {
+            "domains": {"n_routed": [2, 4], "top_k": [1, 2, 4], "d_expert": [16, 32], "normalize_top_k": [True, False]}
+        },
         "mlp": {"weight": 0.5, "domains": {"d_ff": [32, 64, 128, 256]}, "relative_size": {"max": 14}},
     },
     "constraints": {"num_params": {"max": 150_000}, "count": {"mlp": {"max": 3}}},

@@ -25,7 +25,7 @@ def test_conformance(name, first_seed, second_seed, seed):
     try:
         child = crossover(space, first, second, rng(seed))
     except DeadEnd:
-        assert first.id == second.id or name in ("nano", "free")
+        assert first.id == second.id or name == "free"
         return
     assert (first.to_json(), second.to_json()) == before
     assert space.violations(child.architecture) == []
@@ -44,7 +44,7 @@ def test_most_pairs_have_children():
             crossover(space, first, second, generator)
         except DeadEnd:
             dead_ends += 1
-    assert dead_ends < 10
+    assert dead_ends == 0
 
 
 def test_every_cut_is_at_one_depth():
@@ -63,4 +63,4 @@ def test_a_pair_of_twins_is_a_dead_end():
     parent = drawn(SPACES["nano"])
     with pytest.raises(DeadEnd) as raised:
         crossover(SPACES["nano"], parent, parent, rng())
-    assert raised.value.rejected == {("crossover", "same as a parent"): 100}
+    assert raised.value.rejected == {("crossover", "same as a parent"): 50}

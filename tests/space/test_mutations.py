@@ -10,8 +10,12 @@ from hypothesis import strategies as st
 
 from harmony_core.architecture import GQA, MHA, MLP, Architecture, Mamba2
 from harmony_core.errors import UserError
-from harmony_core.space import MUTATIONS, DeadEnd, Space, mutate
-from harmony_core.space.mutations import depth, duplicate, hyper_parameter, replace, width
+from harmony_core.space import MUTATIONS, DeadEnd, Space, accept, crossover, mutate
+from harmony_core.space.mutations.depth import depth
+from harmony_core.space.mutations.duplicate import duplicate
+from harmony_core.space.mutations.hyper_parameter import hyper_parameter
+from harmony_core.space.mutations.replace import replace
+from harmony_core.space.mutations.width import width
 from tests.space.spaces import FREE, SPACES, TINY, VOCAB, drawn, rng
 
 TEXTS = {
@@ -38,12 +42,12 @@ def test_conformance(name, space, parent_seed, seed):
     assert (parent.to_json(), parent.id) == (before, known)
     assert MUTATIONS[name](space, drawn(space, parent_seed), rng(seed)) == result
     if result is not None:
-        child, operator = result
+        child = result.architecture
         assert space.structure_violations(child) == []
         assert child.id != parent.id
         assert child.id == Architecture.from_json(child.to_json()).id
         assert child.vocab_size == VOCAB
-        assert re.fullmatch(TEXTS[name], operator)
+        assert re.fullmatch(TEXTS[name], result.operator)
 
 
 @pytest.mark.parametrize("name", ["nano", "harmony", "free"])
@@ -80,26 +84,44 @@ def test_chains_of_mutations_stay_in_the_space(name):
     assert depths == set(range(space.depth.min, space.depth.max + 1))
 
 
+def edited(mutation, space, parent, seed):
+    """The architecture that the operator makes, before it is repaired; the parent where it does not apply."""
+    edit = mutation(space, parent, rng(seed))
+    return parent if edit is None else edit.architecture
+
+
 def test_hyper_parameter_changes_one_field_of_one_block():
     space, parent = SPACES["nano"], drawn(SPACES["nano"], 5)
+    # What means nothing before the change, or after it, has its default there.
+    implied = {"balancing", "bias_update_rate", "normalize_top_k"}
     changed_names = set()
     for seed in range(100):
-        child, _ = hyper_parameter(space, parent, rng(seed)) or (parent, "")
+        child = edited(hyper_parameter, space, parent, seed)
         pairs = [(a, b) for a, b in zip(parent.blocks, child.blocks, strict=True) if a != b]
         assert len(pairs) == 1
         (old, new) = pairs[0]
-        differing = [f for f in type(old).model_fields if getattr(old, f) != getattr(new, f)]
+        differing = {f for f in type(old).model_fields if getattr(old, f) != getattr(new, f)}
         assert type(old) is type(new)
-        assert len(differing) == 1
-        changed_names.add((old.kind, differing[0]))
+        assert len(differing - implied) <= 1
+        changed_names |= {(old.kind, name) for name in differing}
     assert len(changed_names) > 8
 
 
+def test_a_width_on_a_grid_moves_to_one_that_is_near():
+    space = SPACES["nano"]
+    parent = Architecture(d_model=128, vocab_size=VOCAB, blocks=(MHA(num_heads=4, head_dim=32), MLP(d_ff=296)) * 4)
+    widths = {block.d_ff for seed in range(300) for block in edited(hyper_parameter, space, parent, seed).blocks[1::2]}
+    assert 200 <= min(widths) < 232
+    assert 408 < max(widths) <= 440
+    assert len(widths) > 20
+
+
 def test_replace_keeps_the_role_in_layers():
-    space, parent = SPACES["nano"], drawn(SPACES["nano"])
+    space, parents = SPACES["nano"], [drawn(SPACES["nano"], seed) for seed in range(10)]
     reached = set()
     for seed in range(300):
-        child, _ = replace(space, parent, rng(seed)) or (parent, "")
+        parent = parents[seed % 10]
+        child = edited(replace, space, parent, seed)
         changed = [i for i, (a, b) in enumerate(zip(parent.blocks, child.blocks, strict=True)) if a != b]
         assert len(changed) == 1
         assert [block.role for block in child.blocks] == ["mixer", "channel"] * (len(parent.blocks) // 2)
@@ -112,7 +134,7 @@ def test_duplicate_repeats_the_run_in_place():
     space = Space.parse(FREE)
     kinds = [MLP(d_ff=32), MLP(d_ff=64), MLP(d_ff=128)]
     parent = Architecture(d_model=32, vocab_size=VOCAB, blocks=tuple(kinds))
-    found = {tuple(b.d_ff for b in (duplicate(space, parent, rng(seed)) or (parent,))[0].blocks) for seed in range(100)}
+    found = {tuple(b.d_ff for b in edited(duplicate, space, parent, seed).blocks) for seed in range(100)}
     assert found == {
         (32, 32, 64, 128), (32, 64, 64, 128), (32, 64, 128, 128),
         (32, 64, 32, 64, 128), (32, 64, 128, 64, 128), (32, 64, 128, 32, 64, 128),
@@ -122,7 +144,7 @@ def test_duplicate_repeats_the_run_in_place():
 def test_depth_keeps_the_proportions():
     space = Space.parse({**FREE, "depth": {"min": 2, "max": 4}})
     parent = Architecture(d_model=32, vocab_size=VOCAB, blocks=tuple(MLP(d_ff=f) for f in (32, 64)))
-    found = {tuple(b.d_ff for b in (depth(space, parent, rng(s)) or (parent,))[0].blocks) for s in range(40)}
+    found = {tuple(b.d_ff for b in edited(depth, space, parent, s).blocks) for s in range(40)}
     assert found == {(32, 32, 64), (32, 32, 64, 64)}
 
 
@@ -133,10 +155,23 @@ def test_width_refits_only_what_does_not_fit():
     # more heads, that is the smaller head_dim of 16 and 24, comes nearer to the old relative size.
     mamba = Mamba2(head_dim=64, expand=2)
     parent = Architecture(d_model=32, vocab_size=VOCAB, blocks=(attention, mamba))
-    child, operator = width(space, parent, rng()) or (parent, "")
-    assert operator == "width 32 -> 48"
-    assert child.d_model == 48
-    assert child.blocks == (attention, Mamba2(head_dim=16, expand=2))
+    edit = width(space, parent, rng())
+    assert edit is not None
+    assert edit.operator == "width 32 -> 48"
+    assert edit.architecture.d_model == 48
+    assert edit.architecture.blocks == (attention, Mamba2(head_dim=16, expand=2))
+
+
+def test_all_else_of_an_architecture_survives_breeding():
+    space, generator = SPACES["nano"], rng(7)
+    own = {"norm_epsilon": 1e-6, "embedding_multiplier": 11.0, "residual_multiplier": 0.5, "logits_divisor": 2.0}
+    parents = [drawn(space, seed).replace(vocab_size=300, **own) for seed in range(10)]
+    for name, mutation in MUTATIONS.items():
+        children = [accept(space, edit)[0] for one in parents if (edit := mutation(space, one, generator)) is not None]
+        assert children, name
+        assert {(c.vocab_size, *(getattr(c, f) for f in own)) for c in children} == {(300, *own.values())}
+    children = [crossover(space, *parents[i : i + 2], generator).architecture for i in range(9)]
+    assert {(c.vocab_size, *(getattr(c, f) for f in own)) for c in children} == {(300, *own.values())}
 
 
 def test_mutate_without_acceptable_children_is_a_dead_end():

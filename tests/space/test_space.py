@@ -34,7 +34,7 @@ MISTAKES = {
     "no widths": ("d_model", [], "space.yaml.d_model: []: list at least one choice"),
     "no width": ("d_model", [0], "space.yaml.d_model.0: 0: input should be greater than"),
     "unknown pattern": ("pattern", "layer", "'layers' or 'free'"),
-    "unknown kind": ("blocks.mhha", {}, "space.yaml.blocks.mhha: mhha: unknown kind; use mha, mqa"),
+    "unknown kind": ("blocks.mhha", {}, "space.yaml.blocks.mhha: mhha: unknown kind; use gated_deltanet, mha, mqa"),
     "unknown field": ("blocks.mlp.domains.dff", [1], "space.yaml.blocks.mlp.domains.dff: mlp: unknown hyper"),
     "missing field": ("blocks.mlp.domains", {}, "blocks.mlp.domains.d_ff: missing: it has no default"),
     "empty domain": ("blocks.mlp.domains.d_ff", [], "blocks.mlp.domains.d_ff: []: no choices"),
@@ -46,6 +46,22 @@ MISTAKES = {
     "crossed bounds": ("constraints.num_params", {"min": 2, "max": 1}, "min 2 is above max 1"),
     "unknown budget": ("constraints.num_parms", {"max": 1}, "did you mean 'num_params'?"),
     "unknown count": ("constraints.count", {"mhha": {"max": 1}}, "count names 'mhha'"),
+    "no grid": (
+        "blocks.mlp.domains.d_ff",
+        {"min": 8, "max": 4, "step": 8},
+        "min 8 is above max 4; use a max that is at least min",
+    ),
+    "half a grid": ("blocks.mlp.domains.d_ff", {"min": 8, "max": 64}, "step: missing: this field is required"),
+    "a grid of numbers that it cannot be": (
+        "blocks.mha.domains.qk_norm",
+        {"min": 1, "max": 3, "step": 1},
+        "domains.qk_norm: 2: input should be a valid boolean",
+    ),
+    "what no loss reaches": (
+        "blocks.moe",
+        {"domains": {"n_routed": [4], "top_k": [1, 2], "d_expert": [8]}},
+        "blocks.moe.domains.top_k: 1: no loss reaches the router: one weight divided by itself is 1; use normalize",
+    ),
     "too many": (
         "blocks.mlp.domains.d_ff",
         list(range(1, 60_000)),
@@ -73,8 +89,9 @@ def test_names_and_paths(tmp_path):
         Space.from_yaml(tmp_path / "none.yaml")
 
 
-def test_default_spaces_have_the_nine_mixers_and_experts():
+def test_default_spaces_have_every_mixer_and_experts():
     kinds = {"mha", "mqa", "gqa", "mla", "swa", "mamba2", "hyena_se", "hyena_mr", "hyena_li", "mlp", "moe"}
+    kinds |= {"gated_deltanet", "kda", "short_conv"}
     assert set(SPACES["nano"].blocks) == set(SPACES["harmony"].blocks) == kinds
     for name in ("nano", "harmony"):
         mamba = SPACES[name].blocks["mamba2"].domains
@@ -146,6 +163,62 @@ def test_a_mixer_is_required_unless_said_otherwise():
     channels = Architecture(d_model=32, vocab_size=VOCAB, blocks=(MLP(d_ff=64),))
     assert Space.parse(data).violations(channels) == ["num_mixers below min 1: 0"]
     assert Space.parse({**data, "constraints": {"num_mixers": {"min": 0}}}).violations(channels) == []
+
+
+def test_a_grid_is_as_good_as_a_list():
+    grid = Space.parse(changed("blocks.mlp.domains.d_ff", {"min": 16, "max": 70, "step": 16}))
+    listed = Space.parse(changed("blocks.mlp.domains.d_ff", [16, 32, 48, 64]))
+    assert grid.choices(32).blocks("mlp") == listed.choices(32).blocks("mlp")
+    assert Space.parse(grid.model_dump(mode="json", exclude_defaults=True)) == grid
+
+
+def test_one_function_is_offered_once():
+    domains = {
+        "n_routed": [2, 4],
+        "top_k": [1, 2, 4],
+        "d_expert": [8],
+        "normalize_top_k": [True, False],
+        "balancing": ["aux", "bias"],
+        "bias_update_rate": [0.02, 0.1],
+    }
+    blocks = {**TINY["blocks"], "moe": {"domains": domains}}
+    choices = Space.parse({**TINY, "blocks": blocks}).choices(32)
+    offered = choices.blocks("moe")
+    assert len({block.canonical() for block in offered}) == len(offered)
+    # Where every expert is chosen neither weights nor balancing make a difference.
+    assert [b for b in offered if b.top_k == b.n_routed] == [
+        MoE(n_routed=2, top_k=2, d_expert=8),
+        MoE(n_routed=4, top_k=4, d_expert=8),
+    ]
+    assert all(block.normalize_top_k is False for block in offered if block.top_k == 1)
+    # One without a choice, and one with: its weights x (aux, or bias at either rate).
+    assert len(offered) == 2 + 3 + 3 + 2 * 3
+    assert choices.holds(MoE(n_routed=4, top_k=4, d_expert=8, balancing="bias", normalize_top_k=False))
+    assert not choices.holds(MoE(n_routed=4, top_k=1, d_expert=8))
+
+
+def test_what_is_spelled_once_has_the_neighbours_of_all_its_spellings():
+    domains = {"n_routed": [2, 4], "top_k": [2], "d_expert": [8], "balancing": ["aux", "bias"]}
+    blocks = {**TINY["blocks"], "moe": {"domains": {**domains, "normalize_top_k": [True, False]}}}
+    choices = Space.parse({**TINY, "blocks": blocks}).choices(32)
+    reached = {block for _, block in choices.neighbours(MoE(n_routed=2, top_k=2, d_expert=8))}
+    assert reached == {
+        MoE(n_routed=4, top_k=2, d_expert=8, balancing=balancing, normalize_top_k=normalised)
+        for balancing in ("aux", "bias")
+        for normalised in (True, False)
+    }
+
+
+def test_slow_balancing_is_told():
+    domains = {"n_routed": [4], "top_k": [2], "d_expert": [8], "balancing": ["aux", "bias"]}
+    slow = Space.parse({**TINY, "blocks": {**TINY["blocks"], "moe": {"domains": domains}}})
+    warning = slow.slow_balancing(96)
+    assert warning is not None
+    assert "blocks.moe.domains.bias_update_rate: 0.001 over 96 steps evens no load; use at least 0.0026" in warning
+    assert slow.slow_balancing(250) is None
+    assert SPACES["nano"].slow_balancing(96) is None
+    aux = Space.parse({**TINY, "blocks": {**TINY["blocks"], "moe": {"domains": {**domains, "balancing": ["aux"]}}}})
+    assert aux.slow_balancing(96) is None
 
 
 def test_windows_longer_than_the_sequence_are_refused_by_name():

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from harmony_core.config import Config
+from harmony_core.search.config import Config
 from harmony_core.store import (
     LATENCY,
     POPULATION,
@@ -35,6 +35,7 @@ def plain_row(schema: pa.Schema, **values: Any) -> dict[str, Any]:
         pa.bool_(): True,
         schemas.TIME: datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC),
         schemas.IDS: [],
+        schemas.WORKS: [],
     }
     row: dict[str, Any] = {}
     for field in schema:
@@ -97,9 +98,9 @@ def evaluate() -> Callable[..., None]:
             training.append(plain_row(TRAINING, **key, status=status, val_bits_per_byte=bits, val_loss=bits))
             for mode, factor in (("prefill", 1.0), ("decode", 100.0)):
                 seconds = one["latency"] * factor
-                latency.append(plain_row(LATENCY, **key, mode=mode, seconds_median=seconds))
+                latency.append(plain_row(LATENCY, **key, mode=mode, latency_seconds=seconds))
         write_table(folder.population(generation), population, POPULATION)
-        write_table(folder.training(generation, 0), training, TRAINING)
-        write_table(folder.latency(generation, 0), latency, LATENCY)
+        write_table(folder.shard(generation, "training", 0), training, TRAINING)
+        write_table(folder.shard(generation, "latency", 0), latency, LATENCY)
 
     return write

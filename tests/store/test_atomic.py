@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from harmony_core.atomic import replacing
+from harmony_core.atomic import patiently, replacing
 from harmony_core.errors import UserError
 from harmony_core.store import atomic_write
 
@@ -76,3 +76,39 @@ def test_other_errors_are_not_disguised(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(OSError, match="I/O error") as caught:
         atomic_write(tmp_path / "file", b"x")
     assert not isinstance(caught.value, UserError)
+
+
+class TestPatience:
+    @pytest.mark.parametrize("code", [errno.ESTALE, errno.EIO, errno.EAGAIN, errno.ENOENT])
+    def test_a_bad_moment_passes(self, code: int) -> None:
+        moments = [code] * 3
+
+        def action() -> str:
+            if moments:
+                raise OSError(moments.pop(), "a bad moment")
+            return "done"
+
+        assert patiently(action, made=True) == "done"
+
+    def test_it_does_not_wait_for_ever(self) -> None:
+        calls: list[int] = []
+
+        def action() -> None:
+            calls.append(1)
+            raise OSError(errno.EIO, "a disk that is broken")
+
+        with pytest.raises(OSError, match="broken"):
+            patiently(action, seconds=0.2)
+        assert 2 <= len(calls) <= 4
+
+    @pytest.mark.parametrize("code", [errno.ENOENT, errno.EACCES, errno.ENOSPC])
+    def test_what_will_not_pass_is_raised_at_once(self, code: int) -> None:
+        calls: list[int] = []
+
+        def action() -> None:
+            calls.append(1)
+            raise OSError(code, "for good")
+
+        with pytest.raises(OSError, match="for good"):
+            patiently(action)
+        assert len(calls) == 1

@@ -16,12 +16,12 @@ def test_the_layout_is_the_documented_one() -> None:
         folder.population(0): "generation=000/population.parquet",
         folder.ledger(0): "generation=000/ledger.parquet",
         folder.selection(12): "generation=012/selection.parquet",
-        folder.training(3, 4): "generation=003/training/shard=004.parquet",
-        folder.curves(3, 4): "generation=003/curves/shard=004.parquet",
-        folder.latency(1000, 0): "generation=1000/latency/shard=000.parquet",
+        folder.shard(3, "training", 4): "generation=003/training/shard=004.parquet",
+        folder.shard(3, "curves", 4): "generation=003/curves/shard=004.parquet",
+        folder.shard(1000, "latency", 0): "generation=1000/latency/shard=000.parquet",
         folder.population(None): "promoted/population.parquet",
         folder.ledger(None): "promoted/ledger.parquet",
-        folder.training(None, 0): "promoted/shard=000/training.parquet",
+        folder.shard(None, "training", 0): "promoted/shard=000/training.parquet",
     }
     for path, name in names.items():
         assert path == Path("results/nano") / name
@@ -33,11 +33,11 @@ def test_generations_and_shards_are_in_order_of_their_numbers(tmp_path: Path) ->
         folder.generation(generation).mkdir()
     (tmp_path / "generation=old").mkdir()
     for shard in (1000, 2, 999):
-        path = folder.training(2, shard)
+        path = folder.shard(2, "training", shard)
         path.parent.mkdir(exist_ok=True)
         path.touch()
     assert folder.generations() == [2, 999, 1000]
-    assert folder.shards(2, "training") == [folder.training(2, shard) for shard in (2, 999, 1000)]
+    assert folder.shards(2, "training") == [folder.shard(2, "training", shard) for shard in (2, 999, 1000)]
     assert folder.shards(999, "training") == []
 
 
@@ -49,3 +49,12 @@ def test_a_search_is_found_by_folder_and_by_name(
     assert SearchFolder.find("small").path.resolve() == folder.path
     with pytest.raises(UserError, match="results/ holds small"):
         SearchFolder.find("smal")
+
+
+def test_a_folder_that_cannot_be_listed_is_not_an_empty_one(tmp_path: Path) -> None:
+    folder = SearchFolder(tmp_path)
+    folder.generation(0).mkdir()
+    (folder.generation(0) / "training").touch()
+    assert folder.shards(0, "latency") == []
+    with pytest.raises(NotADirectoryError):
+        folder.shards(0, "training")

@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from harmony_core.config import Config
 from harmony_core.errors import UserError
+from harmony_core.search.config import Config
 from harmony_core.store import SearchFolder, check_unchanged, read_manifest, write_manifest
 
 

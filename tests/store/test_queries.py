@@ -45,7 +45,7 @@ def test_a_search_without_rows_gives_an_empty_frame_of_the_schema(
 def test_all_generations_and_shards_are_read(folder: SearchFolder, evaluate: Evaluate, make_row: MakeRow) -> None:
     for generation in (0, 1):
         evaluate(folder, generation, TWO)
-    write_table(folder.training(1, 1), [make_row(TRAINING, generation=1, shard=1, candidate=2)], TRAINING)
+    write_table(folder.shard(1, "training", 1), [make_row(TRAINING, generation=1, shard=1, candidate=2)], TRAINING)
     rows = queries.training(folder.path).select("generation", "shard", "candidate").collect().rows()
     assert rows == [(0, 0, 0), (0, 0, 1), (1, 0, 0), (1, 0, 1), (1, 1, 2)]
     assert len(queries.population(folder).collect()) == 4
@@ -64,14 +64,14 @@ def test_the_ledger_counts_failures_beside_draws(folder: SearchFolder, evaluate:
     drawn = make_row(LEDGER, search="small", generation=0, stage="sample", reason="duplicate", count=3)
     write_table(folder.ledger(0), [drawn], LEDGER)
     crashed = [make_row(LATENCY, search="small", generation=0, status="crashed", mode=m) for m in ("train", "decode")]
-    write_table(folder.latency(0, 1), crashed, LATENCY)
+    write_table(folder.shard(0, "latency", 1), crashed, LATENCY)
     rows = queries.ledger(folder).select("stage", "reason", "count").collect().rows()
     assert rows == [("latency", "crashed", 1), ("sample", "duplicate", 3), ("training", "diverged", 1)]
 
 
 def test_a_damaged_shard_is_a_user_error(folder: SearchFolder, evaluate: Evaluate) -> None:
     evaluate(folder, 0, TWO)
-    path = folder.training(0, 0)
+    path = folder.shard(0, "training", 0)
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(UserError, match=r"shard=000\.parquet"):
         queries.training(folder)
@@ -79,7 +79,7 @@ def test_a_damaged_shard_is_a_user_error(folder: SearchFolder, evaluate: Evaluat
 
 def test_a_flipped_bit_is_an_error_and_not_a_result(folder: SearchFolder, evaluate: Evaluate) -> None:
     evaluate(folder, 0, TWO)
-    path = folder.training(0, 0)
+    path = folder.shard(0, "training", 0)
     whole, sound = path.read_bytes(), queries.training(folder).collect()
     seen = 0
     for position in range(4, len(whole), 7):

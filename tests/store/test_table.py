@@ -1,3 +1,5 @@
+import errno
+import os
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -112,7 +114,7 @@ def test_damage_is_a_user_error(tmp_path: Path, make_row: MakeRow, damage: str) 
     write_table(path, [make_row(TRAINING)] * 50, TRAINING)
     whole = path.read_bytes()
     path.write_bytes({"empty": b"", "cut": whole[: len(whole) // 2], "no parquet": b"text " * 99}[damage])
-    with pytest.raises(UserError, match="move the file away and run its rule again"):
+    with pytest.raises(UserError, match="move the file away; `harmony resume` makes it again"):
         read_table(path, TRAINING)
 
 
@@ -138,3 +140,21 @@ def test_a_name_that_is_no_longer_text_is_a_user_error(tmp_path: Path, make_row:
     path.write_bytes(content.replace(b"reason", b"rea\xffon"))
     with pytest.raises(UserError):
         read_table(path, LEDGER)
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ESTALE])
+def test_a_file_system_in_trouble_says_nothing_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """Nobody is told to move healthy data away."""
+    path = tmp_path / "ledger.parquet"
+    write_table(path, [], LEDGER)
+
+    def trouble(*arguments: Any, **options: Any) -> None:
+        raise OSError(code, "Error reading bytes from file. Detail: [errno 5] Input/output error")
+
+    monkeypatch.setattr(pq, "ParquetFile", trouble)
+    with pytest.raises(UserError, match="try again") as raised:
+        read_table(path, LEDGER)
+    assert raised.value.value == os.strerror(code)
+    assert "move" not in str(raised.value)

@@ -12,8 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from harmony_core.training.heartbeat import STOOD_STILL
 from harmony_core.training.launch import launch, log_file
-from harmony_core.training.sign import STOOD_STILL
 
 RANK = "import os, sys, time, signal; rank = int(os.environ['RANK']); "
 

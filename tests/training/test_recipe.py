@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from harmony_core.base import digest
 from harmony_core.errors import UserError
 from harmony_core.training.recipe import Recipe
+from harmony_core.training.schedule import learning_rate_factor
 
 
 @pytest.mark.parametrize(
@@ -14,6 +14,10 @@ from harmony_core.training.recipe import Recipe
     [
         ("tokens", 10, "use at least"),
         ("learning_rate", 0.0, "greater than 0"),
+        ("learning_rate", [], "no rates"),
+        ("learning_rate", [1e-3, 1e-3], "listed twice"),
+        ("learning_rate", [1e-3, 0.0], "greater than 0"),
+        ("warmup_tokens", 1_900_000, "overlaps with the decay; use at most 1600000"),
         ("learning_rat", 1.0, "did you mean 'learning_rate'"),
     ],
 )
@@ -25,12 +29,28 @@ def test_bad_values_are_named(field: str, value: object, told: str) -> None:
 def test_id_depends_on_every_field_and_on_the_data() -> None:
     base = Recipe(precision="fp32")
     ids = {base.id("a"), base.id("b")}
-    changes = ({"learning_rate": 1e-3}, {"tokens": 4096}, {"schedule": "wsd"}, {"precision": "bf16"}, {"compile": True})
+    changes = (
+        {"learning_rate": 1e-3},
+        {"tokens": 4096},
+        {"schedule": "cosine"},
+        {"precision": "bf16"},
+        {"compile": True},
+    )
     for change in changes:
         ids.add(base.model_copy(update=change).id("a"))
     assert len(ids) == 7
 
 
-def test_id_is_that_of_recipes_from_before_compile_was_a_field_and_micro_batches_none() -> None:
-    before = {**Recipe(precision="fp32").model_dump(exclude={"compile"}), "micro_batch_size": None}
-    assert Recipe(precision="fp32").id("a") == digest({"recipe": before, "data": "a"})
+def test_a_list_of_rates_is_as_many_recipes() -> None:
+    both = Recipe.parse({"learning_rate": [1e-3, 1e-2]})
+    assert [both.at_rate(number) for number in range(2)] == [Recipe(learning_rate=1e-3), Recipe(learning_rate=1e-2)]
+    assert Recipe(learning_rate=1e-3).at_rate(0) == Recipe(learning_rate=1e-3)
+    with pytest.raises(ValueError, match="one learning rate"):
+        both.peak_learning_rate  # noqa: B018
+
+
+def test_the_trunk_of_a_longer_training_is_the_same() -> None:
+    short, long = (Recipe(tokens=tokens, warmup_tokens=40_960) for tokens in (409_600, 1_638_400))
+    assert (short.trunk_steps, short.decay_steps, short.warmup_steps) == (80, 20, 10)
+    factors = [[learning_rate_factor(one, step) for step in range(80)] for one in (short, long)]
+    assert factors[0] == factors[1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from harmony_core.training.recipe import Recipe
-from harmony_core.training.schedule import learning_rate_factor, warmup_steps
+from harmony_core.training.schedule import learning_rate_factor
 
 
 def recipe(**fields: object) -> Recipe:
@@ -13,19 +13,19 @@ def recipe(**fields: object) -> Recipe:
 
 
 def test_warmup_rises_linearly_to_the_peak() -> None:
-    r = recipe(warmup_fraction=0.1)
-    assert warmup_steps(r) == 10
+    r = recipe(warmup_tokens=10 * 512)
+    assert r.warmup_steps == 10
     assert [learning_rate_factor(r, step) for step in (0, 4, 9)] == pytest.approx([0.1, 0.5, 1.0])
 
 
 def test_cosine_ends_at_the_floor_and_is_halfway_in_the_middle() -> None:
-    r = recipe(warmup_fraction=0.0, min_learning_rate_ratio=0.2)
+    r = recipe(schedule="cosine", warmup_tokens=0, min_learning_rate_ratio=0.2)
     assert learning_rate_factor(r, 99) == pytest.approx(0.2)
     assert learning_rate_factor(r, 49) == pytest.approx(0.6)
 
 
 def test_wsd_holds_then_falls_linearly() -> None:
-    r = recipe(schedule="wsd", decay_fraction=0.2, warmup_fraction=0.05, min_learning_rate_ratio=0.0)
+    r = recipe(schedule="wsd", decay_fraction=0.2, warmup_tokens=5 * 512, min_learning_rate_ratio=0.0)
     assert {learning_rate_factor(r, step) for step in range(5, 80)} == {1.0}
     assert learning_rate_factor(r, 89) == pytest.approx(0.5)
     assert learning_rate_factor(r, 99) == pytest.approx(0.0)

@@ -17,11 +17,11 @@ from harmony_core.training import trainer
 from harmony_core.training.checkpoint import Piece
 from harmony_core.training.curve import CurvePoint
 from harmony_core.training.recipe import Recipe
+from harmony_core.training.rendezvous import World, start
 from harmony_core.training.result import TrainingResult
 from harmony_core.training.resume import Checkpointing, CheckpointPolicy, Identity
 from harmony_core.training.schedule import learning_rate_factor
 from harmony_core.training.status import Status
-from harmony_core.training.world import World, start
 
 torch.set_num_threads(1)
 
@@ -132,7 +132,7 @@ def test_the_best_checkpoint_is_that_of_the_lowest_loss_since_the_one_before(tmp
 
 
 def test_divergence_is_a_status(data: Path) -> None:
-    result = run(data, HYBRID, {"learning_rate": 1e6, "gradient_clip": 0.0, "warmup_fraction": 0.0, "tokens": 40 * 256})
+    result = run(data, HYBRID, {"learning_rate": 1.0, "gradient_clip": 0.0, "warmup_tokens": 0, "tokens": 40 * 256})
     assert result.status is Status.DIVERGED
     assert result.error
     assert result.val_loss is None

@@ -10,9 +10,9 @@ import sys
 import pytest
 
 from harmony_core.errors import UserError
-from harmony_core.training.launch import free_port
-from harmony_core.training.place import World, first_host
-from harmony_core.training.world import NotMet, _met
+from harmony_core.host import free_port
+from harmony_core.training.rendezvous import NotMet, _met
+from harmony_core.training.world import World, first_host
 
 TORCHRUN = {"RANK": "3", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "MASTER_ADDR": "node7", "MASTER_PORT": "29500"}
 SRUN = {
@@ -96,7 +96,7 @@ def test_a_gpu_of_its_own_or_one_of_all(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_a_rank_that_does_not_come_is_named_in_time() -> None:
-    code = "from harmony_core.training.world import World, start; start(World.from_environment(), 4.0)"
+    code = "from harmony_core.training.rendezvous import World, start; start(World.from_environment(), 4.0)"
     world = {"WORLD_SIZE": "3", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     ranks = [
         subprocess.Popen(

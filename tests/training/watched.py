@@ -12,8 +12,8 @@ import time
 import torch
 import torch.distributed as dist
 
-from harmony_core.training.watch import Watch
-from harmony_core.training.world import World, start, stop
+from harmony_core.training.rendezvous import World, start, stop
+from harmony_core.training.watchdog import Watchdog
 
 BAD_STEP, STEPS = 2, 4
 
@@ -41,14 +41,14 @@ def misbehave(how: str) -> None:
 def main(how: str, bad_rank: int, timeout: float) -> None:
     world = World.from_environment()
     start(world, 20 * timeout)
-    with Watch(world, timeout, agreed=(Agreed,)) as watch:
+    with Watchdog(world, timeout, agreed=(Agreed,)) as watchdog:
         for step in range(STEPS):
-            watch.mark(step, "forward")
+            watchdog.mark(step, "forward")
             if (step, world.rank) == (BAD_STEP, bad_rank) and how != "end":
-                # Later than the watch's first look: before it, a rank counts as starting.
+                # Later than the watchdog's first look: before it, a rank counts as starting.
                 threading.Event().wait(timeout / 10)
                 misbehave(how)
-            watch.mark(step, "reduce")
+            watchdog.mark(step, "reduce")
             if not world.alone:
                 dist.all_reduce(torch.ones(1))
         if how == "end" and world.rank == bad_rank:

@@ -105,3 +105,56 @@ def record(payload: dict[str, Any], suffix: str = "") -> None:
     path = f"{payload['record']}.{os.environ['RANK']}{suffix}"
     Path(f"{path}.tmp").write_text(str(os.getpid()))
     Path(f"{path}.tmp").replace(path)
+
+
+def no_space(payload: dict[str, Any]) -> dict[str, Any]:
+    """Meets a full disk (the kernel's own), as files of ours tell of it."""
+    from harmony_core.atomic import no_space as told
+
+    try:
+        # Unbuffered: else the error would come when the file is closed.
+        with Path("/dev/full").open("wb", buffering=0) as full:
+            full.write(b"x")
+    except OSError as error:
+        raise told(Path("/dev/full"), error) from error
+    return {}
+
+
+def no_library(payload: dict[str, Any]) -> dict[str, Any]:
+    """Meets a library that is not there, through a module of C that needs it."""
+    import importlib.util
+
+    path = Path(payload["record"]).with_suffix(".so")
+    path.write_bytes(b"\x7fELF of another kind")
+    spec = importlib.util.spec_from_file_location("broken", path)
+    assert spec is not None
+    importlib.util.module_from_spec(spec)
+    return {}
+
+
+def no_compiler(payload: dict[str, Any]) -> dict[str, Any]:
+    import subprocess
+
+    subprocess.run(["a-compiler-that-is-not-there"], check=True)
+    return {}
+
+
+def no_file(payload: dict[str, Any]) -> dict[str, Any]:
+    """An absent file is no fault of the machine."""
+    Path("nowhere/at/all").read_text()
+    return {}
+
+
+def no_module(payload: dict[str, Any]) -> dict[str, Any]:
+    import a_module_that_is_not_there  # type: ignore[import-not-found]
+
+    return {"module": str(a_module_that_is_not_there)}
+
+
+def sound(payload: dict[str, Any]) -> dict[str, Any]:
+    """A known small task that ends well."""
+    return {"folder": payload["folder"]}
+
+
+def unsound(payload: dict[str, Any]) -> dict[str, Any]:
+    raise RuntimeError("wrong product")

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from harmony_core.errors import UserError
-from harmony_core.workers import Interrupted, Task
+from harmony_core.workers import Task, WorkInterrupted
 from harmony_core.workers import address as address_module
 from harmony_core.workers.address import Address, publish
+from harmony_core.workers.exchange import PROBE
 from harmony_core.workers.feeder import TeamPool
 from tests.workers.allocation import Feeding
 from tests.workers.peers import Queue, hear
@@ -51,6 +52,11 @@ def test_a_last_death_is_final(queue: Queue, tmp_path: Path) -> None:
     feeding = Feeding(queue.address, tmp_path, tasks("a", "b"), attempts=1)
     for _ in range(2):
         rank.end(rank.assignment(), error="signal 9", killed=False)
+        # There is no other node: this one must show that it is healthy.
+        probe = rank.assignment()
+        assert probe["task"]["target"] == PROBE
+        assert (probe["task"]["log"], probe["world"]["size"]) == (str(tmp_path / "logs" / "probe-n0.log"), 1)
+        rank.end(probe, result={})
     assert [(outcome.result, outcome.final) for outcome in feeding.end()] == [(None, True)] * 2
 
 
@@ -83,7 +89,7 @@ def test_an_announced_end_interrupts_when_all_that_runs_is_over(queue: Queue, tm
     order = rank.assignment()
     queue.server.drain(100.0)
     rank.end(order, result={}) if hear(rank.line, "drain") else None
-    with pytest.raises(Interrupted, match="the allocation ends"):
+    with pytest.raises(WorkInterrupted, match="the allocation ends"):
         feeding.end()
     assert [outcome.task.key for outcome in feeding.outcomes] == [order["task"]["key"]]
 
@@ -94,19 +100,19 @@ def test_a_queue_that_leaves_interrupts(queue: Queue, tmp_path: Path) -> None:
     rank.assignment()
     rank.line.close()
     queue.stop()
-    with pytest.raises(Interrupted, match="given back"):
+    with pytest.raises(WorkInterrupted, match="given back"):
         feeding.end()
 
 
 def test_a_queue_that_is_not_there_interrupts(queue: Queue, tmp_path: Path) -> None:
     queue.stop()
-    with pytest.raises(Interrupted, match="does not answer"):
+    with pytest.raises(WorkInterrupted, match="does not answer"):
         Feeding(queue.address, tmp_path, tasks("a")).end()
 
 
 def test_a_refused_token_interrupts(queue: Queue, tmp_path: Path) -> None:
     address = Address(queue.address.hosts, queue.address.port, "of the allocation before")
-    with pytest.raises(Interrupted, match="does not answer"):
+    with pytest.raises(WorkInterrupted, match="does not answer"):
         Feeding(address, tmp_path, tasks("a")).end()
 
 
@@ -123,7 +129,7 @@ def test_a_queue_that_dies_or_says_nothing_interrupts(
             if greets:
                 connection.sendall(b"\0\0\0\x12" + b'{"type":"welcome"}')
                 connection.shutdown(socket.SHUT_WR)
-            with pytest.raises(Interrupted, match="is gone" if greets else "does not answer"):
+            with pytest.raises(WorkInterrupted, match="is gone" if greets else "does not answer"):
                 feeding.end()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -134,9 +135,91 @@ def test_a_bad_moment_of_the_file_system_is_not_the_end(tmp_path: Path, monkeypa
         mine.check()
 
 
+class TestDeleted:
+    """Its files are gone, as after `rm -r` of a state folder."""
+
+    @pytest.mark.parametrize("what", ["file", "folder", "parent"])
+    def test_it_is_made_again_where_nobody_else_was(
+        self, tmp_path: Path, what: str, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        lost: list[LeaseLost] = []
+        folder = tmp_path / "work" / "lease"
+        first = Lease(folder, beat_seconds=0.02, on_lost=lost.append)
+        first.acquire()
+        (file,) = folder.iterdir()
+        file.unlink() if what == "file" else shutil.rmtree(folder if what == "folder" else folder.parent)
+        # By its beat, or by whoever is about to write: whoever finds it first.
+        first.check()
+        deadline = time.monotonic() + 10
+        while not file.exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        with pytest.raises(Held, match=f"pid {os.getpid()} on "):
+            Lease(folder).acquire()
+        first.check()
+        first.release()
+        assert lost == []
+        told = capfd.readouterr().err
+        assert told == f"warning: {file} was deleted under this process, which has the lease and made it again\n"
+        Lease(folder).acquire()
+
+    @pytest.mark.parametrize("released", [False, True])
+    def test_where_somebody_was_there_since_it_is_lost_and_says_what_vanished(
+        self, tmp_path: Path, released: bool
+    ) -> None:
+        lost: list[LeaseLost] = []
+        first = Lease(tmp_path / "lease", beat_seconds=60, on_lost=lost.append)
+        first.acquire()
+        first.release()
+        first.acquire()
+        shutil.rmtree(tmp_path / "lease")
+        second = lease(tmp_path)
+        second.acquire()
+        if released:
+            second.release()
+        with pytest.raises(LeaseLost, match=r"000002.json was deleted, and another process has been there since"):
+            first.check()
+        first.release()
+
+    def test_where_it_cannot_be_made_again_it_says_so(self, tmp_path: Path) -> None:
+        first = Lease(tmp_path / "work" / "lease", beat_seconds=60)
+        first.acquire()
+        shutil.rmtree(tmp_path / "work")
+        (tmp_path / "work").write_text("a file")
+        with pytest.raises(LeaseLost, match="cannot be made again"):
+            first.check()
+
+    def test_who_took_it_over_is_named(self, tmp_path: Path) -> None:
+        first = lease(tmp_path, beat_seconds=60)
+        first.acquire()
+        (file,) = (tmp_path / "lease").iterdir()
+        (file.parent / "000002.json").write_text(file.read_text())
+        with pytest.raises(LeaseLost, match=f"was taken over by pid {os.getpid()} on .*; this process had seemed dead"):
+            first.check()
+        first.release()
+
+
+@pytest.mark.parametrize("code", [errno.ESTALE, errno.EIO, errno.EAGAIN])
+def test_a_bad_moment_of_the_folder_is_waited_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    moments: list[int] = []
+    real = Path.iterdir
+
+    def iterdir(path: Path) -> Iterator[Path]:
+        if moments:
+            raise OSError(moments.pop(), "a bad moment")
+        return real(path)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    moments += [code] * 2
+    with lease(tmp_path, beat_seconds=60) as mine:
+        moments += [code] * 2
+        mine.check()
+        assert moments == []
+
+
 def test_who_was_given_up_is_told(tmp_path: Path) -> None:
     lost = threading.Event()
-    first = Lease(tmp_path / "lease", beat_seconds=0.02, on_lost=lost.set)
+    first = Lease(tmp_path / "lease", beat_seconds=0.02, on_lost=lambda reason: lost.set())
     first.acquire()
     (file,) = (tmp_path / "lease").iterdir()
     # As if it had been taken on another host that then fell silent.

@@ -38,7 +38,9 @@ def test_a_lost_batch_node_is_reason_to_requeue(asked: Path, monkeypatch: pytest
     assert asked.read_text().splitlines() == ["scontrol requeue 7"]
 
 
-@pytest.mark.parametrize("state", ["allocated", "allocated*", "draining", "draining*", "mixed", ""])
+@pytest.mark.parametrize(
+    "state", ["allocated", "allocated*", "draining", "draining*", "mixed", "", os.fsdecode(b"caf\xe9")]
+)
 def test_one_that_may_live_is_left_alone(asked: Path, monkeypatch: pytest.MonkeyPatch, state: str) -> None:
     monkeypatch.setenv("FAKE_STATE", state)
     assert not give_back("n1")

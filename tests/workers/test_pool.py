@@ -14,8 +14,12 @@ from pathlib import Path
 import psutil
 import pytest
 
+from harmony_core.errors import UserError
+from harmony_core.host import host_name
 from harmony_core.workers import Outcome, Task, WarmPool
 from harmony_core.workers import children as children_module
+from harmony_core.workers import pool as pool_module
+from harmony_core.workers.exchange import probe_task
 from harmony_core.workers.pool import LEAST_MEMORY_GB, even_share_gb
 
 ROOT = Path(__file__).parents[2]
@@ -85,11 +89,13 @@ def test_a_dead_child_costs_itself_one_attempt(tmp_path: Path) -> None:
     assert outcomes["other"][0].result is not None
 
 
-@pytest.mark.parametrize("name", ["SIGKILL", "SIGSEGV", "SIGABRT"])
-def test_dying_twice_is_final_and_says_how(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(("name", "attempts"), [("SIGKILL", 3), ("SIGTERM", 3), ("SIGSEGV", 2), ("SIGABRT", 2)])
+def test_dying_twice_is_final_and_says_how(tmp_path: Path, name: str, attempts: int) -> None:
+    """Who is killed from outside on the only node has a third try."""
     outcomes = run(tmp_path, [task(tmp_path, "mortal", "die", signal=name)])
     last = outcomes["mortal"][-1]
-    assert (last.attempt, last.final, last.result) == (2, True, None)
+    assert (last.attempt, last.final, last.result) == (attempts, True, None)
+    assert [outcome.counts for outcome in outcomes["mortal"]] == [True] * attempts
     assert f"signal {signal.Signals[name].value}" in (last.error or "")
 
 
@@ -104,6 +110,80 @@ def test_a_child_that_hangs_is_killed_at_its_limit(tmp_path: Path, monkeypatch: 
     (stuck,) = outcomes["stuck"]
     assert (stuck.killed, stuck.final) == (True, True)
     assert outcomes["other"][0].result is not None
+
+
+@pytest.mark.parametrize(
+    ("function", "says"),
+    [
+        ("no_space", "No space left on device"),
+        ("no_library", "ImportError"),
+        ("no_compiler", "a-compiler-that-is-not-there"),
+    ],
+)
+def test_an_error_of_the_machine_is_no_candidates_and_ends_it(tmp_path: Path, function: str, says: str) -> None:
+    outcomes: list[Outcome] = []
+    tasks = [task(tmp_path, "unlucky", function, cost=2.0), task(tmp_path, "other")]
+    with pytest.raises(UserError, match=says) as raised:
+        WarmPool(tmp_path / "logs", workers=1).run(tasks, outcomes.append)
+    assert raised.value.field == "nodes left out"
+    (lost,) = outcomes
+    assert (lost.task.key, lost.counts, lost.final) == ("unlucky", False, False)
+    assert lost.left_out is not None
+    assert lost.left_out[0] == host_name()
+
+
+def test_inodes_that_run_out_are_no_candidates_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A real file system without inodes: the log itself cannot be made, and the error is told all the same."""
+    full = tmp_path / "full"
+    full.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "nr_inodes=2,size=1m", "none", str(full)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("this host lets nobody mount a file system")
+    try:
+        (full / "last").touch()
+        outcomes: list[Outcome] = []
+        with pytest.raises(UserError, match="No space left on device"):
+            WarmPool(full).run([task(tmp_path, "a")], outcomes.append)
+        assert [(outcome.counts, outcome.final) for outcome in outcomes] == [(False, False)]
+        (full / "last").unlink()
+        WarmPool(full).run([task(tmp_path, "a")], outcomes.append)
+        assert outcomes[-1].result is not None
+    finally:
+        subprocess.run(["umount", str(full)], check=True)
+
+
+@pytest.mark.parametrize("function", ["no_file", "no_module"])
+def test_a_mistake_that_only_sounds_like_it_is_the_candidates(tmp_path: Path, function: str) -> None:
+    outcomes = run(tmp_path, [task(tmp_path, "wrong", function)])
+    assert [outcome.counts for outcome in outcomes["wrong"]] == [True, True]
+    assert outcomes["wrong"][-1].final
+
+
+def test_the_known_small_task_clears_this_machine_before_anybody_crashed(tmp_path: Path) -> None:
+    """It is the real one, on this machine's device; two candidates at fault leave nothing out."""
+    outcomes = run(tmp_path, [task(tmp_path, name, "fail") for name in ("a", "b")], workers=2)
+    assert [outcomes[name][-1].final for name in ("a", "b")] == [True, True]
+    assert [outcome.left_out for name in ("a", "b") for outcome in outcomes[name]] == [None] * 4
+    assert (tmp_path / "logs" / "probe.log").exists()
+
+
+def test_where_the_known_small_task_fails_nobody_crashed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = probe_task(tmp_path, "tests.workers.targets:unsound")
+    monkeypatch.setattr(pool_module, "probe_task", lambda folder: broken)
+    outcomes: list[Outcome] = []
+    with pytest.raises(UserError, match=r"a known small task fails there too .*wrong product"):
+        WarmPool(tmp_path / "logs").run([task(tmp_path, name, "fail") for name in "abc"], outcomes.append)
+    assert outcomes
+    assert not any(outcome.counts or outcome.final for outcome in outcomes)
+
+
+def test_a_known_small_task_that_hangs_is_ended_at_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(children_module, "GRACE_SECONDS", 0.0)
+    payload = {"record": str(tmp_path / "hung"), "folder": str(tmp_path)}
+    hangs = Task("probe", "tests.workers.targets:hang", payload, time_limit_seconds=1.0)
+    monkeypatch.setattr(pool_module, "probe_task", lambda folder: hangs)
+    with pytest.raises(UserError, match="killed at its time limit"):
+        WarmPool(tmp_path / "logs").run([task(tmp_path, name, "fail") for name in "abc"], lambda outcome: None)
 
 
 def test_the_forkservers_death_is_forgiven(tmp_path: Path) -> None:

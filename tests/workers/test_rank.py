@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from harmony_core.errors import UserError
-from harmony_core.workers import Interrupted
+from harmony_core.workers import WorkInterrupted
 from harmony_core.workers import rank as rank_module
 from harmony_core.workers.address import ADDRESS_FILE, Address, publish
 from harmony_core.workers.rank import Place, Worker
@@ -173,9 +173,9 @@ class TestSignals:
             feeding = Feeding(made.address, tmp_path, [one, task(tmp_path, "b")])
             child_of(tmp_path, "a")
             made.signal_step(signal.SIGUSR2)
-            wait_until(lambda: made.server._queue.draining, "the signal to be passed on")
+            wait_until(lambda: made.server._dispatcher._queue.draining, "the signal to be passed on")
             Path(one.payload["gate"]).touch()
-            with pytest.raises(Interrupted):
+            with pytest.raises(WorkInterrupted):
                 feeding.end()
             (outcome,) = feeding.outcomes
             assert outcome.result == {"attempt": 1}
@@ -187,7 +187,7 @@ class TestSignals:
             feeding = Feeding(made.address, tmp_path, [task(tmp_path, "a", "checkpoint")], attempts=1)
             child = child_of(tmp_path, "a")
             made.signal_step(signal.SIGUSR2)
-            wait_until(lambda: made.server._queue.draining, "the signal to be passed on")
+            wait_until(lambda: made.server._dispatcher._queue.draining, "the signal to be passed on")
             # A later word does not move the end away.
             made.server.drain(1000.0)
             self._expect_interruption(feeding)
@@ -237,7 +237,7 @@ class TestSignals:
 
     @staticmethod
     def _expect_interruption(feeding: Feeding) -> None:
-        with pytest.raises(Interrupted, match="the allocation ends"):
+        with pytest.raises(WorkInterrupted, match="the allocation ends"):
             feeding.end()
         (outcome,) = feeding.outcomes
         assert (outcome.error, outcome.counts, outcome.final) == ("interrupted", False, False)
@@ -250,7 +250,7 @@ class TestQueuesEnd:
             child = child_of(tmp_path, "a")
         assert made.ranks[0].returncode == 0
         assert is_gone(child)
-        with pytest.raises(Interrupted):
+        with pytest.raises(WorkInterrupted):
             feeding.end()
 
     def test_a_queue_that_is_gone_is_not_waited_for_for_ever(self, monkeypatch: pytest.MonkeyPatch) -> None:

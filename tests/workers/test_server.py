@@ -117,7 +117,7 @@ class TestWhoRunsWhat:
         first.line.close()
         # Nobody wants it any more.
         assert hear(rank.line, "cancel")["assignment"] == order["assignment"]
-        wait_until(lambda: queue.server._queue.num_waiting == 2, "both to be heard")
+        wait_until(lambda: queue.server._dispatcher._queue.num_waiting == 2, "both to be heard")
         rank.end(order, error="cancelled", counts=False)
         assert rank.assignment()["task"]["key"] == "old"
         assert hear(old.line, "begun")["key"] == "old"
@@ -200,8 +200,8 @@ class TestWhoRunsWhat:
         ]
         if not outside:
             pytest.skip("this host has the loopback alone")
-        queue = start(team_size=2)
         hosts = ("127.0.0.1", outside[0])
+        queue = start(team_size=2, hosts=hosts)
         team = [FakeRank(dataclasses.replace(queue.address, hosts=(hosts[node],)), node) for node in range(2)]
         queue.feeder("a")
         assert [rank.assignment()["world"]["address"] for rank in team] == [outside[0]] * 2

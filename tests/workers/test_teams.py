@@ -14,10 +14,11 @@ import psutil
 import pytest
 
 from harmony_core.errors import UserError
-from harmony_core.workers import Interrupted
+from harmony_core.slurm.job import parse_time_left, seconds_left
+from harmony_core.workers import WorkInterrupted
 from harmony_core.workers import teams as teams_module
 from harmony_core.workers.address import ADDRESS_FILE
-from harmony_core.workers.teams import Teams, parse_time_left, seconds_left, split_flags
+from harmony_core.workers.teams import Teams, split_flags
 from tests.workers.allocation import ROOT, TARGETS, Feeding, child_of, is_gone, task, wait_until
 
 # As srun does: one process a task; SIGTERM ends them by force, and its own SIGKILL leaves them behind.
@@ -36,6 +37,9 @@ SQUEUE = """#!/bin/bash
 echo "$*" >> "$FAKE/asked"
 [[ $* == *%D* ]] && echo "$FAKE_NODES" || echo "$FAKE_LEFT"
 """
+SCONTROL = """#!/bin/bash
+[[ "$*" == "getaddrs $SLURMD_NODENAME" ]] && echo "$SLURMD_NODENAME: 127.0.0.1:6818"
+"""
 
 
 class Fake:
@@ -43,7 +47,7 @@ class Fake:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        for name, content in (("srun", SRUN), ("squeue", SQUEUE)):
+        for name, content in (("srun", SRUN), ("squeue", SQUEUE), ("scontrol", SCONTROL)):
             (folder / name).write_text(content)
             (folder / name).chmod(0o755)
 
@@ -69,6 +73,7 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fake]:
         "FAKE_NODES": "1",
         "FAKE_FAILS": "",
         "SLURM_JOB_ID": "7",
+        "SLURMD_NODENAME": "n0",
         "SLURM_NTASKS_PER_NODE": "1",
         "SLURM_CPUS_PER_TASK": "3",
         "SLURM_JOB_NUM_NODES": "2",
@@ -106,6 +111,30 @@ def test_one_srun_works_and_leaves_with_its_ranks(teams: Callable[..., Teams], f
     assert "--gpus-per-task=1" in command
     assert not (tmp_path / "teams" / ADDRESS_FILE).exists()
     assert not held.failed.is_set()
+
+
+def test_the_queue_listens_where_slurm_reaches_this_node(teams: Callable[..., Teams]) -> None:
+    with teams() as held:
+        assert held.address.hosts == ("127.0.0.1",)
+
+
+def test_a_node_on_which_everything_dies_is_left_out_and_started_anew_in_vain(
+    teams: Callable[..., Teams], fake: Fake, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Real ranks, and a known small task that fails like the candidates; nobody crashed."""
+    with teams(probe=f"{TARGETS}:unsound") as held:
+        feeding = Feeding(held.address, tmp_path, [task(tmp_path, key, "fail") for key in "abc"])
+        with pytest.raises(UserError, match=r"nodes left out: n0: a known small task fails there too .*wrong product"):
+            feeding.end()
+        # Whoever comes later hears it too.
+        with pytest.raises(UserError, match="nodes left out"):
+            Feeding(held.address, tmp_path, [task(tmp_path, "d")]).end()
+    assert feeding.outcomes
+    assert not any(outcome.counts or outcome.final for outcome in feeding.outcomes)
+    assert feeding.outcomes[0].left_out is not None
+    said = capfd.readouterr().err
+    assert "warning: nothing more is begun on n0: a known small task fails there too" in said
+    assert len(fake.lines("sruns")) == 1
 
 
 def test_an_srun_that_is_killed_is_started_again_at_no_attempts_cost(
@@ -190,7 +219,7 @@ def test_slurms_signal_drains_by_the_controllers_clock(
         os.kill(fake.processes("ranks")[0].pid, signal.SIGUSR2)
         held.wait()
         assert held.drained.is_set()
-        with pytest.raises(Interrupted):
+        with pytest.raises(WorkInterrupted):
             feeding.end()
     assert [outcome.error for outcome in feeding.outcomes] == ["interrupted"]
     assert fake.lines("asked") == ["--noheader --format=%L --jobs=7"]
@@ -202,13 +231,13 @@ def test_an_srun_that_never_works_is_given_up(
 ) -> None:
     monkeypatch.setenv("FAKE_FAILS", "yes")
     with teams() as held:
-        with pytest.raises(Interrupted):
+        with pytest.raises(WorkInterrupted):
             Feeding(held.address, tmp_path, [task(tmp_path, "a")]).end()
         held.wait()
         assert held.failed.is_set()
         assert held.failure == "no attempt ended in 3 starts of srun; at last, srun ended with 1"
         # Whoever comes later is not left waiting either.
-        with pytest.raises(Interrupted):
+        with pytest.raises(WorkInterrupted):
             Feeding(held.address, tmp_path, [task(tmp_path, "b")]).end()
     assert len(fake.lines("sruns")) == 3
     assert "no such partition" in held.log.read_text()
@@ -220,7 +249,7 @@ def test_a_machine_without_srun_is_said_and_not_waited_for(
     (fake.folder / "srun").unlink()
     monkeypatch.setenv("PATH", str(fake.folder))
     with teams() as held:
-        with pytest.raises(Interrupted):
+        with pytest.raises(WorkInterrupted):
             Feeding(held.address, tmp_path, [task(tmp_path, "a")]).end()
         assert held.failure.startswith("srun does not start: ")
 

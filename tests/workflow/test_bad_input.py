@@ -12,7 +12,7 @@ import pytest
 
 from harmony_core.workflow import Plan
 from tests.workflow.compare import tables
-from tests.workflow.conftest import Completed, harmony, search, write_config
+from tests.workflow.conftest import Completed, command, harmony, search, write_config
 
 
 def errors(done: Completed) -> list[str]:
@@ -59,15 +59,13 @@ def test_a_key_given_twice(tmp_path: Path) -> None:
     assert "'promote' is there twice" in line
 
 
-@pytest.mark.parametrize("step", ["refuse_if_running", "start"])
 def test_a_folder_that_cannot_be_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], step: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "results").touch()
-    plan = Plan.read({"search": {"name": "tiny"}})
     with pytest.raises(SystemExit) as ended:
-        getattr(plan, step)()
+        Plan.read({"search": {"name": "tiny"}}).start()
     assert ended.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: search folder: results/tiny")
@@ -160,3 +158,24 @@ def test_a_full_disk_is_told_and_what_was_there_stays(small_disk: Path, finished
     assert tables(results).keys() == before.keys()
     ballast.unlink()
     assert harmony(small_disk, "run", "select", "--search", "results/tiny", "--generation", "1").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--configfile", "missing.yaml"), "error: --configfile: missing.yaml: No such file or directory; "),
+        (("--configfile=latin.yaml",), "error: --configfile: latin.yaml: not UTF-8 text; "),
+        (("--configfile", "fine.yaml", "--config", "a.b=c"), "error: --config: a.b=c: a key of the top alone, "),
+        (("--config", "foo"), "error: --config: foo: write NAME=VALUE"),
+        (("--configfile", "long.yaml"), f"error: search folder: results/{'n' * 300}"),
+    ],
+)
+def test_what_snakemake_itself_cannot_read(tmp_path: Path, arguments: tuple[str, ...], told: str) -> None:
+    (tmp_path / "latin.yaml").write_bytes(b"search: {name: caf\xe9}\n")
+    (tmp_path / "fine.yaml").write_text("search: {name: fine}\n")
+    (tmp_path / "long.yaml").write_text(f"search: {{name: {'n' * 300}}}\n")
+    call = [*command(tmp_path, tmp_path / "none")[:7], *arguments]
+    done = subprocess.run(call, capture_output=True, text=True, check=False, cwd=tmp_path)
+    (line,) = errors(done)
+    assert line.startswith(told)
+    assert "Traceback" not in done.stderr

@@ -42,8 +42,8 @@ def test_the_search_ends_well_and_every_file_is_there(closed: tuple[Path, Comple
     assert sizes(results) == {0: 4}
     files = SearchFolder(results)
     for generation in (1, 2):
-        assert read_table(files.training(generation, 0), TRAINING).is_empty()
-        assert read_table(files.latency(generation, 0), LATENCY).is_empty()
+        assert read_table(files.shard(generation, "training", 0), TRAINING).is_empty()
+        assert read_table(files.shard(generation, "latency", 0), LATENCY).is_empty()
         survivors = selection(results).filter(pl.col("generation") == generation).collect()
         assert set(survivors["birth_generation"]) == {0}
     assert training(results, promoted=True).collect().is_empty()

@@ -16,23 +16,6 @@ CONFIGS = {"slurm": "config/nano.yaml", "frontier": "config/frontier.yaml", "loc
 RULES = {"train", "benchmark_latency", "promote"}
 
 
-@pytest.fixture(scope="session")
-def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a clone would hold: the files that git has or would take, links as links."""
-    folder = tmp_path_factory.mktemp("clone")
-    listing = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
-    names = subprocess.run(listing, cwd=ROOT, capture_output=True, check=True).stdout.split(b"\0")
-    for name in sorted({name.decode() for name in names if name}):
-        source, target = ROOT / name, folder / name
-        if source.is_symlink() or source.exists():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if source.is_symlink():
-                target.symlink_to(os.readlink(source))
-            else:
-                target.write_bytes(source.read_bytes())
-    return folder
-
-
 def plan(folder: Path, profile: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     private = ("SBATCH_ACCOUNT", "SLURM_CONF", "PYTHONPATH", "SNAKEMAKE_PROFILE")
     environment = {name: value for name, value in os.environ.items() if name not in private}
@@ -68,3 +51,23 @@ def test_each_heavy_rule_says_what_it_needs(name: str) -> None:
 def test_an_allocation_a_shard_on_frontier_is_two_options(clone: Path) -> None:
     done = plan(clone, "frontier", "--configfile", "config/frontier.yaml", "--submitit-cluster", "slurm", "--jobs", "4")
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name", ["slurm", "frontier"])
+def test_what_a_profile_asks_for_reaches_its_rules(clone: Path, name: str) -> None:
+    """The keys of profiles that people have copied: rules keep their names, and each job what its key asks for."""
+    asked = {
+        "slurm": {"train": "tasks_per_node=4", "benchmark_latency": "tasks_per_node=1", "promote": "tasks_per_node=4"},
+        "frontier": {"train": "nodes=8", "benchmark_latency": "nodes=1", "promote": "nodes=1"},
+    }[name]
+    # Measured, or benchmark_latency would run where Snakemake does.
+    done = plan(clone, name, "--configfile", CONFIGS[name], "--config", "latency={source: measured}", "--quiet", "host")
+    assert done.returncode == 0, done.stdout + done.stderr
+    jobs = [job.splitlines() for job in (done.stdout + done.stderr).split("\nrule ")]
+    for rule, resource in asked.items():
+        of_rule = [lines for lines in jobs if lines[0] == f"{rule}:"]
+        assert of_rule, rule
+        told = [line for lines in of_rule for line in lines if line.strip().startswith("resources:")]
+        assert len(told) == len(of_rule)
+        assert all("launcher=srun" in line and resource in line for line in told), told
+    assert {"prepare_data:", "settle:", "mutate:", "select:", "report:"} < {lines[0] for lines in jobs}

@@ -11,9 +11,10 @@ import polars as pl
 import pytest
 
 from harmony_core.evolution.generation import select_generation
-from harmony_core.store import SearchFolder, curves, latency, leaderboard, population, selection, training
+from harmony_core.results import leaderboard
+from harmony_core.store import SearchFolder, curves, latency, population, selection, training
 from tests.workflow.compare import assert_same, stable
-from tests.workflow.conftest import ROOT, harmony, search, write_config
+from tests.workflow.conftest import harmony, search, write_config
 
 
 def test_every_candidate_has_a_final_row(finished: Path) -> None:
@@ -133,9 +134,26 @@ def test_a_generation_can_be_added_and_keeps_what_is_there(finished: Path, tmp_p
     assert population(tmp_path / "results" / "tiny").collect()["generation"].max() == 2
 
 
+def test_more_can_be_promoted_after_the_end_and_less_cannot(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished / "results", tmp_path / "results")
+    shutil.copytree(finished / "data", tmp_path / "data")
+    results = tmp_path / "results" / "tiny"
+    before = training(results, promoted=True).collect().to_dicts()
+    more = write_config(tmp_path, promote={"top_k": 2, "baselines": ["mamba-2-nano", "llama-nano"]})
+    done = search(tmp_path, more)
+    assert done.returncode == 0, done.stdout + done.stderr
+    after = training(results, promoted=True).collect().to_dicts()
+    assert after[: len(before)] == before
+    assert len(after) == len(before) + 2
+    assert "Nothing to be done" in search(tmp_path, more, "-n").stdout
+    less = search(tmp_path, write_config(tmp_path, promote={"top_k": 1, "baselines": ["llama-nano"]}), "-n")
+    (line,) = (line for line in (less.stdout + less.stderr).splitlines() if line.startswith("error:"))
+    assert 'promote.baselines ["mamba-2-nano","llama-nano"] -> ["llama-nano"]; promote.top_k 2 -> 1' in line
+
+
 @pytest.mark.parametrize("profile", ["local", "profiles/local"])
-def test_dry_run_works_from_the_root(profile: str) -> None:
+def test_dry_run_works_from_the_root(clone: Path, profile: str) -> None:
     call = [sys.executable, "-m", "snakemake", "-n", "--profile", profile]
-    done = subprocess.run(call, capture_output=True, text=True, check=False, cwd=ROOT)
+    done = subprocess.run(call, capture_output=True, text=True, check=False, cwd=clone)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "mutate" in done.stdout + done.stderr

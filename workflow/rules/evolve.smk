@@ -67,14 +67,7 @@ rule benchmark_latency:
 rule select:
     input:
         population=f"{SEARCH}/generation={{generation}}/population.parquet",
-        training=expand(
-            f"{SEARCH}/generation={{{{generation}}}}/training/shard={{shard}}.parquet",
-            shard=plan.shards,
-        ),
-        latency=expand(
-            f"{SEARCH}/generation={{{{generation}}}}/latency/shard={{shard}}.parquet",
-            shard=plan.shards,
-        ),
+        evaluated=plan.evaluators.shards("all"),
         survivors=plan.previous_selection,
     output:
         f"{SEARCH}/generation={{generation}}/selection.parquet",

@@ -1,11 +1,11 @@
 rule promote:
     input:
         plan.last_selection,
+    # Not deleted before the rule runs: who was promoted before keeps number and rows.
     output:
-        population=f"{SEARCH}/promoted/population.parquet",
-        training=f"{SEARCH}/promoted/shard=000/training.parquet",
-        curves=f"{SEARCH}/promoted/shard=000/curves.parquet",
-        latency=f"{SEARCH}/promoted/shard=000/latency.parquet",
+        plan.grown,
+        population=update(f"{SEARCH}/promoted/population.parquet"),
+        evaluated=update(plan.evaluators.promoted),
     log:
         f"{SEARCH}/work/logs/promote.log",
     threads: plan.all_cores(CORES)

@@ -2,6 +2,7 @@ rule report:
     input:
         plan.last_selection,
         plan.promoted,
+        plan.evaluators.of_survivors,
     output:
         f"{SEARCH}/report/index.html",
     log:

@@ -10,21 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
-from harmony_core.architecture import Architecture, MoE
+from harmony_core.architecture import Architecture
 from harmony_core.errors import UserError
 from harmony_core.interop.hf.families import FAMILIES
 from harmony_core.interop.hf.family import DoesNotFit, Family
 from harmony_core.interop.hf.library import transformers
 from harmony_core.interop.hf.normal_form import normal_form
 from harmony_core.models.lm import HybridLM
+from harmony_core.models.parameter import declared_buffers
 
 # A model here has no longest context; configurations want a number, which nothing computes with.
 LONGEST_CONTEXT = 131_072
 CODE = ("configuration_harmony.py", "modeling_harmony.py")
-# What would be read from the folder in place of, or beside, what is written.
-IN_THE_WAY = ("*.safetensors.index.json", "model-*.safetensors", "adapter_config.json")
 
 
 def export(model: HybridLM, directory: Path | str) -> str:
@@ -37,25 +37,34 @@ def export(model: HybridLM, directory: Path | str) -> str:
 
     Args:
         model: ours, with its values.
-        directory: a new folder, or one without another checkpoint's parts in it.
+        directory: a new folder, or an empty one.
 
     Returns:
         The family's `model_type`, or `harmony`.
 
     Raises:
-        UserError: the folder cannot be made, or holds parts of another checkpoint.
+        UserError: the folder cannot be made, or is not empty, or the disk is full; or a block is unknown to the code.
     """
     folder = _prepared(Path(directory))
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         fitting = native_config(model.architecture)
         kind = "harmony" if fitting is None else fitting[0].model_type
         exported = _custom(model) if fitting is None else _native(model, *fitting)
-        exported.save_pretrained(scratch, max_shard_size=1 << 62)
+        try:
+            exported.save_pretrained(scratch, max_shard_size=1 << 62)
+        except SafetensorError as error:
+            # Its own kind, of a full disk too.
+            raise UserError("directory", folder, f"{error}; free some space and run again") from None
         if fitting is None:
             for name in CODE:
                 shutil.copyfile(Path(__file__).parent / "exported" / name, Path(scratch) / name)
         # The configuration comes last: what can be opened is whole.
-        for path in sorted(Path(scratch).iterdir(), key=lambda path: path.name == "config.json"):
+        paths = sorted(Path(scratch).iterdir(), key=lambda path: path.name == "config.json")
+        # Safetensors keeps weights to their owner; a file's mode is for the umask to say.
+        usual = Path(scratch) / ".usual"
+        usual.touch()
+        for path in paths:
+            path.chmod(usual.stat().st_mode)
             os.replace(path, folder / path.name)
     return kind
 
@@ -118,8 +127,11 @@ def _native(model: HybridLM, family: Family, config: Any) -> Any:
 
 def _custom(model: HybridLM) -> Any:
     from harmony_core.interop.hf.exported.configuration_harmony import HarmonyConfig
-    from harmony_core.interop.hf.exported.modeling_harmony import HarmonyForCausalLM
+    from harmony_core.interop.hf.exported.modeling_harmony import MODULES, HarmonyForCausalLM
 
+    unknown = next((block.kind for block in model.architecture.blocks if block.kind not in MODULES), None)
+    if unknown is not None:
+        raise UserError("blocks", unknown, f"the exported code has no such block; use {', '.join(MODULES)}")
     values = _read_values(model)
     values["embedding.weight"] = values.pop("embedding")
     values["head.weight"] = values.pop("head", values["embedding.weight"])
@@ -149,23 +161,24 @@ def custom_config(architecture: Architecture) -> Any:
 
 
 def _read_values(model: HybridLM) -> dict[str, Tensor]:
-    """All tensors, fp32 on the CPU; a balancing bias that nothing reads is zero, since a native class would read it."""
-    values = {name: x.detach().to("cpu", torch.float32).contiguous() for name, x in model.state_dict().items()}
-    for index, block in enumerate(model.architecture.blocks):
-        if isinstance(block, MoE) and block.balancing != "bias":
-            values[f"blocks.{index}.inner.router.bias_E"] = torch.zeros(block.n_routed)
+    """All tensors on the CPU, floating ones in fp32; one that nothing reads is zero, for native classes read it."""
+    values = {
+        name: x.detach().to("cpu", torch.float32 if x.is_floating_point() else x.dtype).contiguous()
+        for name, x in model.state_dict().items()
+    }
+    for name, buffer, read in declared_buffers(model):
+        if not read:
+            values[name] = torch.zeros(buffer.shape)
     return values
 
 
 def _prepared(folder: Path) -> Path:
+    """An empty folder; what is there already is never written into."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        found = next(folder.iterdir(), None)
     except OSError as error:
         raise UserError("directory", folder, f"{error.strerror}; name a folder that can be made") from None
-    for pattern in IN_THE_WAY:
-        found = next(folder.glob(pattern), None)
-        if found is not None:
-            raise UserError(
-                "directory", folder, f"it holds {found.name}, a part of another checkpoint; use another one"
-            )
+    if found is not None:
+        raise UserError("directory", folder, f"it holds {found.name} already; name a new folder, or an empty one")
     return folder

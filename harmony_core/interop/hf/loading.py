@@ -14,6 +14,7 @@ from harmony_core.interop.hf.family import Family
 from harmony_core.interop.hf.library import transformers
 from harmony_core.interop.hf.weights import load
 from harmony_core.models.lm import HybridLM
+from harmony_core.plugins import find
 
 
 def architecture_from_config(hf_config: Any) -> Architecture:
@@ -37,7 +38,7 @@ def family_of(hf_config: Any) -> Family:
     if not isinstance(hf_config, transformers().PreTrainedConfig):
         fix = "use a PreTrainedConfig, such as AutoConfig.from_pretrained gives"
         raise UserError("hf_config", f"a {type(hf_config).__name__}", fix)
-    family = FAMILIES.get(hf_config.model_type)
+    family = find("families", hf_config.model_type, FAMILIES)
     if family is None:
         raise UserError("model_type", hf_config.model_type, f"unknown family; use one of {', '.join(FAMILIES)}")
     return family

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from harmony_core.architecture import MLA, Architecture, Attention, Block, Mamba, Mamba2, MoE
+from harmony_core.architecture import KDA, MLA, Architecture, Attention, Block, GatedDeltaNet, Mamba, Mamba2, MoE
 
 
 def normal_form(architecture: Architecture) -> dict[str, Any]:
@@ -24,6 +24,13 @@ def _block(block: Block, architecture: Architecture) -> dict[str, Any]:
             values["rope_scaling"] = _scaling(values["rope_scaling"])
     if isinstance(block, MLA) and block.latent_epsilon is None:
         values["latent_epsilon"] = architecture.norm_epsilon
+    if isinstance(block, GatedDeltaNet | KDA):
+        # How many tokens are one product changes nothing.
+        values["chunk_size"] = None
+    if isinstance(block, GatedDeltaNet) and block.out_norm_epsilon is None:
+        values["out_norm_epsilon"] = architecture.norm_epsilon
+    if isinstance(block, KDA):
+        values["gate_rank"] = block.rank
     if isinstance(block, Mamba):
         values["dt_rank"] = block.rank(d_model)
     if isinstance(block, Mamba2):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from harmony_core.errors import UserError
-from harmony_core.models.ops.rotary import halves_from_pairs, pairs_from_halves
+from harmony_core.models.ops.attention.rotary import halves_from_pairs, pairs_from_halves
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,20 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
 
 from harmony_core.models.context_parallel.exchange import gather_tokens
 from harmony_core.models.context_parallel.group import ContextParallel
+from harmony_core.models.ops.attention.sinks import attend_masked
 
 
 def attend_over_ranks(
-    q_BIHK: Tensor, k_BIGK: Tensor, v_BIGV: Tensor, scale: float, window: int | None, cp: ContextParallel
+    q_BIHK: Tensor,
+    k_BIGK: Tensor,
+    v_BIGV: Tensor,
+    scale: float,
+    window: int | None,
+    cp: ContextParallel,
+    sinks_H: Tensor | None = None,
 ) -> Tensor:
     """`ops.attention.attend` for this rank's tokens of a sequence that `cp` splits, [B, I, H, V].
 
@@ -30,18 +36,25 @@ def attend_over_ranks(
         scale: factor of the scores.
         window: tokens that a query sees, itself included; None is all.
         cp: who holds which tokens.
+        sinks_H: a score of each head that takes weight and has no value, or none.
     """
     k_BTGK, v_BTGV = gather_tokens(k_BIGK, cp), gather_tokens(v_BIGV, cp)
     length = q_BIHK.shape[1] // cp.pieces_per_rank
     pieces = [
-        _attend_piece(q_BQHK, k_BTGK, v_BTGV, scale, window, piece * length)
+        _attend_piece(q_BQHK, k_BTGK, v_BTGV, scale, window, piece * length, sinks_H)
         for q_BQHK, piece in zip(q_BIHK.split(length, 1), cp.pieces(cp.rank), strict=True)
     ]
     return torch.cat(pieces, 1)
 
 
 def _attend_piece(
-    q_BQHK: Tensor, k_BTGK: Tensor, v_BTGV: Tensor, scale: float, window: int | None, start: int
+    q_BQHK: Tensor,
+    k_BTGK: Tensor,
+    v_BTGV: Tensor,
+    scale: float,
+    window: int | None,
+    start: int,
+    sinks_H: Tensor | None,
 ) -> Tensor:
     """Queries at `start` and after, to the keys that the first or the last of them may see."""
     stop = start + q_BQHK.shape[1]
@@ -52,6 +65,4 @@ def _attend_piece(
     if window is not None:
         visible_QS &= columns_S > rows_Q1 - window
     q_BHQK, k_BGSK, v_BGSV = (x.transpose(1, 2) for x in (q_BQHK, k_BTGK[:, first:stop], v_BTGV[:, first:stop]))
-    grouped = q_BHQK.shape[1] != k_BGSK.shape[1]
-    y_BHQV = scaled_dot_product_attention(q_BHQK, k_BGSK, v_BGSV, attn_mask=visible_QS, scale=scale, enable_gqa=grouped)
-    return y_BHQV.transpose(1, 2)
+    return attend_masked(q_BHQK, k_BGSK, v_BGSV, scale, visible_QS, sinks_H).transpose(1, 2)

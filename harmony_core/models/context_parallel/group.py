@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol, get_args, runtime_checkable
+from typing import Literal, get_args
 
 import torch
 import torch.distributed as dist
@@ -13,7 +13,7 @@ from harmony_core.errors import UserError
 from harmony_core.models.context_parallel.channels import ChannelShare
 
 Method = Literal["all_to_all", "point_to_point"]
-Order = Literal["contiguous", "zigzag"]
+SequenceOrder = Literal["contiguous", "zigzag"]
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,10 @@ class ContextParallel:
 
     group: dist.ProcessGroup | None = None
     method: Method = "all_to_all"
-    order: Order = "contiguous"
+    order: SequenceOrder = "contiguous"
 
     def __post_init__(self) -> None:
-        for name, allowed in (("method", get_args(Method)), ("order", get_args(Order))):
+        for name, allowed in (("method", get_args(Method)), ("order", get_args(SequenceOrder))):
             if getattr(self, name) not in allowed:
                 raise UserError(name, getattr(self, name), f"use {' or '.join(allowed)}")
 
@@ -89,13 +89,6 @@ class ContextParallel:
         if width % self.size:
             raise UserError("d_model", width, f"use a multiple of the {self.size} ranks, or point_to_point")
         return ChannelShare(self.rank, self.size)
-
-
-@runtime_checkable
-class TakesContextParallel(Protocol):
-    """A mixer that can do with some of a sequence's tokens, told who has the others."""
-
-    context_parallel: ContextParallel | None
 
 
 def refuse_decoding(cp: ContextParallel | None) -> None:

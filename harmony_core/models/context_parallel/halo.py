@@ -16,7 +16,7 @@ from torch.nn.functional import pad
 
 from harmony_core.errors import UserError
 from harmony_core.models.context_parallel.group import ContextParallel
-from harmony_core.models.ops.gated_convolution import Convolution, convolve
+from harmony_core.models.ops.convolution.gated import Convolution, convolve
 
 
 @dataclass
@@ -73,8 +73,12 @@ class _Halo(torch.autograd.Function):
         return _pass_on(dhalos_PBHD, ctx.cp, -1).wait(), None, None
 
 
-def convolve_with_halo(u_BTD: Tensor, convolution: Convolution, h_GK: Tensor, cp: ContextParallel) -> Tensor:
+def convolve_with_halo(
+    u_BTD: Tensor, convolution: Convolution, h_GK: Tensor, cp: ContextParallel, field: str = "filter_length"
+) -> Tensor:
     """The convolution of the whole sequence at this rank's tokens, [B, T, D] in and out.
+
+    `field` is what the configuration calls the taps of h.
 
     Raises:
         UserError: a piece is shorter than the filter reaches back.
@@ -83,7 +87,7 @@ def convolve_with_halo(u_BTD: Tensor, convolution: Convolution, h_GK: Tensor, cp
     length = u_BTD.shape[1] // pieces
     if reach > length:
         fix = f"it reaches beyond a piece of {length} tokens; use at most {length + 1}, fewer ranks, or all_to_all"
-        raise UserError("filter_length", reach + 1, fix)
+        raise UserError(field, reach + 1, fix)
     if reach == 0:
         return convolve(u_BTD, convolution, h_GK)
     u_BPID = u_BTD.unflatten(1, (pieces, length))

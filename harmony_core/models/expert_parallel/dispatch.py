@@ -16,8 +16,8 @@ from torch import Tensor
 
 from harmony_core.architecture.mlp import Activation
 from harmony_core.models.expert_parallel.group import ExpertParallel
-from harmony_core.models.ops.assignments import Assignments, sort_into_groups
-from harmony_core.models.ops.experts import routed_experts
+from harmony_core.models.ops.moe.assignments import Assignments, sort_into_groups
+from harmony_core.models.ops.moe.experts import routed_experts
 from harmony_core.models.ops.precision import compute_dtype, without_autocast
 
 
@@ -30,6 +30,7 @@ def dispatched_experts(
     activation: Activation,
     kept_RK: Tensor | None,
     ep: ExpertParallel,
+    up_bias_XU: Tensor | None = None,
 ) -> Tensor:
     """As `ops.experts.routed_experts`, [R, D], with experts of which this rank holds X: a collective of the group.
 
@@ -44,7 +45,7 @@ def dispatched_experts(
     local_X = torch.arange(len(up_XUD), device=x_RD.device)
     expert_S1 = local_X.repeat(ep.size).repeat_interleave(received_NX.flatten(), output_size=sum(received)).unsqueeze(1)
     ones_S1 = torch.ones_like(expert_S1, dtype=torch.float32)
-    y_SD = routed_experts(rows_SD, ones_S1, expert_S1, up_XUD, down_XDF, activation)
+    y_SD = routed_experts(rows_SD, ones_S1, expert_S1, up_XUD, down_XDF, activation, None, up_bias_XU)
     y_AD = ep.exchange(y_SD, received, sent)
     return _Combine.apply(y_AD, weights_RK, assigned)  # type: ignore[no-any-return, no-untyped-call]
 

@@ -10,10 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from harmony_core import tiling
 from harmony_core.models.ops.matmul import input_gradient, product, weight_gradient
 from harmony_core.models.ops.precision import compute_dtype, without_autocast
-
-CHUNK_ELEMENTS = 1 << 19
 
 
 def cross_entropy_reference(hidden_RD: Tensor, head_VD: Tensor, targets_R: Tensor) -> Tensor:
@@ -40,7 +39,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         total = torch.zeros((), dtype=torch.float32, device=x_RD.device)
         dx_RD = torch.empty_like(hidden_RD) if needs_gradient else None
         dw_VD = torch.zeros_like(head_VD, dtype=torch.float32) if needs_gradient else None
-        step = max(1, CHUNK_ELEMENTS // head_VD.shape[0])
+        step = max(1, tiling.LOGITS_SLICE // head_VD.shape[0])
         for start in range(0, rows, step):
             x_CD, targets_C1 = x_RD[start : start + step], targets_R[start : start + step, None]
             logits_CV = product(x_CD, w_VD).float()

@@ -18,6 +18,11 @@ def compute_dtype(x: Tensor) -> torch.dtype:
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
 
 
+def at_least_fp32(x: Tensor) -> Tensor:
+    """fp64 as it is, anything else in fp32."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
 def without_autocast(function: _F) -> _F:
     """Runs `function` with autocast off: its body chooses every type itself.
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harmony_core.models.ops.precision import compute_dtype, without_autocast
+from harmony_core.models.ops.precision import at_least_fp32, compute_dtype, without_autocast
 
 
 def rms_norm_reference(x: Tensor, w_D: Tensor, epsilon: float) -> Tensor:
@@ -30,7 +30,7 @@ class _RMSNorm(torch.autograd.Function):
     @staticmethod
     @without_autocast
     def forward(ctx: Any, x: Tensor, w_D: Tensor, epsilon: float, dtype: torch.dtype) -> Tensor:
-        x_RD = x.reshape(-1, x.shape[-1]).float()
+        x_RD = at_least_fp32(x.reshape(-1, x.shape[-1]))
         scale_R1 = _scale(x_RD, epsilon)
         ctx.save_for_backward(x_RD, scale_R1, w_D)
         ctx.input_dtype = x.dtype
@@ -51,9 +51,10 @@ class _RMSNorm(torch.autograd.Function):
 
 
 def rms_norm(x: Tensor, w_D: Tensor, epsilon: float) -> Tensor:
-    """Normalises the last dimension of `x` [.., D] in fp32; returns [.., D], under autocast in the autocast type."""
+    """Normalises the last dimension of `x` [.., D], in fp32 or fp64; returns [.., D], under autocast in its type."""
     if not torch.is_grad_enabled():
-        return torch.nn.functional.rms_norm(x.float(), w_D.shape, w_D.float(), epsilon).to(compute_dtype(x))
+        y = torch.nn.functional.rms_norm(at_least_fp32(x), w_D.shape, at_least_fp32(w_D), epsilon)
+        return y.to(compute_dtype(x))
     return _RMSNorm.apply(x, w_D, epsilon, compute_dtype(x))  # type: ignore[no-any-return, no-untyped-call]
 
 

@@ -1,24 +1,15 @@
 """Mutation operators, one a file; importing this fills the registry."""
 
-from harmony_core.space.mutations.delete import delete
-from harmony_core.space.mutations.depth import depth
-from harmony_core.space.mutations.duplicate import duplicate
-from harmony_core.space.mutations.hyper_parameter import hyper_parameter
-from harmony_core.space.mutations.insert import insert
-from harmony_core.space.mutations.registry import MUTATIONS, Mutation
-from harmony_core.space.mutations.replace import replace
-from harmony_core.space.mutations.swap import swap
-from harmony_core.space.mutations.width import width
+import importlib
+import pkgutil
 
-__all__ = [
-    "MUTATIONS",
-    "Mutation",
-    "delete",
-    "depth",
-    "duplicate",
-    "hyper_parameter",
-    "insert",
-    "replace",
-    "swap",
-    "width",
-]
+from harmony_core.space.mutations.registry import MUTATIONS, Mutation, find_mutation
+
+__all__ = ["MUTATIONS", "OWN", "Mutation", "find_mutation"]
+
+# In the order of their names, which random draws hang on.
+for _module in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_module.name}")
+
+# Drawn in every space; those of other distributions where a space asks for them.
+OWN = tuple(MUTATIONS)

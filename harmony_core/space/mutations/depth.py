@@ -6,12 +6,13 @@ import numpy as np
 
 from harmony_core.architecture import Architecture
 from harmony_core.space.mutations.registry import register
+from harmony_core.space.repair import Edit
 from harmony_core.space.space import Space
-from harmony_core.space.variation import Drawn, units_of, with_units
+from harmony_core.space.variation import units_of, with_units
 
 
 @register
-def depth(space: Space, parent: Architecture, rng: np.random.Generator) -> Drawn | None:
+def depth(space: Space, parent: Architecture, rng: np.random.Generator) -> Edit | None:
     """Draws another depth and stretches or thins the units to it, each keeping its relative place."""
     units = units_of(space, parent)
     others = [count for count in range(space.depth.min, space.depth.max + 1) if count != len(units)]
@@ -19,4 +20,4 @@ def depth(space: Space, parent: Architecture, rng: np.random.Generator) -> Drawn
         return None
     count = others[int(rng.integers(len(others)))]
     stretched = [units[index * len(units) // count] for index in range(count)]
-    return with_units(parent, stretched), f"depth {len(units)} -> {count} {space.unit_name}s"
+    return Edit(with_units(parent, stretched), f"depth {len(units)} -> {count} {space.unit_name}s")

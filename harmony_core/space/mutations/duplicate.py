@@ -6,12 +6,13 @@ import numpy as np
 
 from harmony_core.architecture import Architecture
 from harmony_core.space.mutations.registry import register
+from harmony_core.space.repair import Edit
 from harmony_core.space.space import Space
-from harmony_core.space.variation import Drawn, units_of, with_units
+from harmony_core.space.variation import units_of, with_units
 
 
 @register
-def duplicate(space: Space, parent: Architecture, rng: np.random.Generator) -> Drawn | None:
+def duplicate(space: Space, parent: Architecture, rng: np.random.Generator) -> Edit | None:
     """Puts a copy of a run of units right behind it; each length that fits is as likely."""
     units = units_of(space, parent)
     longest = min(len(units), space.depth.max - len(units))
@@ -21,4 +22,4 @@ def duplicate(space: Space, parent: Architecture, rng: np.random.Generator) -> D
     start = int(rng.integers(len(units) - length + 1))
     end = start + length
     run = f"{space.unit_name} {start}" if length == 1 else f"{space.unit_name}s {start}-{end - 1}"
-    return with_units(parent, [*units[:end], *units[start:]]), f"duplicate {run}"
+    return Edit(with_units(parent, [*units[:end], *units[start:]]), f"duplicate {run}")

@@ -6,12 +6,13 @@ import numpy as np
 
 from harmony_core.architecture import Architecture
 from harmony_core.space.mutations.registry import register
+from harmony_core.space.repair import Edit
 from harmony_core.space.space import Space
-from harmony_core.space.variation import Drawn, with_blocks
+from harmony_core.space.variation import near_block, with_block
 
 
 @register
-def hyper_parameter(space: Space, parent: Architecture, rng: np.random.Generator) -> Drawn | None:
+def hyper_parameter(space: Space, parent: Architecture, rng: np.random.Generator) -> Edit | None:
     """Draws a block, then one of its hyper-parameters that can change alone, then its new value.
 
     Where the space leaves tying open, it counts as one more block with one hyper-parameter.
@@ -28,14 +29,14 @@ def hyper_parameter(space: Space, parent: Architecture, rng: np.random.Generator
     name = names[int(rng.integers(len(names)))]
     options = [block for changed, block in neighbours if changed == name]
     new = options[int(rng.integers(len(options)))]
-    blocks = (*parent.blocks[:index], new, *parent.blocks[index + 1 :])
     operator = f"block {index} {old.kind}: {name} {getattr(old, name)} -> {getattr(new, name)}"
-    return with_blocks(parent, blocks), operator
+    child = with_block(parent, index, new)
+    if name == new.width_field:
+        # Its parameters come from one other block, or go there.
+        return Edit(child, operator, tuple(int(i) for i in rng.permutation(len(parent.blocks))), named=index)
+    return Edit(child, operator, near_block(space, index))
 
 
-def _tying(parent: Architecture) -> Drawn:
+def _tying(parent: Architecture) -> Edit:
     tied = not parent.tie_embeddings
-    child = Architecture(
-        d_model=parent.d_model, vocab_size=parent.vocab_size, tie_embeddings=tied, blocks=parent.blocks
-    )
-    return child, f"tie_embeddings {parent.tie_embeddings} -> {tied}"
+    return Edit(parent.replace(tie_embeddings=tied), f"tie_embeddings {parent.tie_embeddings} -> {tied}")

@@ -7,15 +7,21 @@ from collections.abc import Callable
 import numpy as np
 
 from harmony_core.architecture import Architecture
+from harmony_core.plugins import find
+from harmony_core.space.repair import Edit
 from harmony_core.space.space import Space
-from harmony_core.space.variation import Drawn
 
 # Takes the space, a parent whose structure is the space's, and the source of chance. Returns a child whose
 # structure is the space's and differs from the parent's, with a text that says what was done; or None where
-# the operator does not apply. Constraints are the caller's to check.
-Mutation = Callable[[Space, Architecture, np.random.Generator], Drawn | None]
+# the operator does not apply. Constraints are the caller's to see to.
+Mutation = Callable[[Space, Architecture, np.random.Generator], Edit | None]
 
 MUTATIONS: dict[str, Mutation] = {}
+
+
+def find_mutation(name: str) -> Mutation | None:
+    """The mutation of a name, HARMONY's own or of a distribution that is installed."""
+    return find("mutations", name, MUTATIONS)
 
 
 def register(mutation: Mutation) -> Mutation:

@@ -6,12 +6,13 @@ import numpy as np
 
 from harmony_core.architecture import Architecture
 from harmony_core.space.mutations.registry import register
+from harmony_core.space.repair import Edit
 from harmony_core.space.space import Space
-from harmony_core.space.variation import Drawn, with_blocks
+from harmony_core.space.variation import near_block, with_block
 
 
 @register
-def replace(space: Space, parent: Architecture, rng: np.random.Generator) -> Drawn | None:
+def replace(space: Space, parent: Architecture, rng: np.random.Generator) -> Edit | None:
     """Draws a block of another kind that may stand where one block stood."""
     index = int(rng.integers(len(parent.blocks)))
     old = parent.blocks[index]
@@ -20,5 +21,5 @@ def replace(space: Space, parent: Architecture, rng: np.random.Generator) -> Dra
     if not others:
         return None
     new = space.choices(parent.d_model).draw(others, rng)
-    blocks = (*parent.blocks[:index], new, *parent.blocks[index + 1 :])
-    return with_blocks(parent, blocks), f"replace block {index}: {old.kind} -> {new.kind}"
+    operator = f"replace block {index}: {old.kind} -> {new.kind}"
+    return Edit(with_block(parent, index, new), operator, near_block(space, index))

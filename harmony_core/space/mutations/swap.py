@@ -6,12 +6,13 @@ import numpy as np
 
 from harmony_core.architecture import Architecture
 from harmony_core.space.mutations.registry import register
+from harmony_core.space.repair import Edit
 from harmony_core.space.space import Space
-from harmony_core.space.variation import Drawn, units_of, with_units
+from harmony_core.space.variation import units_of, with_units
 
 
 @register
-def swap(space: Space, parent: Architecture, rng: np.random.Generator) -> Drawn | None:
+def swap(space: Space, parent: Architecture, rng: np.random.Generator) -> Edit | None:
     """Exchanges any unit with another that is not the same."""
     units = units_of(space, parent)
     first = int(rng.integers(len(units)))
@@ -21,4 +22,4 @@ def swap(space: Space, parent: Architecture, rng: np.random.Generator) -> Drawn 
     second = others[int(rng.integers(len(others)))]
     units[first], units[second] = units[second], units[first]
     low, high = sorted((first, second))
-    return with_units(parent, units), f"swap {space.unit_name}s {low} and {high}"
+    return Edit(with_units(parent, units), f"swap {space.unit_name}s {low} and {high}")

@@ -5,8 +5,9 @@ something to save. What lies beside it under another name is under way, or was l
 """
 
 from harmony_core.training.checkpoint.facts import check_same
+from harmony_core.training.checkpoint.folders import committed
 from harmony_core.training.checkpoint.piece import Piece
 from harmony_core.training.checkpoint.reader import Checkpoint, newest, open_checkpoint
 from harmony_core.training.checkpoint.writer import CheckpointWriter
 
-__all__ = ["Checkpoint", "CheckpointWriter", "Piece", "check_same", "newest", "open_checkpoint"]
+__all__ = ["Checkpoint", "CheckpointWriter", "Piece", "check_same", "committed", "newest", "open_checkpoint"]

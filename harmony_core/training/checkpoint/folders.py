@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 
 from harmony_core.atomic import sync
@@ -59,10 +60,11 @@ def clear_leftovers(folder: Path, keep: Path | None = None) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def retain(folder: Path, keep_last: int, keep_best: bool) -> None:
-    """Deletes all but the newest `keep_last` checkpoints and, with `keep_best`, the one of the lowest score.
+def retain(folder: Path, keep_last: int, keep_best: bool, also: Collection[int] = ()) -> None:
+    """Deletes all but the newest `keep_last` checkpoints, those of the steps `also` and, with `keep_best`, the best.
 
-    Of equal scores the newest is the best. One whose manifest cannot be read is not counted and goes in its turn.
+    The best has the lowest score, and is the newest of equal ones. One whose manifest cannot be read is not counted
+    and goes in its turn.
     """
     found = committed(folder)
     scores = {step: score for step, path in found.items() if (score := _score(path)) is not None}
@@ -72,7 +74,7 @@ def retain(folder: Path, keep_last: int, keep_best: bool) -> None:
     # The first of the lowest: the newest, as it also is where no score was measured.
     kept = {*last, min(scores, key=scores.__getitem__)} if keep_best else set(last)
     for step, path in found.items():
-        if step < last[-1] and step not in kept:
+        if step < last[-1] and step not in kept and step not in also:
             delete(path)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import uuid
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ class CheckpointWriter:
         world_size: processes that save.
         keep_last: newest checkpoints that stay; older ones are deleted after each commit.
         keep_best: whether the one with the lowest score stays too.
+        kept: steps whose checkpoints stay as well.
         timeout_seconds: for the slowest rank, after the first has written its file.
 
     Raises:
@@ -51,12 +52,14 @@ class CheckpointWriter:
         *,
         keep_last: int = 2,
         keep_best: bool = True,
+        kept: Collection[int] = (),
         timeout_seconds: float = TIMEOUT_SECONDS,
     ) -> None:
         if keep_last < 1:
             raise UserError("keep_last", keep_last, "keep at least 1")
         self._folder, self._rank, self._world_size = folder, rank, world_size
         self._keep_last, self._keep_best, self._timeout = keep_last, keep_best, timeout_seconds
+        self._kept = kept
         self._attempt: str | None = None
         self._saves = 0
         self._save: Save | None = None
@@ -98,7 +101,7 @@ class CheckpointWriter:
             assemble(writing, self._world_size, step, said, score, self._timeout)
             self._check_attempt()
             publish(writing, target, step)
-            folders.retain(self._folder, self._keep_last, self._keep_best)
+            folders.retain(self._folder, self._keep_last, self._keep_best, self._kept)
 
         on_written = commit if self._rank == 0 else None
         self._save = Save(self._rank, writing, target, snapshot(pieces), on_written, self._timeout)

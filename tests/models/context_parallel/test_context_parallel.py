@@ -13,7 +13,7 @@ from harmony_core.architecture import block_from_dict
 from harmony_core.errors import UserError
 from harmony_core.models.context_parallel import ContextParallel
 from harmony_core.models.context_parallel.attention import attend_over_ranks
-from harmony_core.models.ops.attention import attention_reference
+from harmony_core.models.ops.attention.attention import attention_reference
 from harmony_core.models.parameter import initialise
 from harmony_core.models.registry import module_for
 from tests.ranks import run_on_ranks
@@ -23,6 +23,9 @@ BLOCKS: dict[str, dict[str, Any]] = {
     "se": {"kind": "hyena_se", "num_groups": 8, "filter_length": 4},
     "se-one-group": {"kind": "hyena_se", "num_groups": 1, "filter_length": 7, "short_filter_length": 1},
     "se-one-tap": {"kind": "hyena_se", "num_groups": 4, "filter_length": 1},
+    "short": {"kind": "short_conv"},
+    "short-bias": {"kind": "short_conv", "kernel_size": 7, "bias": True},
+    "sinks": {"kind": "gqa", "num_heads": 4, "num_kv_heads": 2, "head_dim": 4, "sinks": True},
     "mr": {"kind": "hyena_mr", "num_groups": 4, "filter_length": 7},
     "li": {"kind": "hyena_li", "state_size": 3, "chunk_size": 8},
 }

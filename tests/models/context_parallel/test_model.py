@@ -11,10 +11,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from harmony_core.architecture import Architecture
+from harmony_core.architecture import Architecture, block_from_dict
 from harmony_core.errors import UserError
 from harmony_core.models import build
 from harmony_core.models.context_parallel import ContextParallel
+from tests.models.test_conformance import CASES
 from tests.ranks import run_on_ranks
 
 LENGTH = 32
@@ -26,6 +27,9 @@ BLOCKS: list[dict[str, Any]] = [
     {"kind": "gqa", "num_heads": 4, "head_dim": 4, "num_kv_heads": 2, "qk_norm": True},
     {"kind": "hyena_li", "state_size": 4},
     {"kind": "swa", "num_heads": 2, "head_dim": 8, "num_kv_heads": 2, "window": 11},
+    {"kind": "mha", "num_heads": 2, "head_dim": 8},
+    {"kind": "mqa", "num_heads": 2, "head_dim": 8},
+    {"kind": "short_conv", "kernel_size": 4},
 ]
 
 
@@ -58,6 +62,11 @@ def loss_and_gradients(cp: ContextParallel) -> dict[str, Any]:
     return found
 
 
+def test_every_kind_that_says_that_its_ranks_may_share_sequences_is_among_them() -> None:
+    blocks = [block_from_dict(case) for case in CASES.values()]
+    assert {block.kind for block in blocks if block.context_problem(16, 1) is None} == {one["kind"] for one in BLOCKS}
+
+
 @pytest.mark.parametrize("spread", [in_order, zigzag])
 def test_loss_and_gradients_are_those_of_one_process(spread: Callable[[], dict[str, Any]], tmp_path: Path) -> None:
     model = build(architecture(*BLOCKS))
@@ -76,7 +85,7 @@ def test_loss_and_gradients_are_those_of_one_process(spread: Callable[[], dict[s
     ("block", "told"),
     [
         ({"kind": "mamba2", "head_dim": 8}, r"blocks\.1: mamba2: .* use attention or a Hyena operator"),
-        ({"kind": "moe", "n_routed": 2, "top_k": 1, "d_expert": 8}, r"blocks\.1: moe: balancing aux"),
+        ({"kind": "moe", "n_routed": 2, "top_k": 1, "d_expert": 8}, r"blocks\.1: moe: it has balancing aux"),
     ],
 )
 def test_what_needs_whole_sequences_is_refused_by_name(block: dict[str, Any], told: str) -> None:

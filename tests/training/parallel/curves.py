@@ -22,11 +22,15 @@ MLP = {"kind": "mlp", "d_ff": 48}
 MOE = {"kind": "moe", "n_routed": 4, "top_k": 2, "d_expert": 24, "n_shared": 1, "aux_coefficient": 0.01}
 BIAS = {**MOE, "balancing": "bias", "router": "sigmoid", "bias_update_rate": 0.01}
 HYENA = {"kind": "hyena_mr", "num_groups": 4, "filter_length": 7}
+# Everything of an expert that not every mixture has, between mixers that context ranks share.
+BIASED = {**BIAS, "expert_bias": True, "router_bias": True, "activation": "clamped_swiglu", "d_latent": 24}
+SHORT, SINKS = {"kind": "short_conv", "kernel_size": 4, "bias": True}, {**ATTENTION, "sinks": True}
 MODELS: dict[str, tuple[list[dict[str, Any]], bool]] = {
     "attention": ([ATTENTION, MLP] * 2, True),
     "mamba2": ([MAMBA2, MLP] * 2, False),
     "hybrid": ([ATTENTION, MOE, MAMBA2, MOE], True),
     "bias": ([MAMBA2, BIAS, ATTENTION, BIAS, MLP], False),
+    "short_conv": ([SHORT, BIASED, SINKS, BIASED], True),
     "hyena": ([HYENA, BIAS, ATTENTION, MLP], True),
 }
 
@@ -39,7 +43,7 @@ def architecture(name: str) -> Architecture:
 
 def recipe(**changes: Any) -> Recipe:
     fields = {"tokens": STEPS * BATCH * LENGTH, "batch_size": BATCH, "sequence_length": LENGTH, "precision": "fp32"}
-    return Recipe.model_validate({**fields, "gradient_clip": 0.3, "warmup_fraction": 0.0, **changes})
+    return Recipe.model_validate({**fields, "gradient_clip": 0.3, "warmup_tokens": 0, **changes})
 
 
 def rows(step: int, batch: int = BATCH) -> np.ndarray:
@@ -56,10 +60,10 @@ def train(name: str, layout: Layout, machine: str | None = None, **changes: Any)
     where = None if machine is None else Machine.from_yaml(machine)
     learner = Learner(architecture(name), recipe(**changes), 3, torch.device("cpu"), layout, where)
     share = BATCH // layout.dp
-    first = learner.grid.replica * share
+    first = learner.mesh.replica * share
     steps = [dataclasses.astuple(learner.step(rows(step)[first : first + share], 1.0)) for step in range(STEPS)]
     return {
         "steps": torch.tensor(steps, dtype=torch.float64),
-        "evaluated": learner.evaluate(rows(1000, 6)),
+        "evaluated": float(learner.evaluate(rows(1000, 6)).mean()),
         "loads": {index: load.tolist() for index, load in learner.stage.router_load().items()},
     }

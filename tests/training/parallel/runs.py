@@ -11,7 +11,7 @@ from harmony_core.architecture import Architecture
 from harmony_core.machines import Layout
 from harmony_core.training.recipe import Recipe
 from harmony_core.training.resume import CheckpointPolicy
-from harmony_core.training.trainer import Conduct, Interrupted, train
+from harmony_core.training.trainer import Conduct, TrainingInterrupted, train
 from tests.training.parallel.curves import ATTENTION, BIAS, MAMBA2, MLP, MOE
 
 STEPS = 12
@@ -47,7 +47,7 @@ def part_of(data: Path, folder: Path | None, layout: Layout, leave_at: int | Non
     )
     try:
         result = train(architecture(), recipe(), data, init_seed=3, data_seed=4, conduct=conduct)
-    except Interrupted:
+    except TrainingInterrupted:
         return {"left": True, "did": steps}
     curve = [(p.step, p.tokens, p.train_loss, p.learning_rate, p.gradient_norm) for p in result.curve]
     fields = {name: getattr(result, name) for name in ("val_loss", "val_bits_per_byte", "train_loss", "router_loss")}

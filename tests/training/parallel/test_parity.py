@@ -42,6 +42,7 @@ CASES = [
     *(("hybrid", layout) for layout in [*DENSE[1:2], *DENSE[3:4], *SPREAD, *LARGE]),
     *(("bias", layout) for layout in [SPREAD[1], SPREAD[-1]]),
     *(("hyena", layout) for layout in CONTEXT),
+    *(("short_conv", layout) for layout in [SPREAD[4], CONTEXT[1]]),
 ]
 
 

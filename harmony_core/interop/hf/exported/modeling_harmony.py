@@ -22,7 +22,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 from .configuration_harmony import HarmonyConfig
 
 State = dict[str, Tensor]
-GATED = ("swiglu", "geglu", "bilinear")
+GATED = ("swiglu", "geglu", "bilinear", "clamped_swiglu")
 
 
 def parameter(*shape: int) -> nn.Parameter:
@@ -49,6 +49,9 @@ def activate(projected: Tensor, activation: str) -> Tensor:
     """The activation of a feed-forward network; gate and up are joined, the gate first."""
     if activation in GATED:
         gate, up = projected.chunk(2, -1)
+        if activation == "clamped_swiglu":
+            gate = gate.clamp(max=7.0)
+            return gate * torch.sigmoid(1.702 * gate) * (up.clamp(-7.0, 7.0) + 1)
         if activation != "bilinear":
             gate = F.silu(gate) if activation == "swiglu" else F.gelu(gate)
         return gate * up
@@ -82,8 +85,10 @@ def frequencies(width: int, base: float, scaling: dict[str, Any] | None) -> tupl
     return plain * (kept + (1 - kept) / factor), attention
 
 
-def rotate(x_BTHK: Tensor, start: int, width: int, base: float, scaling: dict[str, Any] | None) -> Tensor:
-    """Turns the first `width` elements of each head by their token's position; neighbours are a pair."""
+def rotate(x_BTHK: Tensor, start: int, width: int, base: float | None, scaling: dict[str, Any] | None) -> Tensor:
+    """Turns the first `width` elements of each head by their token's position; neighbours are a pair. None: nothing."""
+    if base is None:
+        return x_BTHK
     angles, factor = frequencies(width, base, scaling)
     positions = torch.arange(start, start + x_BTHK.shape[1], dtype=torch.float64)
     turns = positions[:, None, None] * angles
@@ -93,8 +98,15 @@ def rotate(x_BTHK: Tensor, start: int, width: int, base: float, scaling: dict[st
     return torch.cat((turned.to(x_BTHK.dtype), x_BTHK[..., width:]), -1)
 
 
-def attend(q_BTHK: Tensor, k_BSGK: Tensor, v_BSGV: Tensor, scale: float, window: int | None = None) -> Tensor:
-    """Causal attention of the last T of S tokens, [B, T, H V]."""
+def attend(
+    q_BTHK: Tensor,
+    k_BSGK: Tensor,
+    v_BSGV: Tensor,
+    scale: float,
+    window: int | None = None,
+    sinks_H: Tensor | None = None,
+) -> Tensor:
+    """Causal attention of the last T of S tokens, [B, T, H V]; a head's sink takes weight and has no value."""
     length, seen, groups = q_BTHK.shape[1], k_BSGK.shape[1], q_BTHK.shape[2] // k_BSGK.shape[2]
     q_BHTK, k_BHSK, v_BHSV = (
         x.repeat_interleave(n, 2).transpose(1, 2) for x, n in ((q_BTHK, 1), (k_BSGK, groups), (v_BSGV, groups))
@@ -102,8 +114,13 @@ def attend(q_BTHK: Tensor, k_BSGK: Tensor, v_BSGV: Tensor, scale: float, window:
     last_T1 = torch.arange(seen - length, seen, device=q_BTHK.device)[:, None]
     distance_TS = last_T1 - torch.arange(seen, device=q_BTHK.device)
     visible_TS = distance_TS >= 0 if window is None else (distance_TS >= 0) & (distance_TS < window)
-    y_BHTV = F.scaled_dot_product_attention(q_BHTK, k_BHSK, v_BHSV, attn_mask=visible_TS, scale=scale)
-    return y_BHTV.transpose(1, 2).flatten(2)
+    if sinks_H is None:
+        y_BHTV = F.scaled_dot_product_attention(q_BHTK, k_BHSK, v_BHSV, attn_mask=visible_TS, scale=scale)
+        return y_BHTV.transpose(1, 2).flatten(2)
+    scores_BHTS = (q_BHTK @ k_BHSK.mT).float().mul(scale).masked_fill(~visible_TS, -math.inf)
+    sinks_BHT1 = sinks_H.float()[:, None, None].expand(*scores_BHTS.shape[:3], 1)
+    weights_BHTS = torch.cat((scores_BHTS, sinks_BHT1), -1).softmax(-1)[..., :seen]
+    return (weights_BHTS.to(v_BHSV.dtype) @ v_BHSV).transpose(1, 2).flatten(2)
 
 
 def remembered(state: State, name: str, new: Tensor, limit: int | None = None) -> Tensor:
@@ -120,10 +137,11 @@ class Attention(nn.Module):
         super().__init__()
         self.b, self.heads, width = b, b["num_heads"], b["head_dim"]
         self.kv_heads: int = {"mha": self.heads, "mqa": 1}.get(b["kind"]) or b["num_kv_heads"]
-        rows = width * (self.heads + 2 * self.kv_heads)
+        rows = width * ((1 + b["output_gate"]) * self.heads + 2 * self.kv_heads)
         self.qkv, self.out = parameter(rows, d_model), parameter(d_model, self.heads * width)
         self.qkv_bias = parameter(rows) if b["bias"] else None
         self.out_bias = parameter(d_model) if b["out_bias"] else None
+        self.sinks = parameter(self.heads) if b["sinks"] else None
         self.q_norm = RMSNorm(width, epsilon) if b["qk_norm"] else nn.Identity()
         self.k_norm = RMSNorm(width, epsilon) if b["qk_norm"] else nn.Identity()
         self.scale = 1 / math.sqrt(width) if b["scale"] is None else b["scale"]
@@ -132,14 +150,18 @@ class Attention(nn.Module):
         """[B, T, D]."""
         b, window = self.b, self.b.get("window")
         joined = F.linear(x_BTD, self.qkv, self.qkv_bias).unflatten(-1, (-1, b["head_dim"]))
-        q, k, v = joined.split((self.heads, self.kv_heads, self.kv_heads), 2)
+        gates = self.heads if b["output_gate"] else 0
+        gate_BTHK, q, k, v = joined.split((gates, self.heads, self.kv_heads, self.kv_heads), 2)
         q, k = self.q_norm(q), self.k_norm(k)
         if b["rope_base"] is not None:
             turning = int(b["head_dim"] * b["rope_fraction"])
             q, k = (rotate(x, start, turning, b["rope_base"], b["rope_scaling"]) for x in (q, k))
         limit = None if window is None else window - 1
         k, v = remembered(state, "keys", k, limit), remembered(state, "values", v, limit)
-        return F.linear(attend(q, k, v, self.scale, window), self.out, self.out_bias)
+        y = attend(q, k, v, self.scale, window, self.sinks)
+        if b["output_gate"]:
+            y = y * gate_BTHK.flatten(2).sigmoid()
+        return F.linear(y, self.out, self.out_bias)
 
 
 class LatentAttention(nn.Module):
@@ -278,6 +300,77 @@ class Mamba2(nn.Module):
         return y_BTHP
 
 
+def delta_rule(q: Tensor, k: Tensor, v: Tensor, log: Tensor, beta: Tensor, state: State) -> Tensor:
+    """S = decay S + beta k (v - k decay S), y = q S / sqrt(K), token by token: [B, T, H, V] of normalised q and k.
+
+    Decays are a number a token and head, or one for each of a key's channels, [B, T, H, 1 or K].
+    """
+    q, k = (x.float() * torch.rsqrt(x.float().square().sum(-1, keepdim=True) + 1e-6) for x in (q, k))
+    S_BHKV, outputs = state.get("delta", torch.zeros((), device=q.device)), []
+    for t in range(q.shape[1]):
+        S_BHKV = log[:, t].exp().unsqueeze(-1) * S_BHKV
+        error_BHV = v[:, t].float() - (k[:, t].unsqueeze(-1) * S_BHKV).sum(-2)
+        S_BHKV = S_BHKV + k[:, t].unsqueeze(-1) * (beta[:, t].unsqueeze(-1) * error_BHV).unsqueeze(-2)
+        outputs.append((q[:, t].unsqueeze(-1) * S_BHKV).sum(-2))
+    state["delta"] = S_BHKV
+    return torch.stack(outputs, 1) / math.sqrt(q.shape[-1])
+
+
+class GatedDeltaNet(nn.Module):
+    """gated_deltanet: a delta rule with a decay for each value head."""
+
+    def __init__(self, b: dict[str, Any], d_model: int, epsilon: float) -> None:
+        super().__init__()
+        keys, values = b["num_key_heads"] * b["key_head_dim"], b["num_value_heads"] * b["value_head_dim"]
+        self.b, self.heads = b, (b["num_key_heads"], b["num_key_heads"], b["num_value_heads"])
+        self.channels = (2 * keys + values, values, b["num_value_heads"], b["num_value_heads"])
+        self.parts = (keys, keys, values)
+        self.in_proj, self.out = parameter(sum(self.channels), d_model), parameter(d_model, values)
+        self.conv = parameter(2 * keys + values, b["d_conv"])
+        self.dt_bias, self.a_log = parameter(b["num_value_heads"]), parameter(b["num_value_heads"])
+        self.norm = RMSNorm(b["value_head_dim"], epsilon if b["out_norm_epsilon"] is None else b["out_norm_epsilon"])
+
+    def forward(self, x_BTD: Tensor, state: State, start: int) -> Tensor:
+        """[B, T, D]."""
+        joined, gate, strength, step = F.linear(x_BTD, self.in_proj).split(self.channels, -1)
+        joined = F.silu(causal_convolution(joined, self.conv, None, state))
+        parts = zip(joined.split(self.parts, -1), self.heads, strict=True)
+        q, k, v = (x.unflatten(-1, (heads, -1)) for x, heads in parts)
+        # Neighbouring value heads share a key head.
+        q, k = (x.repeat_interleave(self.heads[2] // self.heads[0], 2) for x in (q, k))
+        beta = strength.float().sigmoid() * (2 if self.b["negative_eigenvalues"] else 1)
+        log = -self.a_log.float().exp() * F.softplus(step.float() + self.dt_bias.float())
+        y_BTHV = self.norm(delta_rule(q, k, v, log.unsqueeze(-1), beta, state))
+        gated = y_BTHV.flatten(2) * F.silu(gate.float())
+        return F.linear(gated.to(x_BTD.dtype), self.out)
+
+
+class KDA(nn.Module):
+    """kda: a delta rule with a decay for each channel, from a narrow projection."""
+
+    def __init__(self, b: dict[str, Any], d_model: int, epsilon: float) -> None:
+        super().__init__()
+        inner, rank = b["num_heads"] * b["head_dim"], b["head_dim"] if b["gate_rank"] is None else b["gate_rank"]
+        self.b, self.channels = b, (3 * inner, rank, rank, b["num_heads"])
+        self.in_proj, self.out = parameter(sum(self.channels), d_model), parameter(d_model, inner)
+        self.conv = parameter(3 * inner, b["d_conv"])
+        self.decay_up, self.gate_up = parameter(inner, rank), parameter(inner, rank)
+        self.dt_bias, self.a_log = parameter(inner), parameter(b["num_heads"])
+        self.norm = RMSNorm(b["head_dim"], epsilon)
+
+    def forward(self, x_BTD: Tensor, state: State, start: int) -> Tensor:
+        """[B, T, D]."""
+        joined, step, gate, strength = F.linear(x_BTD, self.in_proj).split(self.channels, -1)
+        joined = F.silu(causal_convolution(joined, self.conv, None, state))
+        q, k, v = joined.unflatten(-1, (3, self.b["num_heads"], -1)).unbind(2)
+        beta = strength.float().sigmoid() * (2 if self.b["negative_eigenvalues"] else 1)
+        steps = F.softplus(F.linear(step, self.decay_up).float() + self.dt_bias.float())
+        log = -self.a_log.float().exp().unsqueeze(-1) * steps.unflatten(-1, (self.b["num_heads"], -1))
+        y_BTHK = self.norm(delta_rule(q, k, v, log, beta, state))
+        gated = y_BTHK.flatten(2) * F.linear(gate, self.gate_up).float().sigmoid()
+        return F.linear(gated.to(x_BTD.dtype), self.out)
+
+
 class Hyena(nn.Module):
     """hyena_se, hyena_mr and hyena_li: x2 * (h conv (x1 * v) + skip (x1 * v)) of convolved projections."""
 
@@ -333,6 +426,24 @@ class Hyena(nn.Module):
         return y_BTD
 
 
+class ShortConv(nn.Module):
+    """short_conv: C * (conv(B * x) + bias) of projections B, C and x."""
+
+    def __init__(self, b: dict[str, Any], d_model: int, epsilon: float) -> None:
+        super().__init__()
+        self.in_proj, self.out = parameter(3 * d_model, d_model), parameter(d_model, d_model)
+        self.conv = parameter(d_model, b["kernel_size"])
+        self.in_bias, self.conv_bias, self.out_bias = (
+            parameter(width) if b["bias"] else None for width in (3 * d_model, d_model, d_model)
+        )
+
+    def forward(self, x_BTD: Tensor, state: State, start: int) -> Tensor:
+        """[B, T, D]."""
+        b_BTD, c_BTD, x_BTD = F.linear(x_BTD, self.in_proj, self.in_bias).chunk(3, -1)
+        mixed_BTD = causal_convolution(b_BTD * x_BTD, self.conv, self.conv_bias, state)
+        return F.linear(c_BTD * mixed_BTD, self.out, self.out_bias)
+
+
 class MLP(nn.Module):
     """mlp."""
 
@@ -357,12 +468,13 @@ class Router(nn.Module):
     def __init__(self, b: dict[str, Any], d_model: int) -> None:
         super().__init__()
         self.b, self.weight = b, parameter(b["n_routed"], d_model)
+        self.logit_bias = parameter(b["n_routed"]) if b["router_bias"] else None
         self.register_buffer("bias_E", torch.zeros(b["n_routed"]))
 
     def forward(self, x_BTD: Tensor) -> tuple[Tensor, Tensor]:
         """Weights and experts, [B, T, K]; a choice beyond an expert's capacity has weight zero."""
         b = self.b
-        logits_BTE = F.linear(x_BTD.float(), self.weight.float())
+        logits_BTE = F.linear(x_BTD.float(), self.weight.float(), self.logit_bias)
         scores_BTE = logits_BTE.softmax(-1) if b["router"] == "softmax" else logits_BTE.sigmoid()
         preferred_BTE = scores_BTE + self.bias_E.float() if b["balancing"] == "bias" else scores_BTE
         if b["top_groups"] < b["n_groups"]:
@@ -393,11 +505,20 @@ class MoE(nn.Module):
     def __init__(self, b: dict[str, Any], d_model: int, epsilon: float) -> None:
         super().__init__()
         self.b, self.router, gates = b, Router(b, d_model), 2 if b["activation"] in GATED else 1
-        self.up = parameter(b["n_routed"], gates * b["d_expert"], d_model)
-        self.down = parameter(b["n_routed"], d_model, b["d_expert"])
+        latent = b["d_latent"]
+        width = d_model if latent is None else latent
+        self.up = parameter(b["n_routed"], gates * b["d_expert"], width)
+        self.down = parameter(b["n_routed"], width, b["d_expert"])
+        self.up_bias = parameter(b["n_routed"], gates * b["d_expert"]) if b["expert_bias"] else None
+        self.down_bias = parameter(b["n_routed"], width) if b["expert_bias"] else None
+        self.latent_down = None if latent is None else parameter(latent, d_model)
+        self.latent_up = None if latent is None else parameter(d_model, latent)
+        self.latent_down_bias = parameter(width) if b["latent_bias"] else None
+        self.latent_up_bias = parameter(d_model) if b["latent_bias"] else None
         shared = b["n_shared"] * b["d_expert"] if b["d_shared"] is None else b["d_shared"]
         self.shared_up = parameter(gates * shared, d_model) if shared else None
         self.shared_down = parameter(d_model, shared) if shared else None
+        self.shared_gate = parameter(1, d_model) if b["shared_gate"] else None
         self.shared_up_bias = parameter(gates * shared) if b["shared_bias"] else None
         self.shared_down_bias = parameter(d_model) if b["shared_bias"] else None
 
@@ -405,15 +526,22 @@ class MoE(nn.Module):
         """[B, T, D]."""
         weights_RK, chosen_RK = (tensor.flatten(0, 1) for tensor in self.router(x_BTD))
         x_RD = x_BTD.flatten(0, 1)
-        y_RD = torch.zeros_like(x_RD)
+        # What the experts read, as wide as the model or a latent.
+        read = x_RD if self.latent_down is None else F.linear(x_RD, self.latent_down, self.latent_down_bias)
+        y_RD = torch.zeros_like(read)
         for expert in chosen_RK.unique().tolist():
             row, choice = torch.where(chosen_RK == expert)
-            inner = activate(F.linear(x_RD[row], self.up[expert]), self.b["activation"])
-            y = F.linear(inner, self.down[expert]) * weights_RK[row, choice, None].to(x_RD.dtype)
+            up_bias, down_bias = (None if b is None else b[expert] for b in (self.up_bias, self.down_bias))
+            inner = activate(F.linear(read[row], self.up[expert], up_bias), self.b["activation"])
+            y = F.linear(inner, self.down[expert], down_bias) * weights_RK[row, choice, None].to(x_RD.dtype)
             y_RD = y_RD.index_add(0, row, y)
+        if self.latent_up is not None:
+            y_RD = F.linear(y_RD, self.latent_up, self.latent_up_bias)
         if self.shared_up is not None and self.shared_down is not None:
             inner = activate(F.linear(x_RD, self.shared_up, self.shared_up_bias), self.b["activation"])
-            y_RD = y_RD + F.linear(inner, self.shared_down, self.shared_down_bias)
+            shared_RD = F.linear(inner, self.shared_down, self.shared_down_bias)
+            opened = 1.0 if self.shared_gate is None else F.linear(x_RD, self.shared_gate).sigmoid()
+            y_RD = y_RD + opened * shared_RD
         return y_RD.view_as(x_BTD)
 
 
@@ -425,9 +553,12 @@ MODULES = {
     "mla": LatentAttention,
     "mamba": Mamba,
     "mamba2": Mamba2,
+    "gated_deltanet": GatedDeltaNet,
+    "kda": KDA,
     "hyena_se": Hyena,
     "hyena_mr": Hyena,
     "hyena_li": Hyena,
+    "short_conv": ShortConv,
     "mlp": MLP,
     "moe": MoE,
 }

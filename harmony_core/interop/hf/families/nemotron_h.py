@@ -16,6 +16,7 @@ from harmony_core.interop.hf.parts.mlp import PLAIN_ACTIVATIONS, as_mlp, hidden_
 from harmony_core.interop.hf.parts.moe import (
     as_moe,
     expert_weights,
+    latent_weights,
     router_weights,
     shared_weights,
     sigmoid_router,
@@ -48,7 +49,8 @@ class NemotronH(Family):
     cache_needs_attention = True
     # Never read by the modeling code, some of them in spite of their names: attention has no biases, Mamba's are
     # use_bias's, its width is heads x head width, its lower limit of dt is time_step_min and it has no upper one, the
-    # shared network is there once, embedding and head are never tied. The others concern first values or kernels.
+    # shared network is there once, embedding and head are never tied, heads of multi-token prediction are not built.
+    # The others concern first values or kernels.
     harmless: ClassVar[tuple[str, ...]] = (
         "attention_bias",
         "tie_word_embeddings",
@@ -66,6 +68,7 @@ class NemotronH(Family):
         "residual_in_fp32",
         "rescale_prenorm_residual",
         "mtp_layers_block_type",
+        "num_nextn_predict_layers",
         "rope_theta",
         "partial_rotary_factor",
         "norm_eps",
@@ -75,11 +78,9 @@ class NemotronH(Family):
         "num_hidden_layers",
     )
     training_only: ClassVar[tuple[str, ...]] = ("attention_dropout", "hidden_dropout")
-    # A window is never applied, but would cut the cache; experts in a latent space and drafts have no block here.
+    # A window is never applied, but would cut the cache.
     fixed: ClassVar[dict[str, tuple[Any, ...]]] = {
         "sliding_window": (None,),
-        "moe_latent_size": (None,),
-        "num_nextn_predict_layers": (0,),
         "mamba_hidden_act": ("silu", "swish"),
     }
     epsilon_field = "layer_norm_epsilon"
@@ -115,6 +116,7 @@ class NemotronH(Family):
             "num_experts_per_tok",
             "moe_intermediate_size",
             "moe_shared_expert_intermediate_size",
+            "moe_latent_size",
             "routed_scaling_factor",
             "norm_topk_prob",
             "n_group",
@@ -126,11 +128,14 @@ class NemotronH(Family):
     def _moe(self, fields: Fields) -> Block:
         # 0 means the width of the dense layers.
         shared = fields.integer("moe_shared_expert_intermediate_size", least=0) or fields.integer("intermediate_size")
+        latent = None if fields.get("moe_latent_size") is None else fields.integer("moe_latent_size")
         return MoE.parse(
             {
                 "n_routed": fields.integer("n_routed_experts"),
                 "d_expert": fields.integer("moe_intermediate_size"),
                 "activation": fields.choice("mlp_hidden_act", PLAIN_ACTIVATIONS),
+                "d_latent": latent,
+                "latent_bias": latent is not None and fields.flag("mlp_bias"),
                 "n_shared": 1,
                 "d_shared": shared,
                 "shared_bias": fields.flag("mlp_bias"),
@@ -180,6 +185,7 @@ class NemotronH(Family):
         return [
             *router_weights(ours, f"{theirs}.gate", "e_score_correction_bias"),
             *expert_weights(ours, f"{theirs}.experts", up="up_proj"),
+            *latent_weights(block, ours, theirs),
             *shared_weights(block, ours, f"{theirs}.shared_experts"),
         ]
 
@@ -194,9 +200,12 @@ def _type(block: Block) -> str:
 def _expert_fields(block: MoE) -> dict[str, Any]:
     if block.shared_width == 0 or block.router != "sigmoid":
         raise DoesNotFit
+    if block.d_latent is not None and block.latent_bias != block.shared_bias:
+        raise DoesNotFit
     return {
         "n_routed_experts": block.n_routed,
         "moe_intermediate_size": block.d_expert,
+        "moe_latent_size": block.d_latent,
         "moe_shared_expert_intermediate_size": block.shared_width,
         "mlp_bias": block.shared_bias,
         "mlp_hidden_act": hidden_act(block.activation),

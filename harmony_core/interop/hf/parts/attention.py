@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from harmony_core.architecture import GQA, SWA, Attention, Block
 from harmony_core.architecture.rope import rotary_width
 from harmony_core.interop.hf.family import DoesNotFit
 from harmony_core.interop.hf.fields import Fields
-from harmony_core.interop.hf.weights import SAME, Part, Weight, rotary, same
+from harmony_core.interop.hf.weights import SAME, Part, Reordering, Weight, rotary, same
 
 NO_ROPE: dict[str, Any] = {"rope_base": None}
 
@@ -52,23 +55,45 @@ def attention_fields(block: Attention) -> dict[str, Any]:
     }
 
 
-def attention_weights(block: Attention, ours: str, theirs: str) -> Iterator[Weight]:
-    """Projections to queries, keys and values joined, with their rotary elements in pairs; QK norm; output."""
+def gated_queries(num_heads: int, order: Reordering) -> Reordering:
+    """From each head's queries and then its gates to all gates and then all queries, which `order` lays out."""
+
+    def to_ours(w: Tensor) -> Tensor:
+        queries, gates = (part.flatten(0, 1) for part in w.unflatten(0, (num_heads, 2, -1)).unbind(1))
+        return torch.cat((gates, order.to_ours(queries)))
+
+    def to_theirs(w: Tensor) -> Tensor:
+        gates, queries = w.chunk(2)
+        pair = (order.to_theirs(queries).unflatten(0, (num_heads, -1)), gates.unflatten(0, (num_heads, -1)))
+        return torch.stack(pair, 1).flatten(0, 2)
+
+    return Reordering(to_ours, to_theirs)
+
+
+def attention_weights(
+    block: Attention, ours: str, theirs: str, norm: str = "norm", out: str = "o_proj"
+) -> Iterator[Weight]:
+    """Projections to queries, keys and values joined, with their rotary elements in pairs; QK norm; output.
+
+    `norm` and `out` are how the family ends the norms' names and what it calls the output's projection.
+    """
     width, turning = block.head_dim, 0
     if block.rope_base is not None:
         turning = rotary_width(block.head_dim, block.rope_fraction)
     order = rotary(width, 0, turning) if turning else SAME
     rows = {"q": block.num_heads * width, "k": block.kv_heads * width, "v": block.kv_heads * width}
+    orders = {"q": order, "k": order, "v": SAME}
+    if block.output_gate:
+        rows["q"], orders["q"] = 2 * rows["q"], gated_queries(block.num_heads, order)
     for name, suffix in [("qkv", "weight"), ("qkv_bias", "bias")] if block.bias else [("qkv", "weight")]:
-        parts = (
-            Part(f"{theirs}.{kind}_proj.{suffix}", count, SAME if kind == "v" else order)
-            for kind, count in rows.items()
-        )
+        parts = (Part(f"{theirs}.{kind}_proj.{suffix}", count, orders[kind]) for kind, count in rows.items())
         yield Weight(f"{ours}.{name}", tuple(parts))
     if block.qk_norm:
         for kind in ("q", "k"):
             # The norm's weight belongs to elements of a head, which the order moves.
-            yield Weight(f"{ours}.{kind}_norm.weight", (Part(f"{theirs}.{kind}_norm.weight", width, order),))
-    yield same(f"{ours}.out", f"{theirs}.o_proj.weight")
+            yield Weight(f"{ours}.{kind}_norm.weight", (Part(f"{theirs}.{kind}_{norm}.weight", width, order),))
+    if block.sinks:
+        yield same(f"{ours}.sinks", f"{theirs}.sinks")
+    yield same(f"{ours}.out", f"{theirs}.{out}.weight")
     if block.out_bias:
-        yield same(f"{ours}.out_bias", f"{theirs}.o_proj.bias")
+        yield same(f"{ours}.out_bias", f"{theirs}.{out}.bias")

@@ -1,4 +1,4 @@
-"""Multi-head latent attention as both DeepSeek families have it: fields, block and tensors."""
+"""Multi-head latent attention as both DeepSeek families and Kimi Linear have it: fields, block and tensors."""
 
 from __future__ import annotations
 
@@ -16,14 +16,19 @@ LATENT_EPSILON = 1e-6
 
 
 def mla(fields: Fields) -> Block:
-    """The block."""
+    """The block with rotary positions."""
+    rope = fields.integer("qk_rope_head_dim")
+    fields.require("head_dim", (rope,), f"the configuration makes it qk_rope_head_dim; use {rope}")
+    return latent_attention(fields, **latent_rope(fields, fields.integer("qk_nope_head_dim") + rope))
+
+
+def latent_attention(fields: Fields, **positions: Any) -> Block:
+    """The block; `positions` are its options of rotary ones."""
     heads = fields.integer("num_attention_heads")
     widths: dict[str, Any] = {}
     for name in ("kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim"):
         widths[name] = fields.integer(name)
     fields.require("num_key_value_heads", (heads, None), f"keys are rebuilt for every head; use {heads}")
-    rope = widths["qk_rope_head_dim"]
-    fields.require("head_dim", (rope,), f"the configuration makes it qk_rope_head_dim; use {rope}")
     epsilon = fields.number("rms_norm_eps")
     return MLA(
         num_heads=heads,
@@ -31,25 +36,29 @@ def mla(fields: Fields) -> Block:
         bias=fields.flag("attention_bias"),
         latent_epsilon=None if epsilon == LATENT_EPSILON else LATENT_EPSILON,
         **widths,
-        **latent_rope(fields, widths["qk_nope_head_dim"] + rope),
+        **positions,
     )
 
 
 def mla_fields(block: Block) -> dict[str, Any]:
     """The other way round."""
-    if not isinstance(block, MLA):
+    if not isinstance(block, MLA) or block.rope_base is None:
         raise DoesNotFit
     parameters, all_dim = rope_parameters(block), mscale_all_dim(block)
     if all_dim is None:
         raise DoesNotFit
     if all_dim:
         parameters["mscale_all_dim"] = all_dim
+    return {**latent_fields(block), "rope_parameters": parameters}
+
+
+def latent_fields(block: MLA) -> dict[str, Any]:
+    """Fields of heads and widths."""
     names = ("kv_lora_rank", "q_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim")
     return {
         "num_attention_heads": block.num_heads,
         "num_key_value_heads": block.num_heads,
         "attention_bias": block.bias,
-        "rope_parameters": parameters,
         **{name: getattr(block, name) for name in names},
     }
 

@@ -17,9 +17,12 @@ ONLY_SILU = {"silu": "swiglu", "swish": "swiglu"}
 
 
 def hidden_act(activation: Activation) -> str:
-    """The word for an activation."""
+    """The word for an activation; `DoesNotFit` where `transformers` has none."""
     words = GATED_ACTIVATIONS if activation in GATED else PLAIN_ACTIVATIONS
-    return next(word for word, meaning in words.items() if meaning == activation)
+    found = next((word for word, meaning in words.items() if meaning == activation), None)
+    if found is None:
+        raise DoesNotFit
+    return found
 
 
 def as_mlp(block: Block) -> MLP:
@@ -27,6 +30,12 @@ def as_mlp(block: Block) -> MLP:
     if not isinstance(block, MLP):
         raise DoesNotFit
     return block
+
+
+def numbered_mlp_weights(ours: str, theirs: str, width: int) -> Iterator[Weight]:
+    """A gated network under LFM2's names: `w1` is the gate, `w3` goes up beside it, `w2` comes down."""
+    yield joined(f"{ours}.up", [f"{theirs}.w1.weight", f"{theirs}.w3.weight"], width)
+    yield same(f"{ours}.down", f"{theirs}.w2.weight")
 
 
 def mlp_weights(block: MLP, ours: str, theirs: str) -> Iterator[Weight]:

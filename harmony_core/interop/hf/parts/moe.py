@@ -71,6 +71,16 @@ def expert_weights(ours: str, theirs: str, up: str = "gate_up_proj") -> Iterator
     yield same(f"{ours}.down", f"{theirs}.down_proj")
 
 
+def latent_weights(block: MoE, ours: str, theirs: str) -> Iterator[Weight]:
+    """Nemotron-3's projections around its experts, where it has them."""
+    if block.d_latent is None:
+        return
+    for name, number in (("down", 1), ("up", 2)):
+        yield same(f"{ours}.latent_{name}", f"{theirs}.fc{number}_latent_proj.weight")
+        if block.latent_bias:
+            yield same(f"{ours}.latent_{name}_bias", f"{theirs}.fc{number}_latent_proj.bias")
+
+
 def router_weights(ours: str, theirs: str, bias: str | None = None) -> Iterator[Weight]:
     """The router's matrix, and the bias where the family has one."""
     yield same(f"{ours}.router.weight", f"{theirs}.weight")

@@ -1,0 +1,1 @@
+"""What this machine does in a second, measured, and the constants of the roofline that follow from it."""

@@ -1,0 +1,43 @@
+"""Attention sinks: a learned score of each head in the softmax's denominator (gpt-oss 2025, arXiv:2508.10925).
+
+For kernels that know no sinks it is one more key before all others: queries get an element that is the sink over the
+scale, its key has a one there, and its value is zero.
+
+B batch, H query heads, G key/value heads, T tokens, S keys, K width of queries and keys, V width of values.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+from torch.nn.functional import scaled_dot_product_attention as sdpa
+
+
+def attend_masked(
+    q_BHTK: Tensor,
+    k_BGSK: Tensor,
+    v_BGSV: Tensor,
+    scale: float,
+    mask: Tensor,
+    sinks_H: Tensor | None,
+) -> Tensor:
+    """SDPA under a boolean mask [.., T, S] of what a query sees, with sinks or without: [B, H, T, V]."""
+    if sinks_H is not None:
+        q_BHTK, k_BGSK, v_BGSV = _with_sink_key(q_BHTK, k_BGSK, v_BGSV, sinks_H, scale)
+        mask = pad(mask, (1, 0), value=True)
+    grouped = q_BHTK.shape[1] != k_BGSK.shape[1]
+    return sdpa(q_BHTK, k_BGSK, v_BGSV, attn_mask=mask, scale=scale, enable_gqa=grouped)
+
+
+def _with_sink_key(
+    q_BHTK: Tensor, k_BGSK: Tensor, v_BGSV: Tensor, sinks_H: Tensor, scale: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries, keys and values with the sink's key first; widths stay a multiple of 8, as kernels want them."""
+    more = 8 - q_BHTK.shape[3] % 8
+    sinks_H1J = pad((sinks_H / scale).to(q_BHTK.dtype)[:, None, None], (0, more - 1))
+    q = torch.cat((q_BHTK, sinks_H1J.expand(*q_BHTK.shape[:3], -1)), 3)
+    k = pad(k_BGSK, (0, more, 1, 0))
+    marks_S1 = (torch.arange(k.shape[2], device=k.device) == 0).to(k.dtype).unsqueeze(1)
+    k = k + pad(marks_S1, (q_BHTK.shape[3], more - 1))
+    return q, k, pad(v_BGSV, (0, 0, 1, 0))

@@ -1,0 +1,98 @@
+"""How the kernels of mamba-ssm (2.3) and causal-conv1d (1.7) want to be called.
+
+B batch, T tokens, C channels, K taps, H heads, P head width, G groups, N state width, I inner width.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def run_conv_kernel(
+    kernel: Callable[..., Any], x_BTC: Tensor, w_CK: Tensor, b_C: Tensor | None, activation: str | None = "silu"
+) -> Tensor:
+    """causal-conv1d's `causal_conv1d_fn`: the short convolution and SiLU or nothing, [B, T, C] in the type of `x_BTC`.
+
+    Taps and bias keep their own type, one for both: the kernel computes in fp32 whatever is stored.
+    """
+    # Channels may come last only where every stride is a multiple of 8. Else a copy: of a single token `contiguous`
+    # makes none, whatever the strides.
+    strides = (x_BTC.shape[2], x_BTC.stride(0), x_BTC.stride(1))
+    aligned = all(stride % 8 == 0 for stride in strides)
+    x_BCT = x_BTC.mT if aligned else x_BTC.mT.clone(memory_format=torch.contiguous_format)
+    y_BCT: Tensor = kernel(x_BCT, w_CK, b_C, activation=activation)
+    return y_BCT.mT
+
+
+def run_ssd_kernel(
+    kernel: Callable[..., Any],
+    x_BTHP: Tensor,
+    raw_dt_BTH: Tensor,
+    a_H: Tensor,
+    b_BTGN: Tensor,
+    c_BTGN: Tensor,
+    skip_H: Tensor,
+    dt_bias_H: Tensor,
+    dt_limit: tuple[float, float | None],
+    chunk: int,
+    with_state: bool,
+) -> tuple[Tensor, Tensor | None]:
+    """mamba-ssm's `mamba_chunk_scan_combined`, which makes step sizes of `raw_dt_BTH` itself.
+
+    Returns:
+        y [B, T, H, P], and where asked for the last state, [B, H, P, N] in fp32.
+    """
+    low, high = dt_limit
+    found = kernel(
+        x_BTHP,
+        raw_dt_BTH,
+        a_H,
+        b_BTGN,
+        c_BTGN,
+        chunk_size=chunk,
+        D=skip_H,
+        z=None,
+        dt_bias=dt_bias_H,
+        dt_softplus=True,
+        dt_limit=(low, math.inf if high is None else high),
+        return_final_states=with_state,
+    )
+    return (found[0], found[1].float()) if with_state else (found, None)
+
+
+def run_selective_scan_kernel(
+    kernel: Callable[..., Any],
+    x_BTI: Tensor,
+    raw_dt_BTI: Tensor,
+    a_IN: Tensor,
+    b_BTN: Tensor,
+    c_BTN: Tensor,
+    skip_I: Tensor,
+    dt_bias_I: Tensor,
+    with_state: bool,
+) -> tuple[Tensor, Tensor | None]:
+    """mamba-ssm's `selective_scan_fn`, which makes step sizes of `raw_dt_BTI` itself.
+
+    Returns:
+        y [B, T, I] in the type of `x_BTI`, and where asked for the last state, [B, N, I] in fp32.
+    """
+    x, dt, b, c = (t.to(x_BTI.dtype).mT.contiguous() for t in (x_BTI, raw_dt_BTI, b_BTN, c_BTN))
+    found = kernel(
+        x,
+        dt,
+        a_IN,
+        b,
+        c,
+        D=skip_I.float(),
+        z=None,
+        delta_bias=dt_bias_I.float(),
+        delta_softplus=True,
+        return_last_state=with_state,
+    )
+    y_BIT, last_BIN = found if with_state else (found, None)
+    return y_BIT.mT, None if last_BIN is None else last_BIN.float()

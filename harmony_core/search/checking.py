@@ -1,0 +1,132 @@
+"""All that can be found wrong with a configuration before anything is run, at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from pydantic import TypeAdapter
+
+from harmony_core.base import read_yaml
+from harmony_core.data.tokenizer import ByteTokenizer
+from harmony_core.errors import UserError, UserErrors
+from harmony_core.resources import named_yaml
+from harmony_core.search.config import Config
+from harmony_core.space import Space, sample
+
+# Draws of a space before it is said to hold one architecture.
+_DRAWS = 32
+
+
+def read_checked(path: Path | str) -> Config:
+    """Reads a configuration file.
+
+    A mistake hides no other one: the sections that are right in themselves are checked against each other and against
+    the files that they name.
+
+    Raises:
+        UserErrors: all mistakes that were found.
+    """
+    where = Path(path).name
+    data = read_yaml(path)
+    data = {} if data is None else data
+    found = Config.mistakes(data, where)
+    if not found:
+        config, sections = Config.parse(data, where), set(Config.model_fields)
+    else:
+        config, sections = _right_sections(data if isinstance(data, dict) else {})
+    found += _mistakes(config, sections)
+    if found:
+        # A name may be checked twice: alone, and with what it must go together with.
+        raise UserErrors(list({str(one): one for one in found}.values()))
+    return config
+
+
+def check_space(config: Config) -> None:
+    """Refuses a space whose budgets no draw meets, or in which there is nothing to choose.
+
+    Raises:
+        UserError: as `sample`, or all draws are one architecture.
+    """
+    space, rng = Space.read(config.space), np.random.default_rng(0)
+    sizes = [ByteTokenizer.vocab_size]
+    if config.data.tokenizer == "bpe":
+        # As many as it may have; a small text gives fewer.
+        sizes.insert(0, config.data.vocab_size)
+    found: set[str] = set()
+    for vocab_size in sizes:
+        try:
+            for _ in range(_DRAWS):
+                found.add(sample(space, vocab_size, rng).architecture.id)
+                if len(found) > 1:
+                    return
+        except UserError:
+            if not found and vocab_size == sizes[-1]:
+                raise
+    name = config.space if isinstance(config.space, str) else "given in full"
+    raise UserError("space", name, "every draw is the same architecture; widen its depth, widths or domains")
+
+
+def _right_sections(data: dict[str, object]) -> tuple[Config, set[str]]:
+    """A configuration of the sections that are valid, the others at their defaults, and which are."""
+    values = {}
+    for name, field in Config.model_fields.items():
+        if name not in data:
+            values[name] = field.get_default()
+            continue
+        try:
+            values[name] = TypeAdapter(cast(Any, field.annotation)).validate_python(data[name])
+        except ValueError:
+            # Told already.
+            continue
+    return Config.model_construct(**values), set(values)
+
+
+def _mistakes(config: Config, sections: set[str]) -> Iterator[UserError]:
+    """What is wrong between valid sections, and with what they name."""
+    wrong_space = list(_in_space(config)) if "space" in sections else []
+    yield from wrong_space
+    if wrong_space:
+        sections = sections - {"space"}
+    yield from config.wrong_names(sections)
+    checks: tuple[tuple[set[str], Callable[[Config], None]], ...] = (
+        ({"space", "data"}, check_space),
+        ({"data", "recipe"}, _check_text),
+    )
+    for needed, check in checks:
+        if needed <= sections:
+            try:
+                check(config)
+            except UserError as error:
+                yield error
+    for path in config.data.paths if "data" in sections else ():
+        if not _exists(path):
+            yield UserError("data.paths", path, "no such file or folder; name one that exists")
+
+
+def _in_space(config: Config) -> Iterator[UserError]:
+    if isinstance(config.space, dict):
+        yield from Space.mistakes(config.space, "space")
+        return
+    try:
+        path = named_yaml("spaces", config.space)
+        yield from Space.mistakes(read_yaml(path), path.name)
+    except UserError as error:
+        yield UserError("space", error.value, error.fix)
+
+
+def _check_text(config: Config) -> None:
+    """Refuses so little text that no split could hold a sequence: a token is one byte at least."""
+    limit, needed = config.data.max_bytes, config.recipe.sequence_length
+    if limit is not None and limit < needed:
+        raise UserError("data.max_bytes", limit, f"less than a sequence of {needed} tokens; use {needed + 1} or more")
+
+
+def _exists(path: str) -> bool:
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError):
+        # Too long, or with a zero byte: no file's name.
+        return False
