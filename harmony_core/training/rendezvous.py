@@ -46,8 +46,9 @@ def start(world: World, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
         # Otherwise it warns that it found nothing else.
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
     deepspeed = import_deepspeed()
+    # Also in a world that exists: DeepSpeed asks for them whenever an engine is made.
+    os.environ.update(_for_deepspeed(world))
     if not dist.is_initialized():
-        os.environ.update(_for_deepspeed(world))
         if torch.cuda.is_available():
             torch.cuda.set_device(world.device_index)
         dist.init_process_group(
