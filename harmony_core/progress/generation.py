@@ -43,6 +43,7 @@ class GenerationProgress:
         finished: whether it was selected from (promotion: all tables are there).
         standing: of the search, this generation included.
         left_out: how many candidates the budget does not pay for, and why, as recorded; empty where it pays for all.
+        least_loss: of its trainings so far, whose other objectives may not be known [bits/byte]; None before the first.
     """
 
     generation: int | None
@@ -54,6 +55,7 @@ class GenerationProgress:
     finished: bool
     standing: Standing
     left_out: str = ""
+    least_loss: float | None = None
 
     @property
     def queued(self) -> int | None:
@@ -127,6 +129,7 @@ class GenerationReader:
             finished=self._generation is None and self._is_whole(),
             standing=before if self._generation is None else self._join(before),
             left_out=self._left_out,
+            least_loss=min(self._values(TRAINING_TABLE).values(), default=None),
         )
 
     def results(self, stage: str) -> Iterable[Result]:

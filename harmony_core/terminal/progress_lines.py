@@ -5,6 +5,7 @@ from __future__ import annotations
 from harmony_core.metrics import LATENCY, metric
 from harmony_core.progress import Failure, GenerationProgress
 from harmony_core.store import Manifest
+from harmony_core.store.evaluators import TRAINING_TABLE
 from harmony_core.terminal.format import seconds, value_text
 from harmony_core.terminal.lines import prepared
 
@@ -62,6 +63,8 @@ def _tally(progress: GenerationProgress) -> list[str]:
 def _found(progress: GenerationProgress) -> list[str]:
     standing = progress.standing
     if not standing.best:
+        if progress.least_loss is not None:
+            return [_best(TRAINING_TABLE.metrics[0], progress.least_loss, "")]
         return ["nothing evaluated yet" if not progress.finished else "nothing trained"]
     mode = standing.config.latency.objective
     best = [_best(name, value, mode) for name, value in standing.best.items()]
