@@ -232,7 +232,13 @@ def only_looks(arguments: Sequence[str]) -> bool:
 
 
 def record_start(folder: SearchFolder, arguments: Sequence[str], working_directory: Path) -> None:
-    """Writes how a search was started, which `harmony resume` does again."""
+    """Writes how a search was started, which `harmony resume` does again.
+
+    Args:
+        folder: the search's.
+        arguments: of Snakemake's command line, without the program.
+        working_directory: where it was called.
+    """
     from harmony_core.store import atomic_write
 
     record = {"arguments": list(arguments), "folder": str(working_directory)}

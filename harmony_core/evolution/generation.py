@@ -143,7 +143,17 @@ def _first_alive(folder: SearchFolder, generation: int, new: list[Scored]) -> tu
 def draw_children(
     breeder: Breeder, config: Config, generation: int, allowance: Allowance
 ) -> tuple[list[Offspring], tuple[str, ...]]:
-    """A generation's candidates, and why they are fewer than wanted."""
+    """A generation's candidates, and why they are fewer than wanted.
+
+    Args:
+        breeder: makes one child; its ledger counts those that are missing.
+        config: the search's.
+        generation: the one to fill; 0 begins with the presets of `search.initial`.
+        allowance: how many are wanted, and how many the budget pays for.
+
+    Returns:
+        The candidates, in order of their numbers, and a reason for each kind of missing one.
+    """
     search, missing = config.search, {}
     if allowance.paid < allowance.wanted:
         missing[allowance.reason] = allowance.wanted - allowance.paid

@@ -82,7 +82,14 @@ class Failure:
 
 
 class GenerationReader:
-    """Follows a generation (None: promotion) whose population is there, until it is finished."""
+    """Follows a generation whose population is there, until it is finished.
+
+    Args:
+        folder: the search's.
+        generation: None is promotion.
+        config: the search's.
+        population: `candidate`, `architecture_id` and the static objectives of each.
+    """
 
     def __init__(self, folder: SearchFolder, generation: int | None, config: Config, population: pl.DataFrame) -> None:
         self._folder, self._generation, self._config = folder, generation, config
@@ -104,7 +111,13 @@ class GenerationReader:
 
     @classmethod
     def open(cls, folder: SearchFolder, generation: int | None, config: Config) -> GenerationReader | None:
-        """A reader; None where there is no population yet."""
+        """A reader; None where there is no population yet.
+
+        Args:
+            folder: the search's.
+            generation: None is promotion.
+            config: names the objectives and evaluators.
+        """
         static = [one.name for one in config.search.objectives if metric(one.name).is_static]
         columns = ["candidate", "architecture_id", *static]
         population = read_if_there(folder.population(generation), POPULATION, columns)
@@ -215,7 +228,14 @@ class GenerationReader:
 def finished_generation(
     folder: SearchFolder, generation: int, config: Config, before: Standing
 ) -> GenerationProgress | None:
-    """A generation that was selected from, read from its selection alone; None if it was not yet."""
+    """A generation that was selected from, read from its selection alone; None if it was not yet.
+
+    Args:
+        folder: the search's.
+        generation: its number.
+        config: names the objectives and learning rates.
+        before: standing of the search up to the generation before.
+    """
     names = [objective.name for objective in config.search.objectives]
     rows = read_if_there(folder.selection(generation), SELECTION, ["birth_generation", "status", *names])
     if rows is None:

@@ -45,7 +45,13 @@ def columns_of(table: EvaluatorTable) -> list[str]:
 
 
 def results(table: EvaluatorTable, settings: Settings, rows: Iterable[Row]) -> list[Result]:
-    """Rows of an evaluator's table, or of its journal, that count."""
+    """Rows of an evaluator's table, or of its journal, that count.
+
+    Args:
+        table: of the evaluator.
+        settings: the search's configuration as its manifest holds it; says which rows count.
+        rows: by column name.
+    """
     return [_result(table, row) for row in rows if table.counts(row, settings)]
 
 

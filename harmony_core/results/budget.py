@@ -85,6 +85,11 @@ def generation_allowance(folder: SearchFolder, config: Config, generation: int) 
     What is counted are the rows of generations up to the one that it is bred from, which are whole, and of an
     earlier promotion; generations between are taken at the mean. A generation that is bred from none, 0 and
     with a lag of 1 also 1, is whole: nothing was measured. What promotion will take is kept back.
+
+    Args:
+        folder: the search's, with its recorded rows.
+        config: gives the budget, the lag and the size of a generation.
+        generation: the one that is to be bred.
     """
     wanted = config.search.population
     source = generation - 1 - config.search.lag

@@ -43,7 +43,13 @@ class Limits:
         return bool((least <= self.high).all() and (most >= self.low).all())
 
     def within(self, name: str, low: float, high: float) -> Limits:
-        """The same with narrower bounds on one cost."""
+        """The same with narrower bounds on one cost.
+
+        Args:
+            name: one of `COSTS`.
+            low: its new lower bound, in its own unit; a bound that is narrower already stays.
+            high: its new upper bound, likewise.
+        """
         lows, highs, index = self.low.copy(), self.high.copy(), COSTS.index(name)
         lows[index], highs[index] = max(lows[index], low), min(highs[index], high)
         return Limits(lows, highs)

@@ -90,7 +90,13 @@ def sample(space: Space, vocab_size: int, rng: np.random.Generator, stratum: Str
 
 
 def draw_unit(space: Space, d_model: int, rng: np.random.Generator) -> Unit:
-    """One layer, or one block when the pattern is free."""
+    """One layer, or one block when the pattern is free.
+
+    Args:
+        space: gives the kinds of each place and their choices.
+        d_model: the width that the blocks stand in.
+        rng: draws kinds and sizes.
+    """
     choices = space.choices(d_model)
     return tuple(choices.draw(kinds, rng) for kinds in space.unit_kinds(d_model))
 

@@ -129,7 +129,13 @@ class SearchFolder:
         return self.generation(generation) / "selection.parquet"
 
     def shard(self, generation: int | None, table: str, shard: int) -> Path:
-        """A shard of an evaluator's table (`training`, `latency`, ...), or of one beside it (`curves`)."""
+        """A shard of an evaluator's table, or of one beside it.
+
+        Args:
+            generation: None is promotion.
+            table: its name: `training`, `latency`, `curves`, ...
+            shard: its number, from 0.
+        """
         if generation is None:
             # Not in a folder named after the table, so that `**/training/*.parquet` is the search alone:
             # hive partitioning has no generation for the promoted, and their rows saw the test split.
@@ -146,7 +152,13 @@ class SearchFolder:
         return self.generation(None) / "weights"
 
     def weights(self, architecture_id: str, candidate: int, run: Run) -> Path:
-        """Folder of the last checkpoint of a promoted candidate's run."""
+        """Folder of the last checkpoint of a promoted candidate's run.
+
+        Args:
+            architecture_id: the candidate's.
+            candidate: its number among the promoted.
+            run: the replicate and learning rate that it was trained with.
+        """
         return self.all_weights / run.name(architecture_id, candidate)
 
     def shards(self, generation: int | None, table: str) -> list[Path]:

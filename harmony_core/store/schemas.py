@@ -104,7 +104,16 @@ def table(name: str, columns: list[pa.Field], version: str = "1.0") -> pa.Schema
 
 
 def held_out(prefix: str, split: str, missing: str) -> list[pa.Field]:
-    """What is known of a split's bits per byte beside their mean."""
+    """What is known of a split's bits per byte beside their mean.
+
+    Args:
+        prefix: how the columns' names begin, such as `val`.
+        split: the split's name in their descriptions.
+        missing: what a null means, for the descriptions.
+
+    Returns:
+        Two columns: the standard error in bits/byte, and the value of each work.
+    """
     return [
         column(
             f"{prefix}_standard_error",

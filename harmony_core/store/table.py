@@ -61,6 +61,11 @@ def read_table(path: Path | str, schema: pa.Schema, columns: Sequence[str] | Non
     Metrics of the search's own (`schemas.with_metrics`) are read with it. A file of an earlier minor version is read
     as if it had the columns that were added since (`store.versions`).
 
+    Args:
+        path: the Parquet file.
+        schema: the one that it should have, one of `schemas`.
+        columns: those that are read, in the schema's order; None is all.
+
     Raises:
         UserError: the file is missing, damaged, of another schema, or of a version that is not read.
     """

@@ -15,7 +15,7 @@ from harmony_core.space.variation import near_block, with_block
 def hyper_parameter(space: Space, parent: Architecture, rng: np.random.Generator) -> Edit | None:
     """Draws a block, then one of its hyper-parameters that can change alone, then its new value.
 
-    Where the space leaves tying open, it counts as one more block with one hyper-parameter.
+    Where the space leaves tying open, it counts as one more block with one hyper-parameter. Arguments as for `mutate`.
     """
     open_tying = len(space.tie_embeddings) > 1
     index = int(rng.integers(len(parent.blocks) + open_tying))
