@@ -33,7 +33,13 @@ class Hyena(Block):
         raise TypeError(f"{type(self).__name__} does not say what its filter is made of")
 
     def filter_flops_per_token(self, d_model: int, context: int, mode: Mode) -> float:
-        """FLOPs of h conv (x1 * v) a token."""
+        """FLOPs of h conv (x1 * v) a token.
+
+        Args:
+            d_model: the model's width, which is the number of channels.
+            context: tokens of the sequence.
+            mode: `prefill` is the mean over the sequence, `decode` the last token.
+        """
         raise TypeError(f"{type(self).__name__} does not say what its convolution costs")
 
     def filter_state_elements(self, d_model: int) -> int:

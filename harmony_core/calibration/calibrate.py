@@ -127,6 +127,11 @@ def block_seconds(blocks: Sequence[nn.Module], x_BTD: Tensor, precision: Precisi
 
     A block by itself finds in the cache what it has just written; in a model most of that has left by the time of its
     backward pass. A block's backward pass ends when the gradient of its input is whole.
+
+    Args:
+        blocks: each takes [B, T, D] and returns as much with an auxiliary loss or None.
+        x_BTD: input of the first, [B, T, D], fp32, on the CPU.
+        precision: `bf16` runs them under autocast.
     """
     x, auxiliary, forward, backward = x_BTD.detach().requires_grad_(), [], [time.process_time()], []
     with autocast(_CPU, precision):

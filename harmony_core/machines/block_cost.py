@@ -75,7 +75,14 @@ class ModelCost:
 
 
 def model_cost(architecture: Architecture, machine: Machine, layout: Layout, step: TrainingStep) -> ModelCost:
-    """Costs of every block under a layout of which pp, dp and the ZeRO stage do not matter here."""
+    """Costs of every block under a layout of which pp, dp and the ZeRO stage do not matter here.
+
+    Args:
+        architecture: the model.
+        machine: one device and its links.
+        layout: how the training is spread.
+        step: batch, sequence length and precision.
+    """
     kinds = list(dict.fromkeys(architecture.blocks))
     micro, length, split = layout.micro_batch(step.batch_size), step.sequence_length, layout.cp * layout.tp
     one_of_each = architecture.model_copy(update={"blocks": tuple(block.on_expert_rank(layout.ep) for block in kinds)})
@@ -102,7 +109,13 @@ def model_cost(architecture: Architecture, machine: Machine, layout: Layout, ste
 
 
 def divided(part: Part, machine: Machine, split: int) -> float:
-    """A part's seconds on one of `split` ranks: (seconds - kernels) / split + kernels."""
+    """A part's seconds on one of `split` ranks: (seconds - kernels) / split + kernels.
+
+    Args:
+        part: of a whole device's prediction.
+        machine: gives the seconds of starting a kernel, which every rank does.
+        split: ranks that share the part's arithmetic and traffic.
+    """
     starting = starting_seconds(part, machine)
     return (part.seconds - starting) / split + starting
 
@@ -158,6 +171,14 @@ def dispatch_seconds(
 
     2 all-to-alls of tokens x top_k x the experts' width x imbalance, less the share that is hidden.
     Tensor ranks send a share.
+
+    Args:
+        block: with routed experts.
+        tokens: of a micro-batch, on one rank.
+        d_model: the model's width.
+        machine: gives the links.
+        layout: gives the expert group and the tensor ranks.
+        step: gives the bytes of an element, the imbalance and the overlap.
     """
     rows = tokens * block.experts_per_token * step.assumptions.expert_imbalance / layout.tp
     seconds = 2 * all_to_all_seconds(machine, expert_group(layout), rows * block.expert_width(d_model) * step.element)
@@ -165,7 +186,15 @@ def dispatch_seconds(
 
 
 def context_seconds(block: Block, d_model: int, machine: Machine, layout: Layout, step: TrainingStep) -> float:
-    """What ranks that share a sequence tell each other in one pass."""
+    """What ranks that share a sequence tell each other in one pass.
+
+    Args:
+        block: says what it exchanges.
+        d_model: the model's width.
+        machine: gives the links.
+        layout: gives the context group; without context ranks it is 0 seconds.
+        step: gives tokens, and bytes of an element.
+    """
     if layout.cp == 1:
         return 0.0
     tokens, seconds = layout.micro_batch(step.batch_size) * step.sequence_length, 0.0

@@ -195,6 +195,11 @@ class Estimator:
 
         ZeRO-0 all-reduces them; ZeRO-1 gives each rank its share and gathers the new weights; ZeRO-2 does the first
         after every micro-batch, for it keeps no whole gradients.
+
+        Args:
+            layout: gives the ZeRO stage, and the micro-batches of a step.
+            group: ranks that hold the same parameters.
+            params: how many each holds.
         """
         state = self.step.state
         if layout.zero_stage == 0:

@@ -77,7 +77,14 @@ def balanced(
 
 
 def stage_costs(costs: Sequence[float], ranges: Partition, first: float = 0.0, last: float = 0.0) -> list[float]:
-    """The cost of each stage of a cut, its end of the model included."""
+    """The cost of each stage of a cut, its end of the model included.
+
+    Args:
+        costs: of each block, in any unit.
+        ranges: the blocks of each stage.
+        first: cost of the embedding.
+        last: cost of the head and the loss.
+    """
     found = [sum(costs[blocks.start : blocks.stop]) for blocks in ranges]
     found[0] += first
     found[-1] += last

@@ -74,6 +74,12 @@ def search(estimator: Estimator, gpus: int) -> PlanningResult:
 def plan_layouts(architecture: Architecture, machine: Machine, gpus: int, step: TrainingStep) -> PlanningResult:
     """`search`, where anything fits.
 
+    Args:
+        architecture: the model.
+        machine: what it is trained on.
+        gpus: devices, a rank on each.
+        step: batch, sequence length and precision.
+
     Raises:
         UserError: more devices than the machine joins; no layout is possible, or none fits the memory: with the number
             of devices, or the change, that would do.
