@@ -63,7 +63,15 @@ def sample(
     top_p: float | None = None,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """One token a row, int64 [B]; arguments as for `generate`, which checks them."""
+    """One token a row, int64 [B]; `generate` checks what it is given.
+
+    Args:
+        logits_BV: of the next token.
+        temperature: divides the logits; 0 takes the likeliest token.
+        top_k: only the K likeliest tokens may be drawn; None is all.
+        top_p: only the smallest set of likeliest tokens whose probability reaches this may be drawn; None is all.
+        generator: of the draws, on the logits' device; not read where temperature is 0.
+    """
     if temperature < torch.finfo(torch.float32).tiny:
         likeliest_B: Tensor = logits_BV.argmax(-1)
         return likeliest_B

@@ -54,7 +54,13 @@ def stack_is_read_first(x_AI: torch.Tensor, w_EOI: torch.Tensor) -> bool:
 
 @functools.cache
 def vendor(device_type: str, module: str, name: str) -> Callable[..., Any] | None:
-    """A function of an optional package, on a GPU where it can be imported; None elsewhere."""
+    """A function of an optional package, on a GPU where it can be imported; None elsewhere.
+
+    Args:
+        device_type: torch's name of it, `cuda` or `cpu`.
+        module: that the function is in, with its package.
+        name: the function's.
+    """
     if device_type != "cuda" or importlib.util.find_spec(module.partition(".")[0]) is None:
         return None
     try:
@@ -90,7 +96,13 @@ def conv_kernel(device_type: str, taps: int) -> Callable[..., Any] | None:
 
 
 def grouped_product(device_type: str, dtype: torch.dtype, widths: tuple[int, ...]) -> Callable[..., Any] | None:
-    """PyTorch's grouped GEMM, where it is one kernel: bf16 on a GPU, rows of a multiple of 16 bytes."""
+    """PyTorch's grouped GEMM, where it is one kernel: bf16 on a GPU, rows of a multiple of 16 bytes.
+
+    Args:
+        device_type: torch's name of it, `cuda` or `cpu`.
+        dtype: of the products.
+        widths: last dimensions of the operands, in elements.
+    """
     if device_type != "cuda" or dtype != torch.bfloat16 or any(width % 8 for width in widths):
         return None
     return _device_grouped_product()

@@ -181,7 +181,15 @@ class Stage(Declared):
         base_width: int = 128,
         parametrisation: Parametrisation = DEFAULT,
     ) -> list[dict[str, Any]]:
-        """Groups for AdamW; see `harmony_core.models.groups`."""
+        """Groups for AdamW (`harmony_core.models.groups`).
+
+        Args:
+            learning_rate: peak, of a matrix at `base_width`.
+            weight_decay: of matrices.
+            lr_scaling: `mup` divides a matrix's rate by width over `base_width`; `none` does not.
+            base_width: `d_model` that the rate was tuned at.
+            parametrisation: of the first weights, which rates follow.
+        """
         width_factor = base_width / self.architecture.d_model if lr_scaling == "mup" else 1.0
         return groups.parameter_groups(self, learning_rate, weight_decay, width_factor, parametrisation)
 

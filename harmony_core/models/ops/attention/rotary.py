@@ -88,7 +88,10 @@ def rotate(x_BTHK: Tensor, turns_TJ: Tensor, heads: int | None = None, first: in
 
 
 def rotate_owned(x_BTHK: Tensor, turns_TJ: Tensor, heads: int | None = None, first: int = 0) -> Tensor:
-    """`rotate` of a tensor that nobody else will read: in place where no gradient is asked for."""
+    """`rotate` of a tensor that nobody else will read, in place where no gradient is asked for.
+
+    Arguments as for `rotate`.
+    """
     if torch.is_grad_enabled():
         return rotate(x_BTHK, turns_TJ, heads, first)
     rotate_in_place(x_BTHK[:, :, :heads, first:], turns_TJ)

@@ -21,7 +21,16 @@ GroupedProduct = Callable[..., Tensor]
 
 
 def grouped_product_reference(a: Tensor, b: Tensor, *, offs: Tensor) -> Tensor:
-    """A loop over the groups: rows of `a` [A, I] by `b` [E, I, O], or columns of `a` [I, A] by rows of `b` [A, O]."""
+    """A loop over the groups.
+
+    Args:
+        a: rows [A, I], or columns [I, A].
+        b: a matrix a group [E, I, O], or for columns of `a` rows [A, O].
+        offs: int32 [E], the row or column behind each group's last one.
+
+    Returns:
+        [A, O] with not-a-numbers behind the last group; for columns [E, I, O].
+    """
     ends = offs.tolist()
     bounds = list(zip([0, *ends], ends, strict=False))
     if b.ndim == 2:
