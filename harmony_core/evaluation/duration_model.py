@@ -43,7 +43,13 @@ class DurationModel:
 
     @classmethod
     def of(cls, setting: OpenedSearch, recipe: Recipe, before: int | None) -> DurationModel:
-        """What the trainings of generations before `before` (None: all) say of this search's machine."""
+        """The model of this search's machine, corrected by its own trainings.
+
+        Args:
+            setting: the opened search.
+            recipe: what is trained from now on.
+            before: trainings of the generations before this one count; None is all.
+        """
         named = setting.config.latency.machine or "frontier"
         durations = cls(Machine.from_yaml(named if visible_gpus() else "cpu"), recipe)
         trained = _trained(setting, before)

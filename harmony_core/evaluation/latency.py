@@ -142,9 +142,16 @@ class Bench:
 def measure(
     call: Call, reference: Call, repeats: int, warmup_seconds: float, device: torch.device
 ) -> dict[str, float | int | bool | None]:
-    """Times `call` in turns with the reference: both warm until stable, then `repeats` calls of each at least.
+    """Times a call in turns with the reference: both warm until stable, then so many calls of each at least.
 
     While the reference moves by more than a tenth it is all done again, a bounded number of times.
+
+    Args:
+        call: one pass of the candidate.
+        reference: the same pass of the reference.
+        repeats: calls of the candidate that each measurement times at least.
+        warmup_seconds: most time that each may take to become stable.
+        device: that both run on; it is waited for before a clock is read.
 
     Returns:
         Columns of `schemas.LATENCY`: seconds a call (median, 10th and 90th percentile), and of the reference
@@ -176,7 +183,14 @@ def measure(
 
 
 def in_turns(call: Call, reference: Call, repeats: int, device: torch.device) -> Measurement:
-    """One measurement: a call of the reference before each of the candidate, and one after the last."""
+    """One measurement: a call of the reference before each of the candidate, and one after the last.
+
+    Args:
+        call: one pass of the candidate.
+        reference: the same pass of the reference.
+        repeats: calls of the candidate, at least; short ones are called more often.
+        device: that both run on.
+    """
     times: list[float] = []
     reference_times = [seconds(reference, device)]
     while len(times) < repeats or sum(times) + sum(reference_times) < _LEAST_SECONDS:
@@ -186,7 +200,16 @@ def in_turns(call: Call, reference: Call, repeats: int, device: torch.device) ->
 
 
 def warm_up(call: Call, limit_seconds: float, device: torch.device) -> int:
-    """Calls until the last few times agree or the limit has passed; returns how many calls that took."""
+    """Calls until the last few times agree or time is up.
+
+    Args:
+        call: one pass.
+        limit_seconds: most time; the few calls that are compared are made even beyond it.
+        device: that it runs on.
+
+    Returns:
+        How many calls that took.
+    """
     deadline = time.monotonic() + limit_seconds
     times: list[float] = []
     while time.monotonic() < deadline or len(times) < _STABLE_CALLS:

@@ -51,6 +51,11 @@ class Launcher:
     def training(self, setting: OpenedSearch, work: Path, generation: int | None) -> Iterator[Pool]:
         """Workers for trainings; several trainings may share a device's machine, a measurement may not.
 
+        Args:
+            setting: the opened search.
+            work: folder of the shard.
+            generation: None is promotion.
+
         Raises:
             UserError: candidates of several ranks, and no allocation.
         """
@@ -152,7 +157,15 @@ def pilot_folder() -> Path:
 def own_teams(
     execution: ExecutionConfig, folder: Path, srun_flags: tuple[str, ...], team_size: int, log: Path | None = None
 ) -> Teams:
-    """The teams of this process's allocation, as a search's execution section has them."""
+    """The teams of this process's allocation, as a search's execution section has them.
+
+    Args:
+        execution: gives threads and heartbeats.
+        folder: of the queue: its address, and logs.
+        srun_flags: what the site's srun needs.
+        team_size: ranks of a candidate.
+        log: file for what the ranks print; None is one in the folder.
+    """
     return Teams(
         folder,
         team_size=team_size,

@@ -45,6 +45,11 @@ _PACKAGES = (
 def prepare_data(config: Config, folder: SearchFolder, log: Callable[[str], None]) -> DataManifest:
     """Makes the search's data, and checks what can be checked before a machine is asked for.
 
+    Args:
+        config: the search's.
+        folder: the search's; data of all searches lies beside its parent.
+        log: hears in words what is done.
+
     Raises:
         UserError: an unknown preset, machine or space, an impossible budget, data too short.
     """
@@ -58,6 +63,11 @@ def prepare_data(config: Config, folder: SearchFolder, log: Callable[[str], None
 
 def settle_search(config: Config, folder: SearchFolder, log: Callable[[str], None]) -> Manifest:
     """Writes the search's manifest on the machine that its candidates will run on.
+
+    Args:
+        config: the search's.
+        folder: the search's.
+        log: hears in words what is measured.
 
     Raises:
         UserError: the search exists with another configuration, or as for `prepare_data`.

@@ -34,6 +34,14 @@ def promote(setting: OpenedSearch, report: Report, launcher: Launcher) -> Allowa
     the ledger and the answer say why. Who was promoted before, and still is a member, comes before all and
     keeps its number, by which the journals know what was trained. Latencies are measured again, in turns, of the
     whole front and the baselines.
+
+    Args:
+        setting: the opened search, all generations of which are selected from.
+        report: hears of each final row: evaluator, row, how many are done, how many there are.
+        launcher: finds the workers.
+
+    Returns:
+        How many of the members were wanted and paid for, and why not all.
     """
     config = setting.config
     members = _members(setting)

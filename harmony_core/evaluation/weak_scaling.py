@@ -44,7 +44,12 @@ class Size(Frozen):
 
 
 def recipe_of_size(smallest: Recipe, processes: int, fewest: int) -> Recipe:
-    """The recipe of `processes` devices where `smallest` is that of `fewest`.
+    """The recipe with as many sequences and tokens for each device.
+
+    Args:
+        smallest: the recipe of the fewest devices.
+        processes: devices, one process on each.
+        fewest: devices of `smallest`.
 
     Raises:
         UserError: the batch would be no whole number of sequences.

@@ -102,7 +102,13 @@ def first_decides(world: World, decide: Callable[[], dict[str, Any]]) -> dict[st
 
 
 def count_rank(store: TCPStore, key: str, size: int) -> None:
-    """Counts this rank under `key`; the last one of `size` sets KEY/all, which can be waited for."""
+    """Counts this rank; the last one sets `KEY/all`, which can be waited for.
+
+    Args:
+        store: that all ranks are connected to.
+        key: under which they are counted.
+        size: ranks that are expected.
+    """
     if store.add(key, 1) == size:
         store.set(f"{key}/all", "")
 

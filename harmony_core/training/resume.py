@@ -169,9 +169,15 @@ class Checkpointing:
             self._writer.wait()
 
     def save(self, learner: Learner, layout: Layout, result: TrainingResult, *, wait: bool = False) -> None:
-        """Copies the state after the result's last step, and writes it beside training; with `wait`, before returning.
+        """Copies the state after the result's last step, and writes it beside training.
 
         Nothing is written twice for a step.
+
+        Args:
+            learner: gives the pieces of this rank.
+            layout: how it is spread, recorded for people; a checkpoint is read under any.
+            result: the curve so far, a point a step.
+            wait: return only once it is committed.
         """
         curve, steps = result.curve, len(result.curve)
         if steps > self._saved_step:

@@ -27,7 +27,13 @@ class Reader(Protocol):
     """Where a state comes from; `harmony_core.training.checkpoint.Checkpoint` is one."""
 
     def fill(self, name: str, start: int, out: Tensor) -> None:
-        """Copies the elements [start, start + len(out)) of the flattened tensor `name` into `out`."""
+        """Copies a range of a flattened tensor.
+
+        Args:
+            name: the tensor's.
+            start: first element.
+            out: [length], takes the elements from `start` on.
+        """
 
 
 @dataclasses.dataclass(frozen=True)

@@ -43,7 +43,14 @@ class Backlog:
         return job.feeder in self._orders
 
     def add(self, feeder: int, order: Order, jobs: Iterable[Job], now: float) -> None:
-        """Takes jobs of a feeder, with the deaths that they bring along."""
+        """Takes jobs of a feeder, with the deaths that they bring along.
+
+        Args:
+            feeder: its number.
+            order: of the feeder; lower ones are served first.
+            jobs: that wait from now on.
+            now: seconds of a monotonic clock.
+        """
         self._orders[feeder] = order
         for job in jobs:
             if job.attempts_before:

@@ -99,7 +99,13 @@ class Children:
         self._fork(child.nothing).join()
 
     def start(self, task: Task, attempt: int, setup: Setup) -> Child:
-        """Forks a child for one attempt."""
+        """Forks a child for one attempt.
+
+        Args:
+            task: what the child does.
+            attempt: its number, from 1.
+            setup: log, threads, memory limit and variables of the child.
+        """
         ours, theirs = self._context.Pipe()
         payload = {**task.payload, "attempt": attempt, "forked_at": time.monotonic()}
         given = {**dataclasses.asdict(setup), "log": str(setup.log)}

@@ -29,7 +29,9 @@ class Dispatcher:
     Args:
         queue: who runs what next.
         spawn: runs a coroutine beside all others.
-        seconds_left, step, probe: as in `QueueServer`.
+        seconds_left: as in `QueueServer`.
+        step: as in `QueueServer`; None is that nobody can tell.
+        probe: as in `QueueServer`.
     """
 
     def __init__(
@@ -91,7 +93,13 @@ class Dispatcher:
         self._dispatch_soon()
 
     def rank_left(self, line: RankLine, why: str, counts: bool = True) -> None:
-        """A rank's connection is gone."""
+        """A rank's connection is gone.
+
+        Args:
+            line: the connection.
+            why: in words, the error of the attempt that was cut off.
+            counts: whether that attempt does, against the task and the node.
+        """
         if self.ranks.pop(line.rank.id, None) is None:
             return
         seconds = 0.0 if line.began is None else time.monotonic() - line.began

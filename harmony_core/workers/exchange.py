@@ -16,7 +16,13 @@ PROBE_SECONDS = 60.0
 
 
 def job_of(task: Task, attempts: int, feeder: int = 0) -> Job:
-    """A task as the queue's rules see it."""
+    """A task as the queue's rules see it.
+
+    Args:
+        task: with the deaths that it brings along.
+        attempts: most, until the task has failed.
+        feeder: number of the one that brought it.
+    """
     return Job(feeder, task.key, task.expected_seconds, task.attempts_before, attempts, task.died_on)
 
 

@@ -113,7 +113,13 @@ class Health:
         self._probing.add(node)
 
     def end_probe(self, node: str, failure: str | None, conclusive: bool = True) -> None:
-        """The known task has ended: well, where `failure` is None; without a word where it was only cut off."""
+        """The known task has ended.
+
+        Args:
+            node: its name.
+            failure: what went wrong; None is that it ended well.
+            conclusive: whether that says something of the node; not where the task was only cut off.
+        """
         self._probing.discard(node)
         if not conclusive:
             return

@@ -66,7 +66,7 @@ class WarmPool:
         on_outcome: Callable[[Outcome], None],
         on_begin: Callable[[Task, int], None] = lambda task, attempt: None,
     ) -> None:
-        """Runs every task to a final outcome (`Pool.run`).
+        """Runs every task to a final outcome; arguments as for `Pool.run`.
 
         Children are killed when this ends by an exception, KeyboardInterrupt included; so it does with a
         UserError of a child, which is no candidate's fault: a damaged file.

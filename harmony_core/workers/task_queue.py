@@ -77,7 +77,7 @@ class TaskQueue:
         return bool(self.left_out) and self._formation.seen <= self.left_out.keys() and not self._running
 
     def add(self, feeder: int, order: Order, jobs: Iterable[Job], now: float = 0.0) -> None:
-        """Takes jobs of a feeder; lower orders are served first."""
+        """Takes jobs of a feeder; arguments as for `Backlog.add`."""
         self._backlog.add(feeder, order, jobs, now)
 
     def withdraw(self, feeder: int) -> list[Assignment]:
@@ -100,7 +100,14 @@ class TaskQueue:
     def leave(
         self, rank: Rank, why: str, counts: bool = True, seconds: float = 0.0, now: float = 0.0
     ) -> tuple[list[Ended], list[Assignment]]:
-        """A rank has gone; its attempt, if any, has died of it after so many seconds.
+        """A rank has gone, and its attempt, if any, has died of it.
+
+        Args:
+            rank: that has gone.
+            why: in words, the attempt's error.
+            counts: whether the death does, against the task and the node.
+            seconds: that the attempt had run.
+            now: seconds of a monotonic clock.
 
         Returns:
             As `ended`.
@@ -132,6 +139,12 @@ class TaskQueue:
         self, assignment_id: int, rank: Rank, report: AttemptReport, now: float = 0.0
     ) -> tuple[list[Ended], list[Assignment]]:
         """A rank's part of an attempt is over.
+
+        Args:
+            assignment_id: number of the attempt.
+            rank: that has ended its part; it is idle now.
+            report: how it ended.
+            now: seconds of a monotonic clock.
 
         Returns:
             The attempts whose end can be told, this one or others; and those whose other ranks must be told to

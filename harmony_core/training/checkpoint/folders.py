@@ -23,7 +23,13 @@ def committed_path(folder: Path, step: int) -> Path:
 
 
 def writing_path(folder: Path, step: int, save: str) -> Path:
-    """Where it lies before; `save` tells this save from every other one."""
+    """Where the checkpoint of a step lies before it is committed.
+
+    Args:
+        folder: of the training's checkpoints.
+        step: optimiser steps behind it.
+        save: tells this save from every other one.
+    """
     return folder / f"step={step:08d}.{save}{_WRITING}"
 
 
@@ -61,10 +67,15 @@ def clear_leftovers(folder: Path, keep: Path | None = None) -> None:
 
 
 def retain(folder: Path, keep_last: int, keep_best: bool, also: Collection[int] = ()) -> None:
-    """Deletes all but the newest `keep_last` checkpoints, those of the steps `also` and, with `keep_best`, the best.
+    """Deletes the checkpoints that nobody needs any more.
 
-    The best has the lowest score, and is the newest of equal ones. One whose manifest cannot be read is not counted
-    and goes in its turn.
+    One whose manifest cannot be read is not counted and goes in its turn.
+
+    Args:
+        folder: of the training's checkpoints.
+        keep_last: so many of the newest stay.
+        keep_best: whether the one of the lowest score stays, the newest of equal ones.
+        also: steps whose checkpoints stay too.
     """
     found = committed(folder)
     scores = {step: score for step, path in found.items() if (score := _score(path)) is not None}
