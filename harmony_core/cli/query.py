@@ -116,7 +116,13 @@ def _rows_of(row: Mapping[str, Any], *frames: pl.LazyFrame) -> pl.DataFrame:
 
 
 def candidates_table(frame: pl.DataFrame, title: str, search: Path) -> Table:
-    """A table of leaderboard rows, costs in the objective's own mode."""
+    """A table of leaderboard rows, costs in the objective's own mode.
+
+    Args:
+        frame: rows of `leaderboard`.
+        title: above the table.
+        search: its folder, whose configuration names the objectives.
+    """
     config = read_manifest(SearchFolder.find(search).manifest).config
     columns = shown(objective["name"] for objective in config["search"]["objectives"])
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)

@@ -29,8 +29,8 @@ app = typer.Typer(help="The steps of a search; the workflow calls these.", no_ar
 console = Console(soft_wrap=True, highlight=False)
 
 Search = Annotated[Path, typer.Option(help="Folder of the search, results/NAME.")]
-Generation = Annotated[int, typer.Option(min=0)]
-Shard = Annotated[int, typer.Option(min=0)]
+Generation = Annotated[int, typer.Option(min=0, help="Its number, from 0.")]
+Shard = Annotated[int, typer.Option(min=0, help="Its number within the generation, from 0.")]
 Cores = Annotated[int | None, typer.Option(min=1, help="Cores of a local launch; all by default.")]
 Kind = Annotated[
     Literal["local", "srun"],

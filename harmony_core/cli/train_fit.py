@@ -23,6 +23,12 @@ _PROCESS_BYTES = 0.4e9
 def check_memory(architecture: Architecture, layout: Layout, recipe: Recipe, machine: Machine) -> None:
     """Refuses what is predicted not to fit the machine's memory, with a layout that does.
 
+    Args:
+        architecture: the model.
+        layout: how it would be spread.
+        recipe: gives batch, sequence length and precision.
+        machine: gives the memory of a device.
+
     Raises:
         UserError: it does not fit.
     """
@@ -43,6 +49,11 @@ def check_host(architecture: Architecture, layout: Layout, recipe: Recipe) -> No
     """Refuses what this machine cannot hold if all processes of the layout run on it: a GPU each, or its memory.
 
     On GPUs their own allocator says what does not fit; on a CPU the kernel would kill somebody.
+
+    Args:
+        architecture: the model.
+        layout: how it would be spread.
+        recipe: gives batch, sequence length and precision.
 
     Raises:
         UserError: there are fewer GPUs, or less memory.

@@ -29,7 +29,14 @@ _CLOCK_SECONDS = 2.0
 
 
 def check_node(profile: Profile, site: Site, run: Run, limit: float = LIMIT_SECONDS) -> Iterator[Finding]:
-    """Sends a job of one task and waits for it, at most `limit` seconds."""
+    """Sends a job of one task, and waits for it.
+
+    Args:
+        profile: gives the resources, the set-up and a folder to write to.
+        site: says which variables a job needs.
+        run: runs a command and answers with its output.
+        limit: most seconds to wait.
+    """
     try:
         profile.folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="doctor-", dir=profile.folder) as folder:
@@ -70,7 +77,14 @@ def _ask(profile: Profile, site: Site, run: Run, folder: Path, limit: float) -> 
 
 
 def script(profile: Profile, site: Site, request: JobRequest, folder: Path) -> str:
-    """The batch script: the profile's setup, then one task that reports."""
+    """The batch script: the profile's setup, then one task that reports.
+
+    Args:
+        profile: gives the set-up and srun's flags.
+        site: says which variables are reported.
+        request: gives the CPUs of the task.
+        folder: that the task writes its report to.
+    """
     report = ["-m", "harmony_core.site.node_report", str(folder), *site.variables]
     python = f'"${{HARMONY_PYTHON:-{sys.executable}}}"'
     task = f"--nodes=1 --ntasks=1 --cpus-per-task={request.cpus_per_task}"

@@ -141,7 +141,13 @@ class Display:
             self.print(line, markup=markup)
 
     def print(self, line: str, style: str | None = None, markup: bool = False) -> None:
-        """Prints a line above the live region, whole, however narrow the terminal."""
+        """Prints a line above the live region, whole, however narrow the terminal.
+
+        Args:
+            line: without its newline.
+            style: one of rich's; None is the terminal's own.
+            markup: whether the line's square brackets are rich's markup.
+        """
         self.console.print(line, style=style, markup=markup, highlight=False, soft_wrap=True)
 
 

@@ -25,13 +25,25 @@ Check = Callable[[Fields], None]
 
 
 def model_of(*blocks: Fields, tie: bool = True, seed: int = 0) -> HybridLM:
-    """A small model of these blocks."""
+    """A small model of these blocks.
+
+    Args:
+        blocks: fields of each, `kind` included.
+        tie: whether the head is the embedding.
+        seed: of the first weights.
+    """
     fields = {"d_model": WIDTH, "vocab_size": VOCAB, "tie_embeddings": tie, "blocks": [dict(one) for one in blocks]}
     return build(Architecture.parse(fields), seed)
 
 
 def draw_tokens(batch: int = BATCH, length: int = LENGTH, seed: int = 1) -> Tensor:
-    """Tokens, int64 [batch, length]."""
+    """Tokens, int64 [batch, length], each as likely.
+
+    Args:
+        batch: sequences.
+        length: tokens of each.
+        seed: of the draw.
+    """
     return torch.randint(VOCAB, (batch, length), generator=torch.Generator().manual_seed(seed))
 
 
