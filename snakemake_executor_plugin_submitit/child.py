@@ -86,7 +86,16 @@ class Child:
 
 
 def write_state(folder: Folder, work: Work, code: int, job_id: str, seconds: float = 0.0, tail: str = "") -> None:
-    """Write how an attempt ended, unless that is known already: the first one wins."""
+    """Write how an attempt ended, unless that is known already: the first one wins.
+
+    Args:
+        folder: The executor's.
+        work: The attempt.
+        code: Exit code of its command.
+        job_id: The cluster's.
+        seconds: That the command ran.
+        tail: Last lines of its log, or why there are none.
+    """
     state = {
         "rc": code,
         "host": socket.gethostname(),

@@ -33,7 +33,7 @@ class Debug:
         return {}
 
     def submit(self, tag: str, parameters: Parameters, functions: Sequence[Function]) -> list[str]:
-        """See :class:`Cluster`."""
+        """Run functions here, one after the other; arguments as for ``Cluster.submit``."""
         executor = submitit.DebugExecutor(self._folder.submitit(tag))
         ids = []
         for function in functions:

@@ -58,7 +58,13 @@ class Folder:
         return self.states / f"{key}.{attempt}.json"
 
     def log(self, name: str, key: str, attempt: int) -> Path:
-        """What the command printed."""
+        """What the command printed.
+
+        Args:
+            name: Of the rule and wildcards, for people.
+            key: Of the work.
+            attempt: Its number, from 1.
+        """
         return self.logs / f"{name}.{key}.{attempt}.log"
 
     def make(self) -> None:
@@ -139,7 +145,13 @@ def parse_json(content: bytes) -> Any | None:
 
 
 def find_state(folder: Folder, key: str, attempt: int) -> dict[str, Any] | None:
-    """How an attempt ended, None if it has not, or if its state file says nothing."""
+    """How an attempt ended, None if it has not, or if its state file says nothing.
+
+    Args:
+        folder: The executor's.
+        key: Of the work.
+        attempt: Its number, from 1.
+    """
     return parse_state(read_json(folder.state(key, attempt)))
 
 

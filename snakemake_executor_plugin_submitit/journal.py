@@ -122,7 +122,13 @@ class Journal:
         self._append({"event": "works", "works": _names(works)})
 
     def begin(self, tag: str, cluster: str, works: Iterable[Work]) -> None:
-        """Record that a submission of this unique name is about to be made."""
+        """Record that a submission is about to be made.
+
+        Args:
+            tag: Its unique name.
+            cluster: Name of the one that it goes to.
+            works: What it submits.
+        """
         self._append({"event": "begin", "tag": tag, "cluster": cluster, "works": _names(works)})
 
     def submitted(self, tag: str, ids: list[str]) -> None:

@@ -44,7 +44,7 @@ class Local:
         return local_parameters(resources)
 
     def submit(self, tag: str, parameters: Parameters, functions: Sequence[Function]) -> list[str]:
-        """See :class:`Cluster`."""
+        """Start a process for the one function; arguments as for ``Cluster.submit``."""
         (function,) = functions
         with Submission(self._folder, tag) as submission:
             pickle = submission.root / "0.pkl"

@@ -18,7 +18,13 @@ _GPUS = ("gpus", "gpu", "gpus_per_node", "gpus_per_task")
 
 
 class ResourceError(ValueError):
-    """A resource that cannot be asked for; its text is one line for the user."""
+    """A resource that cannot be asked for; its text is one line for the user.
+
+    Args:
+        resource: Its name.
+        value: What was asked for.
+        fix: What is wrong, and what to ask for instead.
+    """
 
     def __init__(self, resource: str, value: object, fix: str) -> None:
         super().__init__(f"resource {resource}={value}: {fix}")
