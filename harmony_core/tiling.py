@@ -66,7 +66,7 @@ def short_block(repeats: int, typed_bytes: int) -> int:
 
 
 def pairs_together(repeats: int, width: int, context: int, window: int | None, typed_bytes: int) -> int:
-    """Pairs of sequence and key/value head whose attention is computed at once; arguments as for `long_query_blocks`."""
+    """Pairs of sequence and key/value head that are computed at once; arguments as for `long_query_blocks`."""
     if long_query_blocks(repeats, width, context, window, typed_bytes):
         return 1
     return short_pairs(repeats, context, window, typed_bytes)

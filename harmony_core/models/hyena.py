@@ -42,7 +42,7 @@ class HyenaModule(BlockModule):
     Args:
         config: lengths of its filters, and what its kind has beside.
         d_model: width D.
-        norm_epsilon: not used: there is no norm within.
+        norm_epsilon: not used, since it has no norm within.
     """
 
     def __init__(self, config: Hyena, d_model: int, norm_epsilon: float) -> None:

@@ -184,11 +184,11 @@ class Stage(Declared):
         """Groups for AdamW (`harmony_core.models.groups`).
 
         Args:
-            learning_rate: peak, of a matrix at `base_width`.
+            learning_rate: the recipe's peak, before each group's multiplier.
             weight_decay: of matrices.
             lr_scaling: `mup` divides a matrix's rate by width over `base_width`; `none` does not.
             base_width: `d_model` that the rate was tuned at.
-            parametrisation: of the first weights, which rates follow.
+            parametrisation: gives the multipliers of residual matrices, embeddings and vectors.
         """
         width_factor = base_width / self.architecture.d_model if lr_scaling == "mup" else 1.0
         return groups.parameter_groups(self, learning_rate, weight_decay, width_factor, parametrisation)

@@ -81,7 +81,7 @@ def modal_state(u_BTD: Tensor, a_log_DN: Tensor, chunk: int) -> Tensor:
     Args:
         u_BTD: the inputs.
         a_log_DN: decay rates -p = exp(a_log).
-        chunk: tokens that are taken at once; no result depends on it.
+        chunk: tokens that are taken at once; changes roundings alone.
     """
     _, enter_DQN, _, decay_DN = modal_filters(a_log_DN, a_log_DN, chunk)
     # Zeros ahead change no state, and let the last chunk end with the last token.

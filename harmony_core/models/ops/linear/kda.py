@@ -27,7 +27,10 @@ from harmony_core.tiling import DECAY_BLOCK, span_chunks
 
 
 def kda_reference(qk_BTEK: Tensor, v_BTHV: Tensor, log_BTHK: Tensor, beta_BTH: Tensor) -> tuple[Tensor, Tensor]:
-    """The recurrence token by token, y [B, T, H, V] and the last state [B, H, V, K]; for tests. Arguments as for `kda`."""
+    """The recurrence token by token, y [B, T, H, V] and the last state [B, H, V, K]; for tests.
+
+    Arguments as for `kda`.
+    """
     q_BTHK, k_BTHK = qk_BTEK.chunk(2, 2)
     state_BHVK, outputs = v_BTHV.new_zeros(*v_BTHV[:, 0].shape, qk_BTEK.shape[-1]), []
     for t in range(v_BTHV.shape[1]):

@@ -23,7 +23,10 @@ from harmony_core.models.ops.ssm.ssd_chunk import Chunk
 def ssd_reference(
     x_BTHP: Tensor, dt_BTH: Tensor, a_H: Tensor, b_BTGN: Tensor, c_BTGN: Tensor, skip_H: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The recurrence token by token: h = exp(dt a) h + dt x B^T, y = h C + skip x; for tests. Arguments as for `ssd`."""
+    """The recurrence token by token: h = exp(dt a) h + dt x B^T, y = h C + skip x; for tests.
+
+    Arguments as for `ssd`.
+    """
     heads, repeats = x_BTHP.shape[2], x_BTHP.shape[2] // b_BTGN.shape[2]
     b_BTHN, c_BTHN = b_BTGN.repeat_interleave(repeats, 2), c_BTGN.repeat_interleave(repeats, 2)
     state_BHPN = x_BTHP.new_zeros(x_BTHP.shape[0], heads, x_BTHP.shape[3], b_BTGN.shape[3])
