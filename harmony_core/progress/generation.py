@@ -25,7 +25,7 @@ from harmony_core.store.evaluators import (
     tables_of,
 )
 
-# How the ledger's reason begins where candidates are left out because the budget does not pay for them.
+# The ledger's reasons begin with this where the budget does not pay for candidates.
 _BUDGET = "budget of "
 
 
@@ -98,13 +98,13 @@ class GenerationReader:
         self._runs = replicates * len(config.recipe.learning_rates)
         shards = range(config.num_shards() if generation is not None else 1)
         self._settings = config.model_dump(mode="json")
-        # Of a generation's survivors nobody is told before it is finished.
+        # What survivors alone are asked for is followed once the generation is finished.
         taken = ("all",) if generation is not None else ("all", "survivors", "promoted")
         self._tables = [table for table in tables_of(self._settings) if table.takes in taken]
-        # A promoted candidate is asked for everything, even where that is no objective.
+        # Promoted candidates are asked for everything, also for what is no objective.
         self._decisive = self._tables if generation is None else decisive_tables(self._settings)
         self._stages = {table.name: [self._shard(table, shard) for shard in shards] for table in self._tables}
-        # Written before the population.
+        # The ledger is written before the population, so it is there.
         self._left_out = _left_out(folder, generation)
         self._told: set[tuple[str, int, Run]] = set()
         self._joined: tuple[Standing, int, Standing] | None = None
@@ -182,7 +182,7 @@ class GenerationReader:
 
     def _join(self, before: Standing) -> Standing:
         rows = self._evaluated()
-        # Nobody leaves: as many as last time are the same as last time.
+        # Candidates never leave: as many as last time are the same ones.
         if self._joined is None or self._joined[0] is not before or self._joined[1] != len(rows):
             joined = before.join(pl.DataFrame(rows, infer_schema_length=None))
             self._joined = (before, len(rows), joined)
@@ -190,7 +190,7 @@ class GenerationReader:
 
     def _evaluated(self) -> list[dict[str, Any]]:
         """The objectives of every candidate of which all are known."""
-        # A table's first metric is all that is followed: with another one as objective there is nothing to tell yet.
+        # Only the first metric of a table is followed, so another one as objective has no value yet.
         measured = {table.metrics[0]: self._values(table) for table in self._tables}
         names: list[str] = [objective.name for objective in self._config.search.objectives]
         if any(name not in measured and not metric(name).is_static for name in names):

@@ -39,7 +39,7 @@ class Result:
 
 def columns_of(table: EvaluatorTable) -> list[str]:
     """What `results` reads of an evaluator's rows."""
-    # The columns that its view reads say which row counts.
+    # The columns that the table's view reads say which row counts.
     wanted = {"candidate", "architecture_id", "status", "error", *table.columns, *table.metrics[:1], *table.seconds}
     return [name for name in table.schema.names if name in wanted]
 

@@ -19,7 +19,7 @@ from harmony_core.store.evaluators import DEFAULT, tables_of
 
 HOUR = 3600.0
 
-# A generation of one is no choice.
+# A generation of one leaves nothing to select.
 _LEAST_GENERATION = 2
 
 
@@ -129,7 +129,7 @@ def spending(folder: SearchFolder, last: int | None = None) -> str | None:
             promotion always count, until a later one takes their place.
     """
     settings = read_manifest(folder.manifest).config
-    # No more of the newest start than is asked for: what else it names may not be installed any more.
+    # This reads of the newest start only the budget: what else it names may not be installed any more.
     newest = (read_yaml(folder.config) or {}) if folder.config.exists() else settings
     budget = BudgetConfig.parse(newest.get("budget", {}), "budget")
     if budget.gpu_hours is None:
@@ -157,9 +157,9 @@ def _recorded(folder: SearchFolder, evaluators: Sequence[str], generations: Iter
             for path in folder.shards(generation, table.name):
                 rows = read_table(path, table.schema, ["candidate", "device_seconds"])
                 seconds += rows["device_seconds"].to_list()
-                # Everybody is trained, and counted once.
+                # Everybody is trained, so each candidate is counted there, once.
                 candidates += rows["candidate"].n_unique() if table.name == DEFAULT[0] else 0
-    # The exact sum, whatever order workers wrote in.
+    # fsum is exact, whatever order workers wrote in.
     return math.fsum(seconds), candidates
 
 

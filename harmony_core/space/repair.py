@@ -91,7 +91,7 @@ def _groups(stack: Stack, edit: Edit, limits: Limits) -> Iterator[list[int]]:
     free = channels or mixers
     yield from ([index] for index in edit.near if index in free)
     yield free
-    # Caches and states are no channel mixer's.
+    # A channel mixer has no cache and no state.
     costs = stack.costs(stack.rungs)
     held = [COSTS.index(name) for name in ("kv_bytes_per_token", "state_bytes")]
     if ((costs < limits.low) | (costs > limits.high))[held].any() and mixers:

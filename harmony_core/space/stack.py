@@ -16,7 +16,7 @@ from harmony_core.space.constraints import Limits
 from harmony_core.space.ladder import COSTS, Ladder
 from harmony_core.space.space import Space
 
-# Scales that are tried in one direction: at a range of widths of 16, one every hundredth.
+# So many scales are tried in one direction: over a range of widths of 16, one every hundredth.
 _SCALES = 256
 _SWEEPS = 3
 

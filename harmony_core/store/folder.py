@@ -11,7 +11,7 @@ from harmony_core.store.run import Run
 
 CONFIG_FILE = "work/config.json"
 MAIN_FILE = "work/main.json"
-# Set by a running search for what its executor starts beside the jobs.
+# A running search sets it for what its executor starts beside the jobs.
 SEARCH_VARIABLE = "HARMONY_SEARCH"
 
 
@@ -137,8 +137,8 @@ class SearchFolder:
             shard: its number, from 0.
         """
         if generation is None:
-            # Not in a folder named after the table, so that `**/training/*.parquet` is the search alone:
-            # hive partitioning has no generation for the promoted, and their rows saw the test split.
+            # The folder is not named after the table, so that `**/training/*.parquet` is the search alone: hive
+            # partitioning has no generation for the promoted, and their rows saw the test split.
             return self.generation(None) / f"shard={shard:03d}" / f"{table}.parquet"
         return self.generation(generation) / table / f"shard={shard:03d}.parquet"
 
@@ -180,7 +180,7 @@ def _number(path: Path) -> int:
 
 
 def _by_number(folder: Path, pattern: str) -> list[Path]:
-    # By number and not by name: past 999 the names have another digit.
+    # This sorts by number and not by name: past 999 the names have one more digit.
     found = (path for path in _entries(folder) if fnmatch.fnmatchcase(path.name, pattern))
     return sorted((path for path in found if _number(path) >= 0), key=_number)
 

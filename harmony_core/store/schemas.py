@@ -15,7 +15,7 @@ from harmony_core.metrics import LATENCY as LATENCY_METRIC
 from harmony_core.metrics import LOSS, Metric, metric
 from harmony_core.store.versions import check_added
 
-# Of a search as a whole: its folders, manifest, journals. Each table has a version of its own beside it.
+# The version of a search as a whole: its folders, manifest, journals. Each table has a version of its own beside it.
 FORMAT_VERSION = 3
 
 INT32, INT64, FLOAT, TEXT, BOOL = pa.int32(), pa.int64(), pa.float64(), pa.string(), pa.bool_()
@@ -36,7 +36,7 @@ WORKS = pa.list_(
 )
 
 STATUSES = ("ok", "diverged", "out_of_memory", "timed_out", "crashed", "invalid")
-# The metrics that have a column in every search; its other objectives follow them (`with_metrics`).
+# Every search has a column of each of these metrics; its other objectives follow them (`with_metrics`).
 POPULATION_METRICS = (
     "num_params",
     "num_active_params",

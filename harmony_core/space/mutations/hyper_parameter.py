@@ -32,7 +32,7 @@ def hyper_parameter(space: Space, parent: Architecture, rng: np.random.Generator
     operator = f"block {index} {old.kind}: {name} {getattr(old, name)} -> {getattr(new, name)}"
     child = with_block(parent, index, new)
     if name == new.width_field:
-        # Its parameters come from one other block, or go there.
+        # One other block gives the parameters that it needs, or takes those that it frees.
         return Edit(child, operator, tuple(int(i) for i in rng.permutation(len(parent.blocks))), named=index)
     return Edit(child, operator, near_block(space, index))
 
