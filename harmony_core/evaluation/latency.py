@@ -22,8 +22,8 @@ from harmony_core.training.process import device_name, is_out_of_memory
 
 # Warm-up is over when the last calls agree this well, or when its time is up.
 _STABLE_CALLS, _STABLE_SPREAD = 4, 0.05
-# A measurement lasts so long at least: the system takes cores away for some milliseconds at a time, which is many calls
-# of a small model's decoding and less than one of its prefill.
+# A measurement lasts at least this long. The system takes cores away for some milliseconds at a time, which is many
+# calls of a small model's decoding and less than one of its prefill.
 _LEAST_SECONDS = 0.4
 
 Call = Callable[[], None]
@@ -52,7 +52,7 @@ def _measure_mode(payload: dict[str, Any], config: LatencyConfig, mode: str, dev
         "started_at": started,
     }
     try:
-        # Made anew for each mode: training steps move the weights, and with them the experts' loads.
+        # Each mode makes them anew: training steps change the weights, and with them the experts' loads.
         candidate, reference = (
             Bench(Architecture.from_json(payload[name]), config, payload["precision"], device)
             for name in ("architecture", "reference")
@@ -129,7 +129,7 @@ class Bench:
         state = self.model.init_state(self._config.batch_size, self._config.context)
 
         def step(position: int) -> None:
-            # Every call decodes the same position, so that the cache stays as long as was asked for.
+            # Every call decodes the same position, so that the cache keeps the length that was asked for.
             state.position = position
             with torch.inference_mode(), autocast(self._device, self._precision):
                 self.model.step(self._tokens_BT[:, position], state)
@@ -171,7 +171,7 @@ def measure(
         "seconds_p10": float(p10),
         "seconds_p90": float(p90),
         "relative": relative_time(done),
-        # Of the search: the shard knows its reference.
+        # The shard fills this in, since it knows the search's reference.
         "latency_seconds": None,
         "repeats": len(times),
         "warmups": warmups,

@@ -20,7 +20,7 @@ from harmony_core.workers.pool import PRELOAD, WarmPool
 from harmony_core.workers.task import Pool, WorkInterrupted
 from harmony_core.workers.teams import Teams
 
-# Set by the executor plugin in a standing allocation: the folder in which its companion leaves its address.
+# The executor plugin sets it in a standing allocation; the plugin's companion leaves its address in that folder.
 PILOT_FOLDER = "SNAKEMAKE_PILOT_FOLDER"
 _PILOT_SECONDS = 120.0
 _LAST = 10**9
@@ -95,7 +95,7 @@ class Launcher:
             UserError: alone, in a standing allocation without GPUs, whose trainings share the cores.
         """
         if self.kind == "local":
-            # Nor beside a training that outlived its main process.
+            # A measurement also waits for a training that outlived its main process.
             with (exclusive if alone else shared)(setting.device_lock):
                 yield self._warm(setting, work, 1 if alone else None, preload)
             return
@@ -142,7 +142,7 @@ class Launcher:
             except WorkInterrupted:
                 if not teams.failed.is_set():
                     raise
-                # Another allocation would not mend it.
+                # The user has to mend this; another allocation would fail too.
                 raise UserError("launcher", "srun", f"{teams.failure}; see {teams.log}") from None
 
 

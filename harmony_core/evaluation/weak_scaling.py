@@ -18,7 +18,7 @@ from harmony_core.store import SearchFolder, read_manifest, read_table, schemas,
 from harmony_core.training.recipe import Recipe
 
 FILE_NAME = "scaling.parquet"
-# Of a training, what is left out: kernels are chosen and connections made in its first steps.
+# The first steps of a training are left out: in them kernels are chosen and connections made.
 _WARMUP_SHARE, _FEWEST_WARMUPS = 0.1, 2
 
 

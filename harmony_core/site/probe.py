@@ -57,7 +57,7 @@ def _ask(profile: Profile, site: Site, run: Run, folder: Path, limit: float) -> 
     try:
         answer = run(command, limit=limit)
     finally:
-        # Ends it where it still waits: after the limit, and after Ctrl-C.
+        # This ends the job where it still waits: after the limit, and after Ctrl-C.
         run(["scancel", f"--name={name}"])
     if answer.code == TOO_LATE:
         yield warning("probe", f"no node within {limit:g} s", "try again with a higher --probe-seconds")
@@ -118,7 +118,7 @@ def judge(told: Mapping[str, Any], site: Site, before: float, after: float) -> I
     if told["unset"]:
         said = f"{', '.join(told['unset'])} not set on the node"
         yield missing("job's variables", said, f"export them in profiles/{site.name}/setup.sh")
-    # The node looked at its clock between these two moments; only what lies outside them is certain.
+    # The node read its clock between these two moments; only a difference beyond them is certain.
     apart = max(before - told["time"], told["time"] - after, 0.0)
     if apart > _CLOCK_SECONDS:
         said = f"{told['node']} is at least {apart:.0f} s apart from this machine"
@@ -134,7 +134,7 @@ def _answer(path: Path, limit: float) -> dict[str, Any] | None:
         try:
             return parse_report(path.read_bytes())
         except OSError:
-            # Not there yet, or a shared file system's passing error.
+            # The file is not there yet, or a shared file system has a passing error.
             if time.monotonic() >= deadline:
                 return None
         time.sleep(0.1)

@@ -122,7 +122,7 @@ class Display:
             self._live = None
 
     def _print_open(self, with_eta: bool) -> None:
-        # An estimate alone is no news.
+        # A new estimate alone is no news.
         news = self._open_lines(with_eta=False)
         if news != self._last_news:
             self._last_news, self._last_line = news, self._clock()

@@ -171,7 +171,7 @@ def check_bf16_decoding(block: Fields) -> None:
         parallel = model(tokens)
         state = model.init_state(BATCH, LENGTH)
         stepped = torch.stack([model.step(tokens[:, t], state) for t in range(LENGTH)], 1)
-    # On average: where two experts are nearly tied, one rounding may choose the other.
+    # This compares the mean: where two experts are nearly tied, one rounding may choose the other.
     assert (stepped.float() - parallel.float()).abs().mean() < 0.02
 
 
@@ -201,7 +201,7 @@ def check_learning(block: Fields) -> None:
 
 def check_inference_first(block: Fields) -> None:
     """What is kept of a first forward pass in inference mode leaves training possible."""
-    # A length that no other check has asked for.
+    # No other check has asked for this length.
     model, tokens = closed_loop(block), draw_tokens(length=17 + len(str(block["kind"])))
     with torch.inference_mode():
         model(tokens)

@@ -182,7 +182,7 @@ def check_resume(evaluator: Evaluator, shard: Shard) -> None:
     assert sorted(first.begun + second.begun) == sorted(tasks)
     rows = read(evaluator, shard)
     assert set(rows["status"]) == {"ok"}
-    # Nor where all was done and only its table is gone.
+    # Nothing is evaluated again where all was done and only its table is gone.
     path(evaluator, shard).unlink()
     evaluate(evaluator, shard, third)
     assert third.begun == []

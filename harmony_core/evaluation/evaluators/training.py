@@ -169,7 +169,7 @@ class Training(Evaluator):
 
     def tidy(self, shard: Shard) -> None:
         """Deletes checkpoints that nobody needs."""
-        # Of candidates that crashed; the others have deleted their own, or keep them.
+        # These are checkpoints of candidates that crashed. The others have deleted their own, or keep them.
         left = shard.work(self.name) / _CHECKPOINTS
         if left.exists():
             shutil.rmtree(left)
