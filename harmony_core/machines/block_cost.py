@@ -22,7 +22,7 @@ from harmony_core.machines.step import TrainingStep
 from harmony_core.machines.topology import context_group, expert_group, tensor_group
 
 Array = NDArray[np.float64]
-# What a block's time goes to, in the order in which it is told.
+# A block's time goes to these causes, shown in this order.
 CAUSES = ("arithmetic", "memory", "kernels", "recomputation", "expert imbalance", "all-to-all", "tensor", "context")
 
 
@@ -134,7 +134,7 @@ def _block_cost(
     seconds["arithmetic" if train.bound == "compute" else train.bound] = divided(train, machine, split)
     if layout.activation_checkpointing:
         seconds["recomputation"] = divided(forward, machine, split)
-    # Forward, backward, and the forward pass again: passes that communicate.
+    # Three passes communicate: forward, backward, and the forward pass that is computed again.
     passes = 3 if layout.activation_checkpointing else 2
     seconds["tensor"] = passes * all_reduce_seconds(machine, tensor_group(layout), tokens * d_model * step.element)
     seconds["context"] = passes * context_seconds(block, d_model, machine, layout, step)
@@ -144,7 +144,7 @@ def _block_cost(
         own = divided(train, machine, split) + seconds["recomputation"]
         seconds["expert imbalance"] = (step.assumptions.expert_imbalance - 1) * share * own
         seconds["all-to-all"] = passes * dispatch_seconds(block, tokens, d_model, machine, layout, step)
-    # The pre-norm's weight is the architecture's to add.
+    # The architecture counts the pre-norm's weight, so it is added here.
     dense = block.num_params(d_model) - routed + d_model
     kept, working = _activation_bytes(block, d_model, layout, step)
     return BlockCost(tuple(seconds.values()), dense / layout.tp, routed / layout.ep / layout.tp, kept, working)
@@ -158,7 +158,7 @@ def _activation_bytes(block: Block, d_model: int, layout: Layout, step: Training
     )
     kept = kept_bytes(held, shape)
     if step.state.weight == step.element < 4:
-        # No copies of weights in the type of the products, where they have it already.
+        # Weights that have the type of the products need no copies in it.
         kept -= held.num_params(d_model) * step.element
     busier = step.assumptions.expert_imbalance if block.num_experts and layout.ep > 1 else 1.0
     return busier * kept / layout.tp, busier * working_bytes(held, shape) / layout.tp

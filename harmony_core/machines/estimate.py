@@ -31,7 +31,7 @@ from harmony_core.machines.step import TrainingStep
 from harmony_core.machines.topology import Group, data_group, expert_data_group, stage_group
 
 _STAGE_CAUSES = (*CAUSES, "point-to-point")
-# Embedding and head are told with what blocks compute.
+# The time of embedding and head is shown with what blocks compute.
 _ENDS = CAUSES.index("arithmetic")
 
 

@@ -9,9 +9,9 @@ from harmony_core.errors import UserError
 from harmony_core.workers.attempts import AttemptReport, Ended, Job
 from harmony_core.workers.task import Outcome, Task
 
-# Names the function; this room does not know what candidates compute.
+# This names the function, since this room does not know what candidates compute.
 PROBE = "harmony_core.evaluation.probe:run"
-# It takes a second; a node that needs a minute for it is not one to measure architectures on.
+# The task takes a second. A node that needs a minute for it is not one to measure architectures on.
 PROBE_SECONDS = 60.0
 
 

@@ -14,7 +14,7 @@ from harmony_core.workers.formation import Formation, Rank, Team
 from harmony_core.workers.health import WINDOW_SECONDS, Death, Health, Verdict, View
 from harmony_core.workers.task import MACHINE, OUTSIDE
 
-# A task that died waits so long for another node, if there is one.
+# A task that died waits this long for another node, if there is one.
 PATIENCE_SECONDS = 30.0
 
 
@@ -150,7 +150,7 @@ class TaskQueue:
             The attempts whose end can be told, this one or others; and those whose other ranks must be told to
             stop, since one part has failed.
         """
-        # Deaths that have been open for long enough are not this one's company.
+        # Deaths that have been open for long enough are judged without this one.
         ended = self.settle(now)
         running = self._running.get(assignment_id)
         if running is None or rank.id not in running.waiting_for:

@@ -65,7 +65,7 @@ def publish(writing: Path, target: Path, step: int) -> None:
     Raises:
         UserError: a checkpoint of a later step is in the way.
     """
-    # Until the commit no other rank can be in another save, whose files would be taken for leftovers.
+    # Until the commit no other rank can be in another save, whose files this would take for leftovers.
     clear_leftovers(target.parent, keep=writing)
     _rewind(target.parent, step)
     commit(writing, target)

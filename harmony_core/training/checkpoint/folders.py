@@ -62,7 +62,8 @@ def clear_leftovers(folder: Path, keep: Path | None = None) -> None:
             path.rename(target)
     for path in sorted([*folder.glob(f"step=*{_WRITING}"), *folder.glob(f"step=*{_DELETED}")]):
         if path != keep:
-            # A rank of a dying run may still write there; what stays now counts for nothing and goes the next time.
+            # A rank of a dying run may still write there. What stays now counts for nothing, and the next call removes
+            # it.
             shutil.rmtree(path, ignore_errors=True)
 
 
@@ -82,7 +83,7 @@ def retain(folder: Path, keep_last: int, keep_best: bool, also: Collection[int] 
     if not scores:
         return
     last = list(scores)[:keep_last]
-    # The first of the lowest: the newest, as it also is where no score was measured.
+    # The first of the lowest is the newest of them, also where no score was measured.
     kept = {*last, min(scores, key=scores.__getitem__)} if keep_best else set(last)
     for step, path in found.items():
         if step < last[-1] and step not in kept and step not in also:
