@@ -43,7 +43,7 @@ class Child:
         self._guardian = guardian
         self._started = time.monotonic()
         self.log = folder.log(work.name, work.key, work.attempt)
-        # Appended to: a requeued job writes on where its first run was cut off.
+        # The log is appended to: a requeued job writes on where its first run was cut off.
         make_own(self.log.parent)
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
@@ -124,7 +124,7 @@ def die_with_parent(number: int) -> None:
 
 
 def _script(work: Work, folder: Folder) -> list[str]:
-    # Names of files in it may be bytes that are no text, as Python keeps them.
+    # A command may hold bytes that are no text, as names of files do; Python keeps them.
     command = os.fsencode(work.command)
     if len(command) <= LONGEST_ARGUMENT:
         return ["-c", work.command]
@@ -141,7 +141,7 @@ def _catching(group: int, number: int) -> Iterator[int]:
         with contextlib.suppress(OSError):
             if os.getpgid(int(entry.name)) != group:
                 continue
-            # As bytes: a program may have any name.
+            # This reads bytes, since a program may have any name.
             status = Path(entry.path, "status").read_bytes()
             caught = int(status.partition(b"\nSigCgt:\t")[2].split()[0], 16)
             if caught >> (number - 1) & 1:

@@ -42,7 +42,7 @@ class Debug:
             if self._cancelled:
                 raise Refusal(Refused.FOREVER, "cancelled")
             job = executor.submit(function.run)
-            # Not result(), which would open a debugger in a thread of Snakemake.
+            # result() would open a debugger in a thread of Snakemake.
             if error := job.exception():
                 raise error
             ids.append(job.job_id)

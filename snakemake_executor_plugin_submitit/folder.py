@@ -76,7 +76,7 @@ class Folder:
         """
         make_own(self.root)
         if self._is_executors():
-            # One of an earlier version, made as the umask was.
+            # An earlier version made the folder as the umask was.
             self.root.chmod(0o700)
         self.check()
         self.make_parts()
@@ -169,7 +169,7 @@ def _write(path: Path, content: Any, publish: Callable[[str, Path], None]) -> No
     try:
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     except FileNotFoundError:
-        # Somebody removed the folder under a running process: what this one knows is worth no less for that.
+        # Somebody removed the folder under a running process; what this process knows is still worth keeping.
         make_own(path.parent)
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:

@@ -63,7 +63,7 @@ class Journal:
     def __init__(self, path: Path, log: Log | None = None) -> None:
         self._path = path
         self._log = log
-        # Snakemake's threads and the submitter's write to it.
+        # Snakemake's threads and the submitter's write to the journal.
         self._lock = threading.Lock()
         self._attempts: dict[str, int] = {}
         self._reported: dict[str, int] = {}
@@ -187,7 +187,7 @@ class Journal:
                 self._submissions[tag] = _Submission(cluster, attempts)
                 for index, (key, attempt) in enumerate(attempts):
                     self._tags[key, attempt] = (tag, index)
-                    # Where the line before it cannot be read.
+                    # An earlier line of the key may be unreadable, so this line counts its attempts too.
                     self._attempts[key] = max(attempt, self._attempts.get(key, 0))
             case {"event": "submitted", "tag": str(tag), "ids": list(ids)} if (
                 tag in self._submissions
@@ -197,7 +197,7 @@ class Journal:
                 self._submissions[tag].ids = ids
             case {"event": "reported", "works": list(names)} if (attempts := _attempts(names)) is not None:
                 for key, attempt in attempts:
-                    # Last in the order of ends.
+                    # The key moves to the end, so that keys are in the order of their ends.
                     self._reported.pop(key, None)
                     self._reported[key] = attempt
             case _:
