@@ -10,7 +10,7 @@ from typing import Any
 
 from harmony_core.architecture.block import Block, Exchange, Mode
 
-# Taps of a filter up to which it is cut off at a document's beginning.
+# A filter of up to so many taps is cut off at a document's beginning.
 RESET_TAPS = 32
 
 
@@ -47,7 +47,7 @@ class Hyena(Block):
         raise TypeError(f"{type(self).__name__} does not say what its convolution remembers")
 
     def num_params(self, d_model: int) -> int:
-        # The projection back alone has a bias.
+        # Only the projection back has a bias.
         projections = 4 * d_model * d_model + d_model
         return projections + 3 * d_model * self.short_filter_length + self.filter_params(d_model)
 

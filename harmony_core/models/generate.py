@@ -75,9 +75,9 @@ def sample(
     if temperature < torch.finfo(torch.float32).tiny:
         likeliest_B: Tensor = logits_BV.argmax(-1)
         return likeliest_B
-    # Sorted once for both limits; the stable order decides between equal logits.
+    # One sort serves both limits. It is stable, so that the order of equal logits is settled.
     sorted_BV, order_BV = torch.sort(logits_BV.float(), dim=-1, descending=True, stable=True)
-    # The likeliest token's is zero, so that a low temperature overflows towards probability zero alone.
+    # The likeliest token's logit becomes zero, so that a low temperature overflows towards probability zero alone.
     sorted_BV = (sorted_BV - sorted_BV[:, :1]) / temperature
     if top_k is not None:
         sorted_BV[:, top_k:] = float("-inf")

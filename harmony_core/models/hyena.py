@@ -174,7 +174,7 @@ class GroupedFIRModule(HyenaModule):
 
     @override
     def remember(self, u_BTD: Tensor, state: BlockState) -> None:
-        # The last K inputs, that of the token at t in place t mod K.
+        # The cache holds the last K inputs; that of the token at t is in place t mod K.
         length = u_BTD.shape[1]
         tokens = torch.arange(max(0, length - self.taps), length, device=u_BTD.device)
         state["inputs"][..., tokens % self.taps] = u_BTD[:, tokens].mT.to(state["inputs"].dtype)

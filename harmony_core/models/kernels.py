@@ -66,7 +66,7 @@ def vendor(device_type: str, module: str, name: str) -> Callable[..., Any] | Non
     try:
         function: Callable[..., Any] = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, OSError, RuntimeError) as error:
-        # The package is there and does not load (another CUDA or version, say): worth a line, not worth a crash.
+        # The package is there and does not load, with another CUDA or version for example. A line of the log is enough.
         _LOG.warning("%s of %s cannot be had (%s); plain PyTorch is used", name, module, error)
         return None
     return function
@@ -84,7 +84,7 @@ def scan_chunk(device_type: str, asked: int) -> int:
 
 def selective_scan_kernel(device_type: str, d_state: int) -> Callable[..., Any] | None:
     """mamba-ssm's CUDA selective scan, which takes at most 256 states a channel."""
-    # The function can be imported, and fails when called, where mamba-ssm was built without this extension.
+    # Where mamba-ssm was built without this extension, the function can be imported and fails when it is called.
     if d_state > 256 or vendor(device_type, "selective_scan_cuda", "fwd") is None:
         return None
     return vendor(device_type, "mamba_ssm.ops.selective_scan_interface", "selective_scan_fn")

@@ -42,7 +42,8 @@ def rotate_in_place(x: Tensor, turns: Tensor) -> None:
     if part.dtype == torch.float32 and part.stride(-1) == 1 and not any(stride % 2 for stride in strides):
         torch.view_as_complex(part.view(*part.shape[:-1], -1, 2)).mul_(turns)
     else:
-        # Copied even where it is contiguous: one row's part may begin at an odd place, where no complex view can.
+        # This copies even what is contiguous: a row's part may begin at an odd place, where a complex view cannot
+        # begin.
         dtype = torch.float64 if part.dtype == torch.float64 else torch.float32
         copied = part.to(dtype, copy=True, memory_format=torch.contiguous_format)
         pairs = torch.view_as_complex(copied.unflatten(-1, (-1, 2)))

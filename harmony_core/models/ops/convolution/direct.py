@@ -13,9 +13,9 @@ from torch.nn.functional import conv2d, pad
 
 from harmony_core.models.ops.convolution.gated import column_sums
 
-# Up to so many taps their gradients are faster one by one.
+# Up to so many taps it is faster to compute their gradients one by one.
 _FEW_TAPS = 6
-# Tokens of which a kernel is made; longer ones leave the cache, shorter ones start too many.
+# A kernel is made of so many tokens: longer ones leave the cache, and shorter ones start too many kernels.
 _PIECE = 512
 
 

@@ -187,7 +187,7 @@ class _KDA(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     @without_autocast
     def backward(ctx: Any, dy_BTHV: Tensor, _: None) -> tuple[Tensor | None, ...]:
-        # Asked for once: activation checkpointing gives them once.
+        # They are read once, since activation checkpointing gives them once.
         saved = ctx.saved_tensors
         inputs, kept = saved[:4], saved[4:]
         rule, dy_BTHV = _Rule(inputs, ctx.chunk, ctx.number_BT), at_least_fp32(dy_BTHV)

@@ -35,7 +35,7 @@ def grouped_product_reference(a: Tensor, b: Tensor, *, offs: Tensor) -> Tensor:
     bounds = list(zip([0, *ends], ends, strict=False))
     if b.ndim == 2:
         return torch.stack([a[:, start:end] @ b[start:end] for start, end in bounds])
-    # What lies behind the last group is nobody's.
+    # Rows behind the last group belong to nobody.
     rest = a.new_full((a.shape[0] - ends[-1], b.shape[2]), torch.nan)
     return torch.cat([*(a[start:end] @ b[group] for group, (start, end) in enumerate(bounds)), rest])
 
@@ -74,7 +74,7 @@ class _GroupedExperts(torch.autograd.Function):
         inner_AF, opened_AF = act.forward(projected_AU, ctx.activation)
         dy_AD = dy_RD[assigned.token_A]
         dinner_AF = multiply(dy_AD, down, offs=ends_E)
-        # dy . y is (down^T dy) . inner, and so the outputs need not be kept.
+        # dy . y is (down^T dy) . inner, so that the outputs need not be kept.
         dweights_A = (inner_AF * dinner_AF).sum(-1, dtype=ctx.types[1])
         ddown = multiply(dy_AD.mul_(weights_A1).T, inner_AF, offs=ends_E)
         dprojected_AU = act.backward(dinner_AF.mul_(weights_A1), projected_AU, opened_AF, ctx.activation)

@@ -27,8 +27,8 @@ def run_conv_kernel(
         b_C: bias of each channel, or None.
         activation: `silu`; None is nothing.
     """
-    # Channels may come last only where every stride is a multiple of 8. Else a copy: of a single token `contiguous`
-    # makes none, whatever the strides.
+    # Channels may come last only where every stride is a multiple of 8, else this copies. `contiguous` does not copy a
+    # single token, whatever the strides.
     strides = (x_BTC.shape[2], x_BTC.stride(0), x_BTC.stride(1))
     aligned = all(stride % 8 == 0 for stride in strides)
     x_BCT = x_BTC.mT if aligned else x_BTC.mT.clone(memory_format=torch.contiguous_format)

@@ -105,7 +105,7 @@ class _SelectiveScan(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     @without_autocast
     def backward(ctx: Any, dy_BTI: Tensor, _: None) -> tuple[Tensor | None, ...]:
-        # Asked for once: activation checkpointing gives them once.
+        # They are read once, since activation checkpointing gives them once.
         saved = ctx.saved_tensors
         inputs, states = saved[:6], saved[6:]
         x, dt, a_IN, b, c, skip_I = (at_least_fp32(t) for t in inputs)

@@ -140,7 +140,7 @@ class _SSD(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     @without_autocast
     def backward(ctx: Any, dy_BTHP: Tensor | None, dlast_BHPN: Tensor | None) -> tuple[Tensor | None, ...]:
-        # Asked for once: activation checkpointing gives them once.
+        # They are read once, since activation checkpointing gives them once.
         saved = ctx.saved_tensors
         inputs, states = saved[:6], saved[6:]
         chunks = _Chunks(inputs, ctx.chunk, ctx.dtype)
