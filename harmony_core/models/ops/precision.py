@@ -35,7 +35,7 @@ def without_autocast(function: _F) -> _F:
         if not on:
             return function(*args, **kwargs)
         if torch.compiler.is_compiling():
-            # `torch.compile` can trace this; the calls below are faster. The next call finds the other device type, if it is on.
+            # `torch.compile` can trace this; the calls below are faster. The next call turns the other type off too.
             with torch.autocast(on[0], enabled=False):
                 return run(*args, **kwargs)
         for kind in on:
