@@ -24,7 +24,7 @@ def export(
     """Writes trained weights as a folder for `transformers`, in the family's own class where one computes the same."""
     _refuse_searches(out)
     folder = _weights(trained, search, replicate)
-    # This imports torch and transformers, which takes seconds.
+    # Imports torch and transformers, for seconds.
     from harmony_core.interop.hf import export as export_model
     from harmony_core.training.trained import load_trained
 
@@ -49,7 +49,7 @@ def _weights(trained: str, search: Path | None, replicate: int) -> Path:
         if (run := checkpoints_of(path)) is not None:
             return run
     found, row = find_promoted(trained, search)
-    # Promotion kept only the weights of the best learning rate.
+    # Only those of the learning rate that suits it best were kept.
     own = best_runs(training(found, promoted=True)).filter(pl.col("candidate") == row["candidate"]).collect()
     rates = dict(own.select("replicate", "rate").iter_rows())
     weights = found.weights(row["architecture_id"], row["candidate"], Run(replicate, rates.get(replicate, 0)))
