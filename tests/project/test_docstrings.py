@@ -90,7 +90,7 @@ class Sources:
             if len(one.parameters) < FEWEST:
                 continue
             helped = {name for name, text in one.annotations.items() if has_help(text) or text in self.helped}
-            if missing := sorted(set(one.parameters) - helped - (own or self._said_elsewhere(one))):
+            if missing := sorted(set(one.parameters) - helped - own - self._said_elsewhere(one)):
                 yield f"{one.place}: {one.name} does not say under Args: what {', '.join(missing)} means"
 
     def _said_elsewhere(self, one: Function) -> set[str]:
