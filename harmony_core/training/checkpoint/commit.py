@@ -33,7 +33,7 @@ def assemble(
     Args:
         writing: folder that all ranks write to.
         world_size: how many ranks do.
-        step: optimiser steps that the state is behind.
+        step: optimiser steps done.
         facts: what the training says of itself, for JSON.
         score: lower is better; None where there is none.
         timeout_seconds: how long receipts are waited for.

@@ -27,7 +27,7 @@ def writing_path(folder: Path, step: int, save: str) -> Path:
 
     Args:
         folder: of the training's checkpoints.
-        step: optimiser steps behind it.
+        step: optimiser steps done.
         save: tells this save from every other one.
     """
     return folder / f"step={step:08d}.{save}{_WRITING}"
