@@ -72,7 +72,7 @@ class BlockModule(Declared):
             position: the token's, from 0, the same in every sequence.
 
         Returns:
-            [B, D] in the type of `x_BD`.
+            [B, D].
         """
         y_B1D: Tensor = self(x_BD.unsqueeze(1))
         return y_B1D.squeeze(1)
