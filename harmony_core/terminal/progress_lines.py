@@ -42,7 +42,7 @@ def begun(name: str, manifest: Manifest) -> str:
 def duration(value: float) -> str:
     """A time as people say it: `40 s`, `12 min`, `3.5 h`, `2.1 days`; never more exact than an estimate is."""
     if value < 60:
-        # To ten seconds, and never to none.
+        # This rounds to ten seconds, and never to none.
         return f"{max(10, 10 * round(value / 10))} s"
     if value < 90 * 60:
         return f"{round(value / 60)} min"
@@ -69,7 +69,7 @@ def _found(progress: GenerationProgress) -> list[str]:
     mode = standing.config.latency.objective
     best = [_best(name, value, mode) for name, value in standing.best.items()]
     front = [f"front of {standing.front_size}"] if progress.finished else []
-    # While the first generation runs there may be no frame yet to measure it in.
+    # While the first generation runs there may be no frame yet for the hypervolume.
     volume = [] if standing.hypervolume is None else [f"hypervolume {standing.hypervolume:.4f}"]
     return [*best, *front, *volume]
 
