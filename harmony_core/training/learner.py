@@ -118,6 +118,8 @@ class Learner:
         )
         if self.layout.ep > 1:
             groups = [part for group in groups for part in self._experts_apart(group)]
+        if self._groups.ends is not None:
+            groups = [part for group in groups for part in self._embedding_apart(group)]
         return torch.optim.AdamW(groups, betas=(recipe.beta1, recipe.beta2), eps=recipe.epsilon, fused=True)
 
     def _experts_apart(self, group: dict[str, Any]) -> list[dict[str, Any]]:
@@ -131,6 +133,17 @@ class Learner:
         rest = {key: value for key, value in group.items() if key not in ("params", "names")}
         marks: dict[bool, dict[str, Any]] = {False: {}, True: {"moe": True, "name": self._groups.expert_name}}
         return [{**rest, **marks[apart], "params": found} for apart, found in chosen.items() if found]
+
+    def _embedding_apart(self, group: dict[str, Any]) -> list[dict[str, Any]]:
+        """A parameter group with the tied embedding by itself.
+
+        ZeRO joins a group's parameters and cuts the whole. AdamW's kernel rounds the last few elements of a piece in
+        another way than the others, so both copies of the embedding must be cut alike to stay equal.
+        """
+        embedding = self.stage.embedding
+        parts = [[p for p in group["params"] if p is embedding], [p for p in group["params"] if p is not embedding]]
+        rest = {key: value for key, value in group.items() if key not in ("params", "names")}
+        return [{**rest, "params": part} for part in parts if part]
 
     def _spread(self) -> set[nn.Parameter]:
         """Parameters that are experts held by some ranks only."""

