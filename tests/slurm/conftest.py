@@ -12,7 +12,7 @@ import pytest
 from tests.slurm.cluster import Cluster
 from tests.slurm.packages import ACCOUNTING, SLURM, install
 from tests.slurm.searches import SELECTION, TWO_NODES, Begin, RunningSearch, breed, command, copy_search
-from tests.workflow.conftest import ROOT
+from tests.workflow.conftest import ROOT, made_once
 
 
 def start(packages: dict[str, str], **description: Any) -> Iterator[Cluster]:
