@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from transformers import PretrainedConfig
+
+ATTENTION = ("mha", "mqa", "gqa", "swa", "mla")
+# What other code reads of a configuration, and is here the most that any block has.
+DERIVED = ("num_hidden_layers", "num_attention_heads", "num_key_value_heads", "intermediate_size")
 
 
 class HarmonyConfig(PretrainedConfig):
@@ -19,10 +24,23 @@ class HarmonyConfig(PretrainedConfig):
         residual_multiplier: factor of each block's output before it is added.
         logits_divisor: what the logits are divided by.
         tie_word_embeddings: whether the head is the embedding.
+        max_position_embeddings: the longest context that the model was trained on, where that is known.
+        initializer_range: standard deviation of the matrices of a model that is trained anew.
+        use_cache: whether a call in evaluation gives a cache.
+        bos_token_id: the token before each document.
+        eos_token_id: the token that ends generation.
+        pad_token_id: the token that stands for none.
         kwargs: what every configuration has.
+
+    Attributes:
+        num_hidden_layers: residual blocks; a token mixer and a channel mixer are two.
+        num_attention_heads: the most that a block of attention has; 0 without attention.
+        num_key_value_heads: likewise.
+        intermediate_size: the widest feed-forward, or expert; 0 without any.
     """
 
     model_type = "harmony"
+    keys_to_ignore_at_inference = ("past_key_values",)
 
     def __init__(
         self,
@@ -34,14 +52,37 @@ class HarmonyConfig(PretrainedConfig):
         residual_multiplier: float = 1.0,
         logits_divisor: float = 1.0,
         tie_word_embeddings: bool = True,
+        max_position_embeddings: int = 2048,
+        initializer_range: float = 0.02,
+        use_cache: bool = True,
+        bos_token_id: int | None = None,
+        eos_token_id: int | None = None,
+        pad_token_id: int | None = None,
         **kwargs: Any,
     ) -> None:
         self.vocab_size, self.hidden_size = vocab_size, hidden_size
         self.blocks = [] if blocks is None else blocks
-        self.num_hidden_layers = len(self.blocks)
         self.norm_epsilon = norm_epsilon
         self.embedding_multiplier = embedding_multiplier
         self.residual_multiplier = residual_multiplier
         self.logits_divisor = logits_divisor
-        kwargs.pop("num_hidden_layers", None)
+        self.max_position_embeddings = max_position_embeddings
+        self.initializer_range, self.use_cache = initializer_range, use_cache
+        self.bos_token_id, self.eos_token_id, self.pad_token_id = bos_token_id, eos_token_id, pad_token_id
+        attention = [block for block in self.blocks if block["kind"] in ATTENTION]
+        self.num_hidden_layers = len(self.blocks)
+        self.num_attention_heads = max((block["num_heads"] for block in attention), default=0)
+        self.num_key_value_heads = max(map(_kv_heads, attention), default=0)
+        self.intermediate_size = _widest(self.blocks, ("d_ff", "d_expert"))
+        for name in DERIVED:
+            kwargs.pop(name, None)
         super().__init__(tie_word_embeddings=tie_word_embeddings, **kwargs)
+
+
+def _kv_heads(block: dict[str, Any]) -> int:
+    heads: int = {"mqa": 1, "mha": block["num_heads"], "mla": block["num_heads"]}.get(block["kind"], 0)
+    return heads or int(block["num_kv_heads"])
+
+
+def _widest(blocks: Iterable[dict[str, Any]], names: tuple[str, ...]) -> int:
+    return max((block.get(name) or 0 for block in blocks for name in names), default=0)
