@@ -77,7 +77,7 @@ def _use(kind: str, tokenizer: Tokenizer | None) -> Iterator[str]:
         code += ["import torch", "", "prompt = torch.tensor([[1, 2, 3]])"]
         code += ["print(model.generate(prompt, max_new_tokens=50))"]
     else:
-        code += ['tokenizer = AutoTokenizer.from_pretrained(".")']
+        code += [f'tokenizer = AutoTokenizer.from_pretrained("."{options})']
         code += ['prompt = tokenizer(["Once", "In the beginning"], padding=True, return_tensors="pt")']
         code += ["print(tokenizer.batch_decode(model.generate(**prompt, max_new_tokens=50)))"]
     yield from ("## Use", *_block("python", "\n".join(code)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from pathlib import Path
 
 import tokenizers
@@ -10,6 +9,8 @@ import tokenizers
 from harmony_core.data.tokenizer import ByteTokenizer, Tokenizer
 from harmony_core.errors import UserError
 from harmony_core.interop.hf.library import transformers
+
+SEPARATOR = "<|endoftext|>"
 
 
 def check_tokenizer(tokenizer: Tokenizer, vocab_size: int) -> None:
@@ -32,15 +33,14 @@ def write_tokenizer(tokenizer: Tokenizer, folder: Path, longest: int) -> None:
         longest: the context of the model.
     """
     encoder = _byte_level(tokenizer)
-    names = (f"<|endoftext{number or ''}|>" for number in itertools.count())
-    name = next(name for name in names if encoder.token_to_id(name) is None)
-    encoder.add_special_tokens([tokenizers.AddedToken(name, normalized=False, special=True)])
-    assert encoder.token_to_id(name) == tokenizer.separator
+    # No word that could be learnt: punctuation and letters are never one.
+    encoder.add_special_tokens([tokenizers.AddedToken(SEPARATOR, normalized=False, special=True)])
+    assert encoder.token_to_id(SEPARATOR) == tokenizer.separator
     wrapped = transformers().PreTrainedTokenizerFast(
         tokenizer_object=encoder,
-        bos_token=name,
-        eos_token=name,
-        pad_token=name,
+        bos_token=SEPARATOR,
+        eos_token=SEPARATOR,
+        pad_token=SEPARATOR,
         # To generate, a batch is padded before its prompts.
         padding_side="left",
         clean_up_tokenization_spaces=False,

@@ -40,7 +40,7 @@ class HarmonyConfig(PretrainedConfig):
     """
 
     model_type = "harmony"
-    keys_to_ignore_at_inference = ("past_key_values",)
+    keys_to_ignore_at_inference = ["past_key_values"]  # noqa: RUF012
 
     def __init__(
         self,
