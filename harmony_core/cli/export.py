@@ -27,7 +27,7 @@ def export(
     With tokenizer, generation settings, and a model card: results, recipe, and how to train it again.
     """
     _refuse_searches(out)
-    found = _find(trained, search, replicate)
+    found = find_trained(trained, search, replicate)
     tokenizer, context = found.tokenizer(), found.context()
     # Imports torch and transformers, for seconds.
     from harmony_core.interop.hf import export as export_model
@@ -50,8 +50,8 @@ def _refuse_searches(out: Path) -> None:
             raise UserError("out", out, f"{folder.path} is a search; name a folder outside of it")
 
 
-def _find(trained: str, search: Path | None, replicate: int) -> Trained:
-    """Which training is meant."""
+def find_trained(trained: str, search: Path | None, replicate: int) -> Trained:
+    """Which training is meant; UserError for none, and for one whose weights were not kept."""
     from harmony_core.evaluation.single_run import checkpoints_of
 
     for path in (Path(trained), Path("results") / trained):

@@ -105,10 +105,9 @@ class Trained:
 
 def _text(manifest: Manifest, row: dict[str, Any] | None) -> str:
     """What it was trained on, and when."""
-    data = manifest.data
     versions = ", ".join(f"{name} {version}" for name, version in sorted(manifest.packages.items()))
-    ended = "This is the last training row." if row is not None else "The training has not ended: there is no row yet."
-    return f"Text: {data['source']} ({data['id']}), {data['vocab_size']} tokens. Versions: {versions}. {ended}"
+    ended = "This is its training row:" if row is not None else "The training has not ended, and has no row yet."
+    return f"Text: {manifest.data['source']}. Versions: {versions}. {ended}"
 
 
 def _results(row: dict[str, Any]) -> list[tuple[str, str, str]]:
