@@ -28,7 +28,8 @@ def test_a_native_architecture_is_exported_as_its_class(family: str, seed: int, 
     kind = export(ours, tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     assert kind == config["model_type"] != "harmony"
-    assert {path.name for path in tmp_path.iterdir()} == {"config.json", "generation_config.json", "model.safetensors"}
+    files = {"README.md", "config.json", "generation_config.json", "model.safetensors"}
+    assert {path.name for path in tmp_path.iterdir()} == files
     theirs = opened(tmp_path)
     again = architecture_from_config(theirs.config)
     assert normal_form(again) == normal_form(ours.architecture)

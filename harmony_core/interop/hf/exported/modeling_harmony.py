@@ -687,9 +687,9 @@ class HarmonyModel(HarmonyPreTrainedModel):
         past_key_values: HarmonyCache | None = None,
         inputs_embeds: Tensor | None = None,
         use_cache: bool | None = None,
+        output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
-        **kwargs: Any,
     ) -> BaseModelOutputWithPast | tuple[Any, ...]:
         """The normalised residual stream [B, T, D].
 
@@ -701,10 +701,10 @@ class HarmonyModel(HarmonyPreTrainedModel):
             past_key_values: the cache of an earlier call, changed in place.
             inputs_embeds: [B, T, D] instead of `input_ids`, as `get_input_embeddings()` gives them.
             use_cache: whether the output holds a cache; by default in evaluation.
+            output_attentions: refused, unless it is False.
             output_hidden_states: whether the output holds the embeddings and the residual stream after every block,
                 after the last one normalised.
             return_dict: False gives a tuple.
-            kwargs: what a loss takes.
 
         Raises:
             ValueError: padding within a sequence, other positions, or outputs that this model does not give.
@@ -712,14 +712,14 @@ class HarmonyModel(HarmonyPreTrainedModel):
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("give one of input_ids and inputs_embeds")
-        if kwargs.pop("output_attentions", None):
+        if output_attentions:
             raise ValueError("output_attentions is not supported; leave it out")
         cache = self._cache(past_key_values, use_cache)
         past = 0 if cache is None else cache.length
         x_BTD = self.embedding(input_ids) if inputs_embeds is None else inputs_embeds
         real_BS = self._real(x_BTD, past, attention_mask, cache)
         positions_BT = self._positions(x_BTD, past, real_BS, position_ids)
-        tokens = Tokens(positions_BT.cpu(), real_BS, self.config._attn_implementation != "eager")
+        tokens = Tokens(positions_BT, real_BS, self.config._attn_implementation != "eager")
         x_BTD = x_BTD * self.config.embedding_multiplier
         wanted = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
         streams: list[Tensor] = []
@@ -767,18 +767,12 @@ class HarmonyModel(HarmonyPreTrainedModel):
         return real_BS
 
     def _positions(self, x_BTD: Tensor, past: int, real_BS: Tensor | None, given: Tensor | None) -> Tensor:
-        """Of the tokens in their sequences, [B or 1, T]; padding before a sequence is at 0."""
+        """Of the tokens in their sequences, [B or 1, T] on the CPU; padding before a sequence is at 0."""
         stop = past + x_BTD.shape[1]
-        if real_BS is None:
-            positions_BT = torch.arange(past, stop, device=x_BTD.device)[None]
-        else:
-            positions_BT = (real_BS.cumsum(1) - 1).clamp(min=0)[:, past:]
-        if given is not None:
-            same_BT = given.to(x_BTD.device) == positions_BT
-            if real_BS is not None:
-                same_BT = same_BT | ~real_BS[:, past:]
-            if not bool(same_BT.all()):
-                raise ValueError(f"position_ids are not the tokens' own, up to {stop - 1}; leave them out")
+        real_BS = torch.ones(1, stop, dtype=torch.bool) if real_BS is None else real_BS.cpu()
+        positions_BT = (real_BS.cumsum(1) - 1).clamp(min=0)[:, past:]
+        if given is not None and not bool(((given.cpu() == positions_BT) | ~real_BS[:, past:]).all()):
+            raise ValueError(f"position_ids are not the tokens' own, up to {stop - 1}; leave them out")
         return positions_BT
 
 
@@ -823,6 +817,7 @@ class HarmonyForCausalLM(HarmonyPreTrainedModel, GenerationMixin):
         inputs_embeds: Tensor | None = None,
         labels: Tensor | None = None,
         use_cache: bool | None = None,
+        output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         logits_to_keep: int | Tensor = 0,
         return_dict: bool | None = None,
@@ -831,8 +826,8 @@ class HarmonyForCausalLM(HarmonyPreTrainedModel, GenerationMixin):
         """Logits [B, T, V] of the next tokens.
 
         Args:
-            input_ids: as are `attention_mask`, `position_ids`, `past_key_values`, `inputs_embeds`, `use_cache` and
-                `output_hidden_states`, what `HarmonyModel.forward` takes.
+            input_ids: as `attention_mask`, `position_ids`, `past_key_values`, `inputs_embeds`, `use_cache`,
+                `output_attentions` and `output_hidden_states`, what `HarmonyModel.forward` takes.
             labels: int64 [B, T], shifted inside, -100 where there is nothing to learn; the loss is their mean cross
                 entropy.
             logits_to_keep: logits of so many last tokens, or of these indices; 0 is all.
@@ -850,8 +845,8 @@ class HarmonyForCausalLM(HarmonyPreTrainedModel, GenerationMixin):
             past_key_values=past_key_values,
             inputs_embeds=inputs_embeds,
             use_cache=use_cache,
+            output_attentions=output_attentions,
             output_hidden_states=output_hidden_states,
-            output_attentions=kwargs.pop("output_attentions", None),
         )
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
         logits_BTV = self.head(inner.last_hidden_state[:, kept]) / self.config.logits_divisor
