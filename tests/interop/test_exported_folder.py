@@ -21,7 +21,7 @@ from harmony_core.interop.hf.export import CODE, LONGEST_CONTEXT, native_config
 from harmony_core.interop.hf.families import FAMILIES
 from harmony_core.models import build, generate
 from harmony_core.models.lm import HybridLM
-from tests.interop.exported_models import EXPERTS, HEADS, custom, filled, opened
+from tests.interop.exported_models import EXPERTS, HEADS, TOLERANCE, custom, filled, opened
 from tests.interop.random_models import VOCAB, random_tokens
 
 # A separator that is spelt out, characters of several bytes, nothing.
@@ -100,6 +100,25 @@ def test_a_model_with_limits_of_the_step_size_generates_our_text(family: str, tm
     assert torch.equal(theirs.generate(tokens_BT, **options), expected)
     assert not torch.equal(theirs.generate(tokens_BT, use_cache=True, **options), expected)
     assert "`use_cache` is false: the class forgets the limits" in (tmp_path / "README.md").read_text()
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("name", ["mamba", "mamba2", "lfm2"])
+@torch.no_grad()
+def test_a_class_that_is_wrong_under_padding_on_the_left_is_said_to_be(name: str, bias: bool, tmp_path: Path) -> None:
+    mixers = {"mamba": {"d_state": 4}, "mamba2": {"d_state": 6, "head_dim": 8}, "lfm2": {}}
+    block = {"kind": "short_conv" if name == "lfm2" else name, **mixers[name], "bias": bias}
+    blocks = [block, {"kind": "mlp", "d_ff": 20}] if name == "lfm2" else [block]
+    ours = filled(build(Architecture(d_model=32, vocab_size=257, blocks=blocks * 2)))
+    assert export(ours, tmp_path, tokenizer=ByteTokenizer()) == name
+    theirs, tokens_BT, mask_BT = opened(tmp_path), random_tokens(2, 9), torch.ones(2, 9, dtype=torch.int64)
+    mask_BT[0, :4] = 0
+    found_TV = theirs(tokens_BT, attention_mask=mask_BT, use_cache=False).logits[0, 4:]
+    right = torch.allclose(found_TV, ours(tokens_BT[:1, 4:])[0], **TOLERANCE)
+    assert right == (not bias)
+    assert AutoTokenizer.from_pretrained(tmp_path).padding_side == ("left" if right else "right")
+    card = (tmp_path / "README.md").read_text()
+    assert ("Padding on the left gives other values" in card) == ("padding=True" not in card) == bias
 
 
 def test_the_configuration_says_what_trainers_and_evaluators_read(tmp_path: Path) -> None:

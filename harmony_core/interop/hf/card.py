@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from harmony_core.architecture import Architecture
+from harmony_core.architecture import Architecture, MoE
 from harmony_core.data import Tokenizer
+from harmony_core.interop.hf.caveats import Caveats
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Origin:
 def model_card(
     architecture: Architecture,
     kind: str,
-    slow: str | None,
+    known: Caveats,
     tokenizer: Tokenizer | None,
     context: int | None,
     origin: Origin | None,
@@ -41,7 +42,7 @@ def model_card(
     Args:
         architecture: what is exported.
         kind: the model type that it is exported as.
-        slow: why the folder says `use_cache` false; None where it does not.
+        known: what its class computes otherwise than its forward pass.
         tokenizer: what is exported beside it.
         context: tokens of the sequences that it was trained on.
         origin: of the weights.
@@ -51,8 +52,8 @@ def model_card(
     head += [*(f"- {tag}" for tag in tags), "---", ""]
     parts = [
         *_what(architecture, origin),
-        *_use(kind, tokenizer),
-        *_limits(slow, tokenizer, context),
+        *_use(kind, known, tokenizer),
+        *_limits(architecture, kind, known, tokenizer, context),
         *([] if origin is None else _training(origin)),
         "## Architecture",
         *_block("yaml", architecture.to_yaml()),
@@ -68,7 +69,7 @@ def _what(architecture: Architecture, origin: Origin | None) -> Iterator[str]:
     yield from (f"A causal language model of {size} Its blocks, in order: {architecture.pattern()}.", "")
 
 
-def _use(kind: str, tokenizer: Tokenizer | None) -> Iterator[str]:
+def _use(kind: str, known: Caveats, tokenizer: Tokenizer | None) -> Iterator[str]:
     options = ", trust_remote_code=True" if kind == "harmony" else ""
     names = "AutoModelForCausalLM" if tokenizer is None else "AutoModelForCausalLM, AutoTokenizer"
     code = [f"from transformers import {names}", ""]
@@ -78,7 +79,8 @@ def _use(kind: str, tokenizer: Tokenizer | None) -> Iterator[str]:
         code += ["print(model.generate(prompt, max_new_tokens=50))"]
     else:
         code += [f'tokenizer = AutoTokenizer.from_pretrained("."{options})']
-        code += ['prompt = tokenizer(["Once", "In the beginning"], padding=True, return_tensors="pt")']
+        prompts = '["Once", "In the beginning"], padding=True' if known.no_left_padding is None else '["Once"]'
+        code += [f'prompt = tokenizer({prompts}, return_tensors="pt")']
         code += ["print(tokenizer.batch_decode(model.generate(**prompt, max_new_tokens=50)))"]
     yield from ("## Use", *_block("python", "\n".join(code)))
     if kind == "harmony":
@@ -87,10 +89,17 @@ def _use(kind: str, tokenizer: Tokenizer | None) -> Iterator[str]:
         yield from (f"It is a `{kind}` of `transformers`, and needs no code of its own.", "")
 
 
-def _limits(slow: str | None, tokenizer: Tokenizer | None, context: int | None) -> Iterator[str]:
-    if slow is not None:
-        told = f"`use_cache` is false: {slow}. `generate` reads the whole text again for each token"
+def _limits(
+    architecture: Architecture, kind: str, known: Caveats, tokenizer: Tokenizer | None, context: int | None
+) -> Iterator[str]:
+    if known.no_cache is not None:
+        told = f"`use_cache` is false: {known.no_cache}. `generate` reads the whole text again for each token"
         yield f"- {told}; another engine may decode other text."
+    if known.no_left_padding is not None:
+        told = f"Padding on the left gives other values: {known.no_left_padding}"
+        yield f"- {told}. Generate from prompts of one length; to train, pad on the right."
+    if kind != "harmony" and any(isinstance(one, MoE) and one.balancing == "aux" for one in architecture.blocks):
+        yield "- A loss balanced its experts; to train it further with that, open it with `output_router_logits=True`."
     if tokenizer is None:
         yield "- There is no tokenizer in this folder."
     else:

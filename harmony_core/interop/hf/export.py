@@ -17,11 +17,11 @@ from harmony_core.architecture import Architecture
 from harmony_core.data import Tokenizer
 from harmony_core.errors import UserError
 from harmony_core.interop.hf.card import Origin, model_card
+from harmony_core.interop.hf.caveats import Caveats, caveats
 from harmony_core.interop.hf.families import FAMILIES
 from harmony_core.interop.hf.family import DoesNotFit, Family
 from harmony_core.interop.hf.library import transformers
 from harmony_core.interop.hf.normal_form import normal_form
-from harmony_core.interop.hf.parts.mamba2 import has_dt_limits
 from harmony_core.interop.hf.tokenizer import check_tokenizer, write_tokenizer
 from harmony_core.models.lm import HybridLM
 from harmony_core.models.parameter import declared_buffers
@@ -73,8 +73,8 @@ def export(
     folder = _prepared(Path(directory))
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         exported = _custom(model, context) if fitting is None else _native(model, *fitting)
-        slow = None if fitting is None else why_no_cache(fitting[0], model.architecture)
-        _set_generation(exported, tokenizer, slow is None)
+        known = Caveats() if fitting is None else caveats(fitting[0], model.architecture)
+        _set_generation(exported, tokenizer, known)
         try:
             exported.save_pretrained(scratch, max_shard_size=1 << 62)
         except SafetensorError as error:
@@ -83,10 +83,10 @@ def export(
         if fitting is None:
             for name in CODE:
                 shutil.copyfile(Path(__file__).parent / "exported" / name, Path(scratch) / name)
-        longest = exported.config.max_position_embeddings
         if tokenizer is not None:
-            write_tokenizer(tokenizer, Path(scratch), longest)
-        card = model_card(model.architecture, kind, slow, tokenizer, context, origin)
+            side = "left" if known.no_left_padding is None else "right"
+            write_tokenizer(tokenizer, Path(scratch), exported.config.max_position_embeddings, side)
+        card = model_card(model.architecture, kind, known, tokenizer, context, origin)
         (Path(scratch) / CARD).write_text(card, encoding="utf-8")
         # The configuration comes last: what can be opened is whole.
         paths = sorted(Path(scratch).iterdir(), key=lambda path: path.name == "config.json")
@@ -122,15 +122,6 @@ def longest_context(architecture: Architecture, context: int | None) -> int:
     return max(scaled, default=context or LONGEST_CONTEXT)
 
 
-def why_no_cache(family: Family, architecture: Architecture) -> str | None:
-    """Why a family's class cannot decode with its cache as it computes without; None where it can."""
-    if family.cache_needs_attention and not architecture.kv_bytes_per_token():
-        return "the class has no cache without a layer of attention"
-    if any(has_dt_limits(block) for block in architecture.blocks):
-        return "the class forgets the limits of the step size when it decodes with its cache"
-    return None
-
-
 def _config(family: Family, fields: Mapping[str, Any], longest: int) -> Any:
     """The configuration, or None for one that `transformers` or the family refuses."""
     from huggingface_hub.errors import StrictDataclassError
@@ -164,9 +155,11 @@ def _native(model: HybridLM, family: Family, config: Any) -> Any:
     return exported
 
 
-def _set_generation(exported: Any, tokenizer: Tokenizer | None, cache: bool) -> None:
-    """Where `generate` ends, and whether it caches."""
-    if not cache:
+def _set_generation(exported: Any, tokenizer: Tokenizer | None, known: Caveats) -> None:
+    """Where `generate` ends, and whether it caches; no loss of routers, which it cannot compute of a padded batch."""
+    if getattr(exported.config, "output_router_logits", False):
+        exported.config.output_router_logits = False
+    if known.no_cache is not None:
         exported.config.use_cache = exported.generation_config.use_cache = False
     if tokenizer is None:
         return

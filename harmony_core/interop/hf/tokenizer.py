@@ -21,7 +21,7 @@ def check_tokenizer(tokenizer: Tokenizer, vocab_size: int) -> None:
         raise UserError("tokenizer", value, fix)
 
 
-def write_tokenizer(tokenizer: Tokenizer, folder: Path, longest: int) -> None:
+def write_tokenizer(tokenizer: Tokenizer, folder: Path, longest: int, side: str) -> None:
     """Writes `tokenizer.json` and `tokenizer_config.json`, whose ids are those of `tokenizer.encode`.
 
     The separator is beginning, end and padding of a text. As here, it is put before no text by itself, and no text
@@ -31,6 +31,7 @@ def write_tokenizer(tokenizer: Tokenizer, folder: Path, longest: int) -> None:
         tokenizer: ours.
         folder: where to.
         longest: the context of the model.
+        side: where a batch is padded: left, as to generate from it, wherever the model takes it there.
     """
     encoder = _byte_level(tokenizer)
     # No word that could be learnt: punctuation and letters are never one.
@@ -41,8 +42,7 @@ def write_tokenizer(tokenizer: Tokenizer, folder: Path, longest: int) -> None:
         bos_token=SEPARATOR,
         eos_token=SEPARATOR,
         pad_token=SEPARATOR,
-        # To generate, a batch is padded before its prompts.
-        padding_side="left",
+        padding_side=side,
         clean_up_tokenization_spaces=False,
         split_special_tokens=True,
         model_max_length=longest,

@@ -45,11 +45,6 @@ def time_step_limit(block: Mamba2) -> tuple[float, float]:
     return low, math.inf if high is None else high
 
 
-def has_dt_limits(block: Block) -> bool:
-    """Whether step sizes have limits, which the four classes forget in their recurrent form."""
-    return isinstance(block, Mamba2) and (block.dt_limit[0] > 0 or block.dt_limit[1] is not None)
-
-
 HYBRID_NAMES = {
     "d_state": "mamba_d_state",
     "n_groups": "mamba_n_groups",
