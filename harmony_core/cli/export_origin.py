@@ -71,7 +71,7 @@ class Trained:
         return found if same else None
 
     def origin(self) -> Origin:
-        """The same for the model card."""
+        """What the model card tells of it."""
         from harmony_core.interop.hf.card import Origin
 
         manifest, config = read_settings(self.folder)

@@ -147,7 +147,7 @@ def test_what_would_be_computed_wrongly_is_refused(tmp_path: Path) -> None:
 
 
 @torch.no_grad()
-def test_what_evaluators_ask_of_a_model(tmp_path: Path) -> None:
+def test_what_evaluators_ask_of_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of attention alone too, with sinks and windows, for the two ways to compute it."""
     ours = custom("attention")
     export(ours, tmp_path)
@@ -156,7 +156,11 @@ def test_what_evaluators_ask_of_a_model(tmp_path: Path) -> None:
     options = {"trust_remote_code": True, "attn_implementation": "eager"}
     plain = AutoModelForCausalLM.from_pretrained(tmp_path, **options).eval()
     assert (theirs.config._attn_implementation, plain.config._attn_implementation) == ("sdpa", "eager")
-    torch.testing.assert_close(plain(tokens_BT).logits, expected.logits, **TOLERANCE)
+    with monkeypatch.context() as patch:
+        patch.delattr(torch.nn.functional, "scaled_dot_product_attention")
+        torch.testing.assert_close(plain(tokens_BT).logits, expected.logits, **TOLERANCE)
+        with pytest.raises(AttributeError, match="scaled_dot_product_attention"):
+            theirs(tokens_BT)
     embedded = theirs.get_input_embeddings()(tokens_BT)
     torch.testing.assert_close(theirs(inputs_embeds=embedded).logits, expected.logits)
     assert theirs.generate(inputs_embeds=embedded, max_new_tokens=3).shape == (2, 3)
