@@ -1,4 +1,4 @@
-# The front door: reads the configuration, includes the rules, names the targets.
+# The front door reads the configuration, includes the rules and names the targets.
 import shlex
 import sys
 
@@ -20,7 +20,7 @@ if workflow.is_main_process:
     plan.say_missing()
 HARMONY = f"{shlex.quote(sys.executable)} -m harmony_core run"
 SEARCH = plan.folder
-# None where jobs go to other machines, whose profile says how many cores each gets.
+# None where jobs go to other machines: there the profile says how many cores each gets.
 CORES = workflow.resource_settings.cores
 
 
@@ -36,7 +36,7 @@ include: "workflow/rules/promote.smk"
 include: "workflow/rules/report.smk"
 
 
-# All generations in ascending order: Snakemake walks from the first, not recursively from the last.
+# Generations are listed in ascending order, so that Snakemake walks from the first, not recursively from the last.
 rule all:
     default_target: True
     input:

@@ -27,9 +27,10 @@ import yaml
 
 from benchmarks.common import write_result
 from benchmarks.live_memory import most_live_bytes, most_resident_bytes
+from benchmarks.step_memory import predict_memory_bytes
 from harmony_core.architecture import Architecture
 from harmony_core.calibration.calibrate import calibrate
-from harmony_core.machines import Machine, predict_memory_bytes, predict_seconds
+from harmony_core.machines import Machine, predict_seconds
 from harmony_core.machines.machine import Precision
 from harmony_core.resources import resource
 from harmony_core.space import Space, sample

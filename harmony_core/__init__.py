@@ -12,7 +12,7 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    # Only when asked for: every rank of an allocation imports this package, and needs no pydantic.
+    # Imported only when it is asked for: every rank of an allocation imports this package, and needs no pydantic.
     if name == "Architecture":
         from harmony_core.architecture import Architecture
 

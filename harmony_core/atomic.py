@@ -15,7 +15,7 @@ from harmony_core.errors import UserError
 
 T = TypeVar("T")
 
-# What a shared file system says in a bad moment: a server that comes back, a handle that it has forgotten.
+# A shared file system gives these errors in a bad moment: a server restarts, or it has forgotten a handle.
 PASSING = frozenset({errno.ESTALE, errno.EIO, errno.EAGAIN, errno.ETIMEDOUT})
 PATIENCE_SECONDS = 30.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
@@ -64,8 +64,8 @@ def replacing(path: Path | str) -> Iterator[Path]:
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    # A dot in front keeps a temporary that a kill left behind out of every `*.parquet` pattern; the
-    # random part keeps two writers of one file (a job and its requeued twin) out of each other's way.
+    # The dot in front keeps temporaries that a kill left behind out of every `*.parquet` pattern. The random part keeps
+    # two writers of one file (a job and its requeued twin) apart.
     temporary = target.parent / f".{target.name}.{uuid.uuid4().hex}.tmp"
     try:
         yield temporary
@@ -96,7 +96,7 @@ def patiently(action: Callable[[], T], *, seconds: float | None = None, made: bo
         except OSError as error:
             if error.errno not in passing or time.monotonic() + pause > deadline:
                 raise
-        # A file system tells nobody when it is well again.
+        # No file system says when it works again, so this asks again.
         time.sleep(pause)
         pause = min(2 * pause, _LONGEST_PAUSE)
 

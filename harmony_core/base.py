@@ -22,7 +22,7 @@ class Frozen(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    # Fields that take numbers, and no truth among them.
+    # Names of the fields that take numbers and no booleans.
     _numbers: ClassVar[frozenset[str]] = frozenset()
 
     @classmethod
@@ -33,7 +33,7 @@ class Frozen(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
-        # To Python, and to pydantic after it, True is 1; in a configuration it is another field's value.
+        # Python, and pydantic after it, take True for 1; in a configuration it is a mistake in another field's value.
         if info.field_name in cls._numbers:
             for one in value if isinstance(value, list | tuple) else (value,):
                 if isinstance(one, bool):
@@ -90,12 +90,13 @@ class _UniqueKeys(yaml.SafeLoader):
         try:
             return super().construct_object(node, deep)
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-            # A date that is none, `!!bool maybe`, a number of thousands of digits: PyYAML lets Python's errors pass.
+            # PyYAML lets Python's own errors through: a date that does not exist, `!!bool maybe`, a number of thousands
+            # of digits.
             text = f"not what a value of {node.tag} looks like ({error})"
             raise yaml.constructor.ConstructorError(None, None, text, node.start_mark) from None
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        # As the text has it: keys merged in (`<<`) are there to be overridden.
+        # This looks at the keys as the text has them: those that `<<` merges in may be overridden.
         node = super().compose_mapping_node(anchor)
         seen = set()
         for key, _ in node.value:
@@ -128,7 +129,7 @@ def digest(value: Any) -> str:
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:16]
 
 
-# What pydantic says in its own words of a value of the wrong kind.
+# These are pydantic's types of error where a value is of the wrong kind.
 _WANTED = {
     "model_type": "use a mapping of keys",
     "tuple_type": "use a list",
@@ -139,7 +140,7 @@ _WANTED = {
     "float_parsing": "use a number",
     "float_type": "use a number",
 }
-# Values that are longer are told by their kind and length.
+# A message shows longer values by their kind and length.
 _SHOWN = 80
 _ABSENT = object()
 _brief = reprlib.Repr()
@@ -148,11 +149,11 @@ _brief.maxlevel, _brief.maxdict, _brief.maxlist, _brief.maxtuple, _brief.maxstri
 
 def _mistakes(cls: type[BaseModel], data: Any, error: ValidationError, where: str) -> list[UserError]:
     mistakes = error.errors(include_url=False)
-    # A misspelt required key is both unknown and missing: the unknown one tells more.
+    # A misspelt required key is both unknown and missing. The unknown one says more, so it comes first.
     mistakes.sort(key=lambda mistake: mistake["type"] != "extra_forbidden")
     told: dict[str, UserError] = {}
     for mistake in mistakes:
-        # The members of a union each say why a value is none of them.
+        # Each member of a union says why it does not take the value; the first one of a field is told.
         one = _told(cls, data, mistake, where)
         told.setdefault(one.field, one)
     return list(told.values())
@@ -178,7 +179,7 @@ def _told(cls: type[BaseModel], data: Any, detail: Mapping[str, Any], where: str
 def _shown(value: Any) -> Any:
     """A value as it is told in one line: a long or deep one by its kind and length."""
     if isinstance(value, Mapping | list | tuple | set):
-        # Not the whole text first: by references, a few lines of YAML may be gigabytes of it.
+        # `repr` of the whole value could be huge: with references, a few lines of YAML may stand for gigabytes.
         short = _brief.repr(value)
         return f"{type(value).__name__} of {len(value)}" if len(short) > _SHOWN or "..." in short else value
     if isinstance(value, str | bytes) and len(value) > _SHOWN:

@@ -22,7 +22,7 @@ class UserError(ValueError):
     def __init__(self, field: str, value: Any, fix: str) -> None:
         self.field, self.value, self.fix = field, value, fix
         shown = " ".join(str(value).split())
-        # An empty value must be seen to be one, and no control character may reach a terminal.
+        # The message shows an empty value as one, and no control character reaches a terminal.
         shown = shown if shown and shown.isprintable() else repr(value)
         line = " ".join(f"{field}: {shown}: {fix}".split())
         super().__init__("".join(one if one.isprintable() else ascii(one)[1:-1] for one in line))

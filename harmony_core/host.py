@@ -35,7 +35,7 @@ def usable_memory_bytes() -> int:
     """This machine's memory, or what Slurm booked of it for the job that this process is in."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     node = int(os.environ.get("SLURM_MEM_PER_NODE", "0"))
-    # [MB]; 0 is all of it.
+    # Slurm gives MB; 0 means all of the node's memory.
     booked = node or int(os.environ.get("SLURM_MEM_PER_CPU", "0")) * int(os.environ.get("SLURM_CPUS_ON_NODE", "0"))
     return min(total, booked << 20) if booked else total
 

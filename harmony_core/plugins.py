@@ -21,7 +21,7 @@ GROUPS = ("blocks", "evaluators", "metrics", "mutations", "algorithms", "familie
 
 _T = TypeVar("_T")
 _loaded: set[str] = set()
-# Group and name of what was registered from outside: the distribution that did; and which of them were asked for.
+# For each group and name that another distribution registered: which distribution did, and which names were asked for.
 _origins: dict[tuple[str, str], Distribution] = {}
 _used: set[tuple[str, str]] = set()
 
@@ -65,7 +65,7 @@ def load(group: str, registry: Mapping[str, object]) -> None:
     """Imports a group's modules, once a process, and notes which names each registers; raises as `find`."""
     if group in _loaded:
         return
-    # Ahead of the imports, which may look for names themselves.
+    # This comes before the imports, since they may look for names themselves.
     _loaded.add(group)
     try:
         for point in _points(group).values():

@@ -8,7 +8,7 @@ from pathlib import Path
 from harmony_core.errors import UserError
 from harmony_core.plugins import machine_file, machine_names
 
-# What is found there by name.
+# Files in these folders can be named without a path.
 FOLDERS = ("architectures", "frames", "machines", "sites", "spaces")
 
 _ROOTS = (Path(__file__).parent / "resources", Path(__file__).parents[1] / "resources")
@@ -44,7 +44,7 @@ def named_yaml(folder: str, name_or_path: str | Path) -> Path:
     if Path(name_or_path).suffix in (".yaml", ".yml"):
         return Path(name_or_path)
     name = str(name_or_path)
-    # HARMONY's own come first: no distribution gives a name another meaning.
+    # HARMONY's own files come first, so that no distribution gives their names another meaning.
     if name in _own_names(folder):
         return resource(f"{folder}/{name}.yaml")
     if folder == "machines" and (added := machine_file(name)) is not None:

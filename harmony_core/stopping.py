@@ -11,7 +11,7 @@ from collections.abc import Callable
 from types import FrameType
 
 _told: list[signal.Signals] = []
-# A signal handler may interrupt itself, and this queue's `put` may be called from within another one.
+# A signal handler may interrupt itself. This queue's `put` may be called while another `put` runs.
 _news: queue.SimpleQueue[int] = queue.SimpleQueue()
 
 
@@ -44,7 +44,7 @@ def hear_hangup(last_words: Callable[[], None]) -> None:
         finally:
             os.kill(os.getpid(), number)
 
-    # Under nohup it stays ignored.
+    # Under nohup the signal stays ignored.
     _replace(signal.SIGHUP, die, instead_of=signal.SIG_DFL)
 
 
@@ -67,6 +67,6 @@ def _note(number: int) -> None:
 
 
 def _replace(number: signal.Signals, handler: Callable[[int, FrameType | None], None], *, instead_of: object) -> None:
-    # Elsewhere than in the main thread Python has no handlers; whoever set another one knows why.
+    # Python runs handlers in the main thread alone. A handler that somebody else has set stays.
     if threading.current_thread() is threading.main_thread() and signal.getsignal(number) == instead_of:
         signal.signal(number, handler)

@@ -66,21 +66,34 @@ def short_block(repeats: int, typed_bytes: int) -> int:
 
 
 def pairs_together(repeats: int, width: int, context: int, window: int | None, typed_bytes: int) -> int:
-    """Pairs of a sequence and a key/value head whose attention is computed at once; arguments as before."""
+    """Pairs of sequence and key/value head that are computed at once; arguments as for `long_query_blocks`."""
     if long_query_blocks(repeats, width, context, window, typed_bytes):
         return 1
     return short_pairs(repeats, context, window, typed_bytes)
 
 
 def short_pairs(repeats: int, context: int, window: int | None, typed_bytes: int) -> int:
-    """As many pairs as the cache holds the scores of, where blocks are short."""
+    """As many pairs as the cache holds the scores of, where blocks are short.
+
+    Args:
+        repeats: query heads of a key/value head.
+        context: tokens of a sequence.
+        window: tokens that a query sees; None is all.
+        typed_bytes: of an element in the type of the products.
+    """
     rows = short_block(repeats, typed_bytes)
     seen = min(context, min(context, window or context) + rows)
     return max(1, CACHED_BYTES // (rows * repeats * seen * typed_bytes))
 
 
 def keys_seen(block: int, context: int, window: int | None) -> float:
-    """Mean number of scores a query: its row spans the keys that any query of its block of `block` tokens sees."""
+    """Mean number of scores a query: its row spans the keys that any query of its block sees.
+
+    Args:
+        block: tokens of a block of queries.
+        context: tokens of a sequence.
+        window: tokens that a query sees; None is all.
+    """
     rows = 0
     for start in range(0, context, block):
         end = min(start + block, context)
@@ -123,5 +136,11 @@ def row_alignment(choices: int, experts: int) -> int:
 
 
 def aligned_rows(tokens: int, top_k: int, experts: int) -> float:
-    """Rows sorted by expert: one for each choice, and on average half of the alignment an expert."""
+    """Rows sorted by expert: one for each choice, and on average half of the alignment an expert.
+
+    Args:
+        tokens: routed together.
+        top_k: experts of a token.
+        experts: among which the rows are sorted.
+    """
     return tokens * top_k + experts * (row_alignment(tokens * top_k, experts) - 1) / 2

@@ -25,7 +25,7 @@ from harmony_core.store.folder import SEARCH_VARIABLE, SearchFolder
 from harmony_core.workers.lease import Held, Lease, LeaseLost
 
 RESULTS = Path("results")
-# Set by `harmony resume` while it has files made again: such a start is none that is gone on with later.
+# `harmony resume` sets it while it has files made again; nothing goes on from such a start later.
 REMAKING_VARIABLE = "HARMONY_REMAKING"
 # Snakemake's options that only look: they need no right to the search.
 _LOOKING = {
@@ -47,7 +47,7 @@ class Plan:
 
     config: Config
     lease: Lease
-    # What a promotion that has grown since the search began leaves behind at its end, and is known to be done by.
+    # A promotion that has grown since the search began writes these files at its end; they show that it is done.
     grown: tuple[str, ...] = ()
 
     @classmethod
@@ -108,7 +108,7 @@ class Plan:
         from harmony_core.store.manifest import check_unchanged, read_manifest
 
         begun = Config.parse(read_manifest(folder.manifest).config)
-        # What was promoted since then may not be left out any more.
+        # Promotion may add candidates, and may not leave out those that it has promoted.
         promoted = folder.population(None).exists() and folder.config.exists()
         before = begun.renewed(Config.from_yaml(folder.config)) if promoted else begun
         now = self.config.resolved().without_more(before)
@@ -191,14 +191,14 @@ class Plan:
         except Held as held:
             _refuse(already_run(self.folder, held))
         os.environ[SEARCH_VARIABLE] = self.folder
-        # Snakemake's scheduler is there by now, and has its own handler of SIGTERM.
+        # Snakemake's scheduler runs by now, and has set its own handler of SIGTERM.
         stopping.hear_termination()
 
     def _record_start(self) -> None:
         from harmony_core.store import atomic_write
 
         folder = SearchFolder(self.folder)
-        # First, since `harmony resume` needs no more, wherever this is killed.
+        # This comes first: `harmony resume` needs no more than the record, wherever this process is killed.
         if REMAKING_VARIABLE not in os.environ:
             record_start(folder, sys.argv[1:], Path.cwd())
         text = json.dumps(self.config.model_dump(mode="json", exclude_defaults=True), indent=2)
@@ -232,7 +232,13 @@ def only_looks(arguments: Sequence[str]) -> bool:
 
 
 def record_start(folder: SearchFolder, arguments: Sequence[str], working_directory: Path) -> None:
-    """Writes how a search was started, which `harmony resume` does again."""
+    """Writes how a search was started, which `harmony resume` does again.
+
+    Args:
+        folder: the search's.
+        arguments: of Snakemake's command line, without the program.
+        working_directory: where it was called.
+    """
     from harmony_core.store import atomic_write
 
     record = {"arguments": list(arguments), "folder": str(working_directory)}
@@ -270,7 +276,7 @@ def _refusing_bad_folders() -> Iterator[None]:
 
 
 def _refuse(error: UserError) -> NoReturn:
-    # Snakemake would print a traceback into the Snakefile; the person asked about a key.
+    # An exception would become a traceback into the Snakefile; the person asked about a key of the configuration.
     for one in error.every:
         print(f"error: {one}", file=sys.stderr)
     raise SystemExit(UserError.EXIT_CODE) from None

@@ -6,7 +6,8 @@ scheduler's job imports this package for :mod:`.runner` alone, and starts withou
 
 from importlib import import_module
 
-# No `from __future__ import annotations`, here and in settings: Snakemake reads the types of the settings' fields.
+# This file and settings do without `from __future__ import annotations`: Snakemake reads the types of the settings'
+# fields.
 
 _HOMES = {"Executor": "executor", "ExecutorSettings": "settings", "common_settings": "settings"}
 

@@ -59,9 +59,9 @@ class ArrayBackend:
         self._journal = journal
         self._entries: dict[str, _Entry] = {}
         self._log = log
-        # Nodes on which the last attempt at a key ended without a word, as the scheduler lists them.
+        # For each key, the nodes on which its last attempt ended without a word, as the scheduler lists them.
         self._suspects: dict[str, str] = {}
-        # Between Snakemake's threads and the submitter's.
+        # Snakemake's threads and the submitter's share what is below.
         self._lock = threading.Lock()
         self._submitter = Submitter(cluster, function or self._command, journal, log, self._submitted, self._refused)
 
@@ -88,7 +88,7 @@ class ArrayBackend:
         statuses: dict[str, Status] = {}
         open_entries = []
         for key, entry in entries.items():
-            # The command's end is what counts, whatever the scheduler makes of it.
+            # The command's own end counts, whatever the scheduler makes of it.
             if self._folder.state(key, entry.work.attempt).name in written and (done := self._done(entry)):
                 statuses[key] = done
             elif entry.lost:
@@ -107,14 +107,14 @@ class ArrayBackend:
         withdrawn = self._submitter.withdraw(keys)
         places = []
         with self._lock:
-            # A key that is not known any more has been told as ended.
+            # The end of a key that is not known any more has been reported.
             for entry in (self._entries[key] for key in keys if key in self._entries):
                 entry.cancelled = True
                 if entry.work.key in withdrawn:
                     entry.lost = Lost("cancelled before it was submitted")
                 elif entry.place is not None:
                     places.append(entry.place)
-        # What is being submitted right now is cancelled in _submitted.
+        # _submitted cancels what is being submitted right now.
         self._cluster.cancel(places)
 
     def remaining(self, more_to_come: bool) -> None:
@@ -172,7 +172,7 @@ class ArrayBackend:
                     again.append(work)
                 else:
                     entry.lost = Lost(why, final=True)
-        # There may be no other node than the one to be avoided.
+        # The node to be avoided may be the only one.
         if again:
             self._submit(again, avoid=False)
 
@@ -183,7 +183,7 @@ class ArrayBackend:
             return None
         done = Done(**state)
         if done.rc == 0 and entry.place is not None:
-            # Script, pickle and empty logs of a job that went well; who needs the command's log has it.
+            # These are script, pickle and empty logs of a job that went well; the command's own log stays.
             remove_job(self._cluster.files(entry.place))
         return done
 
@@ -212,7 +212,7 @@ class ArrayBackend:
 
     def _ended(self, entry: _Entry, outlook: Outlook) -> Status:
         path = self._folder.state(entry.work.key, entry.work.attempt)
-        # Asked for by its name: a folder's listing may be older than the file.
+        # This asks for the file by its name: a folder's listing may be older than the file.
         if done := self._done(entry):
             return done
         job_id = (entry.place.job_id if entry.place else None) or ""

@@ -43,7 +43,7 @@ class Child:
         self._guardian = guardian
         self._started = time.monotonic()
         self.log = folder.log(work.name, work.key, work.attempt)
-        # Appended to: a requeued job writes on where its first run was cut off.
+        # The log is appended to: a requeued job writes on where its first run was cut off.
         make_own(self.log.parent)
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
@@ -86,7 +86,16 @@ class Child:
 
 
 def write_state(folder: Folder, work: Work, code: int, job_id: str, seconds: float = 0.0, tail: str = "") -> None:
-    """Write how an attempt ended, unless that is known already: the first one wins."""
+    """Write how an attempt ended, unless that is known already: the first one wins.
+
+    Args:
+        folder: The executor's.
+        work: The attempt.
+        code: Exit code of its command.
+        job_id: The cluster's.
+        seconds: That the command ran.
+        tail: Last lines of its log, or why there are none.
+    """
     state = {
         "rc": code,
         "host": socket.gethostname(),
@@ -115,7 +124,7 @@ def die_with_parent(number: int) -> None:
 
 
 def _script(work: Work, folder: Folder) -> list[str]:
-    # Names of files in it may be bytes that are no text, as Python keeps them.
+    # A command may hold bytes that are no text, as names of files do; Python keeps them.
     command = os.fsencode(work.command)
     if len(command) <= LONGEST_ARGUMENT:
         return ["-c", work.command]
@@ -132,7 +141,7 @@ def _catching(group: int, number: int) -> Iterator[int]:
         with contextlib.suppress(OSError):
             if os.getpgid(int(entry.name)) != group:
                 continue
-            # As bytes: a program may have any name.
+            # This reads bytes, since a program may have any name.
             status = Path(entry.path, "status").read_bytes()
             caught = int(status.partition(b"\nSigCgt:\t")[2].split()[0], 16)
             if caught >> (number - 1) & 1:

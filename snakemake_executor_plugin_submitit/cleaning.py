@@ -14,7 +14,7 @@ KEPT = 10_000
 """So many ended attempts keep their files: logs for who looks into a failure, states for a job that is requeued after
 its end."""
 
-# `KEY.ATTEMPT.json`, `NAME.KEY.ATTEMPT.log`, and a command too long for a command line.
+# Files are `KEY.ATTEMPT.json`, `NAME.KEY.ATTEMPT.log`, or a command that is too long for a command line.
 _FILE = re.compile(r"(?:.*\.)?([\w-]+)\.([0-9]{1,9})\.(?:json|sh|log)", re.DOTALL)
 
 
@@ -53,7 +53,7 @@ def remove_job(files: Path | None) -> None:
     shutil.rmtree(files, ignore_errors=True)
     submission = files.parent
     with contextlib.suppress(OSError), os.scandir(submission) as entries:
-        # Jobs have folders, named with their id; of a large array only the first is looked at.
+        # Jobs have folders that begin with their id; of a large array only the first is looked at.
         if not any(entry.name[:1].isdigit() and entry.is_dir() for entry in entries):
             shutil.rmtree(submission, ignore_errors=True)
 

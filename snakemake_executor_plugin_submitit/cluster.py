@@ -79,7 +79,12 @@ class Cluster(Protocol):
         ...
 
     def submit(self, tag: str, parameters: Parameters, functions: Sequence[Function]) -> list[str]:
-        """Submit functions, all or none, under a unique name; returns an id for each.
+        """Submit functions, all or none; returns an id for each.
+
+        Args:
+            tag: Unique name of the submission.
+            parameters: From ``parameters``, the same for all.
+            functions: What each job runs; at most ``largest_array``.
 
         Raises:
             Refusal: None of them will run.

@@ -13,7 +13,7 @@ from snakemake_interface_executor_plugins.settings import SharedFSUsage
 from .backend import Resource, Work
 from .resource_rules import ONE_OF
 
-# What Snakemake's own shell() sets for a rule's threads.
+# Snakemake's own shell() sets these for a rule's threads.
 _THREADS = ("OMP", "GOTO", "OPENBLAS", "MKL", "NUMEXPR")
 _LONGEST_NAME = 100
 
@@ -35,7 +35,7 @@ def describe(job: Any, direct: bool, nested_command: Callable[[Any], str]) -> Wo
         "resources": _resources(job),
         "environment": _environment(job) if direct else {},
     }
-    # Through JSON: Snakemake's strings and numbers are of classes of its own, and the job shall not import them.
+    # Snakemake's strings and numbers are of classes of its own, which the job shall not import; JSON makes them plain.
     return Work(**json.loads(json.dumps(fields)))
 
 
@@ -62,7 +62,7 @@ def may_run_directly(job: Any, workflow: Any) -> bool:
         or (executable and os.path.basename(executable) != "bash")
         or rule.is_handover
         or (rule.cache is not None and rule.cache.flag)
-        # Known on the node alone; the default goes without saying.
+        # The node alone knows its temporary folder; a command that does not name it needs no value.
         or "resources.tmpdir" in rule.shellcmd
         or getattr(rule.resources.get("tmpdir"), "raw", "system_tmpdir") != "system_tmpdir"
         or set(workflow.storage_settings.shared_fs_usage) != set(SharedFSUsage.all())
@@ -178,7 +178,8 @@ def _resources(job: Any) -> dict[str, Resource]:
     }
     members = list(job.jobs) if job.is_group() else [job]
     for names in ONE_OF:
-        # What says the same in several ways is meant as its most special source says it; two of one source are refused.
+        # Where resources say the same in several ways, the most special source counts; two ways of one source are
+        # refused.
         ranks = {name: max(_rank(member, name) for member in members) for name in names if name in given}
         for name, rank in ranks.items():
             if rank < max(ranks.values()):
@@ -191,7 +192,7 @@ def _rank(job: Any, name: str) -> int:
     defaults = job.rule.workflow.resource_settings._parsed_default_resources
     if name not in job.rule.resources:
         return 0
-    # A rule has copies of its defaults; of a function the copy is the function.
+    # A rule has copies of its defaults. The copy of a function is the function.
     if name not in defaults or job.rule.resources[name]._value != defaults[name]._value:
         return 2
     return 0 if _is_builtin(defaults[name]) else 1

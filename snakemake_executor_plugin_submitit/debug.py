@@ -33,7 +33,7 @@ class Debug:
         return {}
 
     def submit(self, tag: str, parameters: Parameters, functions: Sequence[Function]) -> list[str]:
-        """See :class:`Cluster`."""
+        """Run functions here, one after the other; arguments as for ``Cluster.submit``."""
         executor = submitit.DebugExecutor(self._folder.submitit(tag))
         ids = []
         for function in functions:
@@ -42,7 +42,7 @@ class Debug:
             if self._cancelled:
                 raise Refusal(Refused.FOREVER, "cancelled")
             job = executor.submit(function.run)
-            # Not result(), which would open a debugger in a thread of Snakemake.
+            # result() would open a debugger in a thread of Snakemake.
             if error := job.exception():
                 raise error
             ids.append(job.job_id)

@@ -49,14 +49,14 @@ class Executor(RemoteExecutor):
         )
         self._trouble = Trouble(self.logger)
         self._tracked: dict[str, Tracked] = {}
-        # Told by the backend, which forgets it, and not yet acted on.
+        # The backend has reported these ends and forgotten them; they wait to be handled.
         self._ended: dict[str, Status] = {}
-        # Reported as a success, and not yet known to be in Snakemake's own records.
+        # These are reported as successes, and may not be in Snakemake's own records yet.
         self._unrecorded: list[Tracked] = []
         self._cancelled = False
         self._since_clean = 0
         self._failed: set[Any] = set()
-        # Snakemake's main thread submits and cancels, its status thread polls.
+        # Snakemake's main thread submits and cancels; its status thread polls.
         self._backend_lock = threading.RLock()
         if not self.workflow.dag_settings.force_incomplete:
             self.logger.info(
@@ -161,7 +161,7 @@ class Executor(RemoteExecutor):
     def _submit(self, tracked: Sequence[Tracked]) -> None:
         for one in tracked:
             attempt = self._journal.next_attempt(one.work.key)
-            # Of a journal that was removed.
+            # These attempts are of a journal that was removed.
             while self._folder.state(one.work.key, attempt).exists():
                 attempt += 1
             one.work = replace(one.work, attempt=attempt)
@@ -228,7 +228,7 @@ class Executor(RemoteExecutor):
             try:
                 self._journal.reported([one.work])
             except OSError as error:
-                # Said, and no more: an end without success is no reason for anything, whoever reads the journal.
+                # A warning is enough: no reader of the journal relies on an end without success.
                 self.logger.warning(f"{self._folder.journal}: {error.strerror}")
         del self._tracked[key]
         self._ended.pop(key, None)
@@ -240,12 +240,12 @@ class Executor(RemoteExecutor):
 
     def _report_failure(self, info: SubmittedJobInfo, one: Tracked, status: Done | Lost) -> None:
         log = self._folder.log(one.work.name, one.work.key, one.work.attempt)
-        # With --show-failed-logs Snakemake prints all of it.
+        # With --show-failed-logs Snakemake prints the whole log.
         with_tail = not self.workflow.output_settings.show_failed_logs
         words, logs = explain(status, log, one.resubmissions, with_tail)
         info.external_jobid = status.job_id or None
         if one.job.is_group():
-            # Snakemake prints a group's members, and no word of why.
+            # Snakemake prints the members of a group, and not why it failed.
             self.logger.error(f"{one.work.name}: {words.rstrip()}")
         self.report_job_error(info, msg=words, aux_logs=logs)
 

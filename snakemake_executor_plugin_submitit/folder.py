@@ -58,7 +58,13 @@ class Folder:
         return self.states / f"{key}.{attempt}.json"
 
     def log(self, name: str, key: str, attempt: int) -> Path:
-        """What the command printed."""
+        """What the command printed.
+
+        Args:
+            name: Of the rule and wildcards, for people.
+            key: Of the work.
+            attempt: Its number, from 1.
+        """
         return self.logs / f"{name}.{key}.{attempt}.log"
 
     def make(self) -> None:
@@ -70,7 +76,7 @@ class Folder:
         """
         make_own(self.root)
         if self._is_executors():
-            # One of an earlier version, made as the umask was.
+            # An earlier version made the folder as the umask was.
             self.root.chmod(0o700)
         self.check()
         self.make_parts()
@@ -139,7 +145,13 @@ def parse_json(content: bytes) -> Any | None:
 
 
 def find_state(folder: Folder, key: str, attempt: int) -> dict[str, Any] | None:
-    """How an attempt ended, None if it has not, or if its state file says nothing."""
+    """How an attempt ended, None if it has not, or if its state file says nothing.
+
+    Args:
+        folder: The executor's.
+        key: Of the work.
+        attempt: Its number, from 1.
+    """
     return parse_state(read_json(folder.state(key, attempt)))
 
 
@@ -157,7 +169,7 @@ def _write(path: Path, content: Any, publish: Callable[[str, Path], None]) -> No
     try:
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     except FileNotFoundError:
-        # Somebody removed the folder under a running process: what this one knows is worth no less for that.
+        # Somebody removed the folder under a running process; what this process knows is still worth keeping.
         make_own(path.parent)
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:

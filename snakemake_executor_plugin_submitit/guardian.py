@@ -16,8 +16,8 @@ class Guardian:
     """Names process groups to a guardian process, which it starts; the job's side."""
 
     def __init__(self) -> None:
-        # Run as a file, without site and environment: up in a few milliseconds, and free of this process's threads.
-        # A session of its own, so that no signal meant for the job's group reaches it.
+        # The guardian runs as a file, without site and environment: it is up in a few milliseconds, and has none of
+        # this process's threads. It has a session of its own, so that no signal to the job's group reaches it.
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-S", __file__],
             stdin=subprocess.PIPE,
@@ -30,7 +30,7 @@ class Guardian:
 
         For the child itself, between fork and exec: named by its parent, a group would be nobody's for a moment.
         """
-        # Python has given a child the signal's default back, of which it would die where the guardian was killed.
+        # Python gives children the signal's default, and the child would die of it if the guardian were killed.
         before = signal.signal(signal.SIGPIPE, signal.SIG_IGN)
         self._tell(f"+{os.getpgid(0)}\n")
         signal.signal(signal.SIGPIPE, before)
@@ -48,7 +48,7 @@ class Guardian:
 
     def _tell(self, line: str) -> None:
         assert self._process.stdin is not None
-        # A guardian that was killed is no reason to fail: the job is as safe as without one.
+        # A job does not fail because its guardian was killed: it is as safe as without one.
         with contextlib.suppress(BrokenPipeError):
             os.write(self._process.stdin.fileno(), line.encode())
 

@@ -63,7 +63,7 @@ class Journal:
     def __init__(self, path: Path, log: Log | None = None) -> None:
         self._path = path
         self._log = log
-        # Snakemake's threads and the submitter's write to it.
+        # Snakemake's threads and the submitter's write to the journal.
         self._lock = threading.Lock()
         self._attempts: dict[str, int] = {}
         self._reported: dict[str, int] = {}
@@ -122,7 +122,13 @@ class Journal:
         self._append({"event": "works", "works": _names(works)})
 
     def begin(self, tag: str, cluster: str, works: Iterable[Work]) -> None:
-        """Record that a submission of this unique name is about to be made."""
+        """Record that a submission is about to be made.
+
+        Args:
+            tag: Its unique name.
+            cluster: Name of the one that it goes to.
+            works: What it submits.
+        """
         self._append({"event": "begin", "tag": tag, "cluster": cluster, "works": _names(works)})
 
     def submitted(self, tag: str, ids: list[str]) -> None:
@@ -181,7 +187,7 @@ class Journal:
                 self._submissions[tag] = _Submission(cluster, attempts)
                 for index, (key, attempt) in enumerate(attempts):
                     self._tags[key, attempt] = (tag, index)
-                    # Where the line before it cannot be read.
+                    # An earlier line of the key may be unreadable, so this line counts its attempts too.
                     self._attempts[key] = max(attempt, self._attempts.get(key, 0))
             case {"event": "submitted", "tag": str(tag), "ids": list(ids)} if (
                 tag in self._submissions
@@ -191,7 +197,7 @@ class Journal:
                 self._submissions[tag].ids = ids
             case {"event": "reported", "works": list(names)} if (attempts := _attempts(names)) is not None:
                 for key, attempt in attempts:
-                    # Last in the order of ends.
+                    # The key moves to the end, so that keys are in the order of their ends.
                     self._reported.pop(key, None)
                     self._reported[key] = attempt
             case _:

@@ -20,7 +20,7 @@ def main() -> None:
     from submitit.core.submission import process_job
 
     del sys.modules["numpy"]
-    # FOLDER is ROOT/jobs/SUBMISSION/%j. submitit waits for the pickle, and opens it with this.
+    # FOLDER is ROOT/jobs/SUBMISSION/%j. submitit waits for the pickle there, and opens it with this.
     folder = Path(sys.argv[-1])
     utils.pickle_load = load_own
     try:

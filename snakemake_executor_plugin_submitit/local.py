@@ -44,7 +44,7 @@ class Local:
         return local_parameters(resources)
 
     def submit(self, tag: str, parameters: Parameters, functions: Sequence[Function]) -> list[str]:
-        """See :class:`Cluster`."""
+        """Start a process for the one function; arguments as for ``Cluster.submit``."""
         (function,) = functions
         with Submission(self._folder, tag) as submission:
             pickle = submission.root / "0.pkl"
@@ -52,7 +52,7 @@ class Local:
             executor = submitit.LocalExecutor(submission.pattern, python=PYTHON)
             executor.update_parameters(**parameters)
             job: submitit.Job[object] = executor._submit_command(executor._submitit_command_str)
-            # Nobody has waited for the process yet: it has a start even if it has ended.
+            # Nobody has waited for the process yet, so it has a start even if it has ended.
             job_id = f"{job.job_id}-{_start(int(job.job_id))}-{socket.gethostname()}"
             self._jobs[job_id] = job
             submission.hand_over(pickle, job.job_id)
@@ -93,7 +93,7 @@ class Local:
             return not job.done()
         pid, _, rest = job_id.partition("-")
         start, _, host = rest.partition("-")
-        # What a damaged journal has for an id is no process.
+        # A damaged journal may have an id here that names no process.
         return bool(start) and host == socket.gethostname() and pid.isdecimal() and _start(int(pid), "Z") == start
 
 
@@ -105,7 +105,7 @@ def _signal(job_id: str, number: int) -> None:
 def _start(pid: int, passed_over: str = "") -> str:
     """Start time of a process in the kernel's ticks; empty if there is none, or if it is in a state passed over."""
     try:
-        # As bytes: a program may have any name.
+        # This reads bytes, since a program may have any name.
         state, *fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].decode("ascii").split()
     except (FileNotFoundError, ProcessLookupError):
         return ""

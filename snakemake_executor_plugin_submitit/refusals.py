@@ -4,7 +4,7 @@ import re
 
 from .cluster import Refusal, Refused
 
-# Slurm's words, as a pattern: what the user can do about it.
+# Patterns of Slurm's words, and what the user can do about each.
 _FIXES = {
     r"invalid partition|no partition|use this partition": "resource slurm_partition: `sinfo` lists the partitions",
     r"invalid account": "resource slurm_account: `sacctmgr show associations user=$USER` lists yours",
@@ -25,7 +25,7 @@ _NOW = re.compile(
     r"|standby mode|controller not responding|rate limit|try again|retry|required partition not available",
     re.IGNORECASE,
 )
-# What Slurm says of the request itself. All other words are of the way to Slurm, or of Slurm, and may pass.
+# Slurm says these of the request itself. All other words are about the way to Slurm, or Slurm itself, and may pass.
 _FOREVER = re.compile(
     r"\binvalid\b|not (permitted|allowed|available|supported|valid|authorized|granted|found|satisf)|denied|violates"
     r"|exceed|unrecognized|unknown option|requires an argument|ambiguous|can(not| ?not|'t) be satisfied|unsupported"
@@ -34,7 +34,7 @@ _FOREVER = re.compile(
     r"|too long|not specified|dependency problem|batch script|configuration source|\bbad\b",
     re.IGNORECASE,
 )
-# Said of a request's way, though a word of it is of the list above.
+# These words are about the way to Slurm, though the list above has some of them.
 _OF_THE_WAY = re.compile(
     r"authenticat|credential|munge|socket|protocol|communicat|message (send|receive)|unexpected message|connection"
     r"|I/O error|slurmdbd|no such file",
@@ -45,7 +45,7 @@ _SO_MANY = re.compile(r"MaxSubmit|GrpSubmit|MaxJobCount|job submit limit reached
 _POLICY = re.compile(r"accounting/QOS policy", re.IGNORECASE)
 _NAMED_LIMIT = re.compile(r"\b(Assoc|QOS)[A-Z]\w+")
 
-# Reasons of a pending job that only another submission, or an administrator, puts right.
+# Only another submission, or an administrator, can help a pending job with one of these reasons.
 _HOPELESS = re.compile(
     r"^(PartitionTimeLimit|PartitionNodeLimit|PartitionConfig|BadConstraints|InvalidAccount|InvalidQOS"
     r"|AccountNotAllowed|QOSNotAllowed|QOSTimeLimit|DependencyNeverSatisfied|AssociationTimeLimit"
@@ -61,7 +61,7 @@ _HOPELESS_HELP = {
     "InvalidQOS": "resource qos names none of yours",
     "launch failed requeued held": "a node could not launch it; the log of that node's slurmd says why",
 }
-# Reasons of a pending job that passes by itself, as a pattern: what it waits for.
+# A pending job with one of these reasons starts by itself some time; patterns, and what it waits for.
 _WAITS = {
     r"None|": None,
     r"Resources|Priority": "free nodes",

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 
 from .backend import Resource
 
-# The official plugin's names for another cluster than the one whose squeue is asked here.
+# The official plugin uses these names for another cluster than the one whose squeue is asked here.
 _OTHER_CLUSTERS = ("cluster", "clusters", "slurm_cluster")
 _SLURM_NAMES = ("slurm_partition", "slurm_account", "slurm_extra")
-# Of each group sbatch takes one: they say the same in other ways.
+# sbatch takes one of each group: they say the same in other ways.
 ONE_OF = (
     ("mem_mb", "mem_mb_per_cpu", "mem_mb_per_gpu"),
     ("cpus_per_task", "cpus_per_gpu"),
@@ -18,7 +18,13 @@ _GPUS = ("gpus", "gpu", "gpus_per_node", "gpus_per_task")
 
 
 class ResourceError(ValueError):
-    """A resource that cannot be asked for; its text is one line for the user."""
+    """A resource that cannot be asked for; its text is one line for the user.
+
+    Args:
+        resource: Its name.
+        value: What was asked for.
+        fix: What is wrong, and what to ask for instead.
+    """
 
     def __init__(self, resource: str, value: object, fix: str) -> None:
         super().__init__(f"resource {resource}={value}: {fix}")
@@ -48,7 +54,7 @@ def check_resources(resources: Mapping[str, Resource]) -> None:
         if len(given) > 1:
             others = " and ".join(f"{name}={resources[name]}" for name in given[1:])
             raise ResourceError(given[0], resources[given[0]], f"{others} says the same in another way; leave one out")
-    # An explicit gpu=0 of a job says that its defaults' model is not meant.
+    # If a job has an explicit gpu=0, the model of its defaults is not meant.
     if not any(is_given(resources, name) for name in (*_GPUS, "gres")):
         for name in _OF_GPUS:
             if is_given(resources, name):

@@ -10,7 +10,7 @@ from .resource_rules import ResourceError, check_resources, is_given
 
 Parameters = dict[str, Any]
 
-# Resource: submitit's parameter of the same meaning.
+# Each resource, and submitit's parameter of the same meaning.
 _NAMED = {
     "slurm_partition": "partition",
     "slurm_account": "account",
@@ -20,19 +20,19 @@ _NAMED = {
     "exclude": "exclude",
     "tasks_per_node": "ntasks_per_node",
 }
-# Set here or by submitit: another value would cut the plugin off from its jobs.
+# The plugin or submitit sets these. Another value would cut the plugin off from its jobs.
 _OURS = {"array", "error", "job-name", "open-mode", "output", "parsable", "signal", "test-only", "wait", "wrap"}
 _LONGEST_LOCAL_MINUTES = 365 * 24 * 60
 # `2`, `a100:2`, `a100:2,v100:1`
 _GPU_COUNT = re.compile(r"(?:[A-Za-z][\w.-]*:)?[0-9]{1,6}(?:,[A-Za-z][\w.-]*:[0-9]{1,6})*")
-# Option of sbatch: the resource that says the same.
+# Each option of sbatch, and the resource that says the same.
 _OPTIONS = {
     **{name.replace("_", "-"): resource for resource, name in _NAMED.items()},
     **{"time": "runtime", "nodes": "nodes", "ntasks": "tasks", "reservation": "reservation"},
 }
 
 
-# Of sbatch_flags: how much, then where.
+# The order of sbatch_flags: first how much, then where.
 _ORDER = (
     "nodes",
     "ntasks",
@@ -72,12 +72,12 @@ def slurm_parameters(resources: Mapping[str, Resource], setup: str = "", signal_
     minutes = _count(resources, "runtime")
     parameters: Parameters = {
         "nodes": _least_one(resources, "nodes") or 1,
-        # None, here and below, keeps submitit from writing its default: the site's counts.
+        # None, here and below, keeps submitit from writing its own default, so that the site's counts.
         "time": minutes,
         "wckey": None,
         "signal_delay_s": min(signal_seconds, minutes * 30) if minutes else signal_seconds,
         "use_srun": False,
-        # A signal to the batch step must not end the batch shell ahead of the command: slurmstepd kills at once what a
+        # A signal to the batch step must not end the batch shell before the command: slurmstepd at once kills what a
         # dead shell leaves behind.
         "setup": ["trap : TERM", *setup.splitlines()],
     }
@@ -112,7 +112,7 @@ def sbatch_flags(resources: Mapping[str, Resource]) -> list[str]:
     options = {**parameters, **parameters["additional_parameters"]}
     wanted = dict.fromkeys([*_ORDER, *parameters["additional_parameters"]])
     given = {name: options[name] for name in wanted if name != "requeue" and options.get(name) is not None}
-    # As submitit writes them.
+    # submitit writes options like this.
     return [f"--{name.replace('_', '-')}" + ("" if value is True else f"={value}") for name, value in given.items()]
 
 

@@ -41,7 +41,7 @@ class Runner:
         """
         self.folder.check()
         if known := find_state(self.folder, self.work.key, self.work.attempt):
-            # Requeued after its end, or run twice: what is known stays.
+            # The job was requeued after its end, or ran twice; the state that is there stays.
             return int(known["rc"])
         with Signals() as signals:
             self._signals = signals
@@ -51,8 +51,8 @@ class Runner:
                 signals.pass_on_to(child)
                 code = child.wait()
                 signals.ended.set()
-                # What a signal ended is for the scheduler to explain (cancelled, time limit, requeued), unless the
-                # command used its grace to come to an end that counts.
+                # Where a signal ended the command, the scheduler explains it (cancelled, time limit, requeued), unless
+                # the command used its grace to come to an end that counts.
                 if not signals.stopped or code in (0, TRY_AGAIN):
                     child.finish(code, job_id())
             finally:
@@ -83,7 +83,7 @@ class Signals:
         self.stopped = False
         self.ended = threading.Event()
         self._child: Child | None = None
-        # In a thread (submitit's debug executor) signals belong to Snakemake.
+        # In a thread, as in submitit's debug executor, signals belong to Snakemake.
         self._active = threading.current_thread() is threading.main_thread()
 
     def pass_on_to(self, child: Child) -> None:

@@ -25,7 +25,7 @@ SBATCH_SECONDS = 170.0
 
 def write_pickle(path: Path, function: Callable[[], object]) -> None:
     """Write submitit's pickle of a function, for its user alone whatever the umask is."""
-    # submitit writes into what is there.
+    # The file is made first, with its rights: submitit writes into it.
     path.touch(mode=0o600, exist_ok=False)
     DelayedSubmission(function).dump(path)
 
@@ -83,7 +83,7 @@ class Submission:
             write_pickle(path, function)
         script = self.root / "batch.sh"
         text = executor._make_submission_file_text(executor._submitit_command_str, "")
-        # Commands and paths may hold bytes that are no text, as Python keeps them.
+        # Commands and paths may hold bytes that are no text; Python keeps them.
         script.write_bytes(os.fsencode(f"{text}\n"))
         first = parse_job_id(run("sbatch", str(script), limit=SBATCH_SECONDS))
         ids = [f"{first}_{index}" for index in range(len(functions))] if array else [first]

@@ -28,7 +28,8 @@ class ExecutorSettings(ExecutorSettingsBase):
         default=".snakemake/submitit",
         metadata={"help": "folder for logs, states and submitit's files, on a file system that all nodes share"},
     )
-    # Not a plain bool: if that is true by default, Snakemake's interface makes an option of it that it does not find.
+    # The type is not a plain bool: for one that is true by default, Snakemake's interface makes an option which it then
+    # does not find.
     direct: bool | None = field(
         default=True,
         metadata={

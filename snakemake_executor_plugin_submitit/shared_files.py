@@ -49,7 +49,7 @@ def patiently(action: Callable[[], Result]) -> Result:
         except OSError as error:
             if not is_passing(error) or time.monotonic() + pause > limit:
                 raise
-        # Nobody tells of a server that is back.
+        # No server says when it is back, so this asks again.
         time.sleep(pause)
         pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 

@@ -95,7 +95,7 @@ class Slurm:
         return slurm_parameters(resources, self._setup, self._signal_seconds)
 
     def submit(self, tag: str, parameters: Parameters, functions: Sequence[Function]) -> list[str]:
-        """See :class:`Cluster`; a submission of unknown fate is cancelled by its name."""
+        """Submit an array; one of unknown fate is cancelled by its name. Arguments as for ``Cluster.submit``."""
         parameters = {
             "job_name": tag,
             "array_parallelism": min(self._array_parallelism, len(functions)),

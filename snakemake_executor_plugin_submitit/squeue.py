@@ -13,7 +13,7 @@ from dataclasses import dataclass
 ANSWER_SECONDS = 60.0
 """Slurm's own commands give up after MessageTimeout, 10 s by default; this is for those that hang."""
 
-# https://slurm.schedmd.com/job_state_codes.html: base states in which a job does not run and is not queued.
+# In these base states a job does not run and is not queued (https://slurm.schedmd.com/job_state_codes.html).
 _OVER = {
     "BOOT_FAIL": "its node did not boot",
     "CANCELLED": "it was cancelled (scancel)",
@@ -108,7 +108,7 @@ def run(*command: str, limit: float | None = None) -> bytes:
     except subprocess.TimeoutExpired:
         raise NoAnswer(f"{command[0]} gave no answer in {limit:.0f} s") from None
     except OSError as error:
-        # No process to be had at the moment (EAGAIN), a file system that does not show the program, ...
+        # There may be no process to be had at the moment (EAGAIN), or a file system that does not show the program.
         raise NoAnswer(f"{command[0]} cannot be started: {error.strerror}") from error
     if done.returncode:
         raise NoAnswer(words(done.stderr) or f"{command[0]} failed with exit code {done.returncode}")
@@ -174,7 +174,7 @@ def _row(line: bytes) -> Row | None:
     match = _ROW.fullmatch(line)
     if match is None:
         return None
-    # A name of ours is ASCII or UTF-8; what another job's was meant to be does not matter.
+    # The plugin's own names are ASCII or UTF-8; what another job's name was meant to be does not matter.
     first, index, state, reason, nodes, name = (field.decode(errors="replace") for field in match.groups())
     member = re.fullmatch("[0-9]{1,20}", index)
     return Row(f"{first}_{index}" if member else first, name, int(index) if member else 0, state, reason, nodes)

@@ -103,7 +103,7 @@ class Submitter:
             except Refusal as refusal:
                 self._learn(batch, refusal)
             except Exception as error:
-                # Whatever it is, Snakemake has to hear of it, and of the next batch too.
+                # Whatever went wrong, Snakemake has to hear of it, and this thread has to take the next batch.
                 words = f"submission failed: {type(error).__name__}: {error}"
                 kind = Refused.NOW if is_passing(error) else Refused.FOREVER
                 self._learn(batch, Refusal(kind, words, doubtful=True))
@@ -127,7 +127,7 @@ class Submitter:
         try:
             self._journal.submitted(tag, ids)
         except OSError:
-            # A full disk. What nobody knows of would run beside its next try.
+            # The disk is full. A job that no journal knows of would run beside its next try, so it is cancelled.
             self._cluster.cancel([Place(self._cluster.name, tag, index, job) for index, job in enumerate(ids)])
             raise
         self._pause = self._first_pause

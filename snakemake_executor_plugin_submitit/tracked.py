@@ -24,7 +24,13 @@ class Tracked:
     """To be submitted, at the next look if it does not succeed at this one."""
 
     def comes_again(self, status: Status, resubmissions: int, log: Log) -> bool:
-        """Whether it is submitted again after this end, which is then said."""
+        """Whether it is submitted again after this end, which is then said.
+
+        Args:
+            status: How it ended.
+            resubmissions: How often it may be submitted again.
+            log: Snakemake's logger.
+        """
         if isinstance(status, Lost) and self.attached:
             log.info(f"{self.work.name}: lost with an earlier Snakemake process ({status.why}).")
             return True

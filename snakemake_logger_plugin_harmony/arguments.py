@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-# As Snakemake has it (snakemake.cli.parse_config).
+# Snakemake has this pattern (snakemake.cli.parse_config).
 _NAME = re.compile(r"[a-zA-Z_][\w-]*\w$")
 
 

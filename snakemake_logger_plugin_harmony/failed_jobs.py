@@ -13,7 +13,7 @@ from typing import Any
 
 TAIL_LINES = 20
 _TAIL_BYTES = 65536
-# Signals, a shell's status for them, and that of a step which will go on when it is run again.
+# Signals, a shell's exit codes for them, and the exit code of a step that goes on when it is run again.
 _STOPS = {"SIGINT", "SIGTERM", "SIGHUP", "129", "130", "143", "75"}
 _EXIT = re.compile(r"returned non-zero (exit status \d+)|died with <Signals\.(\w+)")
 
@@ -22,7 +22,7 @@ _EXIT = re.compile(r"returned non-zero (exit status \d+)|died with <Signals\.(\w
 class _Job:
     wildcards: Mapping[str, Any]
     command: str
-    # What Snakemake said of the command's end, and not yet told.
+    # Snakemake's words on the command's end, until they are printed.
     ended: str = ""
 
 
@@ -42,7 +42,7 @@ class FailedJobs:
         named = self._named(text)
         if not named:
             return False
-        # A command may be the beginning of another one.
+        # A command may begin like another, longer one.
         max(named, key=lambda job: len(job.command)).ended = text
         return True
 

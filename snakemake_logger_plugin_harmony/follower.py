@@ -22,7 +22,7 @@ class Follower:
 
     def __init__(self, folder: Path, console: "Console") -> None:
         self._folder, self._console = folder, console
-        # Now, and not when all is imported: a small generation may have come and gone by then.
+        # This happens before all is imported: a small generation may have come and gone by then.
         self._old = frozenset(folder.glob("generation=*/selection.parquet"))
         self._wake, self._ended = threading.Event(), threading.Event()
         self._complaint = ""
@@ -37,7 +37,7 @@ class Follower:
         """Shows the last of it; returns when the terminal is as it should be."""
         self._ended.set()
         self._wake.set()
-        # A shared file system may take its time, but not for ever.
+        # A shared file system may take long, but not for ever.
         self._thread.join(_END_SECONDS)
 
     def _run(self) -> None:
@@ -59,7 +59,7 @@ class Follower:
         try:
             display.update()
         except (UserError, OSError) as error:
-            # The run does not depend on it, and a shared file system may come back.
+            # The run does not depend on this, and a shared file system may come back.
             if str(error) != self._complaint:
                 self._complaint = str(error)
                 display.print(f"progress: {error}", style="yellow")

@@ -20,7 +20,7 @@ from snakemake_logger_plugin_harmony.follower import Follower
 from snakemake_logger_plugin_harmony.stopped import is_said_after, last_line
 
 _HEARING_SECONDS = 2.0
-# What the executor plugin says of jobs that wait, and when none does any more.
+# The executor plugin says this when jobs wait, and when none does any more.
 _WAITING = ("Waiting in Slurm's queue", "Nothing waits in Slurm's queue")
 
 
@@ -63,7 +63,7 @@ class LogHandler(LogHandlerBase):
             else:
                 self._tell(record)
         except Exception:
-            # As every handler of logging does: the traceback goes to standard error, the run goes on.
+            # Every handler of logging does this: the traceback goes to standard error, and the run goes on.
             self.handleError(record)
 
     def close(self) -> None:
@@ -107,7 +107,7 @@ class LogHandler(LogHandlerBase):
         if event == LogEvent.JOB_ERROR:
             self._print(self._failed_jobs.describe(record), "red")
         elif event == LogEvent.ERROR and self._failed_jobs.note_exit(record.getMessage()):
-            # Told with the job, whose own record comes next.
+            # The record of the job comes next, and is printed with it.
             return
         elif self._is_shown(record, event):
             styles = {"ERROR": "red", "CRITICAL": "red", "WARNING": "yellow"}
@@ -117,7 +117,7 @@ class LogHandler(LogHandlerBase):
         """Whether a job's failure, or what is said of it, comes of the signal that told Snakemake to stop."""
         text = record.getMessage()
         is_end = hasattr(record, "jobid") or self._failed_jobs.is_exit(text)
-        # Ctrl-C goes to the jobs too, which may be quicker to end than Snakemake's main thread to hear of it.
+        # Ctrl-C goes to the jobs too, which may end before Snakemake's main thread hears of it.
         seconds = _HEARING_SECONDS if self._failed_jobs.is_by_signal(text) else 0.0
         return is_end and stopping.told_by(seconds) is not None
 
@@ -148,7 +148,7 @@ class LogHandler(LogHandlerBase):
         if self._search is not None:
             return
         for output in outputs:
-            # Where every search of HARMONY lies, seen from the folder that Snakemake works in.
+            # All searches of HARMONY lie there, relative to the folder that Snakemake works in.
             parts = Path(output).parts
             if parts[0] == "results" and len(parts) > 2:
                 self._search = Path(*parts[:2]).absolute()
@@ -157,7 +157,7 @@ class LogHandler(LogHandlerBase):
                 return
 
     def _print(self, text: str, style: str | None = None) -> None:
-        # Snakemake sends records without a text, which only carry data.
+        # Snakemake sends records without a text, which carry data alone.
         if text and text != "None":
             self._console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 

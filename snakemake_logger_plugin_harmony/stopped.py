@@ -5,9 +5,9 @@ from pathlib import Path
 from signal import Signals
 from typing import Any
 
-# Snakemake's own word that it has heard, since ending the jobs may take a while.
+# Snakemake says this when it has heard the signal; to end the jobs may take a while.
 _HEARD = ("Terminating processes on user request", "Will exit after finishing currently running jobs")
-# Jobs fail because they were ended.
+# Snakemake says this of jobs that failed because they were ended.
 _CONSEQUENCE = "At least one job did not complete successfully"
 _HOW = {Signals.SIGINT: "stopped by Ctrl-C", Signals.SIGHUP: "stopped: the terminal was closed (SIGHUP)"}
 

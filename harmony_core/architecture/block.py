@@ -60,11 +60,24 @@ class Block(Frozen):
         return self.num_params(d_model)
 
     def forward_flops_per_token(self, d_model: int, context: int, mode: Mode) -> float:
-        """FLOPs of one token's forward pass: mean over a sequence (`prefill`) or the last token (`decode`)."""
+        """FLOPs of one token's forward pass.
+
+        Args:
+            d_model: the model's width.
+            context: tokens of the sequence.
+            mode: `prefill` is the mean over the sequence, `decode` the last token; `train` is not asked for.
+        """
         raise TypeError(f"{type(self).__name__} has no FLOP formula")
 
     def flops_per_token(self, d_model: int, context: int, mode: Mode) -> float:
-        """FLOPs per token; `train` is three forward passes (backward costs two, no recomputation)."""
+        """FLOPs per token.
+
+        Args:
+            d_model: the model's width.
+            context: tokens of the sequence.
+            mode: `prefill` and `decode` as for `forward_flops_per_token`; `train` is three forward passes
+                (backward costs two, no recomputation).
+        """
         if mode == "train":
             return 3 * self.forward_flops_per_token(d_model, context, "prefill")
         return self.forward_flops_per_token(d_model, context, mode)

@@ -67,7 +67,7 @@ class GatedDeltaNet(Block):
         return 2 * self.key_width + self.value_width
 
     def _matrices(self, d_model: int) -> int:
-        # Behind the convolved channels gates, and a strength and a decay for each value head.
+        # Projections to convolved channels, to gates, to a strength and a decay for each value head, and back.
         return d_model * (self.conv_width + 2 * self.value_width + 2 * self.num_value_heads)
 
     def num_params(self, d_model: int) -> int:

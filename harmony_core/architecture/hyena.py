@@ -10,7 +10,7 @@ from typing import Any
 
 from harmony_core.architecture.block import Block, Exchange, Mode
 
-# Taps of a filter up to which it is cut off at a document's beginning.
+# A filter of up to so many taps is cut off at a document's beginning.
 RESET_TAPS = 32
 
 
@@ -33,7 +33,13 @@ class Hyena(Block):
         raise TypeError(f"{type(self).__name__} does not say what its filter is made of")
 
     def filter_flops_per_token(self, d_model: int, context: int, mode: Mode) -> float:
-        """FLOPs of h conv (x1 * v) a token."""
+        """FLOPs of h conv (x1 * v) a token.
+
+        Args:
+            d_model: the model's width, which is the number of channels.
+            context: tokens of the sequence.
+            mode: `prefill` is the mean over the sequence, `decode` the last token.
+        """
         raise TypeError(f"{type(self).__name__} does not say what its convolution costs")
 
     def filter_state_elements(self, d_model: int) -> int:
@@ -41,7 +47,7 @@ class Hyena(Block):
         raise TypeError(f"{type(self).__name__} does not say what its convolution remembers")
 
     def num_params(self, d_model: int) -> int:
-        # The projection back alone has a bias.
+        # Only the projection back has a bias.
         projections = 4 * d_model * d_model + d_model
         return projections + 3 * d_model * self.short_filter_length + self.filter_params(d_model)
 

@@ -29,7 +29,7 @@ class HyenaMR(GroupedFIR):
         low, high = self.decay_range
         if low > high:
             raise ValueError(f"decay_range is {list(self.decay_range)}; use low <= high")
-        # Beyond these, a decay is none at all or leaves the first tap alone, whatever the span.
+        # Beyond these powers a decay does nothing, or leaves the first tap alone, whatever the span.
         if low < -6 or high > 6:
             raise ValueError(f"decay_range is {list(self.decay_range)}; use powers of ten from -6 to 6")
         if self.decay_span is not None and self.decay_span < self.filter_length:

@@ -16,7 +16,13 @@ def num_matrices(activation: Activation) -> int:
 
 
 def feed_forward_biases(d_model: int, d_ff: int, activation: Activation) -> int:
-    """Elements of the biases of one feed-forward network that has them."""
+    """Elements of the biases of one feed-forward network that has them.
+
+    Args:
+        d_model: width of input and output.
+        d_ff: hidden width; a gate has one more bias of it.
+        activation: says whether there is a gate.
+    """
     return (num_matrices(activation) - 1) * d_ff + d_model
 
 

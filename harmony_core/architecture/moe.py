@@ -46,7 +46,7 @@ class MoE(Block):
     kind = "moe"
     role = "channel"
     width_field = "d_expert"
-    # How many tokens an expert has decides the sizes of its products.
+    # An expert's number of tokens decides the sizes of its products, so a step reads it back.
     waits_for_device = True
     n_routed: int
     top_k: int
@@ -124,7 +124,7 @@ class MoE(Block):
 
     def _idle_routing(self) -> list[str]:
         names = []
-        # The best K experts lie in at most K groups, which are the K whose best expert is best.
+        # The best K experts lie in at most K groups, and those are the K groups whose best expert is best.
         if self.top_groups == self.n_groups or (self.group_score == "max" and self.top_groups >= self.top_k):
             names += ["n_groups", "top_groups", "group_score"]
         # Scores of all experts add up to one already.

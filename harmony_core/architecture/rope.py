@@ -70,7 +70,18 @@ class RopeScaling(Frozen):
 
 
 def check_rope(base: float | None, fraction: float, head_dim: int, scaling: RopeScaling | None, field: str) -> None:
-    """Raises ValueError where no rotary frequencies follow from these; `field` is the name of the head's width."""
+    """Refuses values from which no rotary frequencies follow.
+
+    Args:
+        base: theta; None turns nothing, and leaves no room for the two below.
+        fraction: of a head's elements that turn, in (0, 1].
+        head_dim: elements of a head.
+        scaling: for longer contexts; None is none.
+        field: name of the field that sets the head's width, for the message.
+
+    Raises:
+        ValueError: names the field and what it may be.
+    """
     if base is not None and not 0 < base < math.inf:
         raise ValueError(f"rope_base is {base}; use a positive number")
     if base == 1 and scaling is not None and scaling.method == "yarn":
@@ -87,7 +98,13 @@ def check_rope(base: float | None, fraction: float, head_dim: int, scaling: Rope
 
 
 def canonical_positions(head_dim: int, fraction: float, scaling: RopeScaling | None) -> dict[str, Any]:
-    """`rope_fraction` and `rope_scaling` in their one spelling."""
+    """`rope_fraction` and `rope_scaling` in their one spelling.
+
+    Args:
+        head_dim: elements of a head.
+        fraction: of them that turn; becomes the exact share of the whole number that do.
+        scaling: for longer contexts; None is none.
+    """
     exact = rotary_width(head_dim, fraction) / head_dim
     return {
         "rope_fraction": exact if rotary_width(head_dim, exact) == rotary_width(head_dim, fraction) else fraction,

@@ -54,7 +54,8 @@ def calibrate(name: str, progress: Callable[[str], None]) -> Machine:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     keep_freed_memory()
-    # Read at the first product: blocks that take turns would build each other's kernels away, as a model's do not.
+    # oneDNN reads this at its first product. Blocks that take turns would push each other's kernels out of its cache,
+    # which the blocks of one model do not.
     os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] = str(_KERNELS)
     try:
         fields: dict[str, Any] = {"name": name, "device": f"one core of {cpu_name()}"}
@@ -101,7 +102,7 @@ def _chain_samples(chain: Chain, precision: Precision) -> list[Sample]:
     generator = torch.Generator().manual_seed(0)
 
     def draw() -> Tensor:
-        # Always new, as in training: routers choose otherwise each time.
+        # Inputs are always new, as in training, so that routers choose differently each time.
         return torch.randn(chain.batch_size, chain.context, chain.d_model, generator=generator)
 
     def train() -> list[float]:
@@ -127,6 +128,11 @@ def block_seconds(blocks: Sequence[nn.Module], x_BTD: Tensor, precision: Precisi
 
     A block by itself finds in the cache what it has just written; in a model most of that has left by the time of its
     backward pass. A block's backward pass ends when the gradient of its input is whole.
+
+    Args:
+        blocks: each takes [B, T, D] and returns as much with an auxiliary loss or None.
+        x_BTD: input of the first, [B, T, D], fp32, on the CPU.
+        precision: `bf16` runs them under autocast.
     """
     x, auxiliary, forward, backward = x_BTD.detach().requires_grad_(), [], [time.process_time()], []
     with autocast(_CPU, precision):

@@ -18,7 +18,7 @@ from harmony_core.architecture import Architecture, Block
 from harmony_core.architecture.block import block_from_dict
 from harmony_core.machines.operator_costs import UNITS
 
-# Kind, and for each piece its width and hyper-parameters.
+# For each kind, pieces of a width and its hyper-parameters.
 _BLOCKS: dict[str, tuple[tuple[int, dict[str, Any]], ...]] = {
     "mha": (
         (96, {"num_heads": 2, "head_dim": 64}),
@@ -104,7 +104,7 @@ _BLOCKS: dict[str, tuple[tuple[int, dict[str, Any]], ...]] = {
         (128, {"n_routed": 4, "top_k": 3, "d_expert": 48, "n_shared": 1, "balancing": "bias"}),
     ),
 }
-# Sequences and tokens of each that blocks are measured with.
+# Sequences, and tokens of each, that blocks are measured with.
 BATCHES = ((16, 256), (4, 512), (16, 128), (2, 128))
 
 

@@ -62,7 +62,7 @@ def _compute(dtype: torch.dtype) -> dict[str, Any]:
     runs = [lambda: product(*operands[0]), lambda: product(*operands[1]), attention]
     seconds = [took for (took,) in medians([timed(run) for run in runs])]
     peak, at_shape = (2 * math.prod(shape) / took for shape, took in zip((large, shaped), seconds, strict=False))
-    # Of a causal score four FLOPs an element of the head forwards, twice as many backwards.
+    # A causal score takes four FLOPs for each element of the head forwards, and twice as many backwards.
     mixing = 3 * 4 * sequences * heads * width * length * (length + 1) / 2 / seconds[2]
     return {
         "peak_flops": _figure(peak, "x".join(map(str, large)) + " product"),

@@ -10,7 +10,7 @@ ROUNDS = 5
 # oneDNN builds a kernel for every new number of rows of an expert.
 WARM_UP_ROUNDS = 3
 
-# Runs once; seconds of each of its parts.
+# It runs once, and returns the seconds of each of its parts.
 Run = Callable[[], list[float]]
 
 

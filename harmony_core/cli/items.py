@@ -11,7 +11,7 @@ import yaml
 from harmony_core.base import read_yaml
 from harmony_core.errors import UserError
 
-# A comma inside of `paths=[a,b]` separates nothing.
+# A comma inside of `paths=[a,b]` does not separate items.
 _NEXT = re.compile(r",(?=[A-Za-z_]+=|[^=,\[\]]+\.ya?ml(?:,|$))")
 
 

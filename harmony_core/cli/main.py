@@ -62,9 +62,10 @@ def main() -> None:
     try:
         sys.stdout.flush()
     except OSError as error:
-        # What is still in the buffer goes nowhere, or the interpreter would try once more and end with code 120.
+        # The rest of the buffer goes nowhere. Else the interpreter would try once more to write it, and exit with code
+        # 120.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        # A reader that has seen enough, as `head` has, is no mistake.
+        # It is no mistake where a reader, such as `head`, has seen enough.
         if not isinstance(error, BrokenPipeError) and code == 0:
             code = _refused(refusal(OSError(error.errno, error.strerror, "standard output")))
     sys.exit(code)
@@ -84,7 +85,7 @@ def _run() -> int:
         return _refused(refusal(error))
     except (WorkInterrupted, LeaseLost) as stopped:
         Console(stderr=True, soft_wrap=True).print(f"not finished: {escape(str(stopped))}", highlight=False)
-        # EX_TEMPFAIL of sysexits.h: the executor plugin submits such a job again.
+        # EX_TEMPFAIL of sysexits.h; the executor plugin submits such a job again.
         return os.EX_TEMPFAIL
     return 0
 

@@ -15,7 +15,13 @@ _WIDTH, _HEIGHT = 460, 220
 
 
 def write_figure(path: Path, best: Sequence[Estimate], scaling: Sequence[Scaled]) -> None:
-    """Writes one HTML file, which needs no network to be seen."""
+    """Writes one HTML file, which needs no network to be seen.
+
+    Args:
+        path: of the file.
+        best: layouts to draw, the fastest first.
+        scaling: the best layout with more or fewer replicas; empty draws none.
+    """
     order = [str(one.layout) for one in best]
     charts = [_bars(_seconds(best), "seconds of a step", order), _bars(_memory(best), "GB of a device", order)]
     if scaling:

@@ -25,9 +25,9 @@ from harmony_core.store import SearchFolder, latency, ledger, missing_lines, rea
 from harmony_core.store.evaluators import TRAINING_TABLE, tables_of
 from harmony_core.terminal.format import count, seconds, value_text
 
-# A file or a pipe has no width to fold a table to, unless COLUMNS gives one.
+# A table is folded to a terminal's width. A file or a pipe has none, unless COLUMNS gives one.
 _WIDTH = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 1000
-# Exit code of an answer that lacks what was deleted; 2 is none at all.
+# The exit code where the answer is incomplete since files were deleted; 2 is no answer at all.
 INCOMPLETE = 1
 console = Console(highlight=False, width=_WIDTH)
 SearchArgument = Annotated[Path, typer.Argument(help="Folder of the search, or its name under results/.")]
@@ -85,7 +85,7 @@ def show(
         found = latency_cell(time["latency_seconds"], time["marked"])
         ratio = "" if time["relative"] is None else f", {time['relative']:.3f} of the reference's"
         console.print(f"{time['mode']}: {found}{ratio} ({raw}); {setting}")
-    # A preset that promotion trained comes from nowhere.
+    # A preset that promotion trained has no ancestors.
     if row["generation"] is not None:
         ancestors = lineage(folder, row["architecture_id"]).filter(pl.col("depth") > 0).collect()
         for parent in ancestors.iter_rows(named=True):
@@ -116,7 +116,13 @@ def _rows_of(row: Mapping[str, Any], *frames: pl.LazyFrame) -> pl.DataFrame:
 
 
 def candidates_table(frame: pl.DataFrame, title: str, search: Path) -> Table:
-    """A table of leaderboard rows, costs in the objective's own mode."""
+    """A table of leaderboard rows, costs in the objective's own mode.
+
+    Args:
+        frame: rows of `leaderboard`.
+        title: above the table.
+        search: its folder, whose configuration names the objectives.
+    """
     config = read_manifest(SearchFolder.find(search).manifest).config
     columns = shown(objective["name"] for objective in config["search"]["objectives"])
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
@@ -134,7 +140,7 @@ def candidates_table(frame: pl.DataFrame, title: str, search: Path) -> Table:
 
 def _headings(columns: Sequence[Metric], mode: str, has_again: bool) -> Iterator[str]:
     for one in columns:
-        # A table has less room than a line.
+        # A table has less room than a line, so headings are short.
         yield mode if one.name == LATENCY else one.heading.replace("/token", "/tok")
         if one.name == LATENCY and has_again:
             yield "again"

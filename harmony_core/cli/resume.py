@@ -33,7 +33,7 @@ def resume(
     the main process are not started twice: the new ones wait for them and take their results.
     A table of a finished step that is gone is made again, from its journal where that is there, and nothing else.
     """
-    # By the record of its start, and not by its manifest: a search may be killed before it has one.
+    # This finds a search by the record of its start, not by its manifest: it may be killed before it has one.
     found = next((path for path in (search, Path("results") / search) if SearchFolder(path).main.is_file()), None)
     folder = SearchFolder(found) if found is not None else _without_record(search)
     _check_format(folder)
@@ -65,12 +65,12 @@ def resume(
 def _run(start: Start, folder: SearchFolder) -> None:
     """Becomes Snakemake, once what was deleted is there again."""
     os.chdir(start.folder)
-    # As Snakemake names its files; `folder` may have been named from elsewhere.
+    # Snakemake names files relative to its folder; `folder` may be named from elsewhere.
     folder = SearchFolder(RESULTS / start.name)
     snakemake = [sys.executable, "-m", "snakemake"]
     unlocked = subprocess.run([*snakemake, *start.with_options("--unlock")], check=False)
     if unlocked.returncode:
-        # Snakemake has said why.
+        # Snakemake has already said why.
         raise typer.Exit(unlocked.returncode)
     for stage in stages(folder) if folder.manifest.is_file() else []:
         if stage.missing:
@@ -89,7 +89,7 @@ def _remake(stage: Stage, folder: SearchFolder, start: Start, snakemake: Sequenc
     if done.returncode:
         raise typer.Exit(done.returncode)
     _check_population(stage, folder)
-    # To Snakemake a table that is newer than what was made from it is a reason to make all that again.
+    # Snakemake makes everything again that follows from a newer table, so these get the time of their inputs.
     stage.settle_times([path for path in stage.made if path.stat().st_mtime_ns != before.get(path)])
 
 
@@ -117,7 +117,7 @@ def _check_format(folder: SearchFolder) -> None:
         manifest = read_manifest(folder.manifest)
         if manifest.migrated_from is not None and not _is_done(folder):
             manifest.check_may_measure(folder.path)
-        # Told again, with what is of another version, by the Snakemake that this becomes.
+        # The Snakemake that this process becomes says it again, and also what is of another version.
         check_installed(manifest.plugins)
 
 

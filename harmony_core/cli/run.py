@@ -22,15 +22,15 @@ if TYPE_CHECKING:
     from harmony_core.evaluation.launcher import Launcher
     from harmony_core.evaluation.shard import Shard as ShardRows
 
-    # A shard, a final row of it, how many are done and how many there are.
+    # It takes a shard, a final row of it, how many are done, and how many there are.
     Told = Callable[[ShardRows, dict[str, Any], int, int], None]
 
 app = typer.Typer(help="The steps of a search; the workflow calls these.", no_args_is_help=True)
 console = Console(soft_wrap=True, highlight=False)
 
 Search = Annotated[Path, typer.Option(help="Folder of the search, results/NAME.")]
-Generation = Annotated[int, typer.Option(min=0)]
-Shard = Annotated[int, typer.Option(min=0)]
+Generation = Annotated[int, typer.Option(min=0, help="Its number, from 0.")]
+Shard = Annotated[int, typer.Option(min=0, help="Its number within the generation, from 0.")]
 Cores = Annotated[int | None, typer.Option(min=1, help="Cores of a local launch; all by default.")]
 Kind = Annotated[
     Literal["local", "srun"],
@@ -162,12 +162,12 @@ def teams(
     from harmony_core.workers import WorkInterrupted
     from harmony_core.workers.teams import split_flags
 
-    # The allocation is given back by this signal; leaving by an exception ends the ranks too.
+    # This signal gives the allocation back. Leaving by an exception also ends the ranks.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    # A search begins before it has its manifest.
+    # A search starts before it has its manifest, so this reads the configuration instead.
     folder = SearchFolder(search)
     execution = Config.from_yaml(folder.config).execution
-    # Not beside the address: that folder goes with the allocation.
+    # The log does not lie beside the address, whose folder goes with the allocation.
     log = folder.work("teams", f"{os.environ.get('SLURM_JOB_ID')}.log")
     with own_teams(execution, pilot_folder(), split_flags(srun_flags), execution.gpus_per_candidate, log) as held:
         held.wait()
@@ -201,7 +201,7 @@ def _evaluate(
 
     evaluator = find_evaluator(name)
     shard = Shard.open(search, generation, index, evaluator)
-    # A generation that was closed has nobody; its shards are written without an allocation's teams.
+    # A closed generation has no candidates; this process writes its shards without an allocation's teams.
     chosen = launcher if shard.population else dataclasses.replace(launcher, kind="local")
     evaluate_shard(evaluator, shard, report=partial(report, shard), launcher=chosen)
 

@@ -66,7 +66,7 @@ def scale(
     chosen = _Layouts(load_preset(file), layout, own, machine)
     sections = {"recipe": settings("recipe", recipe or (), "recipe"), "data": settings("data", data or (), "data")}
     sizes = _sizes(chosen, folder, numbers, sections["recipe"])
-    # What `harmony train` would refuse is refused now, and not when the job begins.
+    # What `harmony train` would refuse is refused now, before a job is queued.
     run_config(folder.name, 0, sections, sizes[0].layout, machine or "cpu")
     here = len(visible_gpus()) or usable_cores()
     if local and sizes[-1].processes > here:
@@ -194,7 +194,7 @@ def _run_here(size: Size, command: Sequence[str]) -> None:
     """Trains one size on this machine to its end."""
     console.rule(f"{size.processes}: {size.layout}")
     process = subprocess.Popen([sys.executable, *command])
-    # The training hears Ctrl-C too, and leaves by itself; this process waits for it.
+    # The training hears Ctrl-C too and leaves by itself; this process waits for it.
     before = {
         signal.SIGINT: signal.signal(signal.SIGINT, signal.SIG_IGN),
         signal.SIGTERM: signal.signal(signal.SIGTERM, lambda number, _: process.send_signal(number)),

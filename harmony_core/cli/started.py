@@ -18,7 +18,7 @@ from harmony_core.store import SearchFolder, read_manifest, stages
 from harmony_core.workers.lease import BEAT_SECONDS
 from harmony_core.workflow import RESULTS
 
-# A holder touches its lease every beat; one may be late.
+# A holder touches its lease every beat. One beat may be late.
 _WATCHED_SECONDS = 3 * BEAT_SECONDS
 
 
@@ -81,7 +81,7 @@ def recorded(folder: SearchFolder) -> Start:
     if isinstance(record, dict):
         place, arguments = record.get("folder"), record.get("arguments")
         if isinstance(arguments, list) and all(_is_argument(text) for text in [place, *arguments]):
-            # As configured: the folder of a copy may have another name.
+            # The configuration gives the name: the folder of a copy may have another one.
             name = Config.from_yaml(folder.config).search.name if folder.config.is_file() else folder.name
             return Start(Path(str(place)), tuple(arguments), name)
     raise UserError(str(folder.main), "damaged", "start again with snakemake --profile and --unlock")
@@ -129,7 +129,7 @@ def anew(folder: SearchFolder) -> Start:
 def _self_contained(folder: SearchFolder, start: Start) -> Start:
     """Lets the search read its own configuration, and the workflow of this installation where it has none."""
     if not folder.manifest.is_file():
-        # It has done nothing yet that could be lost.
+        # A search without a manifest has done nothing that could be lost.
         raise UserError("search", folder.path, "it has no manifest yet; start it anew with snakemake --profile")
     config = Config.parse(read_manifest(folder.manifest).config)
     if folder.config.is_file():
@@ -158,7 +158,7 @@ def _put_times_in_order(folder: SearchFolder) -> None:
             stage.settle_times(outdated)
             mixed_up = True
     if mixed_up:
-        # What comes last; whether it was made before the last generations can no longer be told.
+        # Promotion and report come last. Nobody can tell any more whether they were made before the last generations.
         now = max(path.stat().st_mtime_ns for path in folder.path.rglob("*.parquet"))
         for path in [*folder.generation(None).rglob("*.parquet"), folder.report / "index.html"]:
             if path.is_file():
@@ -179,7 +179,7 @@ def _are_touched(leases: Sequence[Path]) -> bool:
     before = {path: path.stat().st_mtime_ns for path in held}
     deadline = time.monotonic() + _WATCHED_SECONDS
     while held and time.monotonic() < deadline:
-        # Nobody tells of a change on a shared file system.
+        # A shared file system reports no changes, so this asks for the time of each file.
         time.sleep(BEAT_SECONDS / 4)
         if any(not path.exists() or path.stat().st_mtime_ns != before[path] for path in held):
             return True

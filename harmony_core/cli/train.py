@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from harmony_core.machines import Layout
     from harmony_core.training.recipe import Recipe
 
-# A week: what waits for time-outs counts in integers of milliseconds.
+# A week: time-outs are counted in integers of milliseconds.
 _LONGEST_TIMEOUT = 7 * 86_400.0
 
 
@@ -100,7 +100,7 @@ def train(
         command = [sys.executable, "-m", "harmony_core", *sys.argv[1:]]
         raise typer.Exit(launch(command, chosen.num_processes, SearchFolder(folder).work("ranks"), threads))
     told = _told_to_leave()
-    # Imports torch, for seconds.
+    # This imports torch, which takes seconds.
     from harmony_core.cli.train_rank import train_rank
 
     raise typer.Exit(train_rank(asked, world, told))

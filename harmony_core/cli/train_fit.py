@@ -16,12 +16,18 @@ if TYPE_CHECKING:
     from harmony_core.machines import Estimator, Layout, Machine, TrainingStep
     from harmony_core.training.recipe import Recipe
 
-# What a process has before its first tensor: code, libraries, compiled kernels (docs/planner_machine.md).
+# Memory of a process before its first tensor: code, libraries, compiled kernels (docs/planner_machine.md).
 _PROCESS_BYTES = 0.4e9
 
 
 def check_memory(architecture: Architecture, layout: Layout, recipe: Recipe, machine: Machine) -> None:
     """Refuses what is predicted not to fit the machine's memory, with a layout that does.
+
+    Args:
+        architecture: the model.
+        layout: how it would be spread.
+        recipe: gives batch, sequence length and precision.
+        machine: gives the memory of a device.
 
     Raises:
         UserError: it does not fit.
@@ -32,7 +38,7 @@ def check_memory(architecture: Architecture, layout: Layout, recipe: Recipe, mac
     predicted = Estimator(architecture, machine, step).estimate(layout)
     if predicted.fits:
         return
-    # Which says so where none of as many devices does.
+    # Where no layout of as many devices fits, `plan_layouts` says so.
     best = plan_layouts(architecture, machine, layout.num_processes, step).fitting[0].layout
     needs = f"needs {predicted.peak_memory / 1e9:.1f} GB a device of {machine.name}"
     fix = f"{needs}, which has {predicted.memory_limit / 1e9:.1f} for tensors; use --layout {layout_text(best)}"
@@ -44,11 +50,16 @@ def check_host(architecture: Architecture, layout: Layout, recipe: Recipe) -> No
 
     On GPUs their own allocator says what does not fit; on a CPU the kernel would kill somebody.
 
+    Args:
+        architecture: the model.
+        layout: how it would be spread.
+        recipe: gives batch, sequence length and precision.
+
     Raises:
         UserError: there are fewer GPUs, or less memory.
     """
     processes = layout.num_processes
-    # A build of torch for CPUs does not see them.
+    # A build of torch for CPUs does not see the GPUs of this machine.
     gpus = 0 if "+cpu" in version("torch") else len(visible_gpus())
     if gpus:
         if processes > gpus:

@@ -30,7 +30,7 @@ from harmony_core.training.watchdog import Watchdog
 from harmony_core.training.world import World
 from harmony_core.workers import Lease, WorkInterrupted
 
-# Beyond the watchdog's own, which is to find who is in the way before an operation gives up without a name.
+# Operations give up after this many times the watchdog's limit, so that the watchdog first names the rank in the way.
 _PATIENCE = 2.0
 console = Console(highlight=False, soft_wrap=True)
 
@@ -136,7 +136,7 @@ def _train(
             stop=told.is_set,
             watchdog=watchdog,
             on_step=None if display is None else display.update,
-            # The one that settled it has read the data's checksums.
+            # The process that settled the search has checked the data's checksums.
             verify_data=False,
         )
         try:
@@ -153,7 +153,7 @@ def _train(
                 keeper.run.interrupted(asked.layout.num_processes)
             raise
         if result.status is Status.OUT_OF_MEMORY and not world.alone:
-            # The others are still waiting for this rank: it cannot leave with a result.
+            # The other ranks are still waiting for this one, so it cannot leave with a result.
             raise MemoryError(result.error)
         return result
 

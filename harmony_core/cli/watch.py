@@ -25,7 +25,7 @@ def watch(
     try:
         _watch(folder, once)
     except KeyboardInterrupt:
-        # The way to leave.
+        # Ctrl-C is the way to leave.
         return
     except OSError as error:
         raise UserError("search", folder.path, f"{error}; look again, or ask whose it is") from None
@@ -36,13 +36,13 @@ def _watch(folder: SearchFolder, once: bool) -> None:
     with Display(ProgressReader(folder), Console()) as display:
         while True:
             began = time.monotonic()
-            # Asking may take as long as a holder on another host needs to give a sign of life.
+            # To ask may take as long as a holder on another host needs to give a sign of life, so this asks rarely.
             if began - asked >= 10 * cost:
-                # Before reading: a search that ends in between is finished, and not abandoned.
+                # This comes before reading: a search that ends in between is then finished, and not abandoned.
                 runner = holder(folder)
                 asked = time.monotonic()
                 cost = asked - began
-            # Who ran it may have been killed before it could take the note back.
+            # The process that ran the search may have been killed before it could remove its note.
             display.note = None if runner is None else read_waiting(folder)
             progress = display.update()
             if once or progress.finished or runner is None:

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from harmony_core.data.tokenizer import TokenizerKind
 
-# Merges hardly change past this much text, while training time goes on growing.
+# More text than this hardly changes the merges, and training takes longer and longer.
 TRAINING_BYTES = 64 * 2**20
-# Each merge takes a time that grows with the square of a word's length: a line without spaces, which is one word,
-# would take hours. No word of a text with spaces is as long as this.
+# A merge takes time that grows with the square of a word's length: a line without spaces, which is one word, would take
+# hours. No word of a text with spaces is as long as this.
 _TRAINING_WORD_BYTES = 1024
 # Text is encoded in pieces: one call's memory grows with its text, and pieces run in parallel.
 _PIECE_CHARACTERS, _PIECES_A_CALL = 2**16, 64
@@ -113,7 +113,7 @@ def _read(content: str) -> tokenizers.Tokenizer:
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:
-        # The library has no narrower class, and its panics are no Exception.
+        # The library raises no narrower class, and its panics are no `Exception`.
         raise ValueError(error) from None
 
 

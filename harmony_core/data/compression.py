@@ -12,8 +12,8 @@ import zstandard
 
 from harmony_core.errors import UserError
 
-# A stream's end is found by what it leaves of the piece it was given; whole files as pieces would be copied once
-# for every stream in them, and archives of many thousand streams are usual.
+# Where a stream ends is known by what it leaves of a piece. If whole files were pieces, each of their streams would
+# copy the rest of the file, and archives of many thousand streams are usual.
 _PIECE_BYTES = 2**20
 # The longest window that the format's tools write (`--long=31`); the memory is used as the text fills it.
 _ZSTD_WINDOW = 2**31
@@ -49,12 +49,12 @@ class Compression(NamedTuple):
 _GZIP = Compression("gzip", (b"\x1f\x8b",), lambda: zlib.decompressobj(wbits=31))
 _BZIP2 = Compression("bzip2", (b"BZh",), bz2.BZ2Decompressor)
 _XZ = Compression("xz", (b"\xfd7zXZ\x00",), lambda: lzma.LZMADecompressor(format=lzma.FORMAT_XZ))
-# A frame with text, or one of the sixteen kinds that are to be skipped.
+# A frame holds text, or is one of the sixteen kinds that readers skip.
 _ZSTD_BEGINS = (b"\x28\xb5\x2f\xfd", *(bytes([0x50 + n]) + b"\x2a\x4d\x18" for n in range(16)))
 _ZSTD = Compression(
     "zstd", _ZSTD_BEGINS, lambda: zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW).decompressobj()
 )
-# By suffix, in small letters.
+# Suffixes are in small letters.
 COMPRESSIONS = {".gz": _GZIP, ".bz2": _BZIP2, ".xz": _XZ, ".zst": _ZSTD, ".zstd": _ZSTD}
 
 

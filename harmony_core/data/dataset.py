@@ -120,7 +120,7 @@ class TokenDataset:
             raise UserError("tokens to evaluate", max_tokens, fix)
         windows = self.num_windows(sequence_length)
         count = min(windows, max_tokens // sequence_length)
-        # The middles of equal stretches, in whole numbers.
+        # Windows are the middles of equal stretches, in whole numbers.
         return (2 * np.arange(count, dtype=np.int64) + 1) * windows // (2 * count)
 
     def windows(self, batch_size: int, sequence_length: int, max_tokens: int) -> Iterator[NDArray[np.int64]]:

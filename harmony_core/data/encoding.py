@@ -8,7 +8,7 @@ from pathlib import Path
 
 from harmony_core.errors import UserError
 
-# UTF-32's mark begins with UTF-16's.
+# UTF-32's mark begins with UTF-16's, so it comes first.
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32-le"),

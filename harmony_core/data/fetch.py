@@ -76,7 +76,7 @@ def fetch_sdist(name: str, version: str, sha256: str, folder: Path) -> Path:
         done = subprocess.run(command, env=environment, capture_output=True, timeout=_TIME_LIMIT_SECONDS)
     except subprocess.TimeoutExpired:
         raise Unfetchable(f"pip did not end in {_TIME_LIMIT_SECONDS} s") from None
-    # What pip says may quote an index, a proxy or a file name in any encoding.
+    # pip's message may quote an index, a proxy or a file name in any encoding.
     said = done.stderr.decode("utf-8", errors="replace")
     if _HASH_MISMATCH in said:
         raise _wrong_hash(name, version, sha256)

@@ -13,7 +13,7 @@ from harmony_core.data.splitting import split_documents
 from harmony_core.data.textfile import documents_in, read_bytes
 from harmony_core.errors import UserError
 
-# Raised when the same files give other documents or other splits than before.
+# Raise it when the same files give other documents or other splits than before.
 READING_VERSION = 2
 
 

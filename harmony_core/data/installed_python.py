@@ -11,8 +11,8 @@ from pathlib import Path
 from harmony_core.data.corpus import SPLITS, Document, Log, Splits, hashed_split
 from harmony_core.errors import UserError
 
-# Tests repeat the code that they test; what others installed is not the standard library; build records
-# name the machine.
+# Tests repeat the code that they test. What others installed is not the standard library. Build records name the
+# machine.
 _SKIPPED_FOLDERS = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"}
 _SKIPPED_PREFIXES = ("config-", "_sysconfigdata")
 

@@ -102,7 +102,7 @@ def _walk(top: Path) -> Iterator[Path]:
     def refuse(error: OSError) -> None:
         raise UserError(shown(error.filename), error.strerror, "make this folder readable, or name another")
 
-    # A link may lead to a folder that was walked, or to one that holds the link.
+    # A link may lead to a folder that was walked already, or to one that holds the link.
     seen = {_identity(top)}
     for folder, children, files in os.walk(top, onerror=refuse, followlinks=True):
         hidden = [child for child in children if child.startswith(".")]

@@ -33,7 +33,7 @@ def load_tokenizer(folder: Path | str, manifest: DataManifest | None = None) -> 
         raise UserError(str(path), "corrupted (its SHA-256 is not the manifest's)", redo(folder))
     if manifest.tokenizer == "byte":
         return ByteTokenizer()
-    # Loaded where it is needed: the Snakefile reads a configuration of data, and no text.
+    # The import is here since the Snakefile reads a configuration of data, and no text.
     from harmony_core.data.bpe import BpeTokenizer
 
     try:

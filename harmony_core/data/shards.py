@@ -75,6 +75,12 @@ def _regroup(pieces: Iterable[NDArray[np.uint32]], size: int) -> Iterator[list[N
 def open_shard(folder: Path, record: ShardRecord, dtype: str, verify: bool) -> Tokens:
     """Maps a shard into memory, read-only, [tokens].
 
+    Args:
+        folder: of the prepared data.
+        record: of the shard in its manifest.
+        dtype: of a token on disk, `<u2` or `<u4`.
+        verify: whether its checksum is compared; each file is read for that once a process.
+
     Raises:
         UserError: it is missing, has another length, or (when verified) another checksum.
     """

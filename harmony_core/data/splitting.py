@@ -14,10 +14,10 @@ from harmony_core.errors import UserError
 
 # Validation and test get one twentieth of the bytes each.
 _PARTS = 20
-# A corpus of fewer bytes would leave them some words.
+# Smaller corpora would leave these splits a few words.
 _MIN_BYTES = 200
-# Where a quarter of a split is less than this, documents stay whole as long as a split can hold them: a piece of a
-# few words is no text to evaluate on.
+# Where a quarter of a split is less than this, documents stay whole as long as a split can hold them: a piece of a few
+# words is no text to evaluate on.
 _SHORT_BYTES = 2048
 _BLANK_LINE = re.compile(rb"\n[ \t\r]*\n")
 

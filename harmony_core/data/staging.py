@@ -87,7 +87,7 @@ def _rename(temporary: Path, target: Path) -> None:
     try:
         temporary.rename(target)
     except OSError as error:
-        # A folder that is there and not empty was made by a process that was faster, with the same content.
+        # Another process was faster, and made the folder with the same content.
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
             raise
 

@@ -14,7 +14,7 @@ from harmony_core.data.encoding import shown, to_utf8
 from harmony_core.errors import UserError
 
 Form = Literal["text", "jsonl", "json"]
-# By suffix, in small letters.
+# Suffixes are in small letters.
 FORMS: dict[str, Form] = {".txt": "text", ".md": "text", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json"}
 READABLE = f"{', '.join(FORMS)}, plain or with {', '.join(COMPRESSIONS)}"
 _UNKNOWN_COMPRESSIONS = {".7z", ".br", ".lz4", ".lzma", ".rar", ".sz", ".z", ".zip"}
@@ -101,7 +101,7 @@ def _records(data: bytes, form: Form, where: str) -> Iterator[tuple[int, Any]]:
         try:
             value = _parse(data)
         except json.JSONDecodeError as error:
-            # More than one value may be one a line.
+            # The file may hold one value a line.
             if error.msg != "Extra data":
                 fix = f"JSON is needed: an object, a list of them, or one a line ({error.msg})"
                 line = data.split(b"\n", error.lineno)[error.lineno - 1]
@@ -127,7 +127,7 @@ def _too_deep(data: bytes, where: str) -> UserError:
 
 
 def _parse(data: bytes) -> Any:
-    # Integers of many digits are refused by Python, and none is needed here.
+    # Python refuses integers of many digits, and this needs none.
     return json.loads(data, parse_int=float)
 
 

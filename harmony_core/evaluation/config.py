@@ -35,9 +35,9 @@ class LatencyConfig(Frozen):
     modes: tuple[LatencyMode, ...] = ("train", "prefill", "decode")
     batch_size: int = Field(default=8, ge=1, le=bounds.BATCH)
     context: int = Field(default=256, ge=2, le=bounds.SEQUENCE)
-    # Every candidate may take it, in every mode.
+    # Every candidate may take this long, in every mode.
     warmup_seconds: float = Field(default=1.0, gt=0, le=3600)
-    # The quantile of more is no better.
+    # More calls do not make the quantiles better.
     repeats: int = Field(default=16, ge=3, le=10_000)
     reference: str = "llama-nano"
     promotion_turns: int = Field(default=3, ge=1, le=1000)
@@ -82,9 +82,9 @@ class ExecutionConfig(Frozen):
     workers: int | None = Field(default=None, ge=1, le=bounds.CORES)
     threads_per_candidate: int = Field(default=1, ge=1, le=bounds.CORES)
     time_limit_seconds: float = Field(default=3600.0, gt=0, le=bounds.SECONDS)
-    # harmony_core.workers.pool says why no less.
+    # harmony_core.workers.pool says why the limit may not be lower.
     memory_limit_gb: float | None = Field(default=None, ge=0.5, le=bounds.MEMORY_GB)
-    # What kills a candidate a hundred times will do so again.
+    # What has killed a candidate a hundred times will kill it again.
     attempts: int = Field(default=2, ge=1, le=100)
     gpus_per_candidate: int = Field(default=1, ge=1, le=bounds.DEVICES)
     layout: Layout | None = None

@@ -21,10 +21,11 @@ from harmony_core.search.opened import OpenedSearch
 from harmony_core.store import POPULATION, TRAINING, read_table
 from harmony_core.training.recipe import Recipe
 
-# As much as this many measured candidates speak for the overall ratio.
+# The prior of the overall ratio weighs as much as this many measured candidates.
 _RIDGE = 1.0
 _LEAST_FACTOR = 0.05
-# Every shard reads them again; more say nothing new of a dozen kinds, and a large search has hundreds of thousands.
+# Every shard reads the trainings again. There are a dozen kinds of block, so that more rows say nothing new, and a
+# large search has hundreds of thousands.
 _MOST_TRAININGS = 4000
 
 
@@ -43,7 +44,13 @@ class DurationModel:
 
     @classmethod
     def of(cls, setting: OpenedSearch, recipe: Recipe, before: int | None) -> DurationModel:
-        """What the trainings of generations before `before` (None: all) say of this search's machine."""
+        """The model of this search's machine, corrected by its own trainings.
+
+        Args:
+            setting: the opened search.
+            recipe: what is trained from now on.
+            before: trainings of the generations before this one count; None is all.
+        """
         named = setting.config.latency.machine or "frontier"
         durations = cls(Machine.from_yaml(named if visible_gpus() else "cpu"), recipe)
         trained = _trained(setting, before)

@@ -71,10 +71,10 @@ def _compute(evaluator: Evaluator, shard: Shard, report: Report) -> list[Record]
 
 def _write(evaluator: Evaluator, shard: Shard, records: list[Record]) -> None:
     rows, folder = evaluator.rows(shard, records), shard.setting.folder
-    # Its own comes last: who sees that sees all of the shard.
+    # The evaluator's own table comes last: who sees it sees all of the shard.
     for name, schema in reversed(evaluator.table.schemas.items()):
         path = folder.shard(shard.generation, name, shard.index)
-        # A journal may be older than a column.
+        # A journal may be older than a column of the table.
         write_table(path, [completed(_timed(row), schema) for row in rows[name]], schema)
 
 

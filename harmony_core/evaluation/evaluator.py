@@ -27,9 +27,9 @@ class Evaluator(ABC):
     """
 
     table: ClassVar[EvaluatorTable]
-    # Whether each task must be alone on its device's machine.
+    # Whether each task must be alone on the machine of its device.
     exclusive: ClassVar[bool] = False
-    # What workers import before they fork.
+    # The module that workers import before they fork.
     preload: ClassVar[str] = PRELOAD
 
     @property

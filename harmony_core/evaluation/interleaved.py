@@ -13,9 +13,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-# A measurement is repeated while its reference moves by more than this, and so often at most.
+# A measurement is repeated while its reference moves by more than the first, at most as often as the second says.
 STEADY, MOST_MEASUREMENTS = 0.10, 3
-# Of the ratios, left out at each end.
+# This share of the ratios is left out at each end.
 _TRIMMED = 0.25
 
 

@@ -22,8 +22,8 @@ from harmony_core.training.process import device_name, is_out_of_memory
 
 # Warm-up is over when the last calls agree this well, or when its time is up.
 _STABLE_CALLS, _STABLE_SPREAD = 4, 0.05
-# A measurement lasts so long at least: the system takes cores away for some milliseconds at a time, which is many calls
-# of a small model's decoding and less than one of its prefill.
+# A measurement lasts at least this long. The system takes cores away for some milliseconds at a time, which is many
+# calls of a small model's decoding and less than one of its prefill.
 _LEAST_SECONDS = 0.4
 
 Call = Callable[[], None]
@@ -52,7 +52,7 @@ def _measure_mode(payload: dict[str, Any], config: LatencyConfig, mode: str, dev
         "started_at": started,
     }
     try:
-        # Made anew for each mode: training steps move the weights, and with them the experts' loads.
+        # Each mode makes them anew: training steps change the weights, and with them the experts' loads.
         candidate, reference = (
             Bench(Architecture.from_json(payload[name]), config, payload["precision"], device)
             for name in ("architecture", "reference")
@@ -129,7 +129,7 @@ class Bench:
         state = self.model.init_state(self._config.batch_size, self._config.context)
 
         def step(position: int) -> None:
-            # Every call decodes the same position, so that the cache stays as long as was asked for.
+            # Every call decodes the same position, so that the cache keeps the length that was asked for.
             state.position = position
             with torch.inference_mode(), autocast(self._device, self._precision):
                 self.model.step(self._tokens_BT[:, position], state)
@@ -142,9 +142,16 @@ class Bench:
 def measure(
     call: Call, reference: Call, repeats: int, warmup_seconds: float, device: torch.device
 ) -> dict[str, float | int | bool | None]:
-    """Times `call` in turns with the reference: both warm until stable, then `repeats` calls of each at least.
+    """Times a call in turns with the reference: both warm until stable, then so many calls of each at least.
 
     While the reference moves by more than a tenth it is all done again, a bounded number of times.
+
+    Args:
+        call: one pass of the candidate.
+        reference: the same pass of the reference.
+        repeats: calls of the candidate that each measurement times at least.
+        warmup_seconds: most time that each may take to become stable.
+        device: that both run on; it is waited for before a clock is read.
 
     Returns:
         Columns of `schemas.LATENCY`: seconds a call (median, 10th and 90th percentile), and of the reference
@@ -164,7 +171,7 @@ def measure(
         "seconds_p10": float(p10),
         "seconds_p90": float(p90),
         "relative": relative_time(done),
-        # Of the search: the shard knows its reference.
+        # The shard fills this in, since it knows the search's reference.
         "latency_seconds": None,
         "repeats": len(times),
         "warmups": warmups,
@@ -176,7 +183,14 @@ def measure(
 
 
 def in_turns(call: Call, reference: Call, repeats: int, device: torch.device) -> Measurement:
-    """One measurement: a call of the reference before each of the candidate, and one after the last."""
+    """One measurement: a call of the reference before each of the candidate, and one after the last.
+
+    Args:
+        call: one pass of the candidate.
+        reference: the same pass of the reference.
+        repeats: calls of the candidate, at least; short ones are called more often.
+        device: that both run on.
+    """
     times: list[float] = []
     reference_times = [seconds(reference, device)]
     while len(times) < repeats or sum(times) + sum(reference_times) < _LEAST_SECONDS:
@@ -186,7 +200,16 @@ def in_turns(call: Call, reference: Call, repeats: int, device: torch.device) ->
 
 
 def warm_up(call: Call, limit_seconds: float, device: torch.device) -> int:
-    """Calls until the last few times agree or the limit has passed; returns how many calls that took."""
+    """Calls until the last few times agree or time is up.
+
+    Args:
+        call: one pass.
+        limit_seconds: most time; the few calls that are compared are made even beyond it.
+        device: that it runs on.
+
+    Returns:
+        How many calls that took.
+    """
     deadline = time.monotonic() + limit_seconds
     times: list[float] = []
     while time.monotonic() < deadline or len(times) < _STABLE_CALLS:

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-# What measures a candidate in its process.
+# The function that measures a candidate, in a process of its own.
 LATENCY_TARGET = "harmony_core.evaluation.latency:run"
 
 _MEDIANS = (

@@ -20,7 +20,7 @@ from harmony_core.workers.pool import PRELOAD, WarmPool
 from harmony_core.workers.task import Pool, WorkInterrupted
 from harmony_core.workers.teams import Teams
 
-# Set by the executor plugin in a standing allocation: the folder in which its companion leaves its address.
+# The executor plugin sets it in a standing allocation; the plugin's companion leaves its address in that folder.
 PILOT_FOLDER = "SNAKEMAKE_PILOT_FOLDER"
 _PILOT_SECONDS = 120.0
 _LAST = 10**9
@@ -50,6 +50,11 @@ class Launcher:
     @contextmanager
     def training(self, setting: OpenedSearch, work: Path, generation: int | None) -> Iterator[Pool]:
         """Workers for trainings; several trainings may share a device's machine, a measurement may not.
+
+        Args:
+            setting: the opened search.
+            work: folder of the shard.
+            generation: None is promotion.
 
         Raises:
             UserError: candidates of several ranks, and no allocation.
@@ -90,7 +95,7 @@ class Launcher:
             UserError: alone, in a standing allocation without GPUs, whose trainings share the cores.
         """
         if self.kind == "local":
-            # Nor beside a training that outlived its main process.
+            # A measurement also waits for a training that outlived its main process.
             with (exclusive if alone else shared)(setting.device_lock):
                 yield self._warm(setting, work, 1 if alone else None, preload)
             return
@@ -137,7 +142,7 @@ class Launcher:
             except WorkInterrupted:
                 if not teams.failed.is_set():
                     raise
-                # Another allocation would not mend it.
+                # The user has to mend this; another allocation would fail too.
                 raise UserError("launcher", "srun", f"{teams.failure}; see {teams.log}") from None
 
 
@@ -152,7 +157,15 @@ def pilot_folder() -> Path:
 def own_teams(
     execution: ExecutionConfig, folder: Path, srun_flags: tuple[str, ...], team_size: int, log: Path | None = None
 ) -> Teams:
-    """The teams of this process's allocation, as a search's execution section has them."""
+    """The teams of this process's allocation, as a search's execution section has them.
+
+    Args:
+        execution: gives threads and heartbeats.
+        folder: of the queue: its address, and logs.
+        srun_flags: what the site's srun needs.
+        team_size: ranks of a candidate.
+        log: file for what the ranks print; None is one in the folder.
+    """
     return Teams(
         folder,
         team_size=team_size,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 
-# Imported lazily by numpy.unique, which every batch calls.
+# numpy.unique imports it lazily, and every batch calls that.
 import torch
 
 # A child imports its parent's main module again, which is the command line.
@@ -23,6 +23,6 @@ torch.set_num_threads(1)
 import_deepspeed()
 # The first optimiser of a process imports torch._dynamo, which costs as much as torch itself.
 torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))])
-# What is here stays for good: a child's garbage collector need not walk it, nor copy its pages.
+# What is imported here stays: a child's garbage collector need not walk it, nor copy its pages.
 gc.collect()
 gc.freeze()

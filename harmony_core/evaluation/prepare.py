@@ -45,19 +45,29 @@ _PACKAGES = (
 def prepare_data(config: Config, folder: SearchFolder, log: Callable[[str], None]) -> DataManifest:
     """Makes the search's data, and checks what can be checked before a machine is asked for.
 
+    Args:
+        config: the search's.
+        folder: the search's; data of all searches lies beside its parent.
+        log: hears in words what is done.
+
     Raises:
         UserError: an unknown preset, machine or space, an impossible budget, data too short.
     """
     config.check_names()
     data = prepare(config.data, folder.path.parent.parent / "data", log)
     check_long_enough(config, data)
-    # An impossible budget shows at the first draw, and should show before anything is trained.
+    # An impossible budget shows at the first draw, so one is made before anything is trained.
     sample(Space.read(config.space), data.vocab_size, np.random.default_rng(0))
     return data
 
 
 def settle_search(config: Config, folder: SearchFolder, log: Callable[[str], None]) -> Manifest:
     """Writes the search's manifest on the machine that its candidates will run on.
+
+    Args:
+        config: the search's.
+        folder: the search's.
+        log: hears in words what is measured.
 
     Raises:
         UserError: the search exists with another configuration, or as for `prepare_data`.
@@ -69,7 +79,7 @@ def settle_search(config: Config, folder: SearchFolder, log: Callable[[str], Non
             before = Config.parse(manifest.config)
             check_unchanged(folder.name, before.identity(), config.without_more(before).identity())
             return manifest
-        # Made by the step before, which has said so; made again here if its folder is gone.
+        # The step before has made the data and said so. This makes them again if their folder is gone.
         data = prepare_data(config, folder, lambda line: None)
         reference = with_vocab(load_preset(config.latency.reference), data.vocab_size)
         manifest = _manifest(config, data, reference, folder, log)

@@ -22,7 +22,7 @@ from harmony_core.search.opened import OpenedSearch
 from harmony_core.store import atomic_write, population_row, read_table, schemas, with_metrics, write_table
 
 Member = tuple[Architecture, str, str | None]
-# An evaluator's name, a final row of it, how many are done and how many there are.
+# It takes an evaluator's name, a final row of it, how many are done, and how many there are.
 Report = Callable[[str, Row, int, int], None]
 
 
@@ -34,13 +34,21 @@ def promote(setting: OpenedSearch, report: Report, launcher: Launcher) -> Allowa
     the ledger and the answer say why. Who was promoted before, and still is a member, comes before all and
     keeps its number, by which the journals know what was trained. Latencies are measured again, in turns, of the
     whole front and the baselines.
+
+    Args:
+        setting: the opened search, all generations of which are selected from.
+        report: hears of each final row: evaluator, row, how many are done, how many there are.
+        launcher: finds the workers.
+
+    Returns:
+        How many of the members were wanted and paid for, and why not all.
     """
     config = setting.config
     members = _members(setting)
     allowance = promotion_allowance(setting.folder, len(members))
     population = _population(setting, members, allowance.paid)
     if not population:
-        # Nobody for an allocation's teams to wait for.
+        # There are no candidates, so no teams of an allocation are needed.
         launcher = Launcher()
     write_table(setting.folder.ledger(None), _ledger(setting, allowance), schemas.LEDGER)
     write_table(setting.folder.population(None), population, with_metrics(schemas.POPULATION, config.search.metrics))
@@ -75,7 +83,7 @@ def _population(setting: OpenedSearch, members: Sequence[Member], paid: int) -> 
     if path.exists():
         rows = read_table(path, schemas.POPULATION, ["architecture_id", "candidate"])
         numbers = dict(zip(rows["architecture_id"], rows["candidate"], strict=True))
-    # Of equal ones the order stays.
+    # The sort is stable: candidates that were not promoted before keep their order.
     chosen = sorted(members, key=lambda member: member[0].id not in numbers)[:paid]
     kept = {numbers[one.id] for one, *_ in chosen if one.id in numbers}
     free = (number for number in itertools.count() if number not in kept)
@@ -90,7 +98,7 @@ def _members(setting: OpenedSearch) -> list[Member]:
     vocab_size = setting.manifest.data["vocab_size"]
     presets = {name: with_vocab(load_preset(name), vocab_size) for name in setting.config.promote.baselines}
     found = [Architecture.from_json(text) for text in texts]
-    # A search may find a preset, or begin with it.
+    # A search may find a preset, or start with it.
     known = {preset.id for preset in presets.values()}
     members: list[Member] = [(one, "front", None) for one in found if one.id not in known]
     return members + [(preset, "baseline", name) for name, preset in presets.items()]

@@ -20,6 +20,12 @@ def reference_latency(
 ) -> dict[str, float]:
     """Seconds of one call of the reference, by mode: measured as a candidate is, against itself, or predicted.
 
+    Args:
+        config: its `latency` section says what is called, and whether a machine predicts instead.
+        reference: the architecture, with the search's vocabulary.
+        precision: of products and caches.
+        folder: the search's, for the logs of what is measured.
+
     Raises:
         UserError: this machine cannot run it.
     """

@@ -20,7 +20,7 @@ from harmony_core.store import Run, curves, training
 from harmony_core.workers import Outcome
 
 _EXACT = ("status", "steps", "tokens")
-# Told, not compared: its words may name a process.
+# The error is shown and not compared: its words may name a process.
 _TOLD = ("error",)
 _CLOSE = ("train_loss", "val_loss", "val_bits_per_byte", "test_loss", "test_bits_per_byte", "router_loss")
 
@@ -90,7 +90,7 @@ def reproduce(
         if task.payload["row"][name] != then[name]:
             fix = f"this version would train with {task.payload['row'][name]}; use the search's ({_version(setting)})"
             raise UserError(name, then[name], fix)
-    # Beside the search's own, which may be running.
+    # These lie apart from the search's own checkpoints, since the search may be running.
     task.payload["checkpoints"] = {"folder": str(work / "checkpoints"), "every_seconds": None, "keep": False}
     evaluator.prepare(shard)
     log(f"trains {task.key} again, about {task.expected_seconds:.0f} s")

@@ -8,7 +8,7 @@ from harmony_core.machines import Layout
 from harmony_core.search.config import Config
 
 _OBJECTIVES = ({"name": "val_bits_per_byte"}, {"name": "num_active_params"})
-# Nothing is searched, but a configuration has a space; this one asks for no more than one sequence.
+# A configuration has a space even where nothing is searched; this one asks for one sequence at most.
 _NO_SPACE = {
     "depth": {"min": 1, "max": 1},
     "d_model": [64],

@@ -9,12 +9,24 @@ _STAGES = {"search": 0, "promotion": 1}
 
 
 def init_seed(search_seed: int, stage: str, replicate: int) -> int:
-    """Seed of the weights; `stage` is `search` or `promotion`."""
+    """Seed of the weights.
+
+    Args:
+        search_seed: `search.seed`.
+        stage: `search` or `promotion`.
+        replicate: its number, from 0.
+    """
     return _seed(search_seed, _INIT, stage, replicate)
 
 
 def data_seed(search_seed: int, stage: str, replicate: int) -> int:
-    """Seed of the data order; `stage` is `search` or `promotion`."""
+    """Seed of the data's order.
+
+    Args:
+        search_seed: `search.seed`.
+        stage: `search` or `promotion`.
+        replicate: its number, from 0.
+    """
     return _seed(search_seed, _DATA, stage, replicate)
 
 

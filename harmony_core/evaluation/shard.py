@@ -52,7 +52,7 @@ class Shard:
         rows = read_table(folder.population(generation), POPULATION).sort("candidate").slice(index * size, size)
         if evaluator.table.takes == "survivors":
             selected = read_table(folder.selection(generation), SELECTION)
-            # Those that were born earlier were evaluated then.
+            # Candidates that were born in earlier generations were evaluated then.
             new = selected.filter(pl.col("survives"), pl.col("birth_generation") == generation)
             rows = rows.filter(pl.col("candidate").is_in(new["candidate"].to_list()))
         return cls(setting, rows.to_dicts(), generation, index)

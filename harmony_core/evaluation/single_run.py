@@ -26,7 +26,7 @@ from harmony_core.training.recipe import Recipe
 from harmony_core.training.result import TrainingResult
 
 _GENERATION = _SHARD = _CANDIDATE = 0
-# Says that a folder was made here, and so may be emptied here.
+# This file says that a folder was made here, and so may be emptied here.
 _MARK = "train.json"
 _KEPT = ("lease", "ranks")
 _JOURNAL = "journal.jsonl"
@@ -69,7 +69,7 @@ class SingleRun:
         self._begun, self._since = datetime.now(UTC), time.monotonic()
         records = Journal(self._work / _JOURNAL).records()
         left = [record["device_seconds"] for record in records if record["event"] == "interruption"]
-        # One that began and did not say that it left has died.
+        # An attempt that began and did not say that it left has died.
         self._attempt = 1 + sum(record["event"] == "begin" for record in records) - len(left)
         self._device_seconds = sum(left)
 
@@ -92,10 +92,10 @@ class SingleRun:
         folder = SearchFolder(path)
         if folder.manifest.exists() and not folder.work(_MARK).exists():
             raise UserError("out", path, "this is a search's folder; name another one")
-        # Before anything else is written: what bears the mark may be deleted by `clear`.
+        # The mark is written first: `clear` may delete whatever bears it.
         atomic_write(folder.work(_MARK), json.dumps({"file": file}).encode() + b"\n")
         manifest = settle_search(config, folder, log)
-        # The layout may change, the manifest does not.
+        # The layout may change between starts; the manifest does not.
         atomic_write(folder.config, config.resolved().model_dump_json().encode())
         trained = with_vocab(architecture, manifest.data["vocab_size"])
         if trained.vocab_size != architecture.vocab_size:

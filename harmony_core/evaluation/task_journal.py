@@ -43,9 +43,9 @@ class TaskJournal:
         self._journal, self._guard = Journal(path), guard
         self._tasks = {task.key: task for task in tasks}
         self._done: dict[str, Record] = {}
-        # Device seconds of the attempts that were lost.
+        # Device seconds of each task's lost attempts.
         self._spent: dict[str, float] = defaultdict(float)
-        # Where each of a task's deaths was; the text is empty where nobody knows.
+        # The node of each death of a task; empty where nobody knows it.
         self._deaths: dict[str, list[str]] = defaultdict(list)
         self._left_out: set[str] = set()
         for record in self._journal.records():
@@ -120,7 +120,7 @@ class TaskJournal:
             nodes = record.get("nodes")
             nodes = nodes if isinstance(nodes, list) else []
             self._deaths[key].append(nodes[0] if len(nodes) == 1 and isinstance(nodes[0], str) else "")
-        # Of two final records of one task (a process that had seemed dead) the first counts.
+        # A process that seemed dead may write a second final record of a task; the first one counts.
         if event == "final" and key in self._tasks and _answers(record, self._tasks[key], is_answer):
             self._done.setdefault(key, record["answer"])
 

@@ -18,7 +18,7 @@ from harmony_core.store import SearchFolder, read_manifest, read_table, schemas,
 from harmony_core.training.recipe import Recipe
 
 FILE_NAME = "scaling.parquet"
-# Of a training, what is left out: kernels are chosen and connections made in its first steps.
+# The first steps of a training are left out: in them kernels are chosen and connections made.
 _WARMUP_SHARE, _FEWEST_WARMUPS = 0.1, 2
 
 
@@ -44,7 +44,12 @@ class Size(Frozen):
 
 
 def recipe_of_size(smallest: Recipe, processes: int, fewest: int) -> Recipe:
-    """The recipe of `processes` devices where `smallest` is that of `fewest`.
+    """The recipe with as many sequences and tokens for each device.
+
+    Args:
+        smallest: the recipe of the fewest devices.
+        processes: devices, one process on each.
+        fewest: devices of `smallest`.
 
     Raises:
         UserError: the batch would be no whole number of sequences.

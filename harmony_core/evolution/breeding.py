@@ -28,10 +28,10 @@ from harmony_core.space import (
 
 _ORIGINS = {Sample: "sample", Mutate: "mutation", Cross: "crossover", Take: "proposal"}
 EXHAUSTED = "space exhausted"
-# A stratum that gave so many architectures of the search's history is used up, which need not be the whole space.
+# A stratum that has given so many architectures of the history counts as used up; the rest of the space need not be.
 _STRATUM_DRAWS = 20
 _STRATA = 5
-# Thinking may take long: an algorithm whose proposals so often were nothing new gets a sample.
+# An algorithm may take long to think: after so many proposals that were nothing new it gets a sample.
 _TAKES = 10
 
 
@@ -68,7 +68,7 @@ class Breeder:
     def __init__(self, context: Context, algorithm: Algorithm) -> None:
         self.context, self.algorithm = context, algorithm
         self.space, self.vocab_size = context.space, context.vocab_size
-        # Ids that the search has had; grows with every child.
+        # Ids of all candidates of the search; each child adds its own.
         self.history = set(context.trials)
         self.ledger = Ledger()
 
@@ -102,7 +102,7 @@ class Breeder:
         try:
             child = self._propose(rng, stratum, breeds=True)
         except SpaceExhausted:
-            # The neighbourhood of the parents is used up, which need not be the whole space.
+            # The neighbourhood of the parents is used up; the rest of the space need not be.
             child = self._propose(rng, stratum, breeds=False)
         self.history.add(child.architecture.id)
         return child
@@ -121,7 +121,7 @@ class Breeder:
             return variation
 
         variation = propose(make, self.space, self.history, self.ledger)
-        # `propose` looks through a small space itself in the end; what it finds there nobody proposed.
+        # In the end `propose` looks through a small space itself; no algorithm proposed what it finds there.
         proposal = next((proposal for made, proposal in drawn if made is variation), Sample())
         return Offspring(variation.architecture, _ORIGINS[type(proposal)], variation.operator, parents(proposal))
 
@@ -140,7 +140,7 @@ class Breeder:
         """The architecture itself; a dead end where it is not of the space."""
         architecture = proposal.architecture
         reasons = [reason for reason, _ in self.space.constraints.broken(architecture)]
-        # In one word: each of them would be a line of the ledger by itself.
+        # One reason stands for all violations: each would be a line of the ledger by itself.
         if self.space.structure_violations(architecture):
             reasons.append("not in the space")
         if architecture.vocab_size != self.vocab_size:

@@ -125,7 +125,7 @@ def select_generation(folder: SearchFolder, generation: int) -> GenerationSummar
     placements = config.search.make_algorithm().tell(merged)
     rows = selection_rows(folder.name, generation, merged, placements)
     first, alive = _first_alive(folder, generation, new)
-    # Before the selection, so that whoever sees that has a frame.
+    # The frame is written before the selection, so that whoever sees the selection has it.
     frame = settle_frame(folder, manifest, first, [one.metrics for one in alive])
     write_table(folder.selection(generation), rows, with_metrics(SELECTION, config.search.metrics))
     return _summary(folder, generation, config, frame, new)
@@ -143,14 +143,24 @@ def _first_alive(folder: SearchFolder, generation: int, new: list[Scored]) -> tu
 def draw_children(
     breeder: Breeder, config: Config, generation: int, allowance: Allowance
 ) -> tuple[list[Offspring], tuple[str, ...]]:
-    """A generation's candidates, and why they are fewer than wanted."""
+    """A generation's candidates, and why they are fewer than wanted.
+
+    Args:
+        breeder: makes one child; its ledger counts those that are missing.
+        config: the search's.
+        generation: the one to fill; 0 begins with the presets of `search.initial`.
+        allowance: how many are wanted, and how many the budget pays for.
+
+    Returns:
+        The candidates, in order of their numbers, and a reason for each kind of missing one.
+    """
     search, missing = config.search, {}
     if allowance.paid < allowance.wanted:
         missing[allowance.reason] = allowance.wanted - allowance.paid
     presets = [breeder.preset(name) for name in search.initial] if generation == 0 else []
     children = [child for child in presets if child is not None]
     first = len(children)
-    # Of the whole generation, so that a candidate does not hang on how many are paid for.
+    # Strata are drawn for the whole generation, so that a candidate does not depend on how many are paid for.
     strata = generation_strata(search.seed, generation, search.population - first)
     for candidate in range(first, allowance.paid):
         seed = np.random.SeedSequence([search.seed, BREEDING, generation, candidate])
@@ -182,7 +192,7 @@ def _summary(
 ) -> GenerationSummary:
     search = config.search
     selections = [read_table(folder.selection(g), SELECTION) for g in range(generation + 1)]
-    # Each candidate once: in the selection of the generation that it was born in.
+    # Each candidate counts once, in the selection of the generation that it was born in.
     born = pl.concat(selections).filter(pl.col("birth_generation") == pl.col("generation"))
     alive = born.filter(pl.col("status") == "ok")
     names = [objective.name for objective in search.objectives]
@@ -194,6 +204,6 @@ def _summary(
         failed=sum(not one.ok for one in new),
         best_val_bits_per_byte=min(lowest, default=None),
         front_size=len(best),
-        # Without a frame nobody has ended well yet.
+        # Without a frame no candidate has ended well yet.
         hypervolume=hypervolume(best, names, frame) if frame is not None else 0.0,
     )

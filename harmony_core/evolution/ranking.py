@@ -21,7 +21,8 @@ def ranks_and_crowding(scored: Sequence[Scored], objectives: Sequence[Objective]
     them by violation, the smaller the better, with no crowding. Nothing here draws random numbers;
     ties inside pymoo follow the order of `scored`, which callers make total.
     """
-    # Half a second that only a selection needs: every command reads a configuration, and so imports the algorithms.
+    # This import takes half a second, and only a selection needs it; every command reads a configuration, and so
+    # imports the algorithms.
     from pymoo.operators.survival.rank_and_crowding.metrics import get_crowding_function
     from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 
@@ -30,7 +31,7 @@ def ranks_and_crowding(scored: Sequence[Scored], objectives: Sequence[Objective]
     feasible = [index for index, amount in enumerate(violations) if amount == 0]
     num_fronts = 0
     if feasible:
-        # Negated where more is better: whatever follows minimises.
+        # Values where more is better are negated: whatever follows minimises.
         signs = [metric(objective.name).sign for objective in objectives]
         values_NM = np.array(
             [[s * scored[i].value(o.name) for o, s in zip(objectives, signs, strict=True)] for i in feasible],

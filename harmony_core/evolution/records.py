@@ -35,6 +35,11 @@ def history(folder: SearchFolder, generation: int, source: int) -> list[Trial]:
 
     What is known of later ones by now hangs on who was faster, and is left out.
 
+    Args:
+        folder: the search's.
+        generation: the one that is bred.
+        source: the last whose results may be used; below 0 is none.
+
     Raises:
         UserError: a file is missing or damaged.
     """
@@ -52,6 +57,11 @@ def history(folder: SearchFolder, generation: int, source: int) -> list[Trial]:
 
 def evaluated(folder: SearchFolder, generation: int, config: Config) -> list[Scored]:
     """The candidates of a generation with their measurements, by number.
+
+    Args:
+        folder: the search's.
+        generation: the one that was bred and measured.
+        config: names the evaluators and metrics that are read.
 
     Raises:
         UserError: a file is missing or damaged, or a candidate has no result yet.
@@ -75,7 +85,14 @@ def evaluated(folder: SearchFolder, generation: int, config: Config) -> list[Sco
 def selection_rows(
     search: str, generation: int, scored: Iterable[Scored], placements: Iterable[Placement]
 ) -> list[dict[str, Any]]:
-    """Rows of `schemas.SELECTION`, in the order given."""
+    """Rows of `schemas.SELECTION`, in the order given.
+
+    Args:
+        search: its name.
+        generation: the one that is selected in.
+        scored: candidates with their measurements.
+        placements: what the algorithm said of each, in the same order.
+    """
     return [
         {
             "search": search,

@@ -32,8 +32,8 @@ class AlgorithmConfig(Frozen, ABC):
 
     kind: str
 
-    # Whether candidates above a target come after all others. If not, targets are something else to the algorithm,
-    # such as what a price begins at, and no candidate is kept from a front for them.
+    # Whether candidates above a target come after all others. If not, the algorithm takes targets as something else,
+    # such as where a price begins, and no target keeps a candidate off a front.
     targets_are_constraints: ClassVar[bool] = True
 
     @abstractmethod

@@ -16,8 +16,8 @@ from harmony_core.evolution.registry import AlgorithmConfig
 from harmony_core.evolution.scored import Placement, Scored, violation
 from harmony_core.search.objective import Objective
 
-# `benchmarks.search_quality` compares it with others, the two of Deb et al. among them, on one problem, and judges it
-# on others for the few hundred candidates that a search can train.
+# `benchmarks.search_quality` compares this size with others, the two of Deb et al. among them, on one problem, and
+# judges it on other problems with the few hundred candidates that a search can train.
 TOURNAMENT_SIZE = 6
 
 
@@ -44,7 +44,7 @@ class SelectAndBreed(ABC):
         population: candidates a generation.
     """
 
-    # Share of children with two parents where the configuration does not say.
+    # The share of children with two parents, where the configuration does not say.
     default_crossover = 0.3
 
     def __init__(self, settings: SelectAndBreedConfig, objectives: Sequence[Objective], population: int) -> None:
@@ -101,7 +101,7 @@ class SelectAndBreed(ABC):
         if count < 2 or rng.random() >= self.crossover_probability:
             return Mutate(self._survivors[first])
         second = self._tournament(rng, count - 1)
-        # Places from the first parent's on move down by one: it is not in the second tournament.
+        # The first parent is not in the second tournament, so places from its own on move by one.
         return Cross(self._survivors[first], self._survivors[second + (second >= first)])
 
     def _tournament(self, rng: np.random.Generator, count: int) -> int:

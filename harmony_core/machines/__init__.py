@@ -5,7 +5,6 @@ from harmony_core.machines.comparison import Comparison, comparisons
 from harmony_core.machines.estimate import Estimate, Estimator
 from harmony_core.machines.layout import Layout, fitting, layouts, nearest
 from harmony_core.machines.machine import Compute, Congestion, Figure, Link, Machine, Precision, Share
-from harmony_core.machines.memory import predict_memory_bytes
 from harmony_core.machines.partition import Partition, partition_by_flops
 from harmony_core.machines.planner import PlanningResult, Scaled, plan_layouts, search, weak_scaling
 from harmony_core.machines.roofline import Part, Workload, predict_parts, predict_seconds
@@ -42,7 +41,6 @@ __all__ = [
     "nearest",
     "partition_by_flops",
     "plan_layouts",
-    "predict_memory_bytes",
     "predict_parts",
     "predict_seconds",
     "search",

@@ -13,7 +13,8 @@ from harmony_core.machines.blocks import Shape, costs_of
 def kept_bytes(block: Block, shape: Shape) -> float:
     """Bytes that a block keeps from its forward pass to its backward pass, its norm and residual sum included."""
     kept = costs_of(block).kept_memory(block, shape)
-    # The norm keeps its input, which is the sum before it, and a scale a token; its output is the block's own input.
+    # The norm keeps its input, which is the sum before it, and a scale for each token. Its output is the block's input,
+    # which the block's own memory counts.
     a_token = shape.typed_bytes * (kept.typed + shape.d_model) + 4 * (kept.fp32 + shape.d_model + 1)
     # Under autocast each product keeps its weight's copy in the type of the products.
     weights = block.num_params(shape.d_model) * shape.typed_bytes if shape.typed_bytes < 4 else 0

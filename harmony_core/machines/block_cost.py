@@ -22,7 +22,7 @@ from harmony_core.machines.step import TrainingStep
 from harmony_core.machines.topology import context_group, expert_group, tensor_group
 
 Array = NDArray[np.float64]
-# What a block's time goes to, in the order in which it is told.
+# A block's time goes to these causes, shown in this order.
 CAUSES = ("arithmetic", "memory", "kernels", "recomputation", "expert imbalance", "all-to-all", "tensor", "context")
 
 
@@ -75,7 +75,14 @@ class ModelCost:
 
 
 def model_cost(architecture: Architecture, machine: Machine, layout: Layout, step: TrainingStep) -> ModelCost:
-    """Costs of every block under a layout of which pp, dp and the ZeRO stage do not matter here."""
+    """Costs of every block under a layout of which pp, dp and the ZeRO stage do not matter here.
+
+    Args:
+        architecture: the model.
+        machine: one device and its links.
+        layout: how the training is spread.
+        step: batch, sequence length and precision.
+    """
     kinds = list(dict.fromkeys(architecture.blocks))
     micro, length, split = layout.micro_batch(step.batch_size), step.sequence_length, layout.cp * layout.tp
     one_of_each = architecture.model_copy(update={"blocks": tuple(block.on_expert_rank(layout.ep) for block in kinds)})
@@ -102,7 +109,13 @@ def model_cost(architecture: Architecture, machine: Machine, layout: Layout, ste
 
 
 def divided(part: Part, machine: Machine, split: int) -> float:
-    """A part's seconds on one of `split` ranks: (seconds - kernels) / split + kernels."""
+    """A part's seconds on one of `split` ranks: (seconds - kernels) / split + kernels.
+
+    Args:
+        part: of a whole device's prediction.
+        machine: gives the seconds of starting a kernel, which every rank does.
+        split: ranks that share the part's arithmetic and traffic.
+    """
     starting = starting_seconds(part, machine)
     return (part.seconds - starting) / split + starting
 
@@ -121,7 +134,7 @@ def _block_cost(
     seconds["arithmetic" if train.bound == "compute" else train.bound] = divided(train, machine, split)
     if layout.activation_checkpointing:
         seconds["recomputation"] = divided(forward, machine, split)
-    # Forward, backward, and the forward pass again: passes that communicate.
+    # Three passes communicate: forward, backward, and the forward pass that is computed again.
     passes = 3 if layout.activation_checkpointing else 2
     seconds["tensor"] = passes * all_reduce_seconds(machine, tensor_group(layout), tokens * d_model * step.element)
     seconds["context"] = passes * context_seconds(block, d_model, machine, layout, step)
@@ -131,7 +144,7 @@ def _block_cost(
         own = divided(train, machine, split) + seconds["recomputation"]
         seconds["expert imbalance"] = (step.assumptions.expert_imbalance - 1) * share * own
         seconds["all-to-all"] = passes * dispatch_seconds(block, tokens, d_model, machine, layout, step)
-    # The pre-norm's weight is the architecture's to add.
+    # The architecture counts the pre-norm's weight, so it is added here.
     dense = block.num_params(d_model) - routed + d_model
     kept, working = _activation_bytes(block, d_model, layout, step)
     return BlockCost(tuple(seconds.values()), dense / layout.tp, routed / layout.ep / layout.tp, kept, working)
@@ -145,7 +158,7 @@ def _activation_bytes(block: Block, d_model: int, layout: Layout, step: Training
     )
     kept = kept_bytes(held, shape)
     if step.state.weight == step.element < 4:
-        # No copies of weights in the type of the products, where they have it already.
+        # Weights that have the type of the products need no copies in it.
         kept -= held.num_params(d_model) * step.element
     busier = step.assumptions.expert_imbalance if block.num_experts and layout.ep > 1 else 1.0
     return busier * kept / layout.tp, busier * working_bytes(held, shape) / layout.tp
@@ -158,6 +171,14 @@ def dispatch_seconds(
 
     2 all-to-alls of tokens x top_k x the experts' width x imbalance, less the share that is hidden.
     Tensor ranks send a share.
+
+    Args:
+        block: with routed experts.
+        tokens: of a micro-batch, on one rank.
+        d_model: the model's width.
+        machine: gives the links.
+        layout: gives the expert group and the tensor ranks.
+        step: gives the bytes of an element, the imbalance and the overlap.
     """
     rows = tokens * block.experts_per_token * step.assumptions.expert_imbalance / layout.tp
     seconds = 2 * all_to_all_seconds(machine, expert_group(layout), rows * block.expert_width(d_model) * step.element)
@@ -165,7 +186,15 @@ def dispatch_seconds(
 
 
 def context_seconds(block: Block, d_model: int, machine: Machine, layout: Layout, step: TrainingStep) -> float:
-    """What ranks that share a sequence tell each other in one pass."""
+    """What ranks that share a sequence tell each other in one pass.
+
+    Args:
+        block: says what it exchanges.
+        d_model: the model's width.
+        machine: gives the links.
+        layout: gives the context group; without context ranks it is 0 seconds.
+        step: gives tokens, and bytes of an element.
+    """
     if layout.cp == 1:
         return 0.0
     tokens, seconds = layout.micro_batch(step.batch_size) * step.sequence_length, 0.0

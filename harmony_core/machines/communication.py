@@ -14,7 +14,13 @@ from harmony_core.machines.topology import Group, hops
 
 
 def all_reduce_seconds(machine: Machine, group: Group, num_bytes: float) -> float:
-    """Every rank has `num_bytes`, every rank gets the sum: a reduce-scatter and an all-gather."""
+    """Every rank has `num_bytes`, every rank gets the sum: a reduce-scatter and an all-gather.
+
+    Args:
+        machine: gives the links.
+        group: the ranks.
+        num_bytes: of one rank.
+    """
     return 2 * reduce_scatter_seconds(machine, group, num_bytes)
 
 
@@ -22,6 +28,11 @@ def reduce_scatter_seconds(machine: Machine, group: Group, num_bytes: float) -> 
     """Every rank has `num_bytes` and gets its share of the sum: (g - 1) / g x bytes / bandwidth + log2(g) x latency.
 
     The bandwidth is that of the level that limits the ring, min over levels of bytes/s x ranks inside.
+
+    Args:
+        machine: gives the links.
+        group: the ranks, g of them.
+        num_bytes: of one rank, before.
     """
     passed = hops(machine, group)
     if not passed:
@@ -32,7 +43,13 @@ def reduce_scatter_seconds(machine: Machine, group: Group, num_bytes: float) -> 
 
 
 def all_gather_seconds(machine: Machine, group: Group, num_bytes: float) -> float:
-    """Every rank has a share of `num_bytes` and gets all of it: a reduce-scatter backwards."""
+    """Every rank has a share of `num_bytes` and gets all of it: a reduce-scatter backwards.
+
+    Args:
+        machine: gives the links.
+        group: the ranks.
+        num_bytes: of one rank, afterwards.
+    """
     return reduce_scatter_seconds(machine, group, num_bytes)
 
 
@@ -41,6 +58,11 @@ def all_to_all_seconds(machine: Machine, group: Group, num_bytes: float) -> floa
 
     Levels carry their own destinations at the same time, so the slowest one counts; a message to each of the peers is
     started one after the other: max over levels of (reached - inside) / g x bytes / (bytes/s) + sum of latencies.
+
+    Args:
+        machine: gives the links.
+        group: the ranks, g of them.
+        num_bytes: of one rank, as much before as afterwards.
     """
     passed = hops(machine, group)
     if not passed:
@@ -51,6 +73,12 @@ def all_to_all_seconds(machine: Machine, group: Group, num_bytes: float) -> floa
 
 
 def send_seconds(machine: Machine, group: Group, num_bytes: float) -> float:
-    """One message from a rank to the next one of its group: latency + bytes / (bytes/s)."""
+    """One message from a rank to the next one of its group: latency + bytes / (bytes/s).
+
+    Args:
+        machine: gives the links.
+        group: its stride is the way of the message.
+        num_bytes: of the message.
+    """
     passed = hops(machine, group)
     return sum(hop.link.latency.value + num_bytes / hop.bytes_per_second for hop in passed)

@@ -31,7 +31,7 @@ from harmony_core.machines.step import TrainingStep
 from harmony_core.machines.topology import Group, data_group, expert_data_group, stage_group
 
 _STAGE_CAUSES = (*CAUSES, "point-to-point")
-# Embedding and head are told with what blocks compute.
+# The time of embedding and head is shown with what blocks compute.
 _ENDS = CAUSES.index("arithmetic")
 
 
@@ -195,6 +195,11 @@ class Estimator:
 
         ZeRO-0 all-reduces them; ZeRO-1 gives each rank its share and gathers the new weights; ZeRO-2 does the first
         after every micro-batch, for it keeps no whole gradients.
+
+        Args:
+            layout: gives the ZeRO stage, and the micro-batches of a step.
+            group: ranks that hold the same parameters.
+            params: how many each holds.
         """
         state = self.step.state
         if layout.zero_stage == 0:

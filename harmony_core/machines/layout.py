@@ -65,6 +65,11 @@ class Layout(Frozen):
     def check(self, architecture: Architecture, batch_size: int, sequence_length: int) -> None:
         """Refuses what cannot be trained this way, before anything is allocated.
 
+        Args:
+            architecture: the model.
+            batch_size: sequences of a step, of all ranks together.
+            sequence_length: tokens.
+
         Raises:
             UserError: names what does not fit, and the nearest layout that does: of as many processes, else of fewer.
         """
@@ -92,7 +97,13 @@ class Layout(Frozen):
                 raise UserError(f"layout.{name}", getattr(self, name), fix)
 
     def problem(self, architecture: Architecture, batch_size: int, sequence_length: int) -> tuple[str, str] | None:
-        """The first field that does not fit this training, and why; None if all do."""
+        """The first field that does not fit this training, and why; None if all do.
+
+        Args:
+            architecture: the model.
+            batch_size: sequences of a step, of all ranks together.
+            sequence_length: tokens.
+        """
         if self.pp > len(architecture.blocks):
             return "pp", f"the model has {len(architecture.blocks)} blocks, and a stage needs one"
         if batch_size % self.dp:
@@ -137,6 +148,12 @@ class Layout(Frozen):
 def fitting(asked: Layout, architecture: Architecture, batch_size: int, sequence_length: int) -> Layout:
     """The layout itself where it fits, else the nearest one that does.
 
+    Args:
+        asked: the layout that is wanted.
+        architecture: the model.
+        batch_size: sequences of a step, of all ranks together.
+        sequence_length: tokens.
+
     Raises:
         UserError: none does.
     """
@@ -150,7 +167,13 @@ def fitting(asked: Layout, architecture: Architecture, batch_size: int, sequence
 
 
 def layouts(num_processes: int, max_ep: int = 1, max_cp: int = 1) -> Iterator[Layout]:
-    """Every pp x dp x cp of so many processes, with every ep, all else at its default."""
+    """Every pp x dp x cp of so many processes, with every ep, all else at its default.
+
+    Args:
+        num_processes: of all ranks.
+        max_ep: most expert ranks; each number up to it that divides the data ranks is tried.
+        max_cp: context ranks are its divisors.
+    """
     for pp, cp in itertools.product(_divisors(num_processes), _divisors(max_cp)):
         if num_processes % (pp * cp):
             continue

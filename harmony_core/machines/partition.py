@@ -16,7 +16,7 @@ from harmony_core.errors import UserError
 Partition = tuple[range, ...]
 Fits = Callable[[int, int, int], bool]
 
-# A stage may be this much slower than the slowest one has to be, where that evens out parameters.
+# A stage may be this much slower than the slowest one must be, if that evens out the parameters.
 _SLACK = 1.05
 _TOLERANCE = 1e-3
 
@@ -77,7 +77,14 @@ def balanced(
 
 
 def stage_costs(costs: Sequence[float], ranges: Partition, first: float = 0.0, last: float = 0.0) -> list[float]:
-    """The cost of each stage of a cut, its end of the model included."""
+    """The cost of each stage of a cut, its end of the model included.
+
+    Args:
+        costs: of each block, in any unit.
+        ranges: the blocks of each stage.
+        first: cost of the embedding.
+        last: cost of the head and the loss.
+    """
     found = [sum(costs[blocks.start : blocks.stop]) for blocks in ranges]
     found[0] += first
     found[-1] += last
@@ -103,7 +110,7 @@ def _fill(sums: list[float], pp: int, limit: float, first: float, last: float, f
     ranges, stop = [], len(sums) - 1
     for stage in reversed(range(pp)):
         extra = first * (stage == 0) + last * (stage == pp - 1)
-        # Sums differ from one another by rounding.
+        # Sums of the same costs differ by rounding, so this allows for it.
         start = max(stage, bisect_left(sums, sums[stop] + extra - limit - 1e-9 * sums[-1]))
         if fits is not None:
             low = start

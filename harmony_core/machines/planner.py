@@ -13,7 +13,7 @@ from harmony_core.machines.layout import Layout, layouts
 from harmony_core.machines.machine import Machine
 from harmony_core.machines.step import TrainingStep
 
-# Ranks that share a sequence, and sequences of a micro-batch, beyond which nothing is tried.
+# The planner tries no more ranks that share a sequence, and no more sequences of a micro-batch.
 _MAX_CP = 8
 _MAX_MICRO_BATCH = 32
 _WEAK_SCALING = (8, 16_384)
@@ -73,6 +73,12 @@ def search(estimator: Estimator, gpus: int) -> PlanningResult:
 
 def plan_layouts(architecture: Architecture, machine: Machine, gpus: int, step: TrainingStep) -> PlanningResult:
     """`search`, where anything fits.
+
+    Args:
+        architecture: the model.
+        machine: what it is trained on.
+        gpus: devices, a rank on each.
+        step: batch, sequence length and precision.
 
     Raises:
         UserError: more devices than the machine joins; no layout is possible, or none fits the memory: with the number

@@ -19,5 +19,11 @@ def pipeline_seconds(stage_seconds: Sequence[float], num_micro_batches: int) -> 
 
 
 def micro_batches_in_flight(stage: int, num_stages: int, num_micro_batches: int) -> int:
-    """Micro-batches whose activations a stage holds at most: one for itself and each stage after it."""
+    """Micro-batches whose activations a stage holds at most: one for itself and each stage after it.
+
+    Args:
+        stage: its number, from 0.
+        num_stages: of the pipeline.
+        num_micro_batches: of a step.
+    """
     return min(num_stages - stage, num_micro_batches)

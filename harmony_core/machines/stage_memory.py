@@ -75,13 +75,28 @@ class MemoryModel:
         self._working = float(working.max())
 
     def params(self, stage: int, start: int, stop: int) -> tuple[float, float]:
-        """Parameters that a rank holds of blocks `start` to `stop` as stage number `stage`: dense, and of experts."""
+        """Parameters that a rank holds of a run of blocks, and of the model's ends where the stage has one.
+
+        Args:
+            stage: its number, from 0.
+            start: its first block.
+            stop: the block behind its last.
+
+        Returns:
+            Dense parameters, and parameters of experts.
+        """
         ends = (stage == 0) + (stage == self._pp - 1 and self._last_has_own)
         dense = self._dense_params[stop] - self._dense_params[start] + ends * self._embedding
         return dense, self._expert_params[stop] - self._expert_params[start]
 
     def stage(self, stage: int, start: int, stop: int) -> StageMemory:
-        """Bytes of blocks `start` to `stop` as stage number `stage`."""
+        """Bytes of a run of blocks as one stage of the pipeline.
+
+        Args:
+            stage: its number, from 0.
+            start: its first block.
+            stop: the block behind its last.
+        """
         dense, expert = self.params(stage, start, stop)
         in_flight = micro_batches_in_flight(stage, self._pp, self._micro_batches)
         return StageMemory(

@@ -11,5 +11,5 @@ __all__ = ["LATENCY", "LOSS", "METRICS", "Metric", "is_metric", "metric", "regis
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")
 
-# What other distributions add comes later.
+# Metrics of other distributions are not among them; they are registered later.
 OWN = frozenset(METRICS)

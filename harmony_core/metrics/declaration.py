@@ -7,7 +7,7 @@ from typing import Any
 
 from harmony_core.metrics.metric import Metric, metric, recall
 
-# What is told of one; where it is read in a frame, and at what length it is computed, is of no use later.
+# These fields are recorded. Where a metric is read in a frame, and at what length it is computed, is of no use later.
 _FIELDS = ("name", "unit", "label", "description", "direction", "format", "short", "whole")
 _ARCHITECTURE = "an architecture"
 

@@ -11,7 +11,7 @@ from harmony_core.errors import UserError
 from harmony_core.metrics.reference import Reference, of_costs
 from harmony_core.plugins import find
 
-# What tables print: a few decimals; a time; a number with three digits and a suffix, or in full.
+# How tables print a value: with a few decimals; as a time; with three digits and a suffix, or in full.
 Format = Literal["decimal", "seconds", "count"]
 Direction = Literal["minimise", "maximise"]
 
@@ -86,10 +86,11 @@ class Metric:
 
 
 METRICS: dict[str, Metric] = {}
-# Of distributions that a search had, as its manifest declares them; what registers itself takes their place.
+# Metrics of distributions that a search had, as its manifest declares them. A metric that registers itself replaces its
+# own.
 _recalled: set[str] = set()
 
-# What tables show of every candidate, in their order.
+# Tables show these of every candidate, in this order.
 _USUAL = (
     "val_bits_per_byte",
     "latency_seconds",

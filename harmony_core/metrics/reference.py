@@ -6,8 +6,8 @@ import statistics
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-# A loss is read from so far from the best of the first generation, as a share of it, at least and at most, to twice
-# as far beyond it; costs to so many times beyond the least and the greatest.
+# A loss is read from a point that is worse than the best of the first generation by these shares of it, at least and
+# at most, to a point twice as far on its better side. A cost is read to this factor beyond the least and the greatest.
 _LEAST_SPAN, _MOST_SPAN, _COST_MARGIN = 0.1, 0.2, 2.0
 
 
@@ -25,7 +25,7 @@ class Span(NamedTuple):
     is_log: bool
 
 
-# Takes the values of a first generation, at least one, and `Metric.sign`.
+# It takes the values of a first generation, at least one, and `Metric.sign`.
 Reference = Callable[[Sequence[float], int], Span]
 
 

@@ -62,7 +62,7 @@ def _algorithm(search: Json) -> list[str]:
         algorithm["survivors"] = None
     for objective in search["objectives"] if kind == "fitness" else ():
         if objective["target"] is None and objective["name"] != _LOSS:
-            # Within it a cost is free, as one without a target was.
+            # Up to this target a cost is free, as a cost without a target was.
             objective["target"] = bounds.METRIC
             told.append(f"search.objectives: target of {objective['name']} null -> {bounds.METRIC:g}")
     return told

@@ -10,7 +10,7 @@ from typing import Literal
 from harmony_core.migration.version2 import TABLES
 from harmony_core.store.folder import CONFIG_FILE, SearchFolder
 
-# What a search is; written last, so that a folder is a search only when it is whole.
+# The manifest is written last, so that a folder is a search only when it is whole.
 MANIFEST = "manifest.json"
 MARKER = SearchFolder("").migration.name
 _JOURNAL = "journal.jsonl"

@@ -37,9 +37,9 @@ def migrated_row(table: str, row: Row) -> dict[str, Any]:
 def _known(table: str, row: Row) -> dict[str, Any]:
     """The columns since then that have one right value."""
     if table in ("training", "curves"):
-        # A recipe had one learning rate and one token budget.
+        # Before, a recipe had one learning rate and one token budget.
         return {"rate": 0, "rung": 0}
     if table == "latency":
-        # What a search looked at was the median itself, and a measurement was made once.
+        # Before, a search looked at the median itself, and measured once.
         return {"latency_seconds": row["seconds_median"], "measurements": min(1, row["repeats"])}
     return {}

@@ -67,6 +67,6 @@ def migrated_record(table: str, record: Json) -> Json:
         if "rows" in answer:
             changed["rows"] = [migrated_row(table, row) for row in answer["rows"]]
     except (KeyError, TypeError):
-        # No answer to anything; whoever reads the journal passes it over.
+        # This is no answer to a task; whoever reads the journal skips it.
         return record
     return {**record, "answer": changed}

@@ -46,7 +46,14 @@ class BlockModule(Declared):
         return (self(x_BTD) if documents is None else self.forward_documents(x_BTD, documents)), None
 
     def init_state(self, batch_size: int, max_context: int, device: torch.device, dtype: torch.dtype) -> BlockState:
-        """Zeroed tensors that `step` reads and writes in place; empty for a block without memory."""
+        """Zeroed tensors that `step` reads and writes in place; empty for a block without memory.
+
+        Args:
+            batch_size: sequences.
+            max_context: tokens of a sequence at most; a cache has room for them, or for a window of them.
+            device: of the state.
+            dtype: of caches and inputs that are kept; recurrent states are fp32.
+        """
         return {}
 
     def prefill(self, x_BTD: Tensor, state: BlockState) -> Tensor:
@@ -57,7 +64,16 @@ class BlockModule(Declared):
         return y_BTD
 
     def step(self, x_BD: Tensor, state: BlockState, position: int) -> Tensor:
-        """The output for the token at `position`, given `state` after the tokens before it."""
+        """The sub-layer's output for one token of each sequence.
+
+        Args:
+            x_BD: the normed residual stream of the token.
+            state: after the tokens before it, from `init_state` or `prefill`; written in place.
+            position: the token's, from 0, the same in every sequence.
+
+        Returns:
+            [B, D].
+        """
         y_B1D: Tensor = self(x_BD.unsqueeze(1))
         return y_B1D.squeeze(1)
 

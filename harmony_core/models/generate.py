@@ -63,13 +63,21 @@ def sample(
     top_p: float | None = None,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """One token a row, int64 [B]; arguments as for `generate`, which checks them."""
+    """One token a row, int64 [B]; `generate` checks what it is given.
+
+    Args:
+        logits_BV: of the next token.
+        temperature: divides the logits; 0 takes the likeliest token.
+        top_k: only the K likeliest tokens may be drawn; None is all.
+        top_p: only the smallest set of likeliest tokens whose probability reaches this may be drawn; None is all.
+        generator: of the draws, on the logits' device; not read where temperature is 0.
+    """
     if temperature < torch.finfo(torch.float32).tiny:
         likeliest_B: Tensor = logits_BV.argmax(-1)
         return likeliest_B
-    # Sorted once for both limits; the stable order decides between equal logits.
+    # One sort serves both limits. It is stable, so that the order of equal logits is settled.
     sorted_BV, order_BV = torch.sort(logits_BV.float(), dim=-1, descending=True, stable=True)
-    # The likeliest token's is zero, so that a low temperature overflows towards probability zero alone.
+    # The likeliest token's logit becomes zero, so that a low temperature overflows towards probability zero alone.
     sorted_BV = (sorted_BV - sorted_BV[:, :1]) / temperature
     if top_k is not None:
         sorted_BV[:, top_k:] = float("-inf")

@@ -38,6 +38,11 @@ class HyenaModule(BlockModule):
     """Projection to x2, x1 and v, a short convolution of them, y = x2 * (h conv (x1 * v)), projection back.
 
     `conv` has the token's own tap last, as every `conv` here; the filters h have it first. A subclass says what h is.
+
+    Args:
+        config: lengths of its filters, and what its kind has beside.
+        d_model: width D.
+        norm_epsilon: not used, since it has no norm within.
     """
 
     def __init__(self, config: Hyena, d_model: int, norm_epsilon: float) -> None:
@@ -93,7 +98,13 @@ class HyenaModule(BlockModule):
         raise TypeError(f"{type(self).__name__} has no prefill")
 
     def convolve_step(self, u_BD: Tensor, state: BlockState, position: int) -> Tensor:
-        """One token of the convolution with h, fp32 in and out."""
+        """One token of the convolution with h, fp32 in and out.
+
+        Args:
+            u_BD: the gated input x1 * v of the token.
+            state: of the block, written in place.
+            position: the token's, from 0.
+        """
         raise TypeError(f"{type(self).__name__} has no recurrent form")
 
     @override
@@ -163,7 +174,7 @@ class GroupedFIRModule(HyenaModule):
 
     @override
     def remember(self, u_BTD: Tensor, state: BlockState) -> None:
-        # The last K inputs, that of the token at t in place t mod K.
+        # The cache holds the last K inputs; that of the token at t is in place t mod K.
         length = u_BTD.shape[1]
         tokens = torch.arange(max(0, length - self.taps), length, device=u_BTD.device)
         state["inputs"][..., tokens % self.taps] = u_BTD[:, tokens].mT.to(state["inputs"].dtype)

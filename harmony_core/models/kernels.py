@@ -54,13 +54,19 @@ def stack_is_read_first(x_AI: torch.Tensor, w_EOI: torch.Tensor) -> bool:
 
 @functools.cache
 def vendor(device_type: str, module: str, name: str) -> Callable[..., Any] | None:
-    """A function of an optional package, on a GPU where it can be imported; None elsewhere."""
+    """A function of an optional package, on a GPU where it can be imported; None elsewhere.
+
+    Args:
+        device_type: torch's name of it, `cuda` or `cpu`.
+        module: that the function is in, with its package.
+        name: the function's.
+    """
     if device_type != "cuda" or importlib.util.find_spec(module.partition(".")[0]) is None:
         return None
     try:
         function: Callable[..., Any] = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, OSError, RuntimeError) as error:
-        # The package is there and does not load (another CUDA or version, say): worth a line, not worth a crash.
+        # The package is there and does not load, with another CUDA or version for example. A line of the log is enough.
         _LOG.warning("%s of %s cannot be had (%s); plain PyTorch is used", name, module, error)
         return None
     return function
@@ -78,7 +84,7 @@ def scan_chunk(device_type: str, asked: int) -> int:
 
 def selective_scan_kernel(device_type: str, d_state: int) -> Callable[..., Any] | None:
     """mamba-ssm's CUDA selective scan, which takes at most 256 states a channel."""
-    # The function can be imported, and fails when called, where mamba-ssm was built without this extension.
+    # Where mamba-ssm was built without this extension, the function can be imported and fails when it is called.
     if d_state > 256 or vendor(device_type, "selective_scan_cuda", "fwd") is None:
         return None
     return vendor(device_type, "mamba_ssm.ops.selective_scan_interface", "selective_scan_fn")
@@ -90,7 +96,13 @@ def conv_kernel(device_type: str, taps: int) -> Callable[..., Any] | None:
 
 
 def grouped_product(device_type: str, dtype: torch.dtype, widths: tuple[int, ...]) -> Callable[..., Any] | None:
-    """PyTorch's grouped GEMM, where it is one kernel: bf16 on a GPU, rows of a multiple of 16 bytes."""
+    """PyTorch's grouped GEMM, where it is one kernel: bf16 on a GPU, rows of a multiple of 16 bytes.
+
+    Args:
+        device_type: torch's name of it, `cuda` or `cpu`.
+        dtype: of the products.
+        widths: last dimensions of the operands, in elements.
+    """
     if device_type != "cuda" or dtype != torch.bfloat16 or any(width % 8 for width in widths):
         return None
     return _device_grouped_product()

@@ -63,7 +63,13 @@ class HybridLM(Stage):
         return hidden_BTD
 
     def loss(self, tokens_BT: Tensor, targets_BT: Tensor, documents: Documents | None = None) -> LossTerms:
-        """Mean loss over all B x T tokens; `targets_BT` holds each position's next token."""
+        """Mean loss over all B x T tokens.
+
+        Args:
+            tokens_BT: int64.
+            targets_BT: int64, each position's next token.
+            documents: kept apart from each other; None is one document a row.
+        """
         x_BTD, auxiliary = self._trunk(tokens_BT, documents)
         entropy = self.cross_entropy(x_BTD, targets_BT)
         zero = torch.zeros((), device=entropy.device)
@@ -127,7 +133,13 @@ class HybridLM(Stage):
 
 
 def build(architecture: Architecture, init_seed: int = 0, parametrisation: Parametrisation = DEFAULT) -> HybridLM:
-    """The model with its first weights, fp32 on the CPU: a function of the arguments alone."""
+    """The model with its first weights, fp32 on the CPU: a function of the arguments alone.
+
+    Args:
+        architecture: what is built.
+        init_seed: of the first weights.
+        parametrisation: scale of the first weights.
+    """
     model = HybridLM(architecture)
     model.initialise(init_seed, parametrisation)
     return model

@@ -36,7 +36,13 @@ def _draw_a_log(shape: Sequence[int], generator: torch.Generator) -> Tensor:
 
 @implements("mamba")
 class MambaModule(BlockModule):
-    """Gate and x from one projection; convolution; a scan whose step size, B and C follow x; projection back."""
+    """Gate and x from one projection; convolution; a scan whose step size, B and C follow x; projection back.
+
+    Args:
+        config: inner width, state width, rank of the step size, taps, biases and inner norms.
+        d_model: width D.
+        norm_epsilon: of the norms of step size, B and C, where they are asked for.
+    """
 
     def __init__(self, config: Mamba, d_model: int, norm_epsilon: float) -> None:
         super().__init__()

@@ -46,6 +46,11 @@ class Mamba2Module(BlockModule):
     """One projection to gate, x, B, C and step sizes; convolution; scan; gated norm; projection back.
 
     The norm runs over each of `norm_groups` shares of the inner width, by default the share of each group of heads.
+
+    Args:
+        config: heads, groups, state width, taps, chunk, biases and the norm's shares.
+        d_model: width D.
+        norm_epsilon: of the gated norm.
     """
 
     def __init__(self, config: Mamba2, d_model: int, norm_epsilon: float) -> None:

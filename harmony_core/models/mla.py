@@ -140,7 +140,7 @@ class MLAModule(BlockModule):
             rotate_in_place(q_BHK[..., nope:], turns_R)
         up_HEL = self.kv_up.to(q_BHK.dtype).unflatten(0, (config.num_heads, -1))
         key_up_HNL, value_up_HVL = up_HEL.split((nope, config.v_head_dim), 1)
-        # Absorbed: the keys' up-projection acts on the query, the values' one on the weighted latent.
+        # The keys' up-projection is absorbed into the query, and the values' one acts on the weighted latent.
         q_BHL = torch.bmm(q_BHK[..., :nope].transpose(0, 1), key_up_HNL).transpose(0, 1)
         q_BHE = torch.cat((q_BHL, q_BHK[..., nope:]), -1).mul_(self.scale).to(cache_BCE.dtype)
         seen_BCE = cache_BCE[:, : position + 1]

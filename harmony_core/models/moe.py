@@ -59,7 +59,7 @@ class MoEModule(BlockModule):
         self.router = Router(config, d_model)
         self.expert_parallel: ExpertParallel | None = None
         self.up = self.declare("up", (experts, wide, width), matrix(width, stacked=True))
-        # What adds to the residual stream is the last product.
+        # The last product adds to the residual stream.
         down = matrix(inner, residual=config.d_latent is None, stacked=True)
         self.down = self.declare("down", (experts, width, inner), down)
         bias = ParameterSpec(constant(0.0))

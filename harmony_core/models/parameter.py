@@ -41,7 +41,13 @@ class ParameterSpec:
 
 
 def matrix(fan_in: int, *, residual: bool = False, stacked: bool = False) -> ParameterSpec:
-    """A weight [.., fan_out, fan_in] with a standard deviation of 1 / sqrt(fan_in)."""
+    """A weight [.., fan_out, fan_in] with a standard deviation of 1 / sqrt(fan_in).
+
+    Args:
+        fan_in: inputs that one output sums over.
+        residual: whether it writes into the residual stream.
+        stacked: whether dimension 0 counts experts, each drawn from a generator of its own.
+    """
     return ParameterSpec(normal(1 / math.sqrt(fan_in)), "matrix", fan_in, residual, stacked)
 
 
@@ -70,7 +76,13 @@ class Declared(nn.Module):
         self.state_buffers: set[str] = set()
 
     def declare(self, name: str, shape: Sequence[int], spec: ParameterSpec) -> nn.Parameter:
-        """An unfilled parameter, to be assigned to the attribute `name`."""
+        """An unfilled parameter, to be assigned to the attribute `name`.
+
+        Args:
+            name: the attribute's.
+            shape: of the whole parameter, as this rank holds it.
+            spec: what is known of it beside its shape.
+        """
         self.specs[name] = spec
         return nn.Parameter(torch.empty(tuple(shape)))
 
@@ -140,7 +152,13 @@ def _scale(spec: ParameterSpec, num_blocks: int, parametrisation: Parametrisatio
 
 
 def generator(seed: int, name: str, expert: int | None = None) -> torch.Generator:
-    """A CPU generator that depends on (seed, qualified name, global expert number) and nothing else."""
+    """A CPU generator that depends on the arguments and nothing else.
+
+    Args:
+        seed: of all first weights.
+        name: the parameter's, qualified by its modules.
+        expert: global number of the expert; None where the parameter is not stacked.
+    """
     key = f"{seed}:{name}" + ("" if expert is None else f":{expert}")
     number = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") >> 1
     return torch.Generator().manual_seed(number)

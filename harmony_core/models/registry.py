@@ -28,7 +28,13 @@ def implements(*kinds: str) -> Callable[[_M], _M]:
 
 
 def module_for(block: Block, d_model: int, norm_epsilon: float) -> BlockModule:
-    """The unfilled module of a block in a model of width `d_model` whose RMSNorms have this epsilon."""
+    """The unfilled module of a block.
+
+    Args:
+        block: its configuration.
+        d_model: width of the residual stream.
+        norm_epsilon: of the RMSNorms within it.
+    """
     if block.kind not in _MODULES and block.implementation is not None:
         importlib.import_module(block.implementation)
     return _MODULES[block.kind](block, d_model, norm_epsilon)

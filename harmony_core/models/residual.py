@@ -31,7 +31,13 @@ class ResidualBlock(nn.Module):
         return self._add(x_BTD, self.inner.prefill(self.norm(x_BTD), state))
 
     def step(self, x_BD: Tensor, state: BlockState, position: int) -> Tensor:
-        """The residual stream of the token at `position`."""
+        """The residual stream of one token.
+
+        Args:
+            x_BD: before the block.
+            state: of the block, written in place.
+            position: the token's, from 0.
+        """
         return self._add(x_BD, self.inner.step(self.norm(x_BD), state, position))
 
     def _add(self, x: Tensor, y: Tensor) -> Tensor:

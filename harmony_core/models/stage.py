@@ -46,7 +46,7 @@ class Stage(Declared):
         self.is_first, self.is_last = held.start == 0, held.stop == len(architecture.blocks)
         self._compiled = False
         self.recompute_activations = False
-        # Whether whoever trains it gives `advance` documents; said in the log and in results, and read nowhere else.
+        # Whether the trainer gives `advance` documents. The log and the results say so; nothing else reads it.
         self.keeps_documents = False
         shape, draw = (architecture.vocab_size, architecture.d_model), normal(1.0)
         self.embedding: nn.Parameter | None = None
@@ -156,7 +156,7 @@ class Stage(Declared):
         found = self.residual_blocks()
         for index in found:
             config = self.architecture.blocks[index]
-            # Of one rank, since only some ways of exchanging need channels that divide.
+            # This asks for one rank, since only some ways of exchanging need channels that divide.
             problem = config.context_problem(self.architecture.d_model, 1)
             if problem is not None:
                 fix = f"it {problem}, or no context parallelism"
@@ -181,7 +181,15 @@ class Stage(Declared):
         base_width: int = 128,
         parametrisation: Parametrisation = DEFAULT,
     ) -> list[dict[str, Any]]:
-        """Groups for AdamW; see `harmony_core.models.groups`."""
+        """Groups for AdamW (`harmony_core.models.groups`).
+
+        Args:
+            learning_rate: the recipe's peak, before each group's multiplier.
+            weight_decay: of matrices.
+            lr_scaling: `mup` divides a matrix's rate by width over `base_width`; `none` does not.
+            base_width: `d_model` that the rate was tuned at.
+            parametrisation: gives the multipliers of residual matrices, embeddings and vectors.
+        """
         width_factor = base_width / self.architecture.d_model if lr_scaling == "mup" else 1.0
         return groups.parameter_groups(self, learning_rate, weight_decay, width_factor, parametrisation)
 
@@ -194,7 +202,7 @@ class Stage(Declared):
         inners = [block.inner for block in self.residual_blocks().values()]
         counts = [count for inner in inners for count in inner.sums_over_ranks()]
         if counts and add_over_ranks is not None:
-            # All in one exchange.
+            # One exchange carries all counts.
             joined = torch.cat([count.flatten() for count in counts])
             add_over_ranks(joined)
             for count, summed in zip(counts, joined.split([count.numel() for count in counts]), strict=True):

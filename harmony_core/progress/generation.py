@@ -25,7 +25,7 @@ from harmony_core.store.evaluators import (
     tables_of,
 )
 
-# How the ledger's reason begins where candidates are left out because the budget does not pay for them.
+# The ledger's reasons begin with this where the budget does not pay for candidates.
 _BUDGET = "budget of "
 
 
@@ -43,6 +43,7 @@ class GenerationProgress:
         finished: whether it was selected from (promotion: all tables are there).
         standing: of the search, this generation included.
         left_out: how many candidates the budget does not pay for, and why, as recorded; empty where it pays for all.
+        least_loss: of its trainings so far, whose other objectives may not be known [bits/byte]; None before the first.
     """
 
     generation: int | None
@@ -54,6 +55,7 @@ class GenerationProgress:
     finished: bool
     standing: Standing
     left_out: str = ""
+    least_loss: float | None = None
 
     @property
     def queued(self) -> int | None:
@@ -82,7 +84,14 @@ class Failure:
 
 
 class GenerationReader:
-    """Follows a generation (None: promotion) whose population is there, until it is finished."""
+    """Follows a generation whose population is there, until it is finished.
+
+    Args:
+        folder: the search's.
+        generation: None is promotion.
+        config: the search's.
+        population: `candidate`, `architecture_id` and the static objectives of each.
+    """
 
     def __init__(self, folder: SearchFolder, generation: int | None, config: Config, population: pl.DataFrame) -> None:
         self._folder, self._generation, self._config = folder, generation, config
@@ -91,20 +100,26 @@ class GenerationReader:
         self._runs = replicates * len(config.recipe.learning_rates)
         shards = range(config.num_shards() if generation is not None else 1)
         self._settings = config.model_dump(mode="json")
-        # Of a generation's survivors nobody is told before it is finished.
+        # What survivors alone are asked for is followed once the generation is finished.
         taken = ("all",) if generation is not None else ("all", "survivors", "promoted")
         self._tables = [table for table in tables_of(self._settings) if table.takes in taken]
-        # A promoted candidate is asked for everything, even where that is no objective.
+        # Promoted candidates are asked for everything, also for what is no objective.
         self._decisive = self._tables if generation is None else decisive_tables(self._settings)
         self._stages = {table.name: [self._shard(table, shard) for shard in shards] for table in self._tables}
-        # Written before the population.
+        # The ledger is written before the population, so it is there.
         self._left_out = _left_out(folder, generation)
         self._told: set[tuple[str, int, Run]] = set()
         self._joined: tuple[Standing, int, Standing] | None = None
 
     @classmethod
     def open(cls, folder: SearchFolder, generation: int | None, config: Config) -> GenerationReader | None:
-        """A reader; None where there is no population yet."""
+        """A reader; None where there is no population yet.
+
+        Args:
+            folder: the search's.
+            generation: None is promotion.
+            config: names the objectives and evaluators.
+        """
         static = [one.name for one in config.search.objectives if metric(one.name).is_static]
         columns = ["candidate", "architecture_id", *static]
         population = read_if_there(folder.population(generation), POPULATION, columns)
@@ -127,6 +142,7 @@ class GenerationReader:
             finished=self._generation is None and self._is_whole(),
             standing=before if self._generation is None else self._join(before),
             left_out=self._left_out,
+            least_loss=min(self._values(TRAINING_TABLE).values(), default=None),
         )
 
     def results(self, stage: str) -> Iterable[Result]:
@@ -169,7 +185,7 @@ class GenerationReader:
 
     def _join(self, before: Standing) -> Standing:
         rows = self._evaluated()
-        # Nobody leaves: as many as last time are the same as last time.
+        # Candidates never leave: as many as last time are the same ones.
         if self._joined is None or self._joined[0] is not before or self._joined[1] != len(rows):
             joined = before.join(pl.DataFrame(rows, infer_schema_length=None))
             self._joined = (before, len(rows), joined)
@@ -177,7 +193,7 @@ class GenerationReader:
 
     def _evaluated(self) -> list[dict[str, Any]]:
         """The objectives of every candidate of which all are known."""
-        # A table's first metric is all that is followed: with another one as objective there is nothing to tell yet.
+        # Only the first metric of a table is followed, so another one as objective has no value yet.
         measured = {table.metrics[0]: self._values(table) for table in self._tables}
         names: list[str] = [objective.name for objective in self._config.search.objectives]
         if any(name not in measured and not metric(name).is_static for name in names):
@@ -215,7 +231,14 @@ class GenerationReader:
 def finished_generation(
     folder: SearchFolder, generation: int, config: Config, before: Standing
 ) -> GenerationProgress | None:
-    """A generation that was selected from, read from its selection alone; None if it was not yet."""
+    """A generation that was selected from, read from its selection alone; None if it was not yet.
+
+    Args:
+        folder: the search's.
+        generation: its number.
+        config: names the objectives and learning rates.
+        before: standing of the search up to the generation before.
+    """
     names = [objective.name for objective in config.search.objectives]
     rows = read_if_there(folder.selection(generation), SELECTION, ["birth_generation", "status", *names])
     if rows is None:

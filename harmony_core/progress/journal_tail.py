@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-# A training's answer as `Journal` writes it, keys sorted: the curve, which is most of it, then the row.
+# `Journal` writes a training's answer with its keys sorted: first the curve, which is most of it, then the row.
 _CURVE, _ROW = b'{"answer":{"curve":[', b'],"row":{'
 
 
@@ -34,7 +34,7 @@ class JournalTail:
         records = []
         with file:
             if os.fstat(file.fileno()).st_size < self._offset:
-                # Another journal in its place.
+                # Another journal has replaced this one.
                 self._offset = 0
             file.seek(self._offset)
             for line in file:

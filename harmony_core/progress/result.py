@@ -39,13 +39,19 @@ class Result:
 
 def columns_of(table: EvaluatorTable) -> list[str]:
     """What `results` reads of an evaluator's rows."""
-    # The columns that its view reads say which row counts.
+    # The columns that the table's view reads say which row counts.
     wanted = {"candidate", "architecture_id", "status", "error", *table.columns, *table.metrics[:1], *table.seconds}
     return [name for name in table.schema.names if name in wanted]
 
 
 def results(table: EvaluatorTable, settings: Settings, rows: Iterable[Row]) -> list[Result]:
-    """Rows of an evaluator's table, or of its journal, that count."""
+    """Rows of an evaluator's table, or of its journal, that count.
+
+    Args:
+        table: of the evaluator.
+        settings: the search's configuration as its manifest holds it; says which rows count.
+        rows: by column name.
+    """
     return [_result(table, row) for row in rows if table.counts(row, settings)]
 
 

@@ -118,12 +118,12 @@ class ProgressReader:
         found = list(self._finished)
         while len(found) < config.search.generations:
             number = len(found)
-            # Looked for before the frame is read, which is written before it.
+            # The frame is written before the selection, so this looks for the selection first.
             is_selected = self.folder.selection(number).is_file()
             before = self._framed(found[-1].standing if found else Standing(config, None), manifest)
             ended = finished_generation(self.folder, number, config, before) if is_selected else None
-            # Read once more at its end, for those that failed last; an old one is not worth reading candidate by
-            # candidate.
+            # A generation is read once more at its end, for those that failed last. An old one is not worth reading
+            # candidate by candidate.
             is_old = self._is_first if self._old is None else self.folder.selection(number) in self._old
             is_open = None if ended is not None and is_old else self._read_open(number, config, before, failures)
             if ended is not None and len(self._finished) == number:

@@ -40,7 +40,7 @@ class ShardReader:
     ) -> None:
         self.results: dict[Key, Result] = {}
         self.is_whole = False
-        # None where the journal, of an older version, does not say what has begun.
+        # None where a journal of an older version does not say what has begun.
         self._running: set[str] | None = set()
         self._is_fresh = True
         self._table, self._schema, self._columns = table, schema, columns
@@ -62,14 +62,14 @@ class ShardReader:
                 self._take(record)
             return
         found = self._results(rows.to_dicts())
-        # Of a promotion, the rest of the front is measured beside its members.
+        # In a promotion the rest of the front is measured beside the members.
         self.results = {(one.candidate, one.run): one for one in found if self._is_member(one)}
         self._running, self.is_whole = set(), True
 
     def _take(self, record: dict[str, Any]) -> None:
         event, key = record.get("event"), record.get("key")
         if event == "open" or (event == "begin" and self._running is None):
-            # Whatever an earlier process had begun ended with it.
+            # What an earlier process had begun ended with it.
             self._running = set()
         elif self._is_fresh and event != "begin":
             self._running = None
@@ -79,7 +79,7 @@ class ShardReader:
         if event == "final":
             for one in self._answer(record):
                 if self._is_member(one):
-                    # Of two final records of one task the first counts, as it does for those who write them.
+                    # A task may have two final records; the first counts, as for those who write them.
                     self.results.setdefault((one.candidate, one.run), one)
 
     def _answer(self, record: dict[str, Any]) -> list[Result]:

@@ -15,6 +15,11 @@ from harmony_core.store import read_table
 def read_if_there(path: Path, schema: pa.Schema, columns: Sequence[str]) -> pl.DataFrame | None:
     """Some columns of a table; None where there is no such file.
 
+    Args:
+        path: the Parquet file.
+        schema: the one that it should have, one of `schemas`.
+        columns: those that are read.
+
     Raises:
         UserError: the file is damaged, or of another schema.
     """

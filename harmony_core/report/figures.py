@@ -10,10 +10,10 @@ from harmony_core.report.findings import Findings
 
 WIDTH, HEIGHT = 460, 300
 
-# The Vega-Lite that Altair writes for, as vl_convert names it: v6.1.0 is v6.1.
+# Altair writes for this Vega-Lite; vl_convert calls v6.1.0 v6.1.
 VEGA_LITE = alt.SCHEMA_VERSION.rsplit(".", 1)[0]
 
-# No point on the frame, and no zero that would press all points into a corner.
+# The padding keeps points off the frame; without a zero they do not press into a corner.
 _PADDED = alt.Scale(zero=False, padding=14)
 
 FRONT_COLOR, OTHER_COLOR = "#d1495b", "#9aa5b1"

@@ -27,10 +27,10 @@ from harmony_core.store import (
 )
 from harmony_core.store.queries import scan
 
-# Members of the front whose training curves and diagrams are shown; more lines cannot be told apart.
+# So many members of the front have their training curves and diagrams shown; more lines cannot be told apart.
 MAX_SHOWN = 8
 
-# Points a curve is reduced to: more than a figure's pixels can show.
+# Curves are reduced to so many points, which is more than a figure's pixels can show.
 MAX_CURVE_POINTS = 120
 
 

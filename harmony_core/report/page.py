@@ -39,7 +39,7 @@ _CAPTIONS = {
     "training_curves": "Training loss of the front's best members, mean over windows of steps.",
     "progress": "The best candidate, and the share of the objective space that the front dominates, so far.",
 }
-# Of an objective that is neither of the two.
+# The text for an objective that is neither of the two.
 _OTHER = "What is learnt against another objective."
 
 
@@ -153,7 +153,7 @@ def _pair(figures: Mapping[str, tuple[Mapping[str, Any], str]], *names: str) -> 
 
 
 def _scripts(specs: Mapping[str, Mapping[str, Any]]) -> str:
-    # Text of a script ends at the first "</", wherever it stands.
+    # A script's text ends at the first "</", wherever it stands.
     data = canonical_json(specs).replace("</", "<\\/")
     embed = (
         "for (const [name, spec] of Object.entries(SPECS))"

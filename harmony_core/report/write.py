@@ -46,7 +46,7 @@ def write_report(search: SearchFolder | Path | str, out_dir: Path | str | None =
     for architecture_id, svg in diagrams.items():
         atomic_write(out / "architectures" / f"{architecture_id}.svg", svg.encode())
     atomic_write(out / "leaderboard.md", leaderboard_markdown(findings).encode())
-    # Last, so that a page that is there has its files beside it.
+    # The page is written last, so that it has its files beside it.
     atomic_write(out / "index.html", html_page(findings, figures, diagrams).encode())
     return out / "index.html"
 

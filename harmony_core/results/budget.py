@@ -19,7 +19,7 @@ from harmony_core.store.evaluators import DEFAULT, tables_of
 
 HOUR = 3600.0
 
-# A generation of one is no choice.
+# A generation of one leaves nothing to select.
 _LEAST_GENERATION = 2
 
 
@@ -85,6 +85,11 @@ def generation_allowance(folder: SearchFolder, config: Config, generation: int) 
     What is counted are the rows of generations up to the one that it is bred from, which are whole, and of an
     earlier promotion; generations between are taken at the mean. A generation that is bred from none, 0 and
     with a lag of 1 also 1, is whole: nothing was measured. What promotion will take is kept back.
+
+    Args:
+        folder: the search's, with its recorded rows.
+        config: gives the budget, the lag and the size of a generation.
+        generation: the one that is to be bred.
     """
     wanted = config.search.population
     source = generation - 1 - config.search.lag
@@ -124,7 +129,7 @@ def spending(folder: SearchFolder, last: int | None = None) -> str | None:
             promotion always count, until a later one takes their place.
     """
     settings = read_manifest(folder.manifest).config
-    # No more of the newest start than is asked for: what else it names may not be installed any more.
+    # This reads of the newest start only the budget: what else it names may not be installed any more.
     newest = (read_yaml(folder.config) or {}) if folder.config.exists() else settings
     budget = BudgetConfig.parse(newest.get("budget", {}), "budget")
     if budget.gpu_hours is None:
@@ -152,9 +157,9 @@ def _recorded(folder: SearchFolder, evaluators: Sequence[str], generations: Iter
             for path in folder.shards(generation, table.name):
                 rows = read_table(path, table.schema, ["candidate", "device_seconds"])
                 seconds += rows["device_seconds"].to_list()
-                # Everybody is trained, and counted once.
+                # Everybody is trained, so each candidate is counted there, once.
                 candidates += rows["candidate"].n_unique() if table.name == DEFAULT[0] else 0
-    # The exact sum, whatever order workers wrote in.
+    # fsum is exact, whatever order workers wrote in.
     return math.fsum(seconds), candidates
 
 

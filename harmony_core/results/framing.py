@@ -79,7 +79,7 @@ def settle_frame(
     frame = frame_around(rows, f"generation {generation} of search {folder.name}")
     reference_seconds = _reference_seconds(manifest)
     if reference_seconds is not None:
-        # For a search on another machine that shares it.
+        # In units of the reference, a search on another machine can share the frame.
         frame = frame.in_references(reference_seconds)
     text = yaml.safe_dump(frame.model_dump(mode="json", exclude_defaults=True), sort_keys=False)
     if not folder.frame.is_file() or folder.frame.read_text(encoding="utf-8") != text:

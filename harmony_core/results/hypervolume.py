@@ -34,7 +34,7 @@ def hypervolume(front: pl.DataFrame, objectives: Sequence[str], frame: Frame) ->
 def _between(values_N: NDArray[np.float64], name: str, frame: Frame) -> NDArray[np.float64]:
     """Where values lie between the ideal, 0, and the reference point, 1; those beyond the ideal at 0."""
     ideal, reference = frame.ideal[name], frame.reference[name]
-    # Also keeps what is nothing, and has no logarithm, at the ideal, or where more is better at the reference.
+    # This also keeps a 0, which has no logarithm, at the ideal, or where more is better at the reference.
     kept_N = np.maximum(values_N, ideal) if sign(name) > 0 else np.clip(values_N, reference, ideal)
     if name in frame.log:
         kept_N, ideal, reference = np.log(kept_N), np.log(ideal), np.log(reference)

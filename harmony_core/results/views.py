@@ -29,7 +29,7 @@ def leaderboard(search: Search) -> pl.LazyFrame:
     objectives = config["search"]["objectives"]
     candidates = measured(queries.population(folder), queries.viewed(folder, config), config)
     targets = {objective["name"]: objective["target"] for objective in objectives}
-    # What measured them may be uninstalled; the selections have them too.
+    # The evaluator may be uninstalled; the selections have these metrics too.
     known = candidates.collect_schema().names()
     if unmeasured := [name for name in targets if name not in known]:
         candidates = candidates.join(_selected(folder, unmeasured), on=KEY, how="left", maintain_order="left")
@@ -137,7 +137,7 @@ def lineage(search: Search, architecture_id: str) -> pl.LazyFrame:
         UserError: the search has no such architecture.
     """
     rows = queries.population(search).sort("generation", "candidate").collect()
-    # Its first birth counts, should an architecture have been trained again.
+    # If an architecture was trained again, its first birth counts.
     rows = rows.unique("architecture_id", keep="first", maintain_order=True)
     parents = dict(rows.select("architecture_id", "parents").iter_rows())
     if architecture_id not in parents:
@@ -145,7 +145,7 @@ def lineage(search: Search, architecture_id: str) -> pl.LazyFrame:
     depths, wave = {architecture_id: 0}, [architecture_id]
     while wave:
         found = dict.fromkeys(parent for child in wave for parent in parents[child])
-        # A parent of which no row is left (a folder taken away) ends its branch.
+        # A branch ends at a parent that has no row left, where a folder was taken away.
         wave = [parent for parent in found if parent in parents and parent not in depths]
         depth = max(depths.values()) + 1
         depths.update(dict.fromkeys(wave, depth))

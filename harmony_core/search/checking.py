@@ -16,7 +16,7 @@ from harmony_core.resources import named_yaml
 from harmony_core.search.config import Config
 from harmony_core.space import Space, sample
 
-# Draws of a space before it is said to hold one architecture.
+# A space that gives one architecture in so many draws is said to hold no other.
 _DRAWS = 32
 
 
@@ -39,7 +39,7 @@ def read_checked(path: Path | str) -> Config:
         config, sections = _right_sections(data if isinstance(data, dict) else {})
     found += _mistakes(config, sections)
     if found:
-        # A name may be checked twice: alone, and with what it must go together with.
+        # A name may be checked twice: alone, and together with what depends on it.
         raise UserErrors(list({str(one): one for one in found}.values()))
     return config
 
@@ -53,7 +53,7 @@ def check_space(config: Config) -> None:
     space, rng = Space.read(config.space), np.random.default_rng(0)
     sizes = [ByteTokenizer.vocab_size]
     if config.data.tokenizer == "bpe":
-        # As many as it may have; a small text gives fewer.
+        # This is the most that it may have; a small text gives a smaller vocabulary.
         sizes.insert(0, config.data.vocab_size)
     found: set[str] = set()
     for vocab_size in sizes:
@@ -79,7 +79,7 @@ def _right_sections(data: dict[str, object]) -> tuple[Config, set[str]]:
         try:
             values[name] = TypeAdapter(cast(Any, field.annotation)).validate_python(data[name])
         except ValueError:
-            # Told already.
+            # The section's mistakes are reported already.
             continue
     return Config.model_construct(**values), set(values)
 
@@ -128,5 +128,5 @@ def _exists(path: str) -> bool:
     try:
         return Path(path).exists()
     except (OSError, ValueError):
-        # Too long, or with a zero byte: no file's name.
+        # A text that is too long or holds a zero byte names no file.
         return False

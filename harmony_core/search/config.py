@@ -136,7 +136,7 @@ class Config(Frozen):
         names = data.get("evaluators") if isinstance(data, Mapping) else None
         for name in names if isinstance(names, list | tuple) else ():
             if isinstance(name, str):
-                # What is not installed, or broken, is told by the check of names.
+                # The check of names reports what is not installed, or broken.
                 with contextlib.suppress(UserError):
                     find_table(name)
         return data
@@ -144,7 +144,7 @@ class Config(Frozen):
     @field_validator("space")
     @classmethod
     def _plain(cls, space: str | dict[str, Any]) -> str | dict[str, Any]:
-        # It is kept as it is until the space is read, and goes into the configuration's hash.
+        # The space is kept as it is until it is read, and goes into the configuration's hash.
         try:
             canonical_json(space)
         except (TypeError, ValueError, RecursionError):
@@ -184,7 +184,7 @@ class Config(Frozen):
                 try:
                     check()
                 except UserError as error:
-                    # An unknown name is an error of the key that holds it.
+                    # The key that holds an unknown name gets the error.
                     yield UserError(field, error.value, error.fix) if error.field in FOLDERS else error
 
     def _check_frame(self) -> None:
@@ -215,7 +215,7 @@ class Config(Frozen):
         if self.search.hypervolume != AUTO:
             yield {"search"}, KEY, self._check_frame
         yield {"latency"}, "latency.reference", lambda: load_preset(self.latency.reference)
-        # It is measured, and not trained.
+        # The reference is measured, and not trained.
         measured = replace(self.demands, documents=False)
         yield {"latency", "recipe"}, "latency.reference", partial(_check_preset, self.latency.reference, None, measured)
         for field, names in (("search.initial", self.search.initial), ("promote.baselines", self.promote.baselines)):
@@ -238,7 +238,7 @@ class Config(Frozen):
         """What a manifest holds: everything, but for `evaluators` where they are those that always were run."""
         data = self.model_dump(mode="json")
         if set(self.evaluators) == set(DEFAULT):
-            # As before there was a choice, so that searches of then and of now are the same ones.
+            # Without the key the identity is that of searches from before there was a choice.
             del data["evaluators"]
         return data
 
@@ -249,7 +249,7 @@ class Config(Frozen):
         """
         data = self.recorded()
         del data["search"]["generations"], data["budget"]
-        # Which candidates share a shard is part of the files' meaning; the rest is not.
+        # Which candidates share a shard changes what the files mean; the rest of the section does not.
         data["execution"] = {"candidates_per_job": self.execution.candidates_per_job}
         return data
 

@@ -40,5 +40,5 @@ class Objective(Frozen):
 
     name: MetricName
     target: float | None = Field(default=None, gt=0, le=bounds.METRIC)
-    # Bits per byte for twice the target; above it the loss no longer counts.
+    # A weight counts bits per byte for twice the target; above this limit the loss no longer matters.
     weight: float = Field(default=1.0, ge=0, le=1e6)

@@ -62,7 +62,13 @@ class OpenedSearch:
         return self.data_root / str(self.manifest.data["id"])
 
     def work(self, stage: str, generation: int | None, shard: int) -> Path:
-        """Folder of a shard's journal, lock and logs."""
+        """Folder of a shard's journal, lock and logs.
+
+        Args:
+            stage: an evaluator's name, such as `training`.
+            generation: None is promotion.
+            shard: its number, from 0.
+        """
         part = "promoted" if generation is None else f"generation={generation:03d}"
         return self.folder.work(stage, part, f"shard={shard:03d}")
 

@@ -56,7 +56,7 @@ def check_plugin(profile: Profile) -> Finding:
     module = f"snakemake_executor_plugin_{profile.executor.replace('-', '_')}"
     try:
         plugin = importlib.import_module(module)
-        # What Snakemake takes from it: a plugin may put off its imports until then.
+        # Snakemake takes this from the plugin, which may put off its imports until then.
         found = plugin.Executor
     except Exception as error:
         return missing("executor", f"{profile.executor}: {type(error).__name__}: {error}", "install harmony again")

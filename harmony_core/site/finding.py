@@ -38,15 +38,15 @@ def ok(subject: str, said: str) -> Finding:
 
 
 def missing(subject: str, said: str, fix: str) -> Finding:
-    """The search cannot run like this."""
+    """The search cannot run like this; arguments as for `Finding`."""
     return Finding(subject, "missing", said, fix)
 
 
 def warning(subject: str, said: str, fix: str) -> Finding:
-    """The search can run, though not as it should."""
+    """The search can run, though not as it should; arguments as for `Finding`."""
     return Finding(subject, "warning", said, fix)
 
 
 def unknown(subject: str, said: str, fix: str = "") -> Finding:
-    """Nothing here can tell."""
+    """Nothing here can tell; arguments as for `Finding`."""
     return Finding(subject, "unknown", said, fix)

@@ -28,7 +28,7 @@ _COUNTS = (
     "cpus_per_gpu",
     "tasks_per_gpu",
 )
-# Field: the resource that it is read from.
+# Each field, and the resource that it is read from.
 _TEXTS = {
     "partition": "slurm_partition",
     "account": "slurm_account",

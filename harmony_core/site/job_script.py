@@ -37,6 +37,11 @@ def job_script(profile: Profile, job: JobScript, rule: str = "train") -> str:
 
     Ranks hear SIGUSR1 ahead of the time limit, and one that fails ends them all.
 
+    Args:
+        profile: gives nodes, flags, set-up and the signal's lead.
+        job: the program and its ranks.
+        rule: the one whose resources are taken.
+
     Raises:
         UserError: the ranks do not fill whole nodes.
     """

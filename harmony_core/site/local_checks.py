@@ -29,7 +29,13 @@ _PROBE_BYTES = 1 << 20
 
 
 def check_plan(profile: Profile, configfile: Path | None, run: Run) -> Finding:
-    """Whether Snakemake takes the profile and plans the search: its own word, from a dry run."""
+    """Whether Snakemake takes the profile and plans the search: its own word, from a dry run.
+
+    Args:
+        profile: that the search is to be started with.
+        configfile: the search's; None is the project's own.
+        run: runs a command and answers with its output.
+    """
     if not Path("Snakefile").is_file():
         return missing("plan", f"no Snakefile in {Path.cwd()}", "run this in the project's folder")
     chosen = ["--configfile", str(configfile)] if configfile else []
@@ -45,7 +51,13 @@ def check_plan(profile: Profile, configfile: Path | None, run: Run) -> Finding:
 
 
 def check_folder(subject: str, path: Path, site: Site) -> Finding:
-    """Whether a folder can be written, by writing, and how much is free there."""
+    """Whether a folder can be written, by writing, and how much is free there.
+
+    Args:
+        subject: what the folder is for, in a word or two.
+        path: the folder; it need not exist.
+        site: says what is read-only on its nodes.
+    """
     place = path.absolute()
     for root in site.read_only_on_nodes:
         if place.resolve().is_relative_to(Path(root).expanduser().resolve()):

@@ -29,7 +29,14 @@ _CLOCK_SECONDS = 2.0
 
 
 def check_node(profile: Profile, site: Site, run: Run, limit: float = LIMIT_SECONDS) -> Iterator[Finding]:
-    """Sends a job of one task and waits for it, at most `limit` seconds."""
+    """Sends a job of one task, and waits for it.
+
+    Args:
+        profile: gives the resources, the set-up and a folder to write to.
+        site: says which variables a job needs.
+        run: runs a command and answers with its output.
+        limit: most seconds to wait.
+    """
     try:
         profile.folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="doctor-", dir=profile.folder) as folder:
@@ -50,7 +57,7 @@ def _ask(profile: Profile, site: Site, run: Run, folder: Path, limit: float) -> 
     try:
         answer = run(command, limit=limit)
     finally:
-        # Ends it where it still waits: after the limit, and after Ctrl-C.
+        # This ends the job where it still waits: after the limit, and after Ctrl-C.
         run(["scancel", f"--name={name}"])
     if answer.code == TOO_LATE:
         yield warning("probe", f"no node within {limit:g} s", "try again with a higher --probe-seconds")
@@ -70,7 +77,14 @@ def _ask(profile: Profile, site: Site, run: Run, folder: Path, limit: float) -> 
 
 
 def script(profile: Profile, site: Site, request: JobRequest, folder: Path) -> str:
-    """The batch script: the profile's setup, then one task that reports."""
+    """The batch script: the profile's setup, then one task that reports.
+
+    Args:
+        profile: gives the set-up and srun's flags.
+        site: says which variables are reported.
+        request: gives the CPUs of the task.
+        folder: that the task writes its report to.
+    """
     report = ["-m", "harmony_core.site.node_report", str(folder), *site.variables]
     python = f'"${{HARMONY_PYTHON:-{sys.executable}}}"'
     task = f"--nodes=1 --ntasks=1 --cpus-per-task={request.cpus_per_task}"
@@ -104,7 +118,7 @@ def judge(told: Mapping[str, Any], site: Site, before: float, after: float) -> I
     if told["unset"]:
         said = f"{', '.join(told['unset'])} not set on the node"
         yield missing("job's variables", said, f"export them in profiles/{site.name}/setup.sh")
-    # The node looked at its clock between these two moments; only what lies outside them is certain.
+    # The node read its clock between these two moments; only a difference beyond them is certain.
     apart = max(before - told["time"], told["time"] - after, 0.0)
     if apart > _CLOCK_SECONDS:
         said = f"{told['node']} is at least {apart:.0f} s apart from this machine"
@@ -120,7 +134,7 @@ def _answer(path: Path, limit: float) -> dict[str, Any] | None:
         try:
             return parse_report(path.read_bytes())
         except OSError:
-            # Not there yet, or a shared file system's passing error.
+            # The file is not there yet, or a shared file system has a passing error.
             if time.monotonic() >= deadline:
                 return None
         time.sleep(0.1)

@@ -14,7 +14,7 @@ from harmony_core.site.job_request import JobRequest, shell_words
 from snakemake_executor_plugin_submitit.resource_rules import over_defaults
 
 DEFAULT_FOLDER = ".snakemake/submitit"
-# What `submitit-cluster` may be (docs/executor.md).
+# The values that `submitit-cluster` may have (docs/executor.md).
 CLUSTERS = ("slurm", "pilot", "local", "debug")
 
 
@@ -134,7 +134,7 @@ def _file(name: str) -> Path | None:
     for folder in (Path(name), _user_folder() / name):
         if folder.is_file():
             return folder
-        # `config.v9+.yaml` is for Snakemake 9 and later: the highest version is taken.
+        # `config.v9+.yaml` is for Snakemake 9 and later; the highest version is taken.
         names = (re.fullmatch(r"(?:profile|config)(?:\.v(\d+)\+)?\.yaml", path.name) for path in folder.glob("*.yaml"))
         versions = {match[0]: int(match[1] or 0) for match in names if match}
         if versions:

@@ -14,7 +14,13 @@ from harmony_core.slurm.command import NOT_FOUND
 
 
 def check_slurm(slurm: Slurm, profile: Profile, site: Site) -> Iterator[Finding]:
-    """Slurm itself, then account, partition, nodes, times, and Slurm's own word on each job."""
+    """Slurm itself, then account, partition, nodes, times, and Slurm's own word on each job.
+
+    Args:
+        slurm: asks Slurm's commands.
+        profile: gives the jobs of each rule.
+        site: gives its limits.
+    """
     if absent := slurm.absent():
         yield missing("slurm", f"no {', '.join(absent)} on PATH", "run this on a login node of the cluster")
         return
@@ -69,7 +75,14 @@ def jobs_at_once(profile: Profile, site: Site) -> Iterator[Finding]:
 
 
 def account(request: JobRequest, site: Site, accounts: Sequence[str] | None, profile: Profile) -> Finding:
-    """Whether the job is charged to an account that its user has."""
+    """Whether the job is charged to an account that its user has.
+
+    Args:
+        request: one job of a rule.
+        site: says whether it wants an account.
+        accounts: of the user; None or empty where Slurm does not tell.
+        profile: its path is named in the fix.
+    """
     subject = f"{request.name}, account"
     given = request.account or os.environ.get("SBATCH_ACCOUNT")
     if given is None:
@@ -99,7 +112,14 @@ def quality(request: JobRequest, qualities: Sequence[str] | None) -> Finding:
 
 
 def place(slurm: Slurm, request: JobRequest, site: Site, partitions: Sequence[Partition]) -> Iterator[Finding]:
-    """Whether the partition exists, is up, lets the job run so long, and has such nodes."""
+    """Whether the partition exists, is up, lets the job run so long, and has such nodes.
+
+    Args:
+        slurm: asks for the partition's nodes.
+        request: one job of a rule.
+        site: gives its limits.
+        partitions: all that the user sees.
+    """
     subject = f"{request.name}, partition"
     found = next((one for one in partitions if one.name == request.partition), None)
     if request.partition is None:
@@ -118,7 +138,13 @@ def place(slurm: Slurm, request: JobRequest, site: Site, partitions: Sequence[Pa
 
 
 def runtime(request: JobRequest, partition: Partition, site: Site) -> Finding:
-    """Whether the job may run as long as it wants to."""
+    """Whether the job may run as long as it wants to.
+
+    Args:
+        request: one job of a rule.
+        partition: that it goes to.
+        site: gives its limits by number of nodes.
+    """
     subject = f"{request.name}, runtime"
     if request.runtime is None:
         return warning(subject, "none given, Slurm takes the partition's", "set runtime, in minutes")
@@ -141,7 +167,14 @@ def runtime(request: JobRequest, partition: Partition, site: Site) -> Finding:
 
 
 def nodes(request: JobRequest, partition: Partition, site: Site, members: Sequence[Node]) -> Finding:
-    """Whether the partition has as many nodes of that kind as the job wants."""
+    """Whether the partition has as many nodes of that kind as the job wants.
+
+    Args:
+        request: one job of a rule.
+        partition: that it goes to.
+        site: says what Slurm does not tell of a node.
+        members: nodes of the partition; empty where Slurm does not tell.
+    """
     subject = f"{request.name}, nodes"
     if partition.max_nodes is not None and request.nodes > partition.max_nodes:
         said = f"{request.nodes}, but {partition.name!r} gives a job {partition.max_nodes} at most"

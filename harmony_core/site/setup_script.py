@@ -46,7 +46,7 @@ def _unquoted(word: str) -> str:
     try:
         return next(iter(shlex.split(word)), word)
     except ValueError:
-        # Quotes that hold a space: half a path, which does not exist.
+        # The quotes hold a space, so this is half a path, which does not exist.
         return word
 
 

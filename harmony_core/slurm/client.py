@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from harmony_core.slurm.command import NOT_FOUND, Answer, Run, run
 
-# How sinfo's short states of nodes begin that get no new job: down, drained, failing, kept for maintenance.
+# sinfo's short states begin with these where a node gets no new job: down, drained, failing, kept for maintenance.
 _OUT_OF_SERVICE = ("down", "drain", "drng", "fail", "unk", "inval", "maint")
 _NUMBER = re.compile("[0-9]{1,15}")
 
@@ -156,7 +156,7 @@ def _minutes(text: str) -> int | None:
 def parse_node(line: str) -> Node | None:
     """A line of `sinfo --format=%N|%c|%m|%G|%f|%t`; None for anything else."""
     parts = line.split("|")
-    # A `+` stands behind the least of several nodes that share a line.
+    # sinfo puts a `+` behind the least of several nodes that share a line.
     counts = [part.removesuffix("+") for part in parts[1:3]]
     if len(parts) != 6 or not _is_name(parts[0]) or not all(map(_NUMBER.fullmatch, counts)):
         return None

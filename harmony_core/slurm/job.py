@@ -8,7 +8,8 @@ import os
 from harmony_core.slurm.command import Answer, run
 
 _LIMIT_SECONDS = 20.0
-# How sinfo's states of a node begin that runs nothing any more; one that was being drained is never called down.
+# sinfo's states begin with these where a node runs nothing any more. A node that was being drained is never called
+# down.
 _LOST = ("down", "drained", "failed", "fail*")
 _UNKNOWN_SECONDS = 60.0
 

@@ -28,7 +28,7 @@ class BlockSpace(Frozen):
             that is left out keeps its default.
     """
 
-    # Relative to the others: a kind a million times as frequent is the only one.
+    # The weight is relative to the other kinds: a kind that is a million times as frequent is the only one.
     weight: float = Field(default=1.0, gt=0, le=1e6)
     relative_size: Range = Range()
     domains: dict[str, Grid | tuple[Any, ...]] = Field(default={})
@@ -113,5 +113,5 @@ def _valid_blocks(kind: str, domains: dict[str, tuple[Any, ...]]) -> Iterator[Bl
         try:
             yield cls(**dict(zip(domains, values, strict=True)))
         except ValidationError:
-            # Choices that do not go together, such as more KV heads than heads.
+            # These choices do not go together, such as more KV heads than heads.
             continue

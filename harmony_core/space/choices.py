@@ -15,7 +15,7 @@ from harmony_core.space.block_space import BlockSpace, relative_size
 from harmony_core.space.ladder import Ladder, shape, width
 from harmony_core.space.limits import Grid
 
-# Neighbours on a grid are at most this many times wider or narrower, or next to it.
+# On a grid, neighbours are at most this many times wider or narrower, or the next value.
 _NEAR = 1.5
 
 
@@ -33,7 +33,7 @@ class Choices:
     ) -> None:
         self.d_model = d_model
         self._spaces = kinds
-        # By canonical form: the block that is offered for it, and the combinations that spell it.
+        # For each canonical form: the block that is offered for it, and the combinations that spell it.
         self._offered: dict[Block, Block] = {}
         self._spelled: dict[Block, dict[Block, None]] = {}
         for kind, blocks in combinations.items():

@@ -29,7 +29,7 @@ class Limits:
 
     def __init__(self, low: NDArray[np.float64], high: NDArray[np.float64]) -> None:
         self.low, self.high = low, high
-        # A bound of zero, such as no cache at all, is missed by whole units.
+        # A bound of zero, such as no cache at all, is missed in whole units.
         self._unit_low, self._unit_high = (np.where(np.isfinite(b) & (b > 0), b, 1.0) for b in (low, high))
 
     def excess(self, costs: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -43,7 +43,13 @@ class Limits:
         return bool((least <= self.high).all() and (most >= self.low).all())
 
     def within(self, name: str, low: float, high: float) -> Limits:
-        """The same with narrower bounds on one cost."""
+        """The same with narrower bounds on one cost.
+
+        Args:
+            name: one of `COSTS`.
+            low: its new lower bound, in its own unit; a bound that is narrower already stays.
+            high: its new upper bound, likewise.
+        """
         lows, highs, index = self.low.copy(), self.high.copy(), COSTS.index(name)
         lows[index], highs[index] = max(lows[index], low), min(highs[index], high)
         return Limits(lows, highs)
@@ -91,7 +97,7 @@ class Constraints(Frozen):
     @classmethod
     def _known(cls, data: Any) -> Any:
         unknown = [key for key in data if key not in cls.known_keys()] if isinstance(data, Mapping) else []
-        # Imports what other distributions may know of them.
+        # This imports other distributions, which may know the key.
         unknown = [key for key in unknown if not is_metric(str(key)) or key not in cls.known_keys()]
         if unknown:
             mistakes: list[Any] = [

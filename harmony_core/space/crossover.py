@@ -18,6 +18,12 @@ def crossover(space: Space, first: Architecture, second: Architecture, rng: np.r
     Blocks that do not fit that width become the nearest of their kind. Vocabulary is the first's, width and
     every other field one parent's.
 
+    Args:
+        space: both parents are in it, and so is the child.
+        first: has the upper part, next to the embedding.
+        second: has the lower part.
+        rng: draws the cut, and the parent that gives width and fields.
+
     Raises:
         DeadEnd: no cut gives a child that differs from both and meets the constraints.
         UserError: a parent is not in the space.
@@ -30,7 +36,14 @@ def crossover(space: Space, first: Architecture, second: Architecture, rng: np.r
 
 
 def cross_once(space: Space, first: Architecture, second: Architecture, rng: np.random.Generator) -> Edit | None:
-    """One draw of a cut and of the parent that gives the width; None where there is no cut."""
+    """One draw of a cut and of the parent that gives the width; None where there is no cut.
+
+    Args:
+        space: gives the unit that is cut between, and the choices at a width.
+        first: has the part next to the embedding.
+        second: has the rest.
+        rng: draws both.
+    """
     size = space.unit_size
     last = min(len(first.blocks) // size, len(second.blocks) // size - 1)
     if last < 1:

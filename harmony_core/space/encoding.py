@@ -41,7 +41,7 @@ class Encoding:
         self.space = space
         self._values = {kind: _differing(space, kind) for kind in space.blocks}
         units = [space.unit_kinds(d_model) for d_model in space.d_model]
-        # Kinds that may stand at each place of a unit, at any width, in the space's order.
+        # For each place of a unit, the kinds that may stand there at any width, in the space's order.
         self._kinds = [
             tuple(kind for kind in space.blocks if any(kind in unit[place] for unit in units))
             for place in range(space.unit_size)

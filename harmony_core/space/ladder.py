@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from harmony_core.architecture import Block
 
-# What an architecture has as much of as its blocks together, but for what the width and the vocabulary add.
+# An architecture's costs here are the sum of its blocks', plus what width and vocabulary add.
 COSTS = ("num_params", "num_active_params", "num_active_non_embedding_params", "kv_bytes_per_token", "state_bytes")
 
 

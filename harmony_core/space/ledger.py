@@ -13,7 +13,13 @@ class Ledger:
         self._counts: Counter[tuple[str, str]] = Counter()
 
     def add(self, stage: str, reason: str, count: int = 1) -> None:
-        """Counts `count` more of a reason at a stage (`sample`, `mutation`, `propose`, `training`, ...)."""
+        """Counts something that was thrown away.
+
+        Args:
+            stage: where: `sample`, `mutation`, `crossover`, `propose`, `training`, ...
+            reason: why, in words.
+            count: how many more.
+        """
         self._counts[stage, reason] += count
 
     def merge(self, counts: Mapping[tuple[str, str], int]) -> None:

@@ -17,6 +17,11 @@ MUTATE_TRIES = 50
 def mutate(space: Space, parent: Architecture, rng: np.random.Generator) -> Variation:
     """A child of `parent`, which it differs from, by one operator; each operator is as likely.
 
+    Args:
+        space: its mutations are drawn from, and its constraints hold for the child.
+        parent: is not changed.
+        rng: draws the operator, and within it.
+
     Raises:
         DeadEnd: no draw gave a child that meets the constraints.
         UserError: the parent is not in the space.

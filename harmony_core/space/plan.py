@@ -9,7 +9,7 @@ from harmony_core.space.choices import Choices
 from harmony_core.space.space import LAYER_ROLES, Space
 from harmony_core.space.strata import Stratum
 
-# Shares of stacks with one kind of token mixer, and with at most two; the others have any number.
+# The share of stacks with one kind of token mixer, and the share with at most two. All others have any number.
 _ONE_KIND, _TWO_KINDS = 0.25, 0.5
 
 
@@ -61,7 +61,7 @@ def _channels(choices: Choices, count: int, stratum: Stratum, rng: np.random.Gen
     sparse = tuple(kind for kind in kinds if any(ladder.is_sparse for ladder in choices.ladders(kind)))
     dense = tuple(kind for kind in kinds if kind not in sparse)
     share = sum(map(choices.weight, sparse)) / sum(map(choices.weight, kinds)) if kinds else 0.0
-    # The stratum's upper end has experts: in one block at first, in all at the very end.
+    # The stratum's upper end has experts: at first in one block, at the very end in all.
     place = (stratum.experts - (1 - share)) / share if share else -1.0
     wanted = 0 if place < 0 or not count else 1 + min(int(place * count), count - 1)
     if not dense:

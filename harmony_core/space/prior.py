@@ -66,7 +66,12 @@ def composition(architectures: Sequence[Architecture]) -> Composition:
 
 
 def space_prior(space: Space, vocab_size: int, count: int = 200) -> Composition:
-    """What samples of a space are made of: those of one stratified generation of `count`, from a fixed seed.
+    """What samples of a space are made of: those of one stratified generation, from a fixed seed.
+
+    Args:
+        space: what is sampled.
+        vocab_size: the tokenizer's.
+        count: samples.
 
     Raises:
         NoSample: the constraints cannot be met.

@@ -10,9 +10,10 @@ from harmony_core.space.ledger import Ledger
 from harmony_core.space.space import Space
 from harmony_core.space.variation import DeadEnd, Variation
 
-# Spaces up to this size are looked through to the end (about 0.1 ms an architecture) before giving up.
+# Spaces up to this size are searched through (about 0.1 ms an architecture) before giving up.
 ENUMERABLE = 5_000
-# A dead end counts as one draw of `make` for so many of its own, so that giving up takes seconds.
+# A dead end has drawn many times itself, so it counts as one draw of `make` for so many of them, and giving up takes
+# seconds.
 _TRIES_A_DRAW = 20
 
 

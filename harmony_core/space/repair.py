@@ -54,7 +54,14 @@ def repair(space: Space, edit: Edit) -> Architecture | None:
 
 
 def fitted_blocks(space: Space, blocks: tuple[Block, ...], old_width: int, new_width: int) -> tuple[Block, ...] | None:
-    """The blocks at another width, each the nearest of its kind there; None where a kind has none."""
+    """The blocks at another width, each the nearest of its kind there; None where a kind has none.
+
+    Args:
+        space: gives the choices at the new width.
+        blocks: some or all of an architecture's, in order.
+        old_width: the `d_model` that they have sizes for.
+        new_width: the `d_model` that they shall stand in.
+    """
     choices = space.choices(new_width)
     fitted = [choices.fit(block, old_width) for block in blocks]
     return tuple(block for block in fitted if block is not None) if None not in fitted else None
@@ -84,7 +91,7 @@ def _groups(stack: Stack, edit: Edit, limits: Limits) -> Iterator[list[int]]:
     free = channels or mixers
     yield from ([index] for index in edit.near if index in free)
     yield free
-    # Caches and states are no channel mixer's.
+    # A channel mixer has no cache and no state.
     costs = stack.costs(stack.rungs)
     held = [COSTS.index(name) for name in ("kv_bytes_per_token", "state_bytes")]
     if ((costs < limits.low) | (costs > limits.high))[held].any() and mixers:

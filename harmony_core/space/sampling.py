@@ -22,9 +22,9 @@ from harmony_core.space.strata import Stratum, draw_stratum
 from harmony_core.space.variation import DeadEnd, Unit, Variation, draw_until_accepted
 
 SAMPLE_TRIES = 200
-# Draws from the stratum that was asked for, and then from it at any size, before any other serves.
+# So many draws are made from the stratum that was asked for, then so many from it at any size, before any other serves.
 _STRATUM_TRIES = 8
-# How far, relatively, a sample's size may lie from what its stratum asks for.
+# A sample's size may be off the stratum's by this share.
 _NEAR_SIZE = 0.02
 _SIZES = ("num_active_non_embedding_params", "num_active_params", "num_params")
 
@@ -70,13 +70,13 @@ def sample(space: Space, vocab_size: int, rng: np.random.Generator, stratum: Str
     def draw() -> Edit | None:
         nonlocal tries
         tries += 1
-        # Looked at where there is reason to: a space can be seen to be empty in no more time than a draw takes.
+        # This is looked at once there is reason to: to see that a space is empty takes as long as a draw.
         if tries == 2 and (never := unreachable(space, vocab_size)) is not None:
             raise NoSample(DeadEnd("sample", 1, {("sample", f"{never.name} {never.bound}"): 1}), never)
         if tries <= _STRATUM_TRIES:
             return _draw(space, vocab_size, place, rng)
         if tries <= 2 * _STRATUM_TRIES:
-            # Not every depth has every size.
+            # Some depths do not have every size.
             return _draw(space, vocab_size, dataclasses.replace(place, size=rng.random()), rng)
         anywhere = draw_stratum(rng)
         return _draw(space, vocab_size, anywhere, rng) or _draw_of_any_size(space, vocab_size, anywhere, rng)
@@ -90,7 +90,13 @@ def sample(space: Space, vocab_size: int, rng: np.random.Generator, stratum: Str
 
 
 def draw_unit(space: Space, d_model: int, rng: np.random.Generator) -> Unit:
-    """One layer, or one block when the pattern is free."""
+    """One layer, or one block when the pattern is free.
+
+    Args:
+        space: gives the kinds of each place and their choices.
+        d_model: the width that the blocks stand in.
+        rng: draws kinds and sizes.
+    """
     choices = space.choices(d_model)
     return tuple(choices.draw(kinds, rng) for kinds in space.unit_kinds(d_model))
 

@@ -20,8 +20,8 @@ from harmony_core.space.choices import Choices
 from harmony_core.space.constraints import Constraints
 from harmony_core.space.limits import Depth
 
-# How far a balancing bias must be able to move in a training: by 0.1 it leaves twice the imbalance that it does by
-# 0.3 (benchmarks/balancing.py).
+# A balancing bias must be able to move this far in a training. A range of 0.1 leaves twice the imbalance that 0.3
+# leaves (benchmarks/balancing.py).
 BALANCING_PATH = 0.25
 LAYER_ROLES: tuple[Role, ...] = ("mixer", "channel")
 
@@ -87,7 +87,7 @@ class Space(Frozen):
     @property
     def id(self) -> str:
         """First 16 hex digits of the SHA-256 of the space's canonical JSON."""
-        # What is not asked for does not change what a space is.
+        # A field that is not asked for does not change the id of a space.
         return digest(self.model_dump(mode="json", exclude=None if self.mutations else {"mutations"}))
 
     def check_length(self, sequence_length: int) -> None:

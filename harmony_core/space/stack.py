@@ -16,14 +16,24 @@ from harmony_core.space.constraints import Limits
 from harmony_core.space.ladder import COSTS, Ladder
 from harmony_core.space.space import Space
 
-# Scales that are tried in one direction: at a range of widths of 16, one every hundredth.
+# So many scales are tried in one direction: over a range of widths of 16, one every hundredth.
 _SCALES = 256
 _SWEEPS = 3
 
 
 @functools.lru_cache(maxsize=1024)
 def fixed_costs(d_model: int, vocab_size: int, tied: bool, num_blocks: int) -> NDArray[np.float64]:
-    """What an architecture costs beside its blocks, the embedding and the norms: [COSTS]."""
+    """What an architecture costs beside its blocks, the embedding and the norms.
+
+    Args:
+        d_model: its width.
+        vocab_size: rows of the embedding.
+        tied: whether the output projection is the embedding.
+        num_blocks: each has a norm.
+
+    Returns:
+        [COSTS], float64, in each cost's own unit.
+    """
     block = MLP(d_ff=1)
     whole = Architecture(d_model=d_model, vocab_size=vocab_size, tie_embeddings=tied, blocks=(block,) * num_blocks)
     costs = np.array([float(getattr(whole, name)()) for name in COSTS])

@@ -48,9 +48,17 @@ class DeadEnd(Exception):
 def draw_until_accepted(
     stage: str, space: Space, draw: Callable[[], Edit | None], tries: int, unlike: Container[str] = ()
 ) -> Variation:
-    """The first draw that can be repaired to meet the constraints and whose id is not in `unlike`; or `DeadEnd`.
+    """The first draw that can be repaired to meet the constraints and is new.
 
-    A draw of None is an operator that did not apply here; it counts as a try and not as a rejection.
+    Args:
+        stage: under which the rejected are counted: `sample`, `mutation` or `crossover`.
+        space: its constraints are met.
+        draw: makes an edit; None is an operator that did not apply here, which is a try and not a rejection.
+        tries: at most so many draws.
+        unlike: ids that the result must not have.
+
+    Raises:
+        DeadEnd: no draw was accepted.
     """
     rejected: Counter[tuple[str, str]] = Counter()
     for _ in range(tries):
@@ -65,7 +73,13 @@ def draw_until_accepted(
 
 
 def accept(space: Space, edit: Edit, unlike: Container[str] = ()) -> tuple[Architecture, list[str]]:
-    """The edited architecture, repaired if it can be, and why it is no variation; no reasons if it is one."""
+    """The edited architecture, repaired if it can be, and why it is no variation; no reasons if it is one.
+
+    Args:
+        space: its constraints are checked.
+        edit: what an operator made.
+        unlike: ids that are no variation, such as the parent's.
+    """
     architecture = repair(space, edit) or edit.architecture
     reasons = [reason for reason, _ in space.constraints.broken(architecture)]
     if not reasons and architecture.id in unlike:
@@ -93,7 +107,13 @@ def with_units(parent: Architecture, units: list[Unit]) -> Architecture:
 
 
 def with_block(parent: Architecture, index: int, block: Block) -> Architecture:
-    """The parent with another block in one place; all else stays."""
+    """The parent with another block in one place; all else stays.
+
+    Args:
+        parent: is not changed.
+        index: the place, from 0.
+        block: what stands there in the result.
+    """
     return parent.replace(blocks=(*parent.blocks[:index], block, *parent.blocks[index + 1 :]))
 
 

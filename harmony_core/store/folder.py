@@ -11,7 +11,7 @@ from harmony_core.store.run import Run
 
 CONFIG_FILE = "work/config.json"
 MAIN_FILE = "work/main.json"
-# Set by a running search for what its executor starts beside the jobs.
+# A running search sets it for what its executor starts beside the jobs.
 SEARCH_VARIABLE = "HARMONY_SEARCH"
 
 
@@ -129,10 +129,16 @@ class SearchFolder:
         return self.generation(generation) / "selection.parquet"
 
     def shard(self, generation: int | None, table: str, shard: int) -> Path:
-        """A shard of an evaluator's table (`training`, `latency`, ...), or of one beside it (`curves`)."""
+        """A shard of an evaluator's table, or of one beside it.
+
+        Args:
+            generation: None is promotion.
+            table: its name: `training`, `latency`, `curves`, ...
+            shard: its number, from 0.
+        """
         if generation is None:
-            # Not in a folder named after the table, so that `**/training/*.parquet` is the search alone:
-            # hive partitioning has no generation for the promoted, and their rows saw the test split.
+            # The folder is not named after the table, so that `**/training/*.parquet` is the search alone: hive
+            # partitioning has no generation for the promoted, and their rows saw the test split.
             return self.generation(None) / f"shard={shard:03d}" / f"{table}.parquet"
         return self.generation(generation) / table / f"shard={shard:03d}.parquet"
 
@@ -146,7 +152,13 @@ class SearchFolder:
         return self.generation(None) / "weights"
 
     def weights(self, architecture_id: str, candidate: int, run: Run) -> Path:
-        """Folder of the last checkpoint of a promoted candidate's run."""
+        """Folder of the last checkpoint of a promoted candidate's run.
+
+        Args:
+            architecture_id: the candidate's.
+            candidate: its number among the promoted.
+            run: the replicate and learning rate that it was trained with.
+        """
         return self.all_weights / run.name(architecture_id, candidate)
 
     def shards(self, generation: int | None, table: str) -> list[Path]:
@@ -168,7 +180,7 @@ def _number(path: Path) -> int:
 
 
 def _by_number(folder: Path, pattern: str) -> list[Path]:
-    # By number and not by name: past 999 the names have another digit.
+    # This sorts by number and not by name: past 999 the names have one more digit.
     found = (path for path in _entries(folder) if fnmatch.fnmatchcase(path.name, pattern))
     return sorted((path for path in found if _number(path) >= 0), key=_number)
 

@@ -56,16 +56,16 @@ class Journal:
         if os.lseek(descriptor, 0, os.SEEK_END) > end:
             os.ftruncate(descriptor, end)
         try:
-            # One call a line: lines are never interleaved, and at most the last one is torn.
+            # One call writes the whole line: lines never interleave, and at most the last one is torn.
             written = os.write(descriptor, line)
             if written < len(line):
-                # A disk that fills up takes a part and says why only when asked for the rest.
+                # A disk that fills up takes a part, and says why only when it is asked for the rest.
                 os.write(descriptor, line[written:])
             os.fsync(descriptor)
         except OSError as error:
             with contextlib.suppress(OSError):
                 os.ftruncate(descriptor, end)
-            # A handle that the file system has forgotten does not come back.
+            # A handle that the file system has forgotten does not come back, so the next line opens the file anew.
             self.close()
             raise no_space(self.path, error) from error
 
@@ -131,7 +131,7 @@ def parse(content: bytes) -> tuple[list[dict[str, Any]], list[int], int]:
 
 def line_of(record: dict[str, Any]) -> bytes:
     """A record as a journal holds it."""
-    # NaN is let through (Python reads it back): a loss that diverged is a result like another.
+    # JSON of Python holds NaN: a loss that diverged is a result like any other.
     return json.dumps(record, sort_keys=True, separators=(",", ":")).encode() + b"\n"
 
 

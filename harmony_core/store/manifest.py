@@ -16,7 +16,7 @@ from harmony_core.metrics.declaration import recall_all
 from harmony_core.store.schemas import FORMAT_VERSION
 from harmony_core.store.versions import NEWER
 
-# Formats that `harmony migrate` reads.
+# `harmony migrate` reads these formats.
 MIGRATED_VERSIONS = (2,)
 
 Json = dict[str, Any]
@@ -170,7 +170,7 @@ def check_unchanged(name: str, old: Json, new: Json) -> None:
     Raises:
         UserError: names every key that changed, came or went, with its old and new value.
     """
-    # Through JSON, so that tuples and lists are the same.
+    # Both go through JSON, so that tuples and lists are the same.
     changes = _changes(json.loads(canonical_json(old)), json.loads(canonical_json(new)), "")
     if changes:
         fix = "restore them, or give the new search another search.name"

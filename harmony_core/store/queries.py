@@ -21,16 +21,33 @@ Columns = Sequence[str] | None
 def population(search: Search, promoted: bool = False, columns: Columns = None) -> pl.LazyFrame:
     """Candidates of all generations (`schemas.POPULATION`), or those that promotion trained.
 
-    Here and below, `search` is a folder (`results/nano`) or a name under `results/`, and `columns` are those that
-    are read (None: all). A search without rows yet gives an empty frame; a shard that is not there gives no rows
-    (`store.missing` knows which should be). UserError: no such search, or a damaged file.
+    A search without rows yet gives an empty frame; a shard that is not there gives no rows (`store.missing` knows
+    which should be). This holds for every query here.
+
+    Args:
+        search: a folder (`results/nano`), or a name under `results/`.
+        promoted: read promotion's rows instead of the generations'.
+        columns: those that are read; None is all.
+
+    Raises:
+        UserError: no such search, or a damaged file.
     """
     folder = SearchFolder.find(search)
     return scan([folder.population(g) for g in _generations(folder, promoted)], schemas.POPULATION, columns)
 
 
 def results(search: Search, evaluator: str, promoted: bool = False, columns: Columns = None) -> pl.LazyFrame:
-    """Results of an evaluator, by its table's schema; UserError where it is not installed."""
+    """Results of an evaluator, by its table's schema.
+
+    Args:
+        search: a folder, or a name under `results/`.
+        evaluator: its name, one of the search's `evaluators`.
+        promoted: read promotion's rows instead of the generations'.
+        columns: those that are read; None is all.
+
+    Raises:
+        UserError: the evaluator is not installed, no such search, or a damaged file.
+    """
     return _shards(search, evaluator, require_table(evaluator).schema, promoted, columns)
 
 
@@ -40,17 +57,35 @@ def viewed(search: Search, settings: Settings) -> dict[str, pl.LazyFrame]:
 
 
 def training(search: Search, promoted: bool = False, columns: Columns = None) -> pl.LazyFrame:
-    """Results of training (`schemas.TRAINING`); the test split is read in `promoted` rows alone."""
+    """Results of training (`schemas.TRAINING`); the test split is read in `promoted` rows alone.
+
+    Args:
+        search: a folder, or a name under `results/`.
+        promoted: read promotion's rows instead of the generations'.
+        columns: those that are read; None is all.
+    """
     return results(search, "training", promoted, columns)
 
 
 def curves(search: Search, promoted: bool = False, keep: pl.Expr | None = None) -> pl.LazyFrame:
-    """Training step by step (`schemas.CURVES`); of these many rows, those that `keep` is true of."""
+    """Training step by step (`schemas.CURVES`).
+
+    Args:
+        search: a folder, or a name under `results/`.
+        promoted: read promotion's rows instead of the generations'.
+        keep: true of the rows that are wanted, of these many; None is all.
+    """
     return _shards(search, "curves", schemas.CURVES, promoted, keep=keep)
 
 
 def latency(search: Search, promoted: bool = False, columns: Columns = None) -> pl.LazyFrame:
-    """Results of the benchmark (`schemas.LATENCY`)."""
+    """Results of the benchmark (`schemas.LATENCY`).
+
+    Args:
+        search: a folder, or a name under `results/`.
+        promoted: read promotion's rows instead of the generations'.
+        columns: those that are read; None is all.
+    """
     return results(search, "latency", promoted, columns)
 
 
@@ -84,6 +119,12 @@ def scan(
     They are read here, in the caller's thread. A source of Polars' own, which reads when it is collected, would run
     Python in threads of Polars: where one file is damaged the others are still being read when the error has ended
     the process, and the C library aborts it for that ("exception not rethrown").
+
+    Args:
+        paths: shards of one table, in the order of the rows.
+        schema: the table's, one of `schemas`.
+        columns: those that are read; None is all.
+        keep: true of the rows that are wanted; None is all.
 
     Raises:
         UserError: a file is damaged, or of another schema.

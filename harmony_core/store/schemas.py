@@ -15,7 +15,7 @@ from harmony_core.metrics import LATENCY as LATENCY_METRIC
 from harmony_core.metrics import LOSS, Metric, metric
 from harmony_core.store.versions import check_added
 
-# Of a search as a whole: its folders, manifest, journals. Each table has a version of its own beside it.
+# The version of a search as a whole: its folders, manifest, journals. Each table has a version of its own beside it.
 FORMAT_VERSION = 3
 
 INT32, INT64, FLOAT, TEXT, BOOL = pa.int32(), pa.int64(), pa.float64(), pa.string(), pa.bool_()
@@ -36,7 +36,7 @@ WORKS = pa.list_(
 )
 
 STATUSES = ("ok", "diverged", "out_of_memory", "timed_out", "crashed", "invalid")
-# The metrics that have a column in every search; its other objectives follow them (`with_metrics`).
+# Every search has a column of each of these metrics; its other objectives follow them (`with_metrics`).
 POPULATION_METRICS = (
     "num_params",
     "num_active_params",
@@ -104,7 +104,16 @@ def table(name: str, columns: list[pa.Field], version: str = "1.0") -> pa.Schema
 
 
 def held_out(prefix: str, split: str, missing: str) -> list[pa.Field]:
-    """What is known of a split's bits per byte beside their mean."""
+    """What is known of a split's bits per byte beside their mean.
+
+    Args:
+        prefix: how the columns' names begin, such as `val`.
+        split: the split's name in their descriptions.
+        missing: what a null means, for the descriptions.
+
+    Returns:
+        Two columns: the standard error in bits/byte, and the value of each work.
+    """
     return [
         column(
             f"{prefix}_standard_error",

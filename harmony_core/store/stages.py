@@ -89,7 +89,7 @@ def _has_begun(folder: SearchFolder, generation: int, tables: list[EvaluatorTabl
 
 
 def _population(folder: SearchFolder, generation: int, lag: int, with_ledger: bool) -> Stage:
-    # A training by hand, kept like a search, has no ledger.
+    # `harmony train` keeps its training like a search, without a ledger.
     before = [folder.population(generation - 1)] if generation else []
     parents = [folder.selection(generation - 1 - lag)] if generation > lag else []
     made = [folder.population(generation), *([folder.ledger(generation)] if with_ledger else [])]

@@ -61,10 +61,15 @@ def read_table(path: Path | str, schema: pa.Schema, columns: Sequence[str] | Non
     Metrics of the search's own (`schemas.with_metrics`) are read with it. A file of an earlier minor version is read
     as if it had the columns that were added since (`store.versions`).
 
+    Args:
+        path: the Parquet file.
+        schema: the one that it should have, one of `schemas`.
+        columns: those that are read, in the schema's order; None is all.
+
     Raises:
         UserError: the file is missing, damaged, of another schema, or of a version that is not read.
     """
-    # The schema as it should be: a file's own may hold damaged metadata, which no checksum covers.
+    # This is the schema as it should be: a file's own may hold damaged metadata, which no checksum covers.
     wanted = pa.schema([field for field in schema if columns is None or field.name in columns])
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
@@ -74,19 +79,19 @@ def read_table(path: Path | str, schema: pa.Schema, columns: Sequence[str] | Non
             stored = [field.name for field in wanted if field not in added]
             content = file.read(stored).select(stored)
             if len(content) != file.metadata.num_rows:
-                # No checksum covers the list of row groups, of which damage may leave fewer.
+                # No checksum covers the list of row groups; damage to it may leave fewer.
                 raise UserError(str(path), f"{len(content)} of its {file.metadata.num_rows} rows", DAMAGED)
         table = pa.Table.from_arrays(_columns(content, wanted, file.metadata.num_rows), schema=wanted)
-        # Where the damage is in a checksum's own place, lengths and text may be wrong without an error.
+        # Damage in a checksum's own place may leave wrong lengths and text without an error.
         table.validate(full=True)
     except UserError:
         raise
     except FileNotFoundError:
         raise UserError(str(path), "no such file", MISSING) from None
     except OSError as error:
-        # Parquet's own complaints are OSErrors too, without a number.
+        # Parquet raises its own complaints as OSErrors too, without a number.
         if error.errno is not None:
-            # A disk or a server that fails: the file may be whole.
+            # A disk or a server fails here; the file may be whole.
             raise refusal(OSError(error.errno, os.strerror(error.errno), str(path))) from None
         raise UserError(str(path), _first_line(error), DAMAGED) from None
     except (pa.ArrowException, ValueError, LookupError, OverflowError, MemoryError) as error:
@@ -175,7 +180,7 @@ def _convert(value: Any, field: pa.Field, choices: frozenset[str] | None) -> Any
 
 
 def _require(value: Any, kinds: type | tuple[type, ...], meaning: str) -> Any:
-    # bool is an int to Python, and is never meant where a number is asked for.
+    # Python's bool is an int, and nobody means it where a number is asked for.
     if isinstance(value, bool) or not isinstance(value, kinds):
         raise ValueError(f"use {meaning}")
     return value

@@ -21,7 +21,7 @@ MIGRATE = "`harmony migrate OLD NEW` writes the search to a new folder in this v
 NEWER = "a newer HARMONY wrote it; use that one"
 
 VERSION, SINCE, BEFORE = b"version", b"since", b"before"
-# What files had before each table got a version of its own.
+# Files had this key before each table got a version of its own.
 _OF_ALL = b"format_version"
 
 
@@ -53,7 +53,7 @@ def _written(found: pa.Schema, wanted: Version) -> Version | None:
     if VERSION in told:
         return version_of(found)
     parsed = Version.parse(told.get(_OF_ALL, b"").decode("ascii", "replace") + ".0")
-    # A plug-in's table counts its own versions from 1, and had the format's before.
+    # A plug-in's table counts its own versions from 1; before, it had the format's.
     return None if parsed is None or parsed > wanted else parsed
 
 
@@ -70,7 +70,7 @@ def added_columns(path: Path | str, found: pa.Schema, schema: pa.Schema) -> list
     """
     wanted = version_of(schema)
     written = None if wanted is None else _written(found, wanted)
-    # Without a version the columns alone say whether it is such a table.
+    # A file without a version is such a table if its columns say so.
     if written is None or wanted is None:
         return []
     if written.major != wanted.major or written > wanted:

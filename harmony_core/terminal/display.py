@@ -122,7 +122,7 @@ class Display:
             self._live = None
 
     def _print_open(self, with_eta: bool) -> None:
-        # An estimate alone is no news.
+        # A new estimate alone is no news.
         news = self._open_lines(with_eta=False)
         if news != self._last_news:
             self._last_news, self._last_line = news, self._clock()
@@ -141,7 +141,13 @@ class Display:
             self.print(line, markup=markup)
 
     def print(self, line: str, style: str | None = None, markup: bool = False) -> None:
-        """Prints a line above the live region, whole, however narrow the terminal."""
+        """Prints a line above the live region, whole, however narrow the terminal.
+
+        Args:
+            line: without its newline.
+            style: one of rich's; None is the terminal's own.
+            markup: whether the line's square brackets are rich's markup.
+        """
         self.console.print(line, style=style, markup=markup, highlight=False, soft_wrap=True)
 
 

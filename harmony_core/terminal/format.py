@@ -18,7 +18,7 @@ def seconds(value: float | None) -> str:
     if value is None:
         return "-"
     for limit, suffix in ((1.0, "s"), (1e-3, "ms")):
-        # What rounds to a thousand of the next smaller unit is one of this.
+        # A value that rounds to a thousand of the next smaller unit is shown as one of this.
         if value >= 0.9995 * limit:
             return f"{value / limit:.3g} {suffix}" if value < 999.5 * limit else f"{value / limit:.0f} {suffix}"
     return f"{value * 1e6:.3g} us"

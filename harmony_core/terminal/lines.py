@@ -19,7 +19,15 @@ def prepared(name: str, manifest: Manifest) -> str:
 
 
 def trained(row: Mapping[str, Any], patterns: Mapping[int, str], where: str, done: int, total: int) -> str:
-    """A candidate has its final row."""
+    """The line for a candidate that has its final row.
+
+    Args:
+        row: of its training, by column name.
+        patterns: the blocks of each candidate in short, by its number.
+        where: the generation, or promotion, in words.
+        done: candidates that have ended.
+        total: candidates in all.
+    """
     head = f"{where}  {done:>3}/{total}  {row['architecture_id'][:8]}"
     pattern = patterns.get(row["candidate"], "")
     if row["status"] != "ok":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from harmony_core.metrics import LATENCY, metric
 from harmony_core.progress import Failure, GenerationProgress
 from harmony_core.store import Manifest
+from harmony_core.store.evaluators import TRAINING_TABLE
 from harmony_core.terminal.format import seconds, value_text
 from harmony_core.terminal.lines import prepared
 
@@ -41,7 +42,7 @@ def begun(name: str, manifest: Manifest) -> str:
 def duration(value: float) -> str:
     """A time as people say it: `40 s`, `12 min`, `3.5 h`, `2.1 days`; never more exact than an estimate is."""
     if value < 60:
-        # To ten seconds, and never to none.
+        # This rounds to ten seconds, and never to none.
         return f"{max(10, 10 * round(value / 10))} s"
     if value < 90 * 60:
         return f"{round(value / 60)} min"
@@ -62,11 +63,13 @@ def _tally(progress: GenerationProgress) -> list[str]:
 def _found(progress: GenerationProgress) -> list[str]:
     standing = progress.standing
     if not standing.best:
+        if progress.least_loss is not None:
+            return [_best(TRAINING_TABLE.metrics[0], progress.least_loss, "")]
         return ["nothing evaluated yet" if not progress.finished else "nothing trained"]
     mode = standing.config.latency.objective
     best = [_best(name, value, mode) for name, value in standing.best.items()]
     front = [f"front of {standing.front_size}"] if progress.finished else []
-    # While the first generation runs there may be no frame yet to measure it in.
+    # While the first generation runs there may be no frame yet for the hypervolume.
     volume = [] if standing.hypervolume is None else [f"hypervolume {standing.hypervolume:.4f}"]
     return [*best, *front, *volume]
 

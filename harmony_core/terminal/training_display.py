@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _LINE_SECONDS = 10.0
 _LIVE_SECONDS = 0.25
-# Steps that the speed is a mean over; the first one of a run waits for kernels and connections, and is left out.
+# The speed is a mean over so many steps. A run's first step waits for kernels and connections, and is left out.
 _RECENT = 20
 
 

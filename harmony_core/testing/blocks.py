@@ -25,13 +25,25 @@ Check = Callable[[Fields], None]
 
 
 def model_of(*blocks: Fields, tie: bool = True, seed: int = 0) -> HybridLM:
-    """A small model of these blocks."""
+    """A small model of these blocks.
+
+    Args:
+        blocks: fields of each, `kind` included.
+        tie: whether the head is the embedding.
+        seed: of the first weights.
+    """
     fields = {"d_model": WIDTH, "vocab_size": VOCAB, "tie_embeddings": tie, "blocks": [dict(one) for one in blocks]}
     return build(Architecture.parse(fields), seed)
 
 
 def draw_tokens(batch: int = BATCH, length: int = LENGTH, seed: int = 1) -> Tensor:
-    """Tokens, int64 [batch, length]."""
+    """Tokens, int64 [batch, length], each as likely.
+
+    Args:
+        batch: sequences.
+        length: tokens of each.
+        seed: of the draw.
+    """
     return torch.randint(VOCAB, (batch, length), generator=torch.Generator().manual_seed(seed))
 
 
@@ -159,7 +171,7 @@ def check_bf16_decoding(block: Fields) -> None:
         parallel = model(tokens)
         state = model.init_state(BATCH, LENGTH)
         stepped = torch.stack([model.step(tokens[:, t], state) for t in range(LENGTH)], 1)
-    # On average: where two experts are nearly tied, one rounding may choose the other.
+    # This compares the mean: where two experts are nearly tied, one rounding may choose the other.
     assert (stepped.float() - parallel.float()).abs().mean() < 0.02
 
 
@@ -189,7 +201,7 @@ def check_learning(block: Fields) -> None:
 
 def check_inference_first(block: Fields) -> None:
     """What is kept of a first forward pass in inference mode leaves training possible."""
-    # A length that no other check has asked for.
+    # No other check has asked for this length.
     model, tokens = closed_loop(block), draw_tokens(length=17 + len(str(block["kind"])))
     with torch.inference_mode():
         model(tokens)

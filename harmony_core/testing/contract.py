@@ -22,7 +22,7 @@ from harmony_core.models.registry import module_for
 from harmony_core.testing.blocks import CHANNEL, MIXER, WIDTH, Check, Fields, draw_tokens, model_of
 
 BATCH, LENGTH = 2, 26
-# Of each row, where documents begin; one is of a single token, one longer than a small chunk.
+# Where documents begin in each row. One has a single token, one is longer than a small chunk.
 BEGINNINGS = ((0, 5, 6, 15), (0, 11))
 
 _Run = Callable[[Tensor], Tensor]

@@ -31,7 +31,13 @@ COMMON = ("search", "generation", "shard", "candidate", "architecture_id", "stat
 
 
 class WatchedPool:
-    """Runs another pool's tasks, at most so many of them, and every one by another target if that is given."""
+    """Runs another pool's tasks, and remembers which.
+
+    Args:
+        pool: what runs them.
+        most: so many of them at most.
+        target: what each runs instead of its own, `module:function`; None is its own.
+    """
 
     def __init__(self, pool: Pool, most: int, target: str | None) -> None:
         self._pool, self._most, self._target = pool, most, target
@@ -40,7 +46,11 @@ class WatchedPool:
     def run(
         self, tasks: Iterable[Task], on_outcome: Callable[[Outcome], None], on_begin: Callable[[Task, int], None]
     ) -> None:
-        """As `Pool.run`; WorkInterrupted where tasks are left."""
+        """Runs the tasks that it may; arguments as for `Pool.run`.
+
+        Raises:
+            WorkInterrupted: tasks are left.
+        """
         asked = list(tasks)
         taken = [dataclasses.replace(task, target=self._target or task.target) for task in asked[: self._most]]
         self.begun += [task.key for task in taken]
@@ -134,9 +144,14 @@ def check_failed_row(evaluator: Evaluator, shard: Shard) -> None:
 
 
 def check_dead_child(evaluator: Evaluator, shard: Shard, target: str) -> None:
-    """Candidates whose processes die (`target` kills its own) are rows, and are failures to whoever reads them.
+    """Candidates whose processes die are rows, and are failures to whoever reads them.
 
     The machine's small task passes, so that the deaths are the candidates'.
+
+    Args:
+        evaluator: that is held to it.
+        shard: its candidates all die.
+        target: what their processes run instead, `module:function`; it kills its own process.
     """
     evaluate(evaluator, shard, WatchedLauncher(target=target))
     rows = read(evaluator, shard)
@@ -167,7 +182,7 @@ def check_resume(evaluator: Evaluator, shard: Shard) -> None:
     assert sorted(first.begun + second.begun) == sorted(tasks)
     rows = read(evaluator, shard)
     assert set(rows["status"]) == {"ok"}
-    # Nor where all was done and only its table is gone.
+    # Nothing is evaluated again where all was done and only its table is gone.
     path(evaluator, shard).unlink()
     evaluate(evaluator, shard, third)
     assert third.begun == []
@@ -175,7 +190,13 @@ def check_resume(evaluator: Evaluator, shard: Shard) -> None:
 
 
 def check_determinism(evaluator: Evaluator, shard: Shard, other: Shard) -> None:
-    """Two shards of the same candidates have the same rows, whoever runs beside them and in whatever order."""
+    """Two shards of the same candidates have the same rows, whoever runs beside them and in whatever order.
+
+    Args:
+        evaluator: that is held to it.
+        shard: of candidates that can be evaluated.
+        other: the same candidates in another folder.
+    """
     tables = []
     for one in (shard, dataclasses.replace(other, population=list(reversed(other.population)))):
         evaluate(evaluator, one, WatchedLauncher())
@@ -212,7 +233,13 @@ def check_budget(evaluator: Evaluator, shard: Shard) -> None:
 
 
 def evaluate(evaluator: Evaluator, shard: Shard, launcher: Launcher) -> list[Row]:
-    """The final rows as they were reported."""
+    """The final rows as they were reported.
+
+    Args:
+        evaluator: what is measured.
+        shard: the candidates.
+        launcher: finds the workers.
+    """
     reported: list[Row] = []
     evaluate_shard(evaluator, shard, report=lambda row, done, total: reported.append(row), launcher=launcher)
     return reported

@@ -15,7 +15,7 @@ from typing_extensions import override
 from harmony_core.machines import Layout
 from harmony_core.training.stage_pass import StagePass
 
-# Elements of a bucket of gradients in ZeRO; with fewer parameters it is as large as they are.
+# Elements of ZeRO's bucket of gradients. A model with fewer parameters has a bucket of its own size.
 _BUCKET = 200_000_000
 MicroBatches = Sequence[tuple[Tensor, Tensor]]
 
@@ -37,7 +37,7 @@ def import_deepspeed() -> Any:
 
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
-    # A collective that it calls by its older name.
+    # DeepSpeed calls this collective by its older name.
     warnings.filterwarnings("ignore", message=r".*all_gather_into_tensor.*", category=FutureWarning)
     return deepspeed
 
@@ -75,7 +75,7 @@ class DataEngine:
         config = _config(module, layout, micro_batch, num_micro_batches, clip)
         self._engine, *_ = import_deepspeed().initialize(model=module, optimizer=optimizer, config=config)
         if layout.num_processes == 1:
-            # One process has nobody to reduce with.
+            # A single process has nobody to reduce with.
             self._engine.enable_backward_allreduce = False
         self.zero = self._engine.optimizer if layout.zero_stage else None
 
@@ -117,7 +117,7 @@ def _config(module: nn.Module, layout: Layout, micro_batch: int, num_micro_batch
     return {
         "train_micro_batch_size_per_gpu": micro_batch,
         "gradient_accumulation_steps": num_micro_batches,
-        # Without ZeRO the norm is ours.
+        # Without ZeRO, HARMONY computes the norm and clips.
         "gradient_clipping": clip if layout.zero_stage else 0.0,
         "zero_optimization": {"stage": layout.zero_stage, "reduce_bucket_size": min(_BUCKET, max(elements, 1))},
         "zero_allow_untested_optimizer": True,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
-# As timeout(1) says it: a rank was ended because the training stood still, or because another rank failed or is gone.
+# timeout(1) has this exit code: the training stood still, or another rank failed or is gone, and this rank was ended.
 STOOD_STILL = 124
 _PACKAGE, _LIBRARIES = "harmony_core", ("torch", "deepspeed")
 _MOST_NAMES = 8
@@ -39,7 +39,7 @@ class Heartbeat:
         return self.step, self.marks
 
 
-# What is known of a rank that has not begun to give heartbeats.
+# A rank that has not begun to give heartbeats counts as this.
 ABSENT = Heartbeat(-1, 0, "not begun", -1, "", False)
 
 

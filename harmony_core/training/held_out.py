@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-# A split of more documents than these (lines of JSONL, say) is no list of works.
+# A split of more documents (lines of JSONL, say) is no list of works.
 MAX_WORKS = 64
 
 
@@ -88,7 +88,7 @@ def _works(
     found = []
     for document in np.unique(documents_N):
         of_it = documents_N == document
-        # A window of separators alone stands for no text.
+        # A window of separators alone holds no text.
         if num_bytes := int(bytes_N[of_it].sum()):
             found.append(WorkLoss(names[document], num_bytes, float(bits_N[of_it].sum()) / num_bytes))
     return tuple(found)

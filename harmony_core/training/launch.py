@@ -18,10 +18,11 @@ from types import FrameType
 from harmony_core.host import dying_with, free_port, visible_gpus
 from harmony_core.training.heartbeat import STOOD_STILL
 
-# What ranks get to find out and say why the training ends, before they are told to; and then before they are killed.
+# How long ranks have to say why the training ends before they are told to; and then how long before they are killed.
 _GRACE_SECONDS = 15.0
 _TERMINATION_SECONDS = 5.0
-# What the others get once a rank has ended well: they leave together, their checkpoint written, and rank 0 writes rows.
+# Once a rank has ended well the others have this long: they leave together, their checkpoint written, and rank 0 writes
+# the rows.
 _LEAVING_SECONDS = 120.0
 _TAIL_LINES = 15
 _FORWARDED = (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT)
@@ -62,10 +63,10 @@ def launch(command: Sequence[str], num_processes: int, logs: Path, threads: int 
         return STOOD_STILL
     if not failed:
         return 0
-    # A rank that dies of what it was told was still importing: nobody had begun to train.
+    # A rank that dies of the signal was still importing, so nobody had begun to train.
     if all(ranks[rank].returncode in (os.EX_TEMPFAIL, *(-number for number in told)) for rank in failed):
         return os.EX_TEMPFAIL
-    # A rank that ended because of another one says so by its exit code.
+    # The exit code of a rank says whether it ended because of another one.
     first = next((rank for rank in failed if ranks[rank].returncode not in (STOOD_STILL, os.EX_TEMPFAIL)), failed[0])
     _say_why(first, ranks[first].returncode, logs)
     return _code(ranks[first].returncode)
@@ -78,7 +79,8 @@ def log_file(logs: Path, rank: int) -> Path:
 
 def _environment(rank: int, size: int, port: int, threads: int) -> dict[str, str]:
     world = {"RANK": rank, "WORLD_SIZE": size, "LOCAL_RANK": rank, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    # On GPUs the threads of a rank wait for its device; on CPUs more than asked for would take each other's cores.
+    # On GPUs the threads of a rank wait for its device. On CPUs, more threads than asked for would take each other's
+    # cores.
     cpu = {} if visible_gpus() else {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
     return {**os.environ, **{name: str(value) for name, value in {**world, **cpu}.items()}}
 
@@ -86,7 +88,7 @@ def _environment(rank: int, size: int, port: int, threads: int) -> dict[str, str
 def _start(command: Sequence[str], rank: int, environment: dict[str, str], logs: Path) -> subprocess.Popen[bytes]:
     with contextlib.ExitStack() as stack:
         log = stack.enter_context(log_file(logs, rank).open("wb")) if rank else None
-        # A session of its own: Ctrl-C in a terminal reaches this process alone, which passes it on once.
+        # Ranks have a session of their own: Ctrl-C in a terminal reaches this process alone, which passes it on once.
         return subprocess.Popen(
             command,
             env=environment,

@@ -224,6 +224,12 @@ class Learner:
 def stages_of(architecture: Architecture, recipe: Recipe, layout: Layout, machine: Machine | None) -> Partition:
     """The blocks of each pipeline stage; no result depends on them.
 
+    Args:
+        architecture: the model.
+        recipe: gives batch, sequence length and precision.
+        layout: gives the number of stages.
+        machine: stages are cut to its times and memory; None cuts by FLOPs.
+
     Raises:
         UserError: no cut fits the machine's memory.
     """

@@ -26,7 +26,7 @@ class StageModule(PipelineModule):  # type: ignore[misc]
     def __init__(self, stage_pass: StagePass, mesh: RankMesh, ends: dist.ProcessGroup | None) -> None:
         layout = mesh.layout
         layers = [stage_pass if stage == mesh.stage else nn.Identity() for stage in range(layout.pp)]
-        # It prints the stages.
+        # DeepSpeed prints the stages.
         with contextlib.redirect_stdout(io.StringIO()):
             super().__init__(
                 layers=layers,

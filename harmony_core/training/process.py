@@ -11,7 +11,7 @@ import torch
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception is the allocator's, on a CPU or a GPU."""
     text = str(error)
-    # The allocator of torch, C++'s own, and oneDNN, which does not say why it could not make a primitive.
+    # Words of torch's allocator, of C++'s own, and of oneDNN, which does not say why it could not make a primitive.
     said = ("can't allocate memory", "bad_alloc", "could not create a primitive", "out of memory")
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(words in text for words in said)
 

@@ -93,7 +93,7 @@ def make_groups(mesh: RankMesh, tied: bool) -> Groups:
     name = f"ep_size_{layout.ep}"
     if layout.ep > 1:
         groups = import_deepspeed().utils.groups
-        # Known to DeepSpeed under this name, which reduces the experts' gradients over their own group.
+        # DeepSpeed knows the group under this name, and reduces the experts' gradients over it.
         groups._create_expert_and_data_parallel(layout.ep, pp_size=layout.pp)
         experts = ExpertParallel(groups._get_expert_parallel_group(name))
     return Groups(data, ends, experts, context, name)

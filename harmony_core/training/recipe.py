@@ -22,7 +22,7 @@ from harmony_core.errors import UserError
 from harmony_core.parametrisation import Parametrisation
 
 _Rate = Annotated[float, Field(gt=0, le=bounds.LEARNING_RATE)]
-# Told apart by their form, so that a mistake is told of what was meant.
+# The form tells one rate from a list, so that a mistake is explained for what was meant.
 _Rates = Annotated[
     Annotated[_Rate, Tag("one")] | Annotated[tuple[_Rate, ...], Tag("list")],
     Discriminator(lambda value: "list" if isinstance(value, list | tuple) else "one"),
@@ -70,13 +70,15 @@ class Recipe(Frozen):
     warmup_tokens: int | None = Field(default=None, ge=0, le=bounds.TOKENS)
     decay_fraction: float = Field(default=0.2, ge=0, le=1)
     schedule: Literal["wsd", "cosine"] = "wsd"
-    # A step shrinks a matrix by rate x decay; of ten times its size at a rate of 1 nothing is left to shrink.
+    # A step shrinks a matrix by rate x decay. At a rate of 1 and a decay of 1 nothing is left, so ten is beyond any
+    # use.
     weight_decay: float = Field(default=0.1, ge=0, le=10)
     beta1: float = Field(default=0.9, ge=0, lt=1)
     beta2: float = Field(default=0.95, ge=0, lt=1)
-    # Below, it vanishes beside any gradient in fp32; above, AdamW no longer divides by the gradient's size.
+    # A smaller one vanishes beside any gradient in fp32. With a larger one AdamW no longer divides by the gradient's
+    # size.
     epsilon: float = Field(default=1e-8, ge=1e-30, le=1)
-    # A norm above it is of a training that has diverged.
+    # A training whose norm is above it has diverged.
     gradient_clip: float = Field(default=1.0, ge=0, le=1e6)
     lr_scaling: Literal["none", "mup"] = "none"
     base_width: int = Field(default=128, ge=1, le=bounds.WIDTH)

@@ -20,7 +20,7 @@ from harmony_core.training.world import World
 __all__ = ["NotMet", "World", "connect", "count_rank", "first_decides", "start", "stop"]
 
 TIMEOUT_SECONDS = 600.0
-# The longest that others wait while one rank prepares.
+# The others wait at most this long while one rank prepares.
 _DECISION_SECONDS = 4 * 3600.0
 
 
@@ -43,11 +43,12 @@ def start(world: World, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
     """
     keep_freed_memory()
     if not torch.cuda.is_available():
-        # Otherwise it warns that it found nothing else.
+        # Without it DeepSpeed warns that it found no other accelerator.
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
     deepspeed = import_deepspeed()
+    # Also in a world that exists: DeepSpeed asks for them whenever an engine is made.
+    os.environ.update(_for_deepspeed(world))
     if not dist.is_initialized():
-        os.environ.update(_for_deepspeed(world))
         if torch.cuda.is_available():
             torch.cuda.set_device(world.device_index)
         dist.init_process_group(
@@ -88,7 +89,7 @@ def first_decides(world: World, decide: Callable[[], dict[str, Any]]) -> dict[st
             refusal, answer = error, {"refused": [error.field, str(error.value), error.fix]}
         store.set("first/answer", json.dumps(answer))
         count_rank(store, "first/heard", world.size)
-        # It holds the store, and so does not leave before the others have heard.
+        # This rank holds the store, so it stays until the others have heard.
         store.wait(["first/heard/all"])
         if refusal is not None:
             raise refusal
@@ -102,7 +103,13 @@ def first_decides(world: World, decide: Callable[[], dict[str, Any]]) -> dict[st
 
 
 def count_rank(store: TCPStore, key: str, size: int) -> None:
-    """Counts this rank under `key`; the last one of `size` sets KEY/all, which can be waited for."""
+    """Counts this rank; the last one sets `KEY/all`, which can be waited for.
+
+    Args:
+        store: that all ranks are connected to.
+        key: under which they are counted.
+        size: ranks that are expected.
+    """
     if store.add(key, 1) == size:
         store.set(f"{key}/all", "")
 
@@ -122,7 +129,7 @@ def _met(world: World, timeout_seconds: float) -> Store:
         return HashStore()
     store = _opened_store(world, timeout_seconds)
     store.set(f"here/{world.rank}", "")
-    # One rank looks for all the others: thousands that did so would keep the store busy.
+    # One rank looks for all the others: if thousands did, the store would be busy with them.
     if world.rank == 0:
         keys = [f"here/{rank}" for rank in range(world.size)]
         try:

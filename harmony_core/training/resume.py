@@ -27,7 +27,7 @@ from harmony_core.training.learner import Learner
 from harmony_core.training.recipe import Recipe
 from harmony_core.training.result import TrainingResult
 
-# What a recipe says of nothing before the decay.
+# These fields of a recipe do not affect the steps before the decay.
 _OF_THE_BRANCH = {"tokens", "decay_fraction", "min_learning_rate_ratio", "validation_tokens", "warmup_tokens"}
 
 
@@ -106,7 +106,7 @@ class Checkpointing:
         self._trunk_steps = identity.recipe.trunk_steps
         self._saved_step = 0
         self._saved_at = time.monotonic()
-        # A short training touches no disk; what a killed one has left is put in order.
+        # A short training touches no disk; here the leftovers of a killed one are put in order.
         if anybody(policy.folder.exists())[0]:
             self._open()
 
@@ -169,9 +169,15 @@ class Checkpointing:
             self._writer.wait()
 
     def save(self, learner: Learner, layout: Layout, result: TrainingResult, *, wait: bool = False) -> None:
-        """Copies the state after the result's last step, and writes it beside training; with `wait`, before returning.
+        """Copies the state after the result's last step, and writes it beside training.
 
         Nothing is written twice for a step.
+
+        Args:
+            learner: gives the pieces of this rank.
+            layout: how it is spread, recorded for people; a checkpoint is read under any.
+            result: the curve so far, a point a step.
+            wait: return only once it is committed.
         """
         curve, steps = result.curve, len(result.curve)
         if steps > self._saved_step:
@@ -197,5 +203,5 @@ def restore(result: TrainingResult, checkpoint: Checkpoint) -> None:
     result.curve = [CurvePoint(*point) for point in checkpoint.facts["curve"]]
     last = result.curve[-1]
     result.steps, result.tokens, result.seconds = last.step + 1, last.tokens, last.seconds
-    # Checkpoints of before have none; the next step gives it.
+    # Earlier versions wrote no such fact into checkpoints; the next step gives it.
     result.router_loss = checkpoint.facts.get("router_loss")

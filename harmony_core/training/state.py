@@ -19,7 +19,8 @@ from harmony_core.training.checkpoint import Piece
 from harmony_core.training.rank_mesh import RankMesh
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")
-# Before the names of buffers; the first one was a router's balancing bias, and checkpoints that are stored say so.
+# Names of buffers begin with this. The first buffer was a router's balancing bias, and stored checkpoints have that
+# name.
 BUFFERS = "bias"
 
 
@@ -27,7 +28,13 @@ class Reader(Protocol):
     """Where a state comes from; `harmony_core.training.checkpoint.Checkpoint` is one."""
 
     def fill(self, name: str, start: int, out: Tensor) -> None:
-        """Copies the elements [start, start + len(out)) of the flattened tensor `name` into `out`."""
+        """Copies a range of a flattened tensor.
+
+        Args:
+            name: the tensor's.
+            start: first element.
+            out: [length], takes the elements from `start` on.
+        """
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +87,7 @@ class TrainingState:
                 yield Piece(f"weights/{place.name}", place.first, place.size, parameter.detach().view(-1))
         for tensor, run in self._runs():
             state = self._optimizer.state[tensor]
-            # Without ZeRO all copies have all moments; with it each rank has its own.
+            # Without ZeRO each copy has all moments; with it each rank has its own.
             if run.place.elsewhere or (self._zero is None and not run.place.saves):
                 continue
             for moment in _MOMENTS:
@@ -97,7 +104,7 @@ class TrainingState:
         for parameter, place in self._places.items():
             reader.fill(f"weights/{place.name}", place.first, parameter.view(-1))
         if self._zero is not None:
-            # The optimiser steps on copies of its share.
+            # The optimiser steps on fp32 copies of its share, so they are filled too.
             for copy, share in zip(self._zero.single_partition_of_fp32_groups, self._shares(), strict=True):
                 copy.copy_(share)
         for tensor in dict.fromkeys(tensor for tensor, _ in self._runs()):
@@ -116,7 +123,7 @@ class TrainingState:
         layout, stage = self._mesh.layout, self._stage
         for number, (name, parameter, spec) in enumerate(declared_parameters(stage)):
             spread = layout.ep if spec.stacked else 1
-            # Copies take turns at saving, so that no rank writes all of it.
+            # Copies take turns at saving, so that no rank writes all.
             copies = layout.data_ranks // spread
             turn = number % copies == self._mesh.data_rank // spread
             elsewhere = parameter is stage.embedding and stage.is_last and not stage.is_first

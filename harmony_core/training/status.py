@@ -37,7 +37,13 @@ class DivergenceRule:
         self._recent: deque[float] = deque(maxlen=PATIENCE)
 
     def verdict(self, step: int, loss: float, gradient_norm: float) -> str | None:
-        """Why the run has diverged at this step, or None."""
+        """Why the run has diverged at this step, or None.
+
+        Args:
+            step: its number.
+            loss: mean over the step's tokens, nats.
+            gradient_norm: before clipping.
+        """
         if not math.isfinite(loss):
             return f"training loss is {loss} at step {step}"
         if not math.isfinite(gradient_norm):

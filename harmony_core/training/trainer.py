@@ -202,7 +202,7 @@ class _Run:
 
     def _step(self, step: int, begin: float) -> tuple[CurvePoint, StepLosses]:
         recipe, factor, layout = self.recipe, learning_rate_factor(self.recipe, step), self.conduct.layout
-        # A replica's share of a step's rows is a step of a batch so much smaller.
+        # A replica takes its share of the step's rows as if the batch were that small.
         number, share = step * layout.dp + self.learner.mesh.replica, recipe.batch_size // layout.dp
         losses = self.learner.step(self.train_data.batch(number, share, recipe.sequence_length, self.data_seed), factor)
         tokens = (step + 1) * recipe.batch_size * recipe.sequence_length

@@ -28,7 +28,7 @@ from harmony_core.training.rendezvous import World, connect, count_rank
 _LONGEST_BEAT_SECONDS = 5.0
 _BEATS_PER_TIMEOUT = 40
 _START_SECONDS = 300.0
-# A rank is called dead after this many beats without a sign of life.
+# After this many beats without a sign of life a rank is called dead.
 _SILENT_BEATS = 4
 _VERDICT = "watch/verdict"
 
@@ -50,7 +50,7 @@ class Watchdog:
         self._world, self._timeout, self._agreed = world, timeout_seconds, agreed
         self._beat_seconds = min(_LONGEST_BEAT_SECONDS, timeout_seconds / _BEATS_PER_TIMEOUT)
         self._main = threading.get_ident()
-        # Written by the main thread alone, in one assignment.
+        # The main thread alone writes it, in one assignment.
         self._reached = (-1, 0, "start")
         self._moved = time.monotonic()
         self._store: TCPStore | None = None
@@ -124,7 +124,7 @@ class Watchdog:
         place, waiting = whereabouts(sys._current_frames().get(self._main))
         heartbeat = Heartbeat(*self._reached, beat=beat, place=place, waiting=waiting)
         store.set(f"watch/{self._world.rank}", json.dumps(dataclasses.asdict(heartbeat)))
-        # Other than `set`, this waits for an answer.
+        # Unlike `set`, `check` waits for an answer.
         store.check([_VERDICT])
 
     def _fail(self, error: Exception) -> None:
@@ -144,7 +144,7 @@ class Watchdog:
             place, _ = whereabouts(sys._current_frames().get(self._main))
             return f"stood still in step {step} ({phase}) at {place}"
         found: list[str] = []
-        # A store whose process is stopped keeps a caller for ever.
+        # A store whose process is stopped blocks its caller for ever, so a thread asks it.
         thread = threading.Thread(target=self._judge, args=(found,), daemon=True)
         thread.start()
         thread.join((3 * _SILENT_BEATS - 1) * self._beat_seconds)
@@ -153,7 +153,7 @@ class Watchdog:
     def _judge(self, found: list[str]) -> None:
         with contextlib.suppress(RuntimeError):
             store = self._connect()
-            # One rank compares for all: each one reads what all have published.
+            # One rank compares for all: it reads what all have published.
             if store.add("watch/judges", 1) > 1:
                 with contextlib.suppress(dist.DistError):
                     store.wait([_VERDICT])
@@ -184,7 +184,7 @@ class Watchdog:
 
     def _end(self, verdict: str) -> None:
         """Ends this process, whatever its main thread is doing."""
-        # Never given back: the first verdict is the last word.
+        # The lock is never released, so that the first verdict is the last word.
         self._ending.acquire()
         line = f"rank {self._world.rank} of {self._world.size} ends: {verdict} (timeout {self._timeout:g} s)\n"
         os.write(2, line.encode())

@@ -11,7 +11,7 @@ from typing import Self
 from harmony_core.errors import UserError
 from harmony_core.host import visible_gpus
 
-# Below what Linux gives out by itself (32768 up), and above what services use.
+# Linux gives out ports from 32768 up by itself, and services use those below these.
 _FIRST_PORT, _NUM_PORTS = 20_000, 9_973
 _LAUNCHER = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
@@ -54,7 +54,7 @@ class World:
             rank, size, local = (_number(given, name) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
             port = _number(given, "MASTER_PORT")
             return cls(rank, size, local, given["MASTER_ADDR"], port, agent)._checked("RANK")
-        # A batch script has SLURM_PROCID too, but is one process; only a task of srun belongs to a step.
+        # A batch script has SLURM_PROCID too, and is one process. Only a task of srun belongs to a step.
         if "SLURM_STEP_ID" in given and _number(given, "SLURM_NTASKS", "1") > 1:
             rank, size, local = (_number(given, name) for name in ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID"))
             nodes = given.get("SLURM_STEP_NODELIST") or given.get("SLURM_JOB_NODELIST", "")
@@ -86,7 +86,7 @@ def first_host(nodes: str) -> str:
     Raises:
         UserError: there is none.
     """
-    # The first element ends at the first comma that is outside of brackets; of a range the first number counts.
+    # The first element ends at the first comma outside of brackets; of a range the first number counts.
     match = re.match(r"(?:[^,\[\]]|\[[^\]]*\])+", nodes)
     if match is None:
         raise UserError("SLURM_JOB_NODELIST", repr(nodes), "start with srun inside an allocation, or set MASTER_ADDR")

@@ -16,7 +16,7 @@ from harmony_core.workers.wire import Disconnected, Line, Message
 
 ADDRESS_FILE = "queue.json"
 _CONNECT_SECONDS = 10.0
-# A queue to which thousands come at once takes a while to greet each.
+# A queue to which thousands come at once needs a while to greet each.
 _WELCOME_SECONDS = 60.0
 _POLL_SECONDS = 0.05
 LOOPBACK = "127.0.0.1"
@@ -63,7 +63,7 @@ class Address:
                 if error.errno not in PASSING:
                     raise
                 lacks = f"could not be read ({error.strerror})"
-            # A shared file system tells nobody when a file appears.
+            # A shared file system does not report that a file has appeared.
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{path} {lacks} in {timeout:g} s")
             time.sleep(_POLL_SECONDS)
@@ -136,7 +136,8 @@ def _is_own(address: str) -> bool:
 def _way_out() -> str:
     """The address from which this host speaks to others; nothing is sent to find it. Loopback, where there is none."""
     with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        # Of the block for documentation (RFC 5737): nobody has it, so that the route is the general one.
+        # The address is of the block for documentation (RFC 5737). Nobody has it, so the route to it is the general
+        # one.
         probe.connect(("192.0.2.1", 9))
         return str(probe.getsockname()[0])
     return LOOPBACK

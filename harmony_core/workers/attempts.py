@@ -8,7 +8,7 @@ from typing import Any
 from harmony_core.workers.formation import Team
 from harmony_core.workers.task import MACHINE, OUTSIDE
 
-# Whose the known small tasks are that tell whether a node is healthy.
+# The feeder of the known small tasks that tell whether a node is healthy.
 PROBER = -1
 
 

@@ -23,7 +23,8 @@ class Backlog:
     def __init__(self, formation: Formation, patience_seconds: float) -> None:
         self._formation, self._patience = formation, patience_seconds
         self._waiting: list[tuple[Order, float, int, int, Job]] = []
-        # Of jobs that have died, and until when each waits for another node: few, and not for every team.
+        # Jobs that have died, and until when each waits for another node. There are few, and they are not kept for
+        # every team.
         self._again: dict[tuple[int, str], tuple[Job, float]] = {}
         self._histories: dict[tuple[int, str], History] = {}
         self._orders: dict[int, Order] = {}
@@ -43,7 +44,14 @@ class Backlog:
         return job.feeder in self._orders
 
     def add(self, feeder: int, order: Order, jobs: Iterable[Job], now: float) -> None:
-        """Takes jobs of a feeder, with the deaths that they bring along."""
+        """Takes jobs of a feeder, with the deaths that they bring along.
+
+        Args:
+            feeder: its number.
+            order: of the feeder; lower ones are served first.
+            jobs: that wait from now on.
+            now: seconds of a monotonic clock.
+        """
         self._orders[feeder] = order
         for job in jobs:
             if job.attempts_before:

@@ -19,11 +19,11 @@ from harmony_core.errors import UserError
 from harmony_core.host import dying_with
 from harmony_core.workers.faults import is_machines
 
-# Key of an answer that is nobody's result: the field, value and fix of a UserError.
+# Key of an answer that is no result: the field, value and fix of a UserError.
 USER_ERROR = "user_error"
-# Key of an answer that says: told to leave, and left where it can go on.
+# Key of an answer which says that the child was told to leave, and left where it can go on.
 INTERRUPTED = "interrupted"
-# Key of an answer that says: an error of the machine, not of the work.
+# Key of an answer which says that the machine failed, and not the work.
 MACHINE_ERROR = "machine_error"
 
 
@@ -38,14 +38,14 @@ def main(target: str, payload: dict[str, Any], setup: dict[str, Any], parent: Co
         parent: this end of a pipe to the process that started the task.
     """
     die_with_forkserver()
-    # Inherited as ignored from the forkserver; a child is asked to leave by it.
+    # The forkserver passes the signal on as ignored; a child is asked to leave by it.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
     try:
         result = _work(target, payload, setup)
     except Exception as error:
         if is_machines(error):
-            # Told, and not only printed: where the disk is full there is no log.
+            # The answer says it too: where the disk is full there is no log.
             traceback.print_exc()
             result = {MACHINE_ERROR: f"{type(error).__name__}: {error}"}
         elif isinstance(error, UserError):

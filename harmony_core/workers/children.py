@@ -21,15 +21,15 @@ from harmony_core.workers import child
 from harmony_core.workers.child import INTERRUPTED, MACHINE_ERROR, USER_ERROR
 from harmony_core.workers.task import MACHINE, OUTSIDE, Outcome, Task
 
-# A child's own limit ends it cleanly; past this much more it is killed.
+# A child's own limit ends it cleanly. It is killed when it has run longer than that by this much.
 GRACE_SECONDS = 30.0
 EXIT_SECONDS = 10.0
-# The forkserver's death is nobody's fault, but must not repeat for ever.
+# The death of the forkserver is nobody's fault, but it must not repeat for ever.
 _MAX_FORKSERVER_DEATHS = 3
 _FORKSERVER_GONE = 255
 _DYING_SECONDS = 0.2
 _FORKSERVER = "harmony_core.workers.forkserver"
-# Of the kernel, an operator or a limit; a program's own mistakes end it by others (SIGSEGV, SIGABRT, SIGFPE).
+# The kernel, an operator or a limit sends these. A program's own mistakes end it by others (SIGSEGV, SIGABRT, SIGFPE).
 _FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -99,7 +99,13 @@ class Children:
         self._fork(child.nothing).join()
 
     def start(self, task: Task, attempt: int, setup: Setup) -> Child:
-        """Forks a child for one attempt."""
+        """Forks a child for one attempt.
+
+        Args:
+            task: what the child does.
+            attempt: its number, from 1.
+            setup: log, threads, memory limit and variables of the child.
+        """
         ours, theirs = self._context.Pipe()
         payload = {**task.payload, "attempt": attempt, "forked_at": time.monotonic()}
         given = {**dataclasses.asdict(setup), "log": str(setup.log)}
@@ -152,7 +158,8 @@ class Children:
                 deaths += 1
                 if deaths > _MAX_FORKSERVER_DEATHS:
                     raise
-                # Its socket is closed a moment before the kernel calls it dead, which another start looks at.
+                # The forkserver's socket closes a moment before the kernel calls it dead, and another start asks the
+                # kernel.
                 time.sleep(_DYING_SECONDS)
             else:
                 return process
@@ -164,7 +171,7 @@ class Children:
             one.process.join()
             self._forget(one)
             return self._died(one)
-        # It has nothing more to say; a child that is stuck on its way out may not hold up the shard.
+        # The child has nothing more to say; one that is stuck on its way out may not hold up the shard.
         one.process.join(EXIT_SECONDS)
         self.kill(one)
         if USER_ERROR in answer:

@@ -18,7 +18,7 @@ from harmony_core.workers.lines import FeederLine, RankLine, ServerLine
 from harmony_core.workers.task_queue import TaskQueue
 from harmony_core.workers.wire import Message
 
-# The end of a rank may be known before that of the srun whose death it died.
+# A rank dies with its srun, and its end may be known before the end of that.
 _DOUBT_SECONDS = 0.5
 _JOB = ("key", "expected_seconds", "attempts_before", "attempts", "died_on")
 
@@ -29,7 +29,9 @@ class Dispatcher:
     Args:
         queue: who runs what next.
         spawn: runs a coroutine beside all others.
-        seconds_left, step, probe: as in `QueueServer`.
+        seconds_left: as in `QueueServer`.
+        step: as in `QueueServer`; None is that nobody can tell.
+        probe: as in `QueueServer`.
     """
 
     def __init__(
@@ -52,7 +54,7 @@ class Dispatcher:
         self._dispatching = self._closing = False
         self._left_out: set[str] = set()
         self._alarm: asyncio.TimerHandle | None = None
-        # The newest log, whose folder all candidates write to: so does the known small task.
+        # The newest log. All candidates write to its folder, and so does the known small task.
         self._log_folder = Path()
         self._memory_limit_gb: float | None = None
 
@@ -91,7 +93,13 @@ class Dispatcher:
         self._dispatch_soon()
 
     def rank_left(self, line: RankLine, why: str, counts: bool = True) -> None:
-        """A rank's connection is gone."""
+        """A rank's connection is gone.
+
+        Args:
+            line: the connection.
+            why: in words, the error of the attempt that was cut off.
+            counts: whether that attempt does, against the task and the node.
+        """
         if self.ranks.pop(line.rank.id, None) is None:
             return
         seconds = 0.0 if line.began is None else time.monotonic() - line.began
@@ -112,12 +120,12 @@ class Dispatcher:
         line.port, line.began = int(message["port"]), None
         report = AttemptReport(**message["report"])
         ended, broken = self._queue.ended(int(message["assignment"]), line.rank, report, time.monotonic())
-        # The partners of one that left in time are told to leave as well, and write their part of a checkpoint.
+        # The partners of a rank that left in time are told to leave as well, and write their part of a checkpoint.
         self._tell(ended, [] if report.error == INTERRUPTED and self._queue.draining else broken)
 
     def noticed(self, within: float | None) -> None:
         """A rank has got a signal: all is over in `within` seconds; None is the signal ahead of the time limit."""
-        # Every rank gets it and passes it on.
+        # Every rank gets the signal and passes it on, so most of these are known already.
         if within not in self._noticed:
             self._noticed.add(within)
             self._spawn(self._drain_in_time(within))
@@ -183,7 +191,7 @@ class Dispatcher:
                     self.ranks[rank.id].send({"type": "cancel", "assignment": assignment.id})
 
     def _dispatch_soon(self) -> None:
-        # Many ranks come at once: teams are formed once for all of them.
+        # Many ranks come at once, so teams are formed once for all of them.
         if not self._dispatching:
             self._dispatching = True
             asyncio.get_running_loop().call_soon(self._dispatch)

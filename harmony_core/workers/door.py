@@ -11,14 +11,14 @@ from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any
 
-# Who stands here for long is no rank: those greet as soon as they are connected.
+# A rank greets as soon as it is connected, so whoever stands here for longer is none.
 _STRANGERS = 256
 _LEAST_SECONDS = 1.0
-# No file, or no memory for one, is left: others must go first.
+# There is no file, or no memory for one, until others go.
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _EXHAUSTED_SECONDS = 1.0
 _BACKLOG = 4096
-# Ports, until one is free on every address.
+# How many ports are tried until one is free on every address.
 _TRIES = 20
 
 Greet = Callable[[socket.socket], Coroutine[Any, Any, None]]
@@ -38,7 +38,7 @@ class Door:
     ) -> None:
         self._greet, self._spawn = greet, spawn
         self._sockets = _listen(hosts)
-        # Since when each stranger stands here, the first to come first.
+        # When each stranger came, the first to come first.
         self._strangers: dict[asyncio.Task[Any], float] = {}
         self._fewer = asyncio.Event()
         self._exhausted = False
@@ -71,7 +71,7 @@ class Door:
                 connection, _ = await loop.sock_accept(listener)
             except OSError as error:
                 if error.errno not in _EXHAUSTED:
-                    # It went before it was taken.
+                    # The stranger went before this accepted it.
                     continue
                 await self._wait_for_files(error)
                 continue
@@ -79,7 +79,7 @@ class Door:
             task = self._spawn(self._greet(connection))
             self._strangers[task] = loop.time()
             task.add_done_callback(self.known)
-            # Also where the task was cut off before it began.
+            # This also closes it where the task was cut off before it began.
             task.add_done_callback(partial(_close, connection))
 
     async def _make_room(self) -> None:

@@ -9,14 +9,20 @@ from harmony_core.errors import UserError
 from harmony_core.workers.attempts import AttemptReport, Ended, Job
 from harmony_core.workers.task import Outcome, Task
 
-# Names the function; this room does not know what candidates compute.
+# This names the function, since this room does not know what candidates compute.
 PROBE = "harmony_core.evaluation.probe:run"
-# It takes a second; a node that needs a minute for it is not one to measure architectures on.
+# The task takes a second. A node that needs a minute for it is not one to measure architectures on.
 PROBE_SECONDS = 60.0
 
 
 def job_of(task: Task, attempts: int, feeder: int = 0) -> Job:
-    """A task as the queue's rules see it."""
+    """A task as the queue's rules see it.
+
+    Args:
+        task: with the deaths that it brings along.
+        attempts: most, until the task has failed.
+        feeder: number of the one that brought it.
+    """
     return Job(feeder, task.key, task.expected_seconds, task.attempts_before, attempts, task.died_on)
 
 

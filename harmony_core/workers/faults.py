@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE}
 _LIBRARY = {errno.ENOEXEC, errno.ELIBACC, errno.ELIBBAD, errno.ELIBSCN, errno.ELIBMAX, errno.ELIBEXEC}
-# As the dynamic linker words it, in an ImportError of Python and in an OSError of ctypes without a number.
+# The dynamic linker uses these words, in an ImportError of Python and in an OSError of ctypes without a number.
 _LINKER = ("shared object", "undefined symbol", "ELF", "file too short", "GLIBC_")
 
 

@@ -42,7 +42,7 @@ class TeamPool:
     def run(
         self, tasks: Iterable[Task], on_outcome: Callable[[Outcome], None], on_begin: Callable[[Task, int], None]
     ) -> None:
-        """Runs every task to a final outcome (`Pool.run`); the line's end withdraws what is left."""
+        """Runs every task to a final outcome; the line's end withdraws what is left. Arguments as for `Pool.run`."""
         by_key = {task.key: task for task in tasks}
         if not by_key:
             return

@@ -11,11 +11,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Hashable
 
-# Deaths so close together look like the node's.
+# Deaths that are this close together look like the node's fault.
 WINDOW_SECONDS = 5.0
-# Different candidates, in that time.
+# So many different candidates must die in that time.
 _SEVERAL = 2
-# A death from outside says less of a candidate than its own.
+# A death from outside says less of a candidate than a death of its own.
 _OUTSIDE_DEATHS = 3
 
 
@@ -113,7 +113,13 @@ class Health:
         self._probing.add(node)
 
     def end_probe(self, node: str, failure: str | None, conclusive: bool = True) -> None:
-        """The known task has ended: well, where `failure` is None; without a word where it was only cut off."""
+        """The known task has ended.
+
+        Args:
+            node: its name.
+            failure: what went wrong; None is that it ended well.
+            conclusive: whether that says something of the node; not where the task was only cut off.
+        """
         self._probing.discard(node)
         if not conclusive:
             return
@@ -153,8 +159,8 @@ class Health:
             return None
         if waits:
             return None
-        # No rank can be asked. Where others of the node go on working, it is believed; with a node that has gone with
-        # several tasks none of them is to blame.
+        # No rank of the node can be asked. Where others go on working there, the node is believed healthy. If a node
+        # has gone with several tasks, none of them is to blame.
         gone = min((node for node in suspects if not view.present(node)), default=None)
         return Verdict(death, counts=not at_once and (gone is None or not self._has_company(death)), node=gone)
 

@@ -29,7 +29,7 @@ from harmony_core.workers.owner import is_running, me, read_owner
 BEAT_SECONDS = 2.0
 SILENCE_SECONDS = 30.0
 _RELEASED = "released"
-# Of the files in its folder, those that are its own.
+# Files of a lease have these names; others may lie in its folder.
 _FILE = re.compile(rf"[0-9]{{1,18}}\.(json|{_RELEASED})")
 
 
@@ -72,7 +72,7 @@ class Lease:
         self._path: Path | None = None
         self._stop = threading.Event()
         self._beats: threading.Thread | None = None
-        # The beating thread and whoever checks may both find the file gone.
+        # The beating thread and a check may both find the file gone.
         self._making = threading.Lock()
 
     def acquire(self) -> None:
@@ -96,7 +96,7 @@ class Lease:
             try:
                 return self.acquire()
             except Held:
-                # Its file changes or goes on a shared file system, which tells nobody.
+                # A shared file system does not report that the file changes or goes.
                 time.sleep(self._beat / 4)
 
     def holder(self) -> Held | None:
@@ -144,12 +144,12 @@ class Lease:
             try:
                 patiently(lambda: self._folder.mkdir(parents=True, exist_ok=True))
                 if not self._link(path):
-                    # It was there all the time, and not shown.
+                    # The file was there all the time, and the file system did not show it.
                     return read_owner(path) == me()
             except OSError as error:
                 raise LeaseLost(f"{path} was deleted, and cannot be made again: {error}") from None
             if len(self._files()) > 1:
-                # Somebody else came in the same moment: theirs is the right to try again.
+                # Somebody else came in the same moment, and has the right to try again.
                 path.unlink(missing_ok=True)
                 return False
             told = f"warning: {path} was deleted under this process, which has the lease and made it again"
@@ -193,7 +193,7 @@ class Lease:
         draft = self._folder / f".{uuid.uuid4().hex}"
         try:
             draft.write_text(json.dumps(dataclasses.asdict(me())))
-            # A host that crashes now may not leave a lease that names nobody.
+            # The name is on the disk before the lease is: a host that crashes now leaves no lease without one.
             sync(draft)
             os.link(draft, path)
         except FileExistsError:
@@ -214,7 +214,7 @@ class Lease:
                 self._on_lost(reason)
                 return
             except OSError:
-                # A shared file system has its bad moments; the next beat tries again.
+                # A shared file system has bad moments; the next beat tries again.
                 continue
 
     def _living_holder(self, path: Path) -> Held | None:
@@ -222,7 +222,8 @@ class Lease:
             return None
         owner = read_owner(path)
         if owner is None:
-            # Gone, or damaged: who it is cannot be told, whether somebody touches it can.
+            # The file is gone or damaged. It does not say who holds the lease, but its changes say whether somebody
+            # does.
             return Held("an unknown process", same_host=False) if self._changes(path) else None
         told = Held(f"pid {owner.pid} on {owner.host}", owner.host == host_name())
         mine = me()

@@ -130,7 +130,7 @@ class FeederLine(ServerLine):
 
     def ended(self, one: Ended, draining: bool) -> None:
         """Passes on how an attempt ended."""
-        # Not begun again either where the allocation is being left.
+        # Where the allocation is being left, an attempt that is not final does not begin again either.
         if one.final or draining:
             self.unfinished -= 1
         if one.final:
@@ -140,7 +140,7 @@ class FeederLine(ServerLine):
                 "type": "ended",
                 "key": one.assignment.job.key,
                 "attempt": one.assignment.attempt,
-                # Not `asdict`, which copies a whole curve.
+                # `vars` and not `asdict`, which would copy a whole curve.
                 "report": vars(one.report),
                 "final": one.final,
                 "device_seconds": one.device_seconds,

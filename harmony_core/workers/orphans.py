@@ -12,10 +12,10 @@ import time
 
 from harmony_core.slurm.job import is_lost, requeue_or_cancel
 
-# Slurm itself takes SlurmdTimeout (300 s by default) to find a node down.
+# Slurm itself needs SlurmdTimeout (300 s by default) to find that a node is down.
 _PATIENCE_SECONDS = 900.0
 _ASK_SECONDS = 5.0
-# Enough to outlive a further loss, and few enough for the controller.
+# So many survive the loss of some, and do not burden the controller.
 _NODES_THAT_ASK = 4
 
 

@@ -45,7 +45,7 @@ def parse(content: bytes) -> Owner | None:
     """The process that a file's content names; None for what names none."""
     try:
         owner = Owner(**json.loads(content))
-        # Of a number that is no process's, or no time, the kernel would not even be asked.
+        # The kernel is asked only about a number that a process can have, and a time that is one.
         numbers = type(owner.pid) is int and 0 < owner.pid < 2**31 and math.isfinite(float(owner.started))
     except (ValueError, TypeError, OverflowError, RecursionError):
         return None

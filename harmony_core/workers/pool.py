@@ -15,11 +15,11 @@ from harmony_core.workers.gpus import own_gpu
 from harmony_core.workers.task import Outcome, Task
 from harmony_core.workers.task_queue import TaskQueue
 
-# Of which torch takes 0.4. With less gloo has no room for its threads, and waits for them until the time limit.
+# torch takes 0.4 of it. With less, gloo has no room for its threads and waits for them until the time limit.
 LEAST_MEMORY_GB = 0.5
 
 PRELOAD = "harmony_core.evaluation.preload"
-# This pool's tasks are its queue's only ones.
+# The queue of this pool has no other tasks.
 _FEEDER = 0
 
 
@@ -66,7 +66,7 @@ class WarmPool:
         on_outcome: Callable[[Outcome], None],
         on_begin: Callable[[Task, int], None] = lambda task, attempt: None,
     ) -> None:
-        """Runs every task to a final outcome (`Pool.run`).
+        """Runs every task to a final outcome; arguments as for `Pool.run`.
 
         Children are killed when this ends by an exception, KeyboardInterrupt included; so it does with a
         UserError of a child, which is no candidate's fault: a damaged file.

@@ -27,11 +27,11 @@ from harmony_core.workers.pool import even_share_gb
 from harmony_core.workers.task import Outcome, Task
 from harmony_core.workers.wire import Disconnected, Line, Message
 
-# Of what the allocation still has, a child is told to leave in the last quarter, or in the last seconds if those are
-# more; it is killed when half of the last seconds are left. Between the two it writes its checkpoint.
+# A child is told to leave in the last quarter of the time that the allocation still has, or in the last seconds if
+# those are more. It is killed when half of the last seconds are left. In between it writes its checkpoint.
 _LAST_SHARE = 0.25
 _LAST_SECONDS = 15.0
-# After SIGTERM comes SIGKILL, whatever the time limit: Slurm's KillWait, unless a site changed it.
+# Slurm's KillWait, unless a site changed it: whatever the time limit, SIGKILL comes so long after SIGTERM.
 _KILL_WAIT_SECONDS = 30.0
 _RECONNECT_SECONDS = 30.0
 _NOTICES = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM)
@@ -79,7 +79,8 @@ class Worker:
 
     def serve(self) -> None:
         """Works until the queue says goodbye, coming back after a cut line; ConnectionError if it is gone."""
-        # Before the queue knows of it: while the first child waits for imports, there is no sign of life.
+        # This comes before the queue knows of the rank: while the first child waits for imports, there is no sign of
+        # life.
         self._children.wait_until_warm()
         deadline = time.monotonic() + _RECONNECT_SECONDS
         while True:
@@ -118,7 +119,7 @@ class Worker:
             self._obey(message, line)
         self._end_in_time(line)
         report = self._wait(line)
-        # Before the report: whether the allocation is being ended decides how a child's death is judged.
+        # This comes before the report: whether the allocation is being ended decides how a child's death is judged.
         self._pass_on_notices(line)
         if report is not None:
             self._report(line, report)
@@ -151,7 +152,7 @@ class Worker:
             self._children.kill_all()
             self._report(line, AttemptReport(error="its team was broken up", counts=False, seconds=seconds))
         elif message["type"] == "drain":
-            # Told of it again: the end may have come nearer, but no later word moves it away.
+            # The signal may come again. The end may come nearer by it, and never moves away.
             now, seconds = time.monotonic(), message["seconds"]
             self._end = min(self._end, now + seconds)
             self._give_up = min(self._give_up, now + seconds - max(_LAST_SECONDS, _LAST_SHARE * seconds))
@@ -240,7 +241,7 @@ class Notices:
 
 def main() -> None:
     """Serves the queue whose file is the only argument."""
-    # On another node a shared file system may show it late.
+    # A shared file system may show the file late on another node.
     address, place = Address.read(Path(sys.argv[1]), _RECONNECT_SECONDS), Place.from_environment()
     try:
         Worker(address, place).serve()

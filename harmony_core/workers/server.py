@@ -23,7 +23,7 @@ from harmony_core.workers.task_queue import PATIENCE_SECONDS, TaskQueue
 from harmony_core.workers.wire import MAX_GREETING_BYTES, Disconnected, Message, receive
 
 _GREETING_SECONDS = 30.0
-# Whoever has not taken what was left to say, and gone, after this long is cut off.
+# A connection is cut off if after this long it has not taken what was left to say, and gone.
 _GOODBYE_SECONDS = 4.0
 
 
@@ -136,19 +136,20 @@ class QueueServer:
         self._tasks.discard(task)
         self._greeted.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            # At once; asyncio would tell of it when it collects its garbage.
+            # This reports the error at once; asyncio would do so when it collects its garbage.
             self._loop.call_exception_handler({"message": "a connection of the queue broke", "exception": error})
 
     async def _close(self) -> None:
         self._dispatcher.close()
-        # They leave when they have heard it. Closing here first could lose what is still on its way to them.
+        # The others leave once they have heard the goodbye. To close here first could lose what is still on its way to
+        # them.
         if self._greeted:
             await asyncio.wait(self._greeted, timeout=_GOODBYE_SECONDS)
         left = list(self._tasks)
         for task in left:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
-        # Not before the tasks that wait at it have ended.
+        # The door closes once the tasks that wait at it have ended.
         self._door.close()
         self._dispatcher.forget_alarm()
 
@@ -160,7 +161,7 @@ class QueueServer:
             return
         try:
             hello = await asyncio.wait_for(receive(reader, MAX_GREETING_BYTES), _GREETING_SECONDS)
-            # A token may be anything that JSON can hold, half a character included.
+            # A token may be anything that JSON can hold, even half a character.
             shown = str(hello.get("token")).encode(errors="backslashreplace")
             if not hmac.compare_digest(shown, self._token.encode()):
                 return
@@ -176,7 +177,7 @@ class QueueServer:
         except (Disconnected, TimeoutError):
             return
         finally:
-            # Gone, or given up: not `close`, which would wait until all that was sent to it is taken.
+            # The other side is gone or given up. `close` would wait until it has taken all that was sent.
             writer.transport.abort()
 
     async def _listen_for_silence(self) -> None:
@@ -192,7 +193,7 @@ class QueueServer:
             for line in list(self._dispatcher.ranks.values()):
                 if now - line.heard > self._silence:
                     self._dispatcher.rank_left(line, f"no sign of life from {line.rank.node} for {self._silence:g} s")
-                    # Should it wake up, it finds the line cut, and comes back as another rank.
+                    # If the rank wakes up, it finds the line cut and comes back as another rank.
                     line.writer.transport.abort()
 
 

@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
-# Causes of a death that are not its task: a signal from outside or its worker's loss; an error of the machine.
+# Causes of a death that are not the task's fault: a signal from outside or the loss of its worker; an error of the
+# machine.
 OUTSIDE = "outside"
 MACHINE = "machine"
 

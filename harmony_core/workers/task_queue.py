@@ -14,7 +14,7 @@ from harmony_core.workers.formation import Formation, Rank, Team
 from harmony_core.workers.health import WINDOW_SECONDS, Death, Health, Verdict, View
 from harmony_core.workers.task import MACHINE, OUTSIDE
 
-# A task that died waits so long for another node, if there is one.
+# A task that died waits this long for another node, if there is one.
 PATIENCE_SECONDS = 30.0
 
 
@@ -77,7 +77,7 @@ class TaskQueue:
         return bool(self.left_out) and self._formation.seen <= self.left_out.keys() and not self._running
 
     def add(self, feeder: int, order: Order, jobs: Iterable[Job], now: float = 0.0) -> None:
-        """Takes jobs of a feeder; lower orders are served first."""
+        """Takes jobs of a feeder; arguments as for `Backlog.add`."""
         self._backlog.add(feeder, order, jobs, now)
 
     def withdraw(self, feeder: int) -> list[Assignment]:
@@ -100,7 +100,14 @@ class TaskQueue:
     def leave(
         self, rank: Rank, why: str, counts: bool = True, seconds: float = 0.0, now: float = 0.0
     ) -> tuple[list[Ended], list[Assignment]]:
-        """A rank has gone; its attempt, if any, has died of it after so many seconds.
+        """A rank has gone, and its attempt, if any, has died of it.
+
+        Args:
+            rank: that has gone.
+            why: in words, the attempt's error.
+            counts: whether the death does, against the task and the node.
+            seconds: that the attempt had run.
+            now: seconds of a monotonic clock.
 
         Returns:
             As `ended`.
@@ -133,11 +140,17 @@ class TaskQueue:
     ) -> tuple[list[Ended], list[Assignment]]:
         """A rank's part of an attempt is over.
 
+        Args:
+            assignment_id: number of the attempt.
+            rank: that has ended its part; it is idle now.
+            report: how it ended.
+            now: seconds of a monotonic clock.
+
         Returns:
             The attempts whose end can be told, this one or others; and those whose other ranks must be told to
             stop, since one part has failed.
         """
-        # Deaths that have been open for long enough are not this one's company.
+        # Deaths that have been open for long enough are judged without this one.
         ended = self.settle(now)
         running = self._running.get(assignment_id)
         if running is None or rank.id not in running.waiting_for:

@@ -20,12 +20,12 @@ from harmony_core.workers.exchange import PROBE
 from harmony_core.workers.pool import PRELOAD
 from harmony_core.workers.server import QueueServer
 
-# Starts in a row without any attempt that ended: then something is wrong that another start does not mend.
+# After so many starts in a row without any attempt that ended, something is wrong that another start does not mend.
 _FRUITLESS_STARTS = 3
 _LOOK_SECONDS = 0.5
-# Python and its packages, read by every rank at once from a shared file system.
+# Every rank reads Python and its packages from a shared file system, all at once.
 _START_SECONDS = 600.0
-# Together with the queue's goodbye less than the 20 s that the executor plugin gives before it kills.
+# With the queue's goodbye this is less than the 20 s that the executor plugin waits before it kills.
 _GOODBYE_SECONDS = 8.0
 _TERMINATION_SECONDS = 4.0
 
@@ -76,7 +76,7 @@ class Teams:
         self._silence = silence_seconds
         self.log = log or folder / "ranks.log"
         self._closing = threading.Event()
-        # Held by whoever starts srun or speaks to the queue, so that neither happens after the end.
+        # Whoever starts srun or speaks to the queue holds it, so that neither happens after the end.
         self._lock = threading.Lock()
         self._srun: subprocess.Popen[bytes] | None = None
         self._watcher = threading.Thread(target=self._watch, name="srun", daemon=True)
@@ -137,7 +137,7 @@ class Teams:
             with self._lock:
                 if self._is_over():
                     return None
-                # Ranks that outlived it hold the places that the next ones need.
+                # Ranks that outlived srun hold the places that the next ones need.
                 self._server.dismiss(why)
             print(f"{why}, before the work did", file=sys.stderr, flush=True)
             _end(srun, _GOODBYE_SECONDS)
@@ -145,7 +145,7 @@ class Teams:
 
     def _start(self) -> subprocess.Popen[bytes] | None:
         """Starts srun; None where it is all over."""
-        # Before the lock, which whoever leaves wants: Slurm may take its time to say which nodes are left.
+        # This comes before the lock, which whoever leaves needs: Slurm may take long to say which nodes are left.
         command = self._command()
         with self._lock, self.log.open("ab") as log:
             if self._is_over():
@@ -166,7 +166,7 @@ class Teams:
     def _fail(self, failure: str) -> None:
         print(f"{failure}; see {self.log}", file=sys.stderr, flush=True)
         self.failure = failure
-        # Before the feeders hear that nothing more is begun: they ask why.
+        # This is set before the feeders hear that nothing more begins, since they ask why.
         self.failed.set()
         with self._lock:
             if not self._is_over():
@@ -184,7 +184,7 @@ class Teams:
         """One srun over every node that the allocation still has; no death in it is its end."""
         variables = os.environ
         python = variables.get("HARMONY_PYTHON", sys.executable)
-        # Asked for more than the nodes that are left hold, as by SLURM_NTASKS, srun would wait without end.
+        # If srun were asked for more than the nodes that are left hold, as by SLURM_NTASKS, it would wait without end.
         nodes = num_nodes() if self._srun is None else nodes_left()
         a_node = int(variables.get("SLURM_NTASKS_PER_NODE", "1"))
         return [
@@ -216,7 +216,7 @@ def _end(srun: subprocess.Popen[bytes], patience: float) -> None:
             srun.wait(seconds)
             return
         except subprocess.TimeoutExpired:
-            # A rank that is stopped, or on a node that is gone, does not hear the goodbye.
+            # A rank that is stopped, or whose node is gone, does not hear the goodbye.
             help_along()
     srun.wait()
 

@@ -12,11 +12,11 @@ from typing import Any
 Message = dict[str, Any]
 
 _LENGTH = struct.Struct(">I")
-# A candidate's answer carries its whole curve.
+# A candidate's answer holds its whole curve.
 MAX_BYTES = 256 * 2**20
-# A host that is lost does not even close its connections: Linux would send into the void for a quarter of an hour.
+# A lost host does not even close its connections, and Linux would go on sending for a quarter of an hour.
 UNACKNOWLEDGED_SECONDS = 60.0
-# Whoever has not shown the token yet may not make the other side allocate much.
+# A peer that has not shown the token yet may not make this side allocate much.
 MAX_GREETING_BYTES = 4096
 
 

@@ -68,10 +68,10 @@ class Allocation:
         """
         self.folder.check()
         if (known := find_state(self.folder, self.work.key, self.work.attempt)) is not None:
-            # Requeued after its end.
+            # Slurm has requeued the allocation after its end.
             raise SystemExit(known["rc"])
         with Events() as events:
-            # The batch script's death, or that of submitit's controller, is not to be outlived.
+            # The agent shall not outlive the batch script, or submitit's controller.
             die_with_parent(signal.SIGTERM)
             ending = Agent(self, events).run()
         if ending.reason in RECORDED:
@@ -104,11 +104,12 @@ class Agent:
         """Run jobs until there is a reason to end; then end everything and say why."""
         predecessor = self._session.own(self._run)
         place = self._place = self._session.make_run(self._run)
-        # A command of the environment that Snakemake runs in is found by its name, activated or not.
+        # A command of the environment that Snakemake runs in is found by its name, whether the environment is activated
+        # or not.
         path = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)])
         self._environment = {FOLDER_VARIABLE: str(place), "PATH": path}
         try:
-            # A successor may start when all is done, before it is cancelled.
+            # A successor may start once all is done, before it is cancelled.
             ending = self._nothing_to_do() or self._serve(predecessor)
             self._end_all(REPLACED_GRACE_SECONDS if ending.reason == "replaced" else GRACE_SECONDS)
         finally:
@@ -173,7 +174,7 @@ class Agent:
         if self._companion.failure:
             return Ending("companion", self._companion.failure)
         if not self._place.is_dir():
-            # The jobs and the companion would look for each other in vain.
+            # Without the folder the jobs and the companion cannot find each other.
             return Ending("vanished", f"{self._place} has been removed")
         self._closing = self._closing or self._companion.left
         if self._jobs.busy:
@@ -184,7 +185,7 @@ class Agent:
         return self._nothing_to_do()
 
     def _nothing_to_do(self) -> Ending | None:
-        # In this order: the main process hands over its last jobs before it says that they are the last.
+        # The orders are read first: the main process hands over its last jobs before it says that they are the last.
         orders = self._session.orders()
         content = self._content()
         if content.jobs:
@@ -201,7 +202,7 @@ class Agent:
         self._look_at_owner = time.monotonic() + OWNER_SECONDS
         owner = self._session.owner()
         if owner is None:
-            # Nobody took over: somebody has removed the file.
+            # Nobody took over, so somebody has removed the file.
             print(f"{self._session.root}/owner.json: removed, and written again", flush=True)
             self._session.own(self._run)
         return owner not in (None, self._run)

@@ -41,7 +41,7 @@ class Events:
         self._signals, self._wakeup = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._poll.register(self._signals, select.POLLIN)
         self._wakeup_before = signal.set_wakeup_fd(self._wakeup)
-        # A handler of its own has Python write the signal's number into the pipe, and do nothing else.
+        # With an empty handler Python writes the signal's number into the pipe, and does nothing else.
         self._handlers = {number: signal.signal(number, lambda *_: None) for number in SIGNALS}
         return self
 

@@ -116,7 +116,7 @@ class Holder:
         words = self._session.last_words(key) if isinstance(status, Lost) else None
         why = str(words) if words else status.why if isinstance(status, Lost) else status.tail
         self._log.info(f"The standing allocation ended: {why}")
-        # A companion that fails has jobs say that they want to run again, which is no progress.
+        # A companion that fails makes jobs say that they want to run again, which is no progress.
         unfinished = self._unfinished if words and words.reason == "companion" else 0
         fruitful = self._ended > unfinished
         self._ended = self._unfinished = 0

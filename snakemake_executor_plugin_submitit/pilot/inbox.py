@@ -66,7 +66,7 @@ class Inbox:
         """What is there now; one reading of the folder, as the agent asks ten times a second."""
         found: dict[str, set[Job]] = {"json": set(), "withdrawn": set(), "failed": set()}
         for name in patiently(lambda: os.listdir(self.root)):
-            # What is none of these (a file being written, one of somebody else's) is passed over.
+            # Other names are passed over: a file that is being written, or one of somebody else's.
             if match := _NAME.fullmatch(name):
                 found[match[3]].add(Job(match[1], int(match[2])))
         return Content(*(frozenset(found[kind]) for kind in ("json", "withdrawn", "failed")))

@@ -49,13 +49,13 @@ class Jobs:
             job = Job(work.key, work.attempt)
             state = find_state(self._folder, *job)
             if state is not None:
-                # Its agent died between the two steps of an end.
+                # The agent of this job died between the two steps of its end.
                 self._take_out(job, state["rc"])
                 continue
             try:
                 self.children[job] = self._start(work)
             except OSError as error:
-                # A full disk does not take this either; then the job stays, and is tried again.
+                # A full disk refuses this too; then the job stays, and the next round tries again.
                 with contextlib.suppress(OSError):
                     write_state(self._folder, work, NOT_STARTED, self._job_id, tail=f"cannot be started: {error}")
                     self._take_out(job, NOT_STARTED)
@@ -82,7 +82,7 @@ class Jobs:
             try:
                 child.finish(code, self._job_id)
             except OSError:
-                # Nothing is said of it: the allocation's own log is on that disk.
+                # This prints nothing: the allocation's own log is on that disk.
                 return
             del self._unrecorded[job]
             self._take_out(job, code)

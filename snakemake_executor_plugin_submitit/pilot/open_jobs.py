@@ -57,7 +57,7 @@ class OpenJobs:
         """Take over a job of an earlier process; returns whether it may be running, or ended just now."""
         job = Job(work.key, work.attempt)
         content = self._content()
-        # In this order: the agent writes the state before it removes the job.
+        # The inbox is read before the state: the agent writes the state before it removes the job.
         if job in content.jobs - content.withdrawn or find_state(self._folder, *job) is not None:
             self._open[work.key] = _Open(job, work)
         return work.key in self._open
@@ -67,7 +67,7 @@ class OpenJobs:
         try:
             self._inbox.hand_over(works)
         except OSError:
-            # None of them: they will come again, as other attempts.
+            # None of them stays: they will come again, as other attempts.
             for work in works:
                 with contextlib.suppress(OSError):
                     self._inbox.withdraw(Job(work.key, work.attempt))
@@ -106,7 +106,7 @@ class OpenJobs:
         self._clear_decided()
         self._orders.close()
         if not self._wanted:
-            # With jobs cancelled and not ended: their agent too, as nobody will see whether it does as it is told.
+            # If jobs are cancelled and have not ended, their agent goes too: nobody will see whether it obeys.
             self._holder.give_back(with_agent=bool(self._open))
 
     @property
@@ -116,7 +116,7 @@ class OpenJobs:
     def _hold(self) -> None:
         self._holder.follow()
         if self._holder.hopeless and not self._holder.holds:
-            # Nobody runs these, and nobody will.
+            # Nobody runs these jobs, and nobody will.
             for entry in self._open.values():
                 self._inbox.remove(entry.job)
                 entry.lost = Lost(self._holder.hopeless, final=True)
@@ -138,7 +138,7 @@ class OpenJobs:
             return Running()
         if entry.cancelled:
             return Lost("cancelled")
-        # Nobody removes a job without a word, but this host may see the word late.
+        # A job is never removed without a state, but this host may see the state late.
         entry.missing_since = entry.missing_since or time.monotonic()
         if time.monotonic() - entry.missing_since < self._settle_seconds:
             return Running()

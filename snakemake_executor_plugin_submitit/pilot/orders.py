@@ -55,5 +55,5 @@ class Commander:
         try:
             self._session.command(Orders(more=self._more, beat=self._beat))
         except OSError as error:
-            # Full disk, or quota: the agent waits for idle_seconds, and the next beat tries again.
+            # The disk or the quota is full. The agent waits for idle_seconds, and the next beat tries again.
             self._log.warning(f"cannot write {self._session.root / 'orders.json'}: {error}")

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from benchmarks.baselines import BUDGET
 from benchmarks.pilot.campaign import BEHIND, SCREENED, Trial, best_rates, best_settings, mean_regret, race, scores
 from benchmarks.pilot.settings import BEFORE, RATES
+from benchmarks.pilot.stacks import stacks
 
 LOSSES = {BEFORE: 3.0, "good": 2.0, "fair": 2.0 + BEHIND / 2, "bad": 2.0 + 2 * BEHIND}
 
@@ -29,6 +31,11 @@ class Runs:
         late = self._late.get(trial.setting, 0.0) if trial.stack == SCREENED[-1] else 0.0
         bits = LOSSES[trial.setting] + late
         return {"stack": trial.stack, "setting": trial.setting, "rate": trial.rate, "val_bits_per_byte": bits}
+
+
+def test_every_mixer_has_a_stack_of_the_budget() -> None:
+    sizes = [stack.num_active_non_embedding_params() for stack in stacks().values()]
+    assert BUDGET["min"] <= min(sizes) <= max(sizes) <= BUDGET["max"]
 
 
 def test_who_falls_behind_runs_no_further_and_what_stood_before_always_does() -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from benchmarks.planner_published import LARGE, SMALL, X_MOE
+from benchmarks.step_memory import predict_memory_bytes
 from harmony_core.architecture import MHA, Architecture, MoE
 from harmony_core.architecture.presets import load_preset, preset_names
 from harmony_core.machines import (
@@ -26,7 +27,6 @@ from harmony_core.machines import (
     Machine,
     TrainingStep,
     plan_layouts,
-    predict_memory_bytes,
     predict_parts,
 )
 

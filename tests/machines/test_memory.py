@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from benchmarks.live_memory import LiveBytes, most_live_bytes
+from benchmarks.step_memory import predict_memory_bytes
 from harmony_core.architecture import Architecture, Block, MoE
 from harmony_core.architecture.block import block_from_dict
 from harmony_core.architecture.presets import load_preset
-from harmony_core.machines import predict_memory_bytes
 from harmony_core.machines.activations import kept_bytes
 from harmony_core.machines.blocks import Shape
 from harmony_core.machines.machine import Precision

@@ -7,9 +7,10 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
+from benchmarks.step_memory import predict_memory_bytes
 from harmony_core.architecture import MLP, Block, MoE, Role, block_kinds
 from harmony_core.architecture.presets import load_preset, preset_names
-from harmony_core.machines import Traffic, block_traffic, predict_memory_bytes
+from harmony_core.machines import Traffic, block_traffic
 from harmony_core.machines.blocks.costs import BlockCosts, prices
 from harmony_core.machines.blocks.mlp import MLPCosts
 

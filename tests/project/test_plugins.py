@@ -19,7 +19,6 @@ from tests.workflow.conftest import ROOT, write_config
 
 Done = subprocess.CompletedProcess[str]
 
-WORLD = {"RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"}
 SPACE = """
 pattern: layers
 depth: {min: 2, max: 3}
@@ -69,9 +68,7 @@ class Site:
         return self.run(ROOT, "-m", "snakemake", *profile, *place, *arguments)
 
     def run(self, folder: Path, *arguments: str) -> Done:
-        # What tests of this process have set of worlds of ranks is not for others.
-        kept = {name: value for name, value in os.environ.items() if name not in WORLD}
-        environment = {**kept, "PATH": f"{self.python.parent}:{os.environ['PATH']}", "COLUMNS": "200"}
+        environment = {**os.environ, "PATH": f"{self.python.parent}:{os.environ['PATH']}", "COLUMNS": "200"}
         call = [str(self.python), *arguments]
         return subprocess.run(call, capture_output=True, text=True, check=False, cwd=folder, env=environment)
 

@@ -56,15 +56,19 @@ def accounting_cluster(session_accounting_cluster: Cluster) -> Iterator[Cluster]
 @pytest.fixture(scope="session")
 def bred(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One shard of six candidates, to be trained."""
-    return breed(tmp_path_factory.mktemp("bred") / "search")
+    return made_once(tmp_path_factory, "bred", lambda folder: breed(folder / "search")) / "search"
 
 
 @pytest.fixture(scope="session")
 def undisturbed(bred: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same, trained on this machine without any fault."""
-    folder = copy_search(bred, tmp_path_factory.mktemp("undisturbed") / "search")
-    subprocess.run(command(folder, SELECTION, profile="local"), check=True, cwd=ROOT, capture_output=True)
-    return folder
+
+    def train(folder: Path) -> None:
+        copy_search(bred, folder / "search")
+        call = command(folder / "search", SELECTION, profile="local")
+        subprocess.run(call, check=True, cwd=ROOT, capture_output=True)
+
+    return made_once(tmp_path_factory, "undisturbed", train) / "search"
 
 
 @pytest.fixture

@@ -49,18 +49,27 @@ def harmony(folder: Path, *arguments: str, env: dict[str, str] | None = None) ->
     return subprocess.run(call, capture_output=True, text=True, check=False, cwd=folder, env=env)
 
 
-@pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which the tiny search has run undisturbed; the workers of one run share it, and change nothing."""
-    own = tmp_path_factory.getbasetemp()
-    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "finished"
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A folder that the first of this run's workers to ask for it makes and fills; all workers share it."""
+    own = factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / name
     folder.mkdir(exist_ok=True)
     with exclusive(folder / "lock"):
         if not (folder / "done").exists():
-            done = search(folder, write_config(folder))
-            assert done.returncode == 0, done.stdout + done.stderr
+            make(folder)
             (folder / "done").touch()
     return folder
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the tiny search has run undisturbed; the workers of one run share it, and change nothing."""
+
+    def run(folder: Path) -> None:
+        done = search(folder, write_config(folder))
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    return made_once(tmp_path_factory, "finished", run)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-# Where the network is: on the node that Snakemake runs on.
+# This may need the network, so it runs on the node that Snakemake runs on.
 rule prepare_data:
     output:
         f"{SEARCH}/data.json",
@@ -13,7 +13,7 @@ rule prepare_data:
         "{params.command} data --search {params.search} > {log} 2>&1"
 
 
-# Where the candidates will run: precision and the reference's latency are that machine's.
+# This runs where the candidates will run: precision and the reference's latency are that machine's.
 rule settle:
     input:
         f"{SEARCH}/data.json",

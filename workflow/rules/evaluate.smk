@@ -1,4 +1,4 @@
-# Every further evaluator that the configuration names, by a rule of its own, so that a profile can say what it needs.
+# Each further evaluator that the configuration names has a rule of its own, so that a profile can say what it needs.
 for evaluator in plan.evaluators.further:
     needed, made = plan.evaluators.files(evaluator)
 

@@ -1,7 +1,7 @@
 rule promote:
     input:
         plan.last_selection,
-    # Not deleted before the rule runs: who was promoted before keeps number and rows.
+    # Snakemake does not delete these before the rule runs: who was promoted before keeps number and rows.
     output:
         plan.grown,
         population=update(f"{SEARCH}/promoted/population.parquet"),

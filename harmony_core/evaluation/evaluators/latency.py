@@ -36,7 +36,7 @@ class Latency(Evaluator):
 
     table = LATENCY_TABLE
     exclusive = True
-    # All that a measurement needs, without DeepSpeed.
+    # The module imports all that a measurement needs, without DeepSpeed.
     preload = LATENCY_TARGET.split(":")[0]
 
     def of_promotion(self, setting: OpenedSearch) -> Latency:
@@ -90,7 +90,7 @@ class Latency(Evaluator):
                 "seconds_p10": seconds,
                 "seconds_p90": seconds,
                 "relative": seconds / shard.setting.manifest.reference_latency[mode],
-                # Not by way of the ratio, which would round it.
+                # The prediction itself: the ratio times the reference would round it.
                 "latency_seconds": seconds,
             }
             how = {"status": "ok", "error": None, "device": machine.name, "kernel_paths": "", "host": host_name()}
@@ -102,7 +102,7 @@ class Latency(Evaluator):
         """A row a candidate and mode, over its turns."""
         if not self.needs_workers(shard.setting.config):
             return super().rows(shard, records)
-        # Of each candidate its turns, of each turn its modes.
+        # Each candidate has its turns, and each turn its modes.
         by_candidate = [records[index :: len(shard.population)] for index in range(len(shard.population))]
         rows = [over_turns(mode) for turns in by_candidate for mode in zip(*(t["rows"] for t in turns), strict=True)]
         return {self.name: rows}
@@ -131,7 +131,7 @@ def _task(shard: Shard, candidate: Row, turn: int | None) -> Task:
     }
     key = f"{candidate['candidate']:05d}-{candidate['architecture_id']}"
     if turn is not None:
-        # Tasks begin in the order of their keys.
+        # Tasks begin in the order of their keys, so the turn leads.
         key = f"turn{turn:03d}-{key}"
     return Task(key, LATENCY_TARGET, payload, time_limit_seconds=setting.config.execution.time_limit_seconds)
 

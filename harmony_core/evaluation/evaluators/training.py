@@ -75,7 +75,14 @@ class Training(Evaluator):
         ]
 
     def task(self, shard: Shard, candidate: Row, run: Run, durations: DurationModel) -> Task:
-        """A candidate's training as workers take it (`harmony_core.evaluation.training_task`)."""
+        """A candidate's training as workers take it (`harmony_core.evaluation.training_task`).
+
+        Args:
+            shard: that the candidate is of; its generation says whether seeds are the search's or promotion's.
+            candidate: its row of the population.
+            run: replicate and learning rate.
+            durations: says how long it is expected to take.
+        """
         setting, execution = shard.setting, shard.setting.config.execution
         recipe, limit = self._recipe(setting).at_rate(run.rate), execution.time_limit_seconds
         seed, purpose = setting.config.search.seed, "search" if shard.generation is not None else "promotion"
@@ -162,7 +169,7 @@ class Training(Evaluator):
 
     def tidy(self, shard: Shard) -> None:
         """Deletes checkpoints that nobody needs."""
-        # Of candidates that crashed; the others have deleted their own, or keep them.
+        # These are checkpoints of candidates that crashed. The others have deleted their own, or keep them.
         left = shard.work(self.name) / _CHECKPOINTS
         if left.exists():
             shutil.rmtree(left)

@@ -45,7 +45,7 @@ class FitnessConfig(SelectAndBreedConfig):
 
     kind: Literal["fitness"] = "fitness"
 
-    # They are where a price begins.
+    # For this algorithm a target is where a price begins.
     targets_are_constraints: ClassVar[bool] = False
 
     def check(self, objectives: Sequence[Objective], population: int) -> None:

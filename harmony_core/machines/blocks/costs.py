@@ -93,7 +93,16 @@ class BlockCosts(ABC, Generic[_B]):
 
     @abstractmethod
     def work(self, block: _B, shape: Shape, train: bool) -> tuple[Work, Work]:
-        """Units of `OperatorCosts` a token, and units a block."""
+        """The operators' work, in the units of `OperatorCosts`.
+
+        Args:
+            block: of a class that these costs are registered for.
+            shape: width, context, tokens and precision that it runs with.
+            train: whether a backward pass follows; it decides what attention over long contexts computes twice.
+
+        Returns:
+            Units a token, and units a block, each by the name of its cost.
+        """
 
     @abstractmethod
     def kept_memory(self, block: _B, shape: Shape) -> KeptMemory:

@@ -7,8 +7,15 @@ from harmony_core.machines.blocks.costs import Shape
 
 
 def kept_and_made(inner: int, activation: Activation, shape: Shape) -> tuple[int, int]:
-    """Elements a token. Kept: the projection (gate and up), on a CPU the opened gate. Made: the inner gradient, the
-    projection's, and the opened gate where it was not kept; an identity's is a view.
+    """Elements a token that are kept for the backward pass, and that are made in it.
+
+    Kept: the projection (gate and up), on a CPU the opened gate. Made: the inner gradient, the projection's, and the
+    opened gate where it was not kept; an identity's is a view.
+
+    Args:
+        inner: hidden width, of all experts of a token together.
+        activation: says whether there is a gate.
+        shape: says whether the operators are fused, as a GPU's are.
     """
     if activation not in GATED:
         return inner, 2 * inner

@@ -64,7 +64,7 @@ class Heads:
         scores = self.scores(shape)
         flops = 2 * scores * (self.keys + self.values)
         if train and min(shape.context, self.window or shape.context) > KEPT_KEYS:
-            # A fourth pass over the scores: they are made again, and with them the product that they are.
+            # The scores are made again, in a fourth pass over them, and with them the product that they are.
             flops, scores = flops + 2 * scores * self.keys / 3, scores * 4 / 3
         work = {"product": 2.0 * weights, "attention_score": scores, "attention_element": elements}
         # Long blocks of queries go to oneDNN one by one, as products with weights do.

@@ -72,7 +72,13 @@ class _ToTokens(torch.autograd.Function):
 
 
 def to_channels(x_BIE: Tensor, parts: int, cp: ContextParallel) -> Tensor:
-    """[B, T / N, parts x D] to [B, T, parts x D / N]: every rank gets its run of channels of each part, all tokens."""
+    """[B, T / N, parts x D] to [B, T, parts x D / N]: every rank gets its run of channels of each part, all tokens.
+
+    Args:
+        x_BIE: this rank's tokens, all channels.
+        parts: how many tensors of D channels lie side by side.
+        cp: the N ranks of the sequence.
+    """
     return _ToChannels.apply(x_BIE, parts, cp)  # type: ignore[no-any-return, no-untyped-call]
 
 

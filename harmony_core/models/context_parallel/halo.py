@@ -78,7 +78,12 @@ def convolve_with_halo(
 ) -> Tensor:
     """The convolution of the whole sequence at this rank's tokens, [B, T, D] in and out.
 
-    `field` is what the configuration calls the taps of h.
+    Args:
+        u_BTD: this rank's tokens.
+        convolution: how h is convolved.
+        h_GK: its taps, lag 0 first.
+        cp: the ranks of the sequence.
+        field: what the configuration calls the taps, for the message.
 
     Raises:
         UserError: a piece is shorter than the filter reaches back.

@@ -35,6 +35,17 @@ def dispatched_experts(
     """As `ops.experts.routed_experts`, [R, D], with experts of which this rank holds X: a collective of the group.
 
     Rows travel in the type that the experts compute in.
+
+    Args:
+        x_RD: this rank's tokens.
+        weights_RK: fp32 weight of each choice.
+        chosen_RK: int64 global expert of each choice.
+        up_XUD: up-projections of this rank's experts.
+        down_XDF: their down-projections.
+        activation: between the two.
+        kept_RK: which choices count, bool; None is all. The others are not sent.
+        ep: the ranks that share one copy of the experts.
+        up_bias_XU: biases of the up-projections, or None.
     """
     assigned, ends_E = sort_into_groups(chosen_RK, kept_RK, len(up_XUD) * ep.size)
     counts_NX = ends_E.long().diff(prepend=ends_E.new_zeros(1)).view(ep.size, -1)

@@ -41,14 +41,27 @@ def forward(projected: Tensor, activation: Activation) -> tuple[Tensor, Tensor |
 
 
 def again(projected: Tensor, opened: Tensor | None, activation: Activation) -> tuple[Tensor, Tensor | None]:
-    """`forward`, with the opened gate that it gave where that was kept."""
+    """`forward`, with the opened gate that it gave where that was kept.
+
+    Args:
+        projected: as `forward` took it.
+        opened: the gate as `forward` gave it; None where it was not kept, or there is none.
+        activation: as `forward` took it.
+    """
     if opened is None:
         return forward(projected, activation)
     return opened * _factor(projected.chunk(2, -1)[1], activation), opened
 
 
 def backward(dy: Tensor, projected: Tensor, opened: Tensor | None, activation: Activation) -> Tensor:
-    """The gradient with respect to the projection, from what `forward` took and gave."""
+    """The gradient with respect to the projection, from what `forward` took and gave.
+
+    Args:
+        dy: [.., F], gradient of the activation.
+        projected: as `forward` took it.
+        opened: the gate as `forward` gave it; None without a gate.
+        activation: as `forward` took it.
+    """
     if opened is not None:
         return _gated_backward(dy, projected, opened, activation)
     if activation == "gelu":

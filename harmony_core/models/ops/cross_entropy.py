@@ -16,7 +16,7 @@ from harmony_core.models.ops.precision import compute_dtype, without_autocast
 
 
 def cross_entropy_reference(hidden_RD: Tensor, head_VD: Tensor, targets_R: Tensor) -> Tensor:
-    """All logits, then the mean cross entropy in nats, in fp32."""
+    """All logits, then the mean cross entropy in nats, in fp32; arguments as for `linear_cross_entropy`."""
     logits_RV = torch.nn.functional.linear(hidden_RD, head_VD)
     return torch.nn.functional.cross_entropy(logits_RV.float(), targets_R)
 

@@ -25,7 +25,17 @@ def attend_documents(
     documents: Documents,
     sinks_H: Tensor | None = None,
 ) -> Tensor:
-    """`attend` under a mask that is block-diagonal and causal: [B, T, H, V]."""
+    """`attend` under a mask that is block-diagonal and causal: [B, T, H, V].
+
+    Args:
+        q_BTHK: queries; the heads of a group are neighbours.
+        k_BTGK: keys.
+        v_BTGV: values.
+        scale: factor of the scores.
+        window: tokens that a query sees, itself included; None is all of its document.
+        documents: kept apart from each other.
+        sinks_H: a score of each head that takes weight and has no value, or none.
+    """
     q_BHTK, k_BGTK, v_BGTV = (x.transpose(1, 2) for x in (q_BTHK, k_BTGK, v_BTGV))
     mask_B1TT = documents.visible(window).unsqueeze(1)
     return attend_masked(q_BHTK, k_BGTK, v_BGTV, scale, mask_B1TT, sinks_H).transpose(1, 2)
@@ -36,6 +46,11 @@ def convolve_documents(x_BTC: Tensor, w_CK: Tensor, documents: Documents) -> Ten
     """sum_k w[:, k] x[t - K + 1 + k] over taps that reach the same document, [B, T, C] in fp32 at least.
 
     A pass over all tokens for each tap: for short filters.
+
+    Args:
+        x_BTC: inputs.
+        w_CK: taps of each channel, the token's own one last.
+        documents: kept apart from each other.
     """
     x_BTC, w_CK = at_least_fp32(x_BTC), at_least_fp32(w_CK)
     length, taps = x_BTC.shape[1], w_CK.shape[1]
@@ -47,7 +62,14 @@ def convolve_documents(x_BTC: Tensor, w_CK: Tensor, documents: Documents) -> Ten
 
 
 def conv_silu_documents(x_BTC: Tensor, w_CK: Tensor, b_C: Tensor | None, documents: Documents) -> Tensor:
-    """`conv_silu` over taps that reach the same document, in the type of `x_BTC`."""
+    """`conv_silu` over taps that reach the same document, in the type of `x_BTC`.
+
+    Args:
+        x_BTC: inputs.
+        w_CK: taps of each channel, the token's own one last.
+        b_C: bias of each channel, or None.
+        documents: kept apart from each other.
+    """
     before_BTC = convolve_documents(x_BTC, w_CK, documents)
     return silu(before_BTC if b_C is None else before_BTC + b_C).to(x_BTC.dtype)
 
@@ -67,6 +89,16 @@ def ssd_documents(
 
     Within a chunk a token adds to those of its document alone; a chunk's first document takes the state before it,
     and its last one leaves the state behind it.
+
+    Args:
+        x_BTHP: inputs.
+        dt_BTH: step sizes, positive.
+        a_H: decay rates, negative.
+        b_BTGN: input maps; a group serves H / G consecutive heads.
+        c_BTGN: output maps.
+        skip_H: what of x goes straight to the output.
+        chunk: tokens Q of a chunk, at most 64.
+        documents: kept apart from each other.
     """
     heads = (b_BTGN.shape[2], x_BTHP.shape[2] // b_BTGN.shape[2])
     x, dt, a_H, b, c, skip_H = (at_least_fp32(t) for t in (x_BTHP, dt_BTH, a_H, b_BTGN, c_BTGN, skip_H))

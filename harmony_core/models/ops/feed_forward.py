@@ -30,7 +30,7 @@ def feed_forward_reference(
     down_bias_D: Tensor | None,
     activation: Activation,
 ) -> Tensor:
-    """As it is written."""
+    """As it is written; arguments as for `feed_forward`."""
     return linear(act.activate_reference(linear(x, up_UD, up_bias_U), activation), down_DF, down_bias_D)
 
 

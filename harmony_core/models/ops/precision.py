@@ -35,7 +35,7 @@ def without_autocast(function: _F) -> _F:
         if not on:
             return function(*args, **kwargs)
         if torch.compiler.is_compiling():
-            # What `torch.compile` can trace; the calls below are faster. Whatever else is on is found again.
+            # `torch.compile` can trace this; the calls below are faster. The next call turns the other type off too.
             with torch.autocast(on[0], enabled=False):
                 return run(*args, **kwargs)
         for kind in on:

@@ -14,7 +14,7 @@ from harmony_core.models.ops.precision import at_least_fp32, compute_dtype, with
 
 
 def rms_norm_reference(x: Tensor, w_D: Tensor, epsilon: float) -> Tensor:
-    """The formula, in fp32, returned in the type of `x`."""
+    """The formula, in fp32, returned in the type of `x`; arguments as for `rms_norm`."""
     x_float = x.float()
     y = x_float * torch.rsqrt(x_float.square().mean(-1, keepdim=True) + epsilon)
     return (y * w_D.float()).to(x.dtype)
@@ -51,7 +51,16 @@ class _RMSNorm(torch.autograd.Function):
 
 
 def rms_norm(x: Tensor, w_D: Tensor, epsilon: float) -> Tensor:
-    """Normalises the last dimension of `x` [.., D], in fp32 or fp64; returns [.., D], under autocast in its type."""
+    """Normalises the last dimension, in fp32 or fp64.
+
+    Args:
+        x: [.., D].
+        w_D: the weight.
+        epsilon: added to the mean square.
+
+    Returns:
+        [.., D] in the type of `x`, under autocast in its type.
+    """
     if not torch.is_grad_enabled():
         y = torch.nn.functional.rms_norm(at_least_fp32(x), w_D.shape, at_least_fp32(w_D), epsilon)
         return y.to(compute_dtype(x))

@@ -7,9 +7,9 @@ from harmony_core.space.mutations.registry import MUTATIONS, Mutation, find_muta
 
 __all__ = ["MUTATIONS", "OWN", "Mutation", "find_mutation"]
 
-# In the order of their names, which random draws hang on.
+# Modules come in the order of their names, which random draws depend on.
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")
 
-# Drawn in every space; those of other distributions where a space asks for them.
+# Every space draws these; those of other distributions are drawn where a space asks for them.
 OWN = tuple(MUTATIONS)

@@ -13,7 +13,7 @@ from harmony_core.space.variation import kinds_text, units_of, with_units
 
 @register
 def delete(space: Space, parent: Architecture, rng: np.random.Generator) -> Edit | None:
-    """Takes any unit out."""
+    """Takes any unit out; arguments as for `mutate`."""
     units = units_of(space, parent)
     if len(units) <= space.depth.min:
         return None

@@ -13,7 +13,10 @@ from harmony_core.space.variation import units_of, with_units
 
 @register
 def depth(space: Space, parent: Architecture, rng: np.random.Generator) -> Edit | None:
-    """Draws another depth and stretches or thins the units to it, each keeping its relative place."""
+    """Draws another depth and stretches or thins the units to it, each keeping its relative place.
+
+    Arguments as for `mutate`.
+    """
     units = units_of(space, parent)
     others = [count for count in range(space.depth.min, space.depth.max + 1) if count != len(units)]
     if not others:

@@ -13,7 +13,10 @@ from harmony_core.space.variation import units_of, with_units
 
 @register
 def duplicate(space: Space, parent: Architecture, rng: np.random.Generator) -> Edit | None:
-    """Puts a copy of a run of units right behind it; each length that fits is as likely."""
+    """Puts a copy of a run of units right behind it; each length that fits is as likely.
+
+    Arguments as for `mutate`.
+    """
     units = units_of(space, parent)
     longest = min(len(units), space.depth.max - len(units))
     if longest < 1:

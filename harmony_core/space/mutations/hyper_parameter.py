@@ -15,7 +15,7 @@ from harmony_core.space.variation import near_block, with_block
 def hyper_parameter(space: Space, parent: Architecture, rng: np.random.Generator) -> Edit | None:
     """Draws a block, then one of its hyper-parameters that can change alone, then its new value.
 
-    Where the space leaves tying open, it counts as one more block with one hyper-parameter.
+    Where the space leaves tying open, it counts as one more block with one hyper-parameter. Arguments as for `mutate`.
     """
     open_tying = len(space.tie_embeddings) > 1
     index = int(rng.integers(len(parent.blocks) + open_tying))
@@ -32,7 +32,7 @@ def hyper_parameter(space: Space, parent: Architecture, rng: np.random.Generator
     operator = f"block {index} {old.kind}: {name} {getattr(old, name)} -> {getattr(new, name)}"
     child = with_block(parent, index, new)
     if name == new.width_field:
-        # Its parameters come from one other block, or go there.
+        # One other block gives the parameters that it needs, or takes those that it frees.
         return Edit(child, operator, tuple(int(i) for i in rng.permutation(len(parent.blocks))), named=index)
     return Edit(child, operator, near_block(space, index))
 

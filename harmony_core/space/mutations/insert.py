@@ -14,7 +14,7 @@ from harmony_core.space.variation import kinds_text, units_of, with_units
 
 @register
 def insert(space: Space, parent: Architecture, rng: np.random.Generator) -> Edit | None:
-    """Draws a new unit and puts it anywhere, the ends included."""
+    """Draws a new unit and puts it anywhere, the ends included; arguments as for `mutate`."""
     units = units_of(space, parent)
     if len(units) >= space.depth.max:
         return None

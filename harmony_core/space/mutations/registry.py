@@ -11,9 +11,9 @@ from harmony_core.plugins import find
 from harmony_core.space.repair import Edit
 from harmony_core.space.space import Space
 
-# Takes the space, a parent whose structure is the space's, and the source of chance. Returns a child whose
-# structure is the space's and differs from the parent's, with a text that says what was done; or None where
-# the operator does not apply. Constraints are the caller's to see to.
+# A mutation takes the space, a parent whose structure is the space's, and the source of chance. It returns a child
+# whose structure is the space's and differs from the parent's, with a text that says what was done; or None where the
+# operator does not apply. The caller sees to the constraints.
 Mutation = Callable[[Space, Architecture, np.random.Generator], Edit | None]
 
 MUTATIONS: dict[str, Mutation] = {}

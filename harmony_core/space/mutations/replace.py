@@ -13,7 +13,7 @@ from harmony_core.space.variation import near_block, with_block
 
 @register
 def replace(space: Space, parent: Architecture, rng: np.random.Generator) -> Edit | None:
-    """Draws a block of another kind that may stand where one block stood."""
+    """Draws a block of another kind that may stand where one block stood; arguments as for `mutate`."""
     index = int(rng.integers(len(parent.blocks)))
     old = parent.blocks[index]
     kinds = space.unit_kinds(parent.d_model)[index % space.unit_size]

@@ -13,7 +13,7 @@ from harmony_core.space.variation import units_of, with_units
 
 @register
 def swap(space: Space, parent: Architecture, rng: np.random.Generator) -> Edit | None:
-    """Exchanges any unit with another that is not the same."""
+    """Exchanges any unit with another that is not the same; arguments as for `mutate`."""
     units = units_of(space, parent)
     first = int(rng.integers(len(units)))
     others = [index for index, unit in enumerate(units) if unit != units[first]]

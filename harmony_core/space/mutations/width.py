@@ -12,7 +12,10 @@ from harmony_core.space.space import Space
 
 @register
 def width(space: Space, parent: Architecture, rng: np.random.Generator) -> Edit | None:
-    """Draws another width, one that meets the budget if there is one; blocks that do not fit become the nearest."""
+    """Draws another width, one that meets the budget if there is one; blocks that do not fit become the nearest.
+
+    Arguments as for `mutate`.
+    """
     others = [d_model for d_model in space.d_model if d_model != parent.d_model]
     edit = None
     for d_model in rng.permutation(np.array(others, dtype=np.int64)).tolist():

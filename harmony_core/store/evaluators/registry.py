@@ -9,10 +9,10 @@ from harmony_core.plugins import find
 from harmony_core.store.evaluators.table import EvaluatorTable, Settings
 from harmony_core.store.schemas import POPULATION
 
-# Run in every search; a configuration without `evaluators` runs these and no other.
+# A configuration without `evaluators` runs these and no others.
 DEFAULT = ("training", "latency")
 
-# Names of other folders and logs in a search's work/, and of the ledger's other stages.
+# Other folders and logs in a search's work/, and other stages of the ledger, have these names.
 _RESERVED = {
     "logs", "ranks", "settle", "teams", "train", "mutate", "select", "promote", "report",
     "preset", "sample", "mutation", "crossover", "propose",

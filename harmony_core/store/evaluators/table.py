@@ -25,14 +25,14 @@ class EvaluatorTable:
 
     name: ClassVar[str]
     schema: ClassVar[pa.Schema]
-    # Further tables of the same shards, by name.
+    # Further tables that the same shards write, by name.
     beside: ClassVar[Mapping[str, pa.Schema]] = {}
-    # Who is evaluated: everybody, who survives the selection of its own generation, or the promoted alone. What takes
-    # everybody or survivors takes the promoted too.
+    # Who is evaluated: everybody, those who survive the selection of their own generation, or the promoted alone. An
+    # evaluator that takes everybody or survivors takes the promoted too.
     takes: ClassVar[Literal["all", "survivors", "promoted"]] = "all"
-    # The numbers that a search may look at; the first one is what people who follow it are told.
+    # The numbers that a search may look at; people who follow it see the first one.
     metrics: ClassVar[tuple[str, ...]]
-    # Columns that together are what a task took [s].
+    # The sum of these columns is the time that a task took [s].
     seconds: ClassVar[tuple[str, ...]] = ("seconds",)
 
     @property

@@ -47,8 +47,8 @@ def best_runs(training: pl.LazyFrame) -> pl.LazyFrame:
 
 def _final(training: pl.LazyFrame) -> pl.LazyFrame:
     """One row a run."""
-    # A workflow writes no more. Where files were put together by hand there can be several; the order of the rows
-    # must not matter then either.
+    # A workflow writes one row for each. Where people put files together there can be several, and then the order of
+    # the rows must not matter.
     return training.sort("attempt", "shard", descending=[True, False]).unique(
         [*KEY, "replicate", "rate"], keep="first", maintain_order=True
     )
@@ -59,7 +59,7 @@ def _trained(training: pl.LazyFrame) -> pl.LazyFrame:
     ok = (pl.col("status") == "ok").all()
     status_R = pl.col("status").sort_by("replicate")
     failed = status_R.filter(status_R != "ok").first()
-    # Sums in the order of replicates, so that a mean is the same float whatever order workers wrote in.
+    # The sum goes in the order of replicates, so that a mean is the same float whatever order workers wrote in.
     means = [
         pl.when(ok).then(pl.col(name).sort_by("replicate").mean()).alias(name)
         for name in ("val_loss", "val_bits_per_byte")
@@ -70,7 +70,7 @@ def _trained(training: pl.LazyFrame) -> pl.LazyFrame:
         .group_by(*KEY, "rate")
         .agg(status, *means, pl.col("learning_rate").first(), replicates=pl.len())
     )
-    # A candidate has failed where it did at every rate.
+    # A candidate has failed if it failed at every rate.
     best_first = by_rate.sort("val_bits_per_byte", "rate", nulls_last=True)
     return best_first.unique(KEY, keep="first", maintain_order=True)
 

@@ -30,6 +30,14 @@ def assemble(
 ) -> None:
     """Waits for every rank's file in `writing` and writes the manifest in place of the receipts.
 
+    Args:
+        writing: folder that all ranks write to.
+        world_size: how many ranks do.
+        step: optimiser steps done.
+        facts: what the training says of itself, for JSON.
+        score: lower is better; None where there is none.
+        timeout_seconds: how long receipts are waited for.
+
     Raises:
         TimeoutError: names the ranks whose receipt did not come.
         ValueError: the pieces are not whole tensors.
@@ -47,12 +55,17 @@ def assemble(
 
 
 def publish(writing: Path, target: Path, step: int) -> None:
-    """Makes what was assembled in `writing` the checkpoint `target` of `step`.
+    """Makes what was assembled a checkpoint, and clears what earlier saves left.
+
+    Args:
+        writing: folder of a whole checkpoint with its manifest.
+        target: what it is to be called, in the same folder.
+        step: its step.
 
     Raises:
         UserError: a checkpoint of a later step is in the way.
     """
-    # Until the commit no other rank can be in another save, whose files would be taken for leftovers.
+    # Until the commit no other rank can be in another save, whose files this would take for leftovers.
     clear_leftovers(target.parent, keep=writing)
     _rewind(target.parent, step)
     commit(writing, target)

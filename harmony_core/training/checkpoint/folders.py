@@ -23,7 +23,13 @@ def committed_path(folder: Path, step: int) -> Path:
 
 
 def writing_path(folder: Path, step: int, save: str) -> Path:
-    """Where it lies before; `save` tells this save from every other one."""
+    """Where the checkpoint of a step lies before it is committed.
+
+    Args:
+        folder: of the training's checkpoints.
+        step: optimiser steps done.
+        save: tells this save from every other one.
+    """
     return folder / f"step={step:08d}.{save}{_WRITING}"
 
 
@@ -56,22 +62,28 @@ def clear_leftovers(folder: Path, keep: Path | None = None) -> None:
             path.rename(target)
     for path in sorted([*folder.glob(f"step=*{_WRITING}"), *folder.glob(f"step=*{_DELETED}")]):
         if path != keep:
-            # A rank of a dying run may still write there; what stays now counts for nothing and goes the next time.
+            # A rank of a dying run may still write there. What stays now counts for nothing, and the next call removes
+            # it.
             shutil.rmtree(path, ignore_errors=True)
 
 
 def retain(folder: Path, keep_last: int, keep_best: bool, also: Collection[int] = ()) -> None:
-    """Deletes all but the newest `keep_last` checkpoints, those of the steps `also` and, with `keep_best`, the best.
+    """Deletes the checkpoints that nobody needs any more.
 
-    The best has the lowest score, and is the newest of equal ones. One whose manifest cannot be read is not counted
-    and goes in its turn.
+    One whose manifest cannot be read is not counted and goes in its turn.
+
+    Args:
+        folder: of the training's checkpoints.
+        keep_last: so many of the newest stay.
+        keep_best: whether the one of the lowest score stays, the newest of equal ones.
+        also: steps whose checkpoints stay too.
     """
     found = committed(folder)
     scores = {step: score for step, path in found.items() if (score := _score(path)) is not None}
     if not scores:
         return
     last = list(scores)[:keep_last]
-    # The first of the lowest: the newest, as it also is where no score was measured.
+    # The first of the lowest is the newest of them, also where no score was measured.
     kept = {*last, min(scores, key=scores.__getitem__)} if keep_best else set(last)
     for step, path in found.items():
         if step < last[-1] and step not in kept and step not in also:

@@ -104,7 +104,8 @@ def _unsealed(path: Path) -> dict[str, Any]:
     try:
         sealed = json.loads(path.read_bytes())
         content = sealed["content"]
-        # Canonical text is the same after reading: keys are sorted, floats are written so that they come back.
+        # Canonical text is the same after reading: keys are sorted, and floats are written so that they read back
+        # equal.
         if zlib.crc32(canonical_json(content).encode()) == sealed["crc32"] and isinstance(content, dict):
             return content
     except OSError as error:

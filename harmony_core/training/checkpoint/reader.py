@@ -141,7 +141,13 @@ def newest(
 def open_checkpoint(
     path: Path, *, rank: int = 0, world_size: int = 1, agree: Callable[[bool], bool] = bool
 ) -> Checkpoint:
-    """The checkpoint in the folder `path`; for the other arguments see `newest`.
+    """One checkpoint, checked.
+
+    Args:
+        path: its folder.
+        rank: of those that look together, each reads a share of the files to check them.
+        world_size: how many they are.
+        agree: given whether this rank's share is whole, says whether everybody's is (a minimum over all ranks).
 
     Raises:
         UserError: it is damaged, or another version of HARMONY wrote it.

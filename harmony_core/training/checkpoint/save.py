@@ -38,7 +38,8 @@ class Save(threading.Thread):
         commit: Callable[[], None] | None,
         timeout_seconds: float,
     ) -> None:
-        # A daemon, or a process whose training failed would stay until the timeout for receipts has passed.
+        # This is a daemon, since a process whose training failed would else stay until the timeout for receipts has
+        # passed.
         super().__init__(name=f"checkpoint {target.name}", daemon=True)
         self._rank, self._writing, self._target = rank, writing, target
         self._pieces, self._commit, self._timeout = pieces, commit, timeout_seconds
@@ -56,7 +57,7 @@ class Save(threading.Thread):
         except Exception as error:
             self._error = error
             if self._commit is not None:
-                # Tells the other ranks. What cannot be deleted now is a leftover, which counts for nothing.
+                # This tells the other ranks. A file that cannot be deleted now is a leftover, which counts for nothing.
                 shutil.rmtree(self._writing, ignore_errors=True)
         finally:
             self._pieces = []
@@ -76,7 +77,8 @@ class Save(threading.Thread):
         if self._commit is None:
             if not poll(lambda: not self._writing.exists(), self._timeout):
                 raise TimeoutError(f"{self._writing}: rank 0 did not commit it within {self._timeout:g} s")
-            # A renamed folder keeps its inode: this is the one that was written, not one of the same step before it.
+            # A renamed folder keeps its inode, so this is the folder that was written and not an earlier one of the
+            # same step.
             if not self._target.exists() or self._target.stat().st_ino != self._inode:
                 raise RuntimeError(f"{self._writing}: rank 0 could not commit it, and says why")
 

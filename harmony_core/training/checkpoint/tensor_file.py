@@ -33,7 +33,7 @@ def write_tensors(path: Path, tensors: dict[str, Tensor]) -> tuple[int, int]:
     Raises:
         OSError: it could not be written.
     """
-    # Wider elements first, so that all of them are aligned in a file that is mapped into memory.
+    # Wider elements come first, so that all of them are aligned when the file is mapped into memory.
     ordered = dict(sorted(tensors.items(), key=lambda item: -item[1].element_size()))
     checksum = 0
     with path.open("wb") as file:

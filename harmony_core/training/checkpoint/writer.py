@@ -88,7 +88,7 @@ class CheckpointWriter:
             UserError, OSError, RuntimeError, ValueError: what went wrong in the save before, or, with
                 `wait`, in this one.
         """
-        # Counted on every rank, failed saves too: a second try of a step must not find receipts of the first.
+        # Every rank counts its saves, failed ones too, so that a second try of a step finds no receipts of the first.
         self._saves += 1
         self.wait()
         said = as_json(facts)

@@ -24,7 +24,16 @@ def attention_reference(
     window: int | None,
     sinks_H: Tensor | None = None,
 ) -> Tensor:
-    """Every score, a mask, a softmax in fp32 or fp64, over the head's sink too where there are: [B, H, T, V]."""
+    """Every score, a mask, a softmax in fp32 or fp64, over the head's sink too where there are: [B, H, T, V].
+
+    Args:
+        q_BHTK: queries; the heads of a group are neighbours.
+        k_BGTK: keys.
+        v_BGTV: values.
+        scale: factor of the scores.
+        window: tokens that a query sees, itself included; None is all.
+        sinks_H: a score of each head that takes weight and has no value, or none.
+    """
     repeats = q_BHTK.shape[1] // k_BGTK.shape[1]
     k_BHTK, v_BHTV = k_BGTK.repeat_interleave(repeats, 1), v_BGTV.repeat_interleave(repeats, 1)
     scores_BHTT = at_least_fp32(q_BHTK @ k_BHTK.mT) * scale
@@ -75,7 +84,13 @@ def attend(
 
 
 def attention_path(device_type: str, head_dim: int, window: int | None = None) -> str:
-    """What `attend` does on a device, for the log."""
+    """What `attend` does on a device, for the log.
+
+    Args:
+        device_type: torch's name of it, `cuda` or `cpu`.
+        head_dim: elements of a query or key.
+        window: tokens that a query sees, itself included; None is all.
+    """
     if blocked_products(device_type):
         return "blocked products"
     return "sdpa" if window is None or window_kernel(device_type, head_dim) is None else "flex_attention"

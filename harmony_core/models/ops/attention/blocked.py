@@ -166,7 +166,7 @@ class _BlockedAttention(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     @without_autocast
     def backward(ctx: Any, dy_BTHV: Tensor) -> tuple[Tensor | None, ...]:
-        # Asked for once: activation checkpointing gives them once.
+        # They are read once, since activation checkpointing gives them once.
         saved = ctx.saved_tensors
         inputs, sinks_GR, kept = saved[:3], saved[3], iter(saved[4:])
         dsinks_GR = None if sinks_GR is None else torch.zeros_like(sinks_GR)

@@ -45,7 +45,15 @@ class Plan:
 
 
 def make_plan(q_BTHK: Tensor, groups: int, window: int | None, dtype: torch.dtype, train: bool) -> Plan:
-    """The plan for these queries, `groups` key/value heads and products in `dtype`."""
+    """The plan for these queries, `groups` key/value heads and products in `dtype`.
+
+    Args:
+        q_BTHK: the queries, for their shape and device.
+        groups: key/value heads.
+        window: tokens that a query sees, itself included; None is all.
+        dtype: of the products.
+        train: whether a backward pass follows.
+    """
     length, heads, width = q_BTHK.shape[1:]
     repeats, seen = heads // groups, min(length, window or length)
     kept, size = train and seen <= tiling.KEPT_KEYS, dtype.itemsize

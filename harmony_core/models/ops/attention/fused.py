@@ -12,14 +12,27 @@ from torch.nn.functional import scaled_dot_product_attention as sdpa
 
 
 def visible(length: int, window: int | None, device: torch.device) -> Tensor:
-    """Boolean [T, T]: whether query i sees key j, that is j <= i and i - j < window."""
+    """Boolean [T, T]: whether query i sees key j, that is j <= i and i - j < window.
+
+    Args:
+        length: T.
+        window: tokens that a query sees, itself included; None is all.
+        device: of the result.
+    """
     position = torch.arange(length, device=device)
     distance = position[:, None] - position
     return (distance >= 0) if window is None else (distance >= 0) & (distance < window)
 
 
 def causal_sdpa(q_BHTK: Tensor, k_BGTK: Tensor, v_BGTV: Tensor, scale: float) -> Tensor:
-    """Each token attends to itself and all tokens before it: [B, H, T, V]."""
+    """Each token attends to itself and all tokens before it: [B, H, T, V].
+
+    Args:
+        q_BHTK: queries; the heads of a group are neighbours.
+        k_BGTK: keys.
+        v_BGTV: values.
+        scale: factor of the scores.
+    """
     return sdpa(q_BHTK, k_BGTK, v_BGTV, is_causal=True, scale=scale, enable_gqa=q_BHTK.shape[1] != k_BGTK.shape[1])
 
 
@@ -28,6 +41,13 @@ def window_sdpa(q_BHTK: Tensor, k_BGTK: Tensor, v_BGTV: Tensor, scale: float, wi
 
     Sequences longer than two windows are cut into blocks of one window, and a block's queries meet
     the keys of their own and the previous block: 2W keys a query, however long the sequence is.
+
+    Args:
+        q_BHTK: queries; the heads of a group are neighbours.
+        k_BGTK: keys.
+        v_BGTV: values.
+        scale: factor of the scores.
+        window: tokens that a query sees, itself included.
     """
     length, grouped = q_BHTK.shape[2], q_BHTK.shape[1] != k_BGTK.shape[1]
     if length <= window:

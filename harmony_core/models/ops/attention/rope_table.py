@@ -78,7 +78,13 @@ class RotaryTable:
         self._latest: tuple[int, torch.device, Tensor] | None = None
 
     def slice(self, start: int, stop: int, device: torch.device) -> Tensor:
-        """attention factor x e^(i angle), complex64 [T, J], of positions `start` to before `stop`."""
+        """attention factor x e^(i angle) of a run of positions, complex64 [T, J].
+
+        Args:
+            start: the first position.
+            stop: the position behind the last one.
+            device: of the result; a table is made once for each.
+        """
         turns_TJ = self._turns.get(device)
         if turns_TJ is None or turns_TJ.shape[0] < stop:
             turns_TJ = self._turns[device] = self._make(max(64, 1 << (stop - 1).bit_length())).to(device)
@@ -101,5 +107,5 @@ class RotaryTable:
 
 @functools.lru_cache(maxsize=128)
 def rotary_table(width: int, base: float, scaling: RopeScaling | None = None) -> RotaryTable:
-    """The one table that all blocks with these positions share."""
+    """The one table that all blocks with these positions share; arguments as for `rotary_frequencies`."""
     return RotaryTable(width, base, scaling)

@@ -42,7 +42,8 @@ def rotate_in_place(x: Tensor, turns: Tensor) -> None:
     if part.dtype == torch.float32 and part.stride(-1) == 1 and not any(stride % 2 for stride in strides):
         torch.view_as_complex(part.view(*part.shape[:-1], -1, 2)).mul_(turns)
     else:
-        # Copied even where it is contiguous: one row's part may begin at an odd place, where no complex view can.
+        # This copies even what is contiguous: a row's part may begin at an odd place, where a complex view cannot
+        # begin.
         dtype = torch.float64 if part.dtype == torch.float64 else torch.float32
         copied = part.to(dtype, copy=True, memory_format=torch.contiguous_format)
         pairs = torch.view_as_complex(copied.unflatten(-1, (-1, 2)))
@@ -88,7 +89,10 @@ def rotate(x_BTHK: Tensor, turns_TJ: Tensor, heads: int | None = None, first: in
 
 
 def rotate_owned(x_BTHK: Tensor, turns_TJ: Tensor, heads: int | None = None, first: int = 0) -> Tensor:
-    """`rotate` of a tensor that nobody else will read: in place where no gradient is asked for."""
+    """`rotate` of a tensor that nobody else will read, in place where no gradient is asked for.
+
+    Arguments as for `rotate`.
+    """
     if torch.is_grad_enabled():
         return rotate(x_BTHK, turns_TJ, heads, first)
     rotate_in_place(x_BTHK[:, :, :heads, first:], turns_TJ)

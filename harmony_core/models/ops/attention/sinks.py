@@ -22,7 +22,16 @@ def attend_masked(
     mask: Tensor,
     sinks_H: Tensor | None,
 ) -> Tensor:
-    """SDPA under a boolean mask [.., T, S] of what a query sees, with sinks or without: [B, H, T, V]."""
+    """SDPA under a mask, with sinks or without: [B, H, T, V].
+
+    Args:
+        q_BHTK: queries; the heads of a group are neighbours.
+        k_BGSK: keys.
+        v_BGSV: values.
+        scale: factor of the scores.
+        mask: bool [.., T, S], what a query sees.
+        sinks_H: a score of each head that takes weight and has no value, or none.
+    """
     if sinks_H is not None:
         q_BHTK, k_BGSK, v_BGSV = _with_sink_key(q_BHTK, k_BGSK, v_BGSV, sinks_H, scale)
         mask = pad(mask, (1, 0), value=True)

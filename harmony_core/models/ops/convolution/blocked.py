@@ -38,6 +38,11 @@ def hankel(h_GK: Tensor, chunk: int, blocks: int) -> Tensor:
 
     Flipped along W it takes a window that ends with a chunk to that chunk's outputs: [H_J .. H_0]. Flipped along Q it
     is the transposed map, from a window that begins with the chunk.
+
+    Args:
+        h_GK: taps, lag 0 first.
+        chunk: tokens Q of a chunk.
+        blocks: chunks of a window.
     """
     lags_GL = pad(h_GK, (chunk - 1, blocks * chunk - h_GK.shape[1]))
     return lags_GL.as_strided((h_GK.shape[0], chunk, blocks * chunk), (lags_GL.shape[1], 1, 1))
@@ -70,7 +75,10 @@ class BlockedConvolution:
         return y_BTD, (image,)
 
     def backward(self, dy_BTD: Tensor, u_BTD: Tensor, kept: tuple[Tensor, ...], *filters: Tensor) -> tuple[Tensor, ...]:
-        """dX_n = [H_0^T .. H_J^T] [dY_n; ..; dY_{n+J}]; products of X and dY, summed along the diagonals."""
+        """dX_n = [H_0^T .. H_J^T] [dY_n; ..; dY_{n+J}]; products of X and dY, summed along the diagonals.
+
+        Arguments as for `Convolution.backward`.
+        """
         (h_GK,) = filters
         if not kept:
             return _batched_backward(dy_BTD, u_BTD, h_GK, self._chunk(h_GK, 128))

@@ -17,7 +17,7 @@ from harmony_core.models.ops.ssm.mamba_kernels import run_conv_kernel
 
 
 def conv_silu_reference(x_BTC: Tensor, w_CK: Tensor, b_C: Tensor | None) -> Tensor:
-    """PyTorch's grouped convolution over the sequence padded on its left."""
+    """PyTorch's grouped convolution over the sequence padded on its left; arguments as for `conv_silu`."""
     taps = w_CK.shape[1]
     padded_BCT = torch.nn.functional.pad(x_BTC.mT, (taps - 1, 0))
     y_BCT = torch.nn.functional.conv1d(padded_BCT, w_CK.unsqueeze(1), b_C, groups=w_CK.shape[0])
@@ -56,7 +56,13 @@ class _ConvSiLU(torch.autograd.Function):
 
 
 def conv_silu(x_BTC: Tensor, w_CK: Tensor, b_C: Tensor | None) -> Tensor:
-    """silu(b + sum_k w[:, k] x[t - K + 1 + k]), fp32 inside, in the type of `x_BTC`."""
+    """silu(b + sum_k w[:, k] x[t - K + 1 + k]), fp32 inside, in the type of `x_BTC`.
+
+    Args:
+        x_BTC: inputs.
+        w_CK: taps of each channel, the token's own one last.
+        b_C: bias of each channel, or None.
+    """
     kernel = conv_kernel(x_BTC.device.type, w_CK.shape[1])
     if kernel is not None:
         return run_conv_kernel(kernel, x_BTC, w_CK, b_C)
@@ -70,7 +76,14 @@ def last_inputs(x_BTC: Tensor, taps: int) -> Tensor:
 
 
 def conv_silu_step(x_BC: Tensor, state_BKC: Tensor, w_CK: Tensor, b_C: Tensor | None) -> Tensor:
-    """One token: shifts `state_BKC` (the last K inputs, in place) and returns [B, C]."""
+    """One token of `conv_silu`: [B, C] in the type of `x_BC`.
+
+    Args:
+        x_BC: its inputs.
+        state_BKC: the last K inputs, moved on in place.
+        w_CK: taps of each channel, the token's own one last.
+        b_C: bias of each channel, or None.
+    """
     state_BKC.copy_(torch.cat((state_BKC[:, 1:], x_BC.to(state_BKC.dtype).unsqueeze(1)), 1))
     before_BC = (state_BKC.float() * w_CK.float().T).sum(1)
     return silu(before_BC if b_C is None else before_BC.add_(b_C)).to(x_BC.dtype)

@@ -13,9 +13,9 @@ from torch.nn.functional import conv2d, pad
 
 from harmony_core.models.ops.convolution.gated import column_sums
 
-# Up to so many taps their gradients are faster one by one.
+# Up to so many taps it is faster to compute their gradients one by one.
 _FEW_TAPS = 6
-# Tokens of which a kernel is made; longer ones leave the cache, shorter ones start too many.
+# A kernel is made of so many tokens: longer ones leave the cache, and shorter ones start too many kernels.
 _PIECE = 512
 
 
@@ -26,7 +26,13 @@ def _depthwise(padded_BSD: Tensor, w_DK: Tensor) -> Tensor:
 
 
 def tap_gradients(dy_BTD: Tensor, u_BTD: Tensor, taps: int) -> Tensor:
-    """dh[d, k] = sum over batch and tokens of dy_{t+k} u_t, [D, K], one tap after the other."""
+    """dh[d, k] = sum over batch and tokens of dy_{t+k} u_t, [D, K], one tap after the other.
+
+    Args:
+        dy_BTD: gradient of the outputs.
+        u_BTD: the inputs.
+        taps: K.
+    """
     length = u_BTD.shape[1]
     dh_KD = dy_BTD.new_zeros((taps, u_BTD.shape[2]))
     for lag in range(min(taps, length)):
@@ -35,7 +41,13 @@ def tap_gradients(dy_BTD: Tensor, u_BTD: Tensor, taps: int) -> Tensor:
 
 
 def all_tap_gradients(ahead_BSD: Tensor, u_BTD: Tensor, taps: int) -> Tensor:
-    """The same for many taps, from dy with K - 1 zeros behind: its convolution with u as the kernel, piece by piece."""
+    """The same for many taps: the convolution of dy with u as the kernel, piece by piece.
+
+    Args:
+        ahead_BSD: gradient of the outputs, with K - 1 zeros behind.
+        u_BTD: the inputs.
+        taps: K.
+    """
     batch, length, width = u_BTD.shape
     dh_KD = u_BTD.new_zeros((taps, width))
     for b in range(batch):
@@ -57,7 +69,10 @@ class DirectConvolution:
         return _depthwise(behind_BSD, _for_channels(h_GK.flip(1), u_BTD)), ()
 
     def backward(self, dy_BTD: Tensor, u_BTD: Tensor, kept: tuple[Tensor, ...], *filters: Tensor) -> tuple[Tensor, ...]:
-        """du: the convolution that looks ahead; dh: products of two shifted sequences."""
+        """du: the convolution that looks ahead; dh: products of two shifted sequences.
+
+        Arguments as for `Convolution.backward`.
+        """
         (h_GK,) = filters
         num_groups, taps = h_GK.shape
         ahead_BSD = pad(dy_BTD, (0, 0, 0, taps - 1))

@@ -42,7 +42,7 @@ class FFTConvolution:
         return _tokens(product_GRF, size, u_BTD), (spectrum_GF,)
 
     def backward(self, dy_BTD: Tensor, u_BTD: Tensor, kept: tuple[Tensor, ...], *filters: Tensor) -> tuple[Tensor, ...]:
-        """Correlations: the conjugate of one spectrum times the other one."""
+        """Correlations: the conjugate of one spectrum times the other one. Arguments as for `Convolution.backward`."""
         (h_GK,), (spectrum_GF,) = filters, kept
         length, taps = u_BTD.shape[1], h_GK.shape[1]
         size = fast_length(length + min(taps, length) - 1)

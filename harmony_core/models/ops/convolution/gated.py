@@ -24,7 +24,14 @@ class Convolution(Protocol):
         """(h conv u) fp32 [B, T, D], and what `backward` wants to be kept."""
 
     def backward(self, dy_BTD: Tensor, u_BTD: Tensor, kept: tuple[Tensor, ...], *filters: Tensor) -> tuple[Tensor, ...]:
-        """Gradients of `u_BTD` and of each filter tensor, in the order of `forward`."""
+        """Gradients of the inputs and of each filter tensor, in the order of `forward`.
+
+        Args:
+            dy_BTD: fp32, gradient of the outputs.
+            u_BTD: fp32, the inputs.
+            kept: what `forward` wanted to be kept.
+            filters: as `forward` took them.
+        """
 
 
 def convolution_reference(u_BTD: Tensor, h_GK: Tensor) -> Tensor:
@@ -36,7 +43,13 @@ def convolution_reference(u_BTD: Tensor, h_GK: Tensor) -> Tensor:
 
 
 def gated_convolution_reference(z_BTE: Tensor, h_GK: Tensor, skip_D: Tensor | None = None) -> Tensor:
-    """The formula, for filters with a weight for each lag."""
+    """The formula, for filters with a weight for each lag.
+
+    Args:
+        z_BTE: x2, x1 and v side by side.
+        h_GK: taps, lag 0 first; a row serves D / G neighbouring channels.
+        skip_D: factor of the direct term; None is none.
+    """
     x2_BTD, x1_BTD, v_BTD = z_BTE.chunk(3, -1)
     u_BTD = x1_BTD * v_BTD
     y_BTD = convolution_reference(u_BTD, h_GK)
@@ -66,7 +79,13 @@ class _Convolve(torch.autograd.Function):
 
 
 def convolve(u_BTD: Tensor, convolution: Convolution, *filters: Tensor) -> Tensor:
-    """The convolution alone, fp32 inside, [B, T, D] in and out in the type of `u_BTD`."""
+    """The convolution alone, fp32 inside, [B, T, D] in and out in the type of `u_BTD`.
+
+    Args:
+        u_BTD: the inputs.
+        convolution: how h is convolved.
+        filters: what h is made of, as `convolution` wants it.
+    """
     return _Convolve.apply(u_BTD, convolution, *filters)  # type: ignore[no-any-return, no-untyped-call]
 
 

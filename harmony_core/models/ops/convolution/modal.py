@@ -22,9 +22,14 @@ from harmony_core.models.ops.precision import without_autocast
 
 @without_autocast
 def modal_filter(a_log_DN: Tensor, residues_DN: Tensor, length: int) -> Tensor:
-    """h [D, T] of the first `length` lags, from decay rates exp(a_log) = -p and residues R.
+    """h [D, T] of the first lags, a sum of N decaying exponentials a channel.
 
     Exponentials are products of two powers, so that none of D x N x T elements are made.
+
+    Args:
+        a_log_DN: decay rates -p = exp(a_log).
+        residues_DN: R, the weight of each exponential.
+        length: T.
     """
     inner = max(1, int(length**0.5))
     rate_DN1 = torch.exp(a_log_DN.float()).unsqueeze(-1)
@@ -37,6 +42,11 @@ def modal_filter(a_log_DN: Tensor, residues_DN: Tensor, length: int) -> Tensor:
 @without_autocast
 def modal_filters(a_log_DN: Tensor, residues_DN: Tensor, chunk: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """What `ModalConvolution` takes, with gradients to both parameters.
+
+    Args:
+        a_log_DN: decay rates -p = exp(a_log).
+        residues_DN: R, the weight of each exponential.
+        chunk: tokens Q of a chunk.
 
     Returns:
         h [D, Q]; how tokens enter the state at their chunk's end [D, Q, N]; how the state that entered a chunk leaves
@@ -51,7 +61,14 @@ def modal_filters(a_log_DN: Tensor, residues_DN: Tensor, chunk: int) -> tuple[Te
 
 
 def modal_step(u_BD: Tensor, state_BDN: Tensor, a_log_DN: Tensor, residues_DN: Tensor) -> Tensor:
-    """One token of the recurrence: moves `state_BDN` (fp32) on in place and returns R . s, [B, D] fp32."""
+    """One token of the recurrence: R . s, [B, D] fp32.
+
+    Args:
+        u_BD: its inputs.
+        state_BDN: s, fp32, moved on in place.
+        a_log_DN: decay rates -p = exp(a_log).
+        residues_DN: R, the weight of each exponential.
+    """
     decay_DN = torch.exp(-torch.exp(a_log_DN.float()))
     state_BDN.mul_(decay_DN).add_(u_BD.float().unsqueeze(-1))
     return (state_BDN * residues_DN.float()).sum(-1)
@@ -59,7 +76,13 @@ def modal_step(u_BD: Tensor, state_BDN: Tensor, a_log_DN: Tensor, residues_DN: T
 
 @torch.no_grad()
 def modal_state(u_BTD: Tensor, a_log_DN: Tensor, chunk: int) -> Tensor:
-    """The state of the recurrence after the last token, [B, D, N] fp32, from a state of zeros."""
+    """The state of the recurrence after the last token, [B, D, N] fp32, from a state of zeros.
+
+    Args:
+        u_BTD: the inputs.
+        a_log_DN: decay rates -p = exp(a_log).
+        chunk: tokens that are taken at once; changes roundings alone.
+    """
     _, enter_DQN, _, decay_DN = modal_filters(a_log_DN, a_log_DN, chunk)
     # Zeros ahead change no state, and let the last chunk end with the last token.
     ahead_BTD = pad(u_BTD.float(), (0, 0, -u_BTD.shape[1] % chunk, chunk))
@@ -108,7 +131,10 @@ class ModalConvolution:
         return channels_last(y_DBZQ.flatten(2), u_BTD.shape[1]), (entering_DBZN,)
 
     def backward(self, dy_BTD: Tensor, u_BTD: Tensor, kept: tuple[Tensor, ...], *filters: Tensor) -> tuple[Tensor, ...]:
-        """The same backwards: gradients of the entering states run from the last chunk to the first."""
+        """The same backwards: gradients of the entering states run from the last chunk to the first.
+
+        Arguments as for `Convolution.backward`.
+        """
         h_DQ, enter_DQN, leave_DNQ, decay_DN = filters
         (entering_DBZN,) = kept
         dy_DBZQ, u_DBZQ = _to_chunks(dy_BTD, self.chunk_size), _to_chunks(u_BTD, self.chunk_size)

@@ -20,7 +20,7 @@ from harmony_core.tiling import short_conv_tokens
 
 
 def short_conv_reference(z_BTE: Tensor, w_DK: Tensor, b_D: Tensor | None) -> Tensor:
-    """The formula, with PyTorch's grouped convolution."""
+    """The formula, with PyTorch's grouped convolution; arguments as for `gated_short_conv`."""
     b_BTD, c_BTD, x_BTD = z_BTE.chunk(3, -1)
     padded_BDT = pad((b_BTD * x_BTD).mT, (w_DK.shape[1] - 1, 0))
     return c_BTD * conv1d(padded_BDT, w_DK.unsqueeze(1), b_D, groups=w_DK.shape[0]).mT
@@ -135,7 +135,14 @@ def gated_short_conv(z_BTE: Tensor, w_DK: Tensor, b_D: Tensor | None = None) -> 
 
 @without_autocast
 def gated_short_conv_step(z_BE: Tensor, state_BKD: Tensor, w_DK: Tensor, b_D: Tensor | None = None) -> Tensor:
-    """One token: shifts `state_BKD` (B * x of the last K tokens, in place) and returns [B, D] in the type of `z_BE`."""
+    """One token of `gated_short_conv`: [B, D] in the type of `z_BE`.
+
+    Args:
+        z_BE: B, C and x side by side.
+        state_BKD: B * x of the last K tokens, moved on in place.
+        w_DK: taps of each channel, the token's own one last.
+        b_D: bias of each channel, or None.
+    """
     u_BD, c_BD = _gated_input(z_BE, w_DK.shape[0]), z_BE.chunk(3, -1)[1]
     state_BKD.copy_(torch.cat((state_BKD[:, 1:], u_BD.to(state_BKD.dtype).unsqueeze(1)), 1))
     mixed_BD = (at_least_fp32(state_BKD) * at_least_fp32(w_DK).T).sum(1)

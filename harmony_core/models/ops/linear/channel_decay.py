@@ -60,7 +60,13 @@ def decayed_products(qk_Z2QK: Tensor, log_ZQK: Tensor) -> Tensor:
 
 
 def decayed_products_gradients(qk_Z2QK: Tensor, log_ZQK: Tensor, dproducts_Z2QQ: Tensor) -> Reads:
-    """Of `decayed_products`, whatever stands above the diagonal of `dproducts_Z2QQ`; those of L follow from them."""
+    """Gradients of `decayed_products`; those of L follow from them.
+
+    Args:
+        qk_Z2QK: queries and keys, as `decayed_products` took them.
+        log_ZQK: L, logarithms to base 2, likewise.
+        dproducts_Z2QQ: gradient of the products; what stands above its diagonal is not read.
+    """
     length = log_ZQK.shape[1]
     qk_Z2QK, log_ZQK = _padded(qk_Z2QK, log_ZQK)
     leaves, more = _leaves(qk_Z2QK, log_ZQK), log_ZQK.shape[1] - length

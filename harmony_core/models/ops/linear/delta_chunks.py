@@ -86,7 +86,13 @@ class Rule(Protocol):
         """Those of a span's chunks, as `terms` takes them."""
 
     def terms(self, span: Span, qk: Tensor, decays: Any) -> Terms:
-        """The terms of a span's chunks."""
+        """The terms of a span's chunks.
+
+        Args:
+            span: the chunks.
+            qk: what `queries_and_keys` gave.
+            decays: what `decays` gave.
+        """
 
 
 def run(rule: Rule, keep: bool) -> tuple[Tensor, Tensor, list[Tensor]]:

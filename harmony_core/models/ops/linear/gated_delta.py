@@ -26,7 +26,10 @@ from harmony_core.tiling import span_chunks
 
 
 def gated_delta_reference(qk_BTEK: Tensor, v_BTHV: Tensor, log_BTH: Tensor, beta_BTH: Tensor) -> tuple[Tensor, Tensor]:
-    """The recurrence token by token, y [B, T, H, V] and the last state [B, H, V, K]; for tests."""
+    """The recurrence token by token, y [B, T, H, V] and the last state [B, H, V, K]; for tests.
+
+    Arguments as for `gated_delta`.
+    """
     q_BTHK, k_BTHK = (x.repeat_interleave(2 * v_BTHV.shape[2] // qk_BTEK.shape[2], 2) for x in qk_BTEK.chunk(2, 2))
     state_BHVK, outputs = v_BTHV.new_zeros(*v_BTHV[:, 0].shape, qk_BTEK.shape[-1]), []
     for t in range(v_BTHV.shape[1]):
@@ -59,7 +62,15 @@ def gated_delta(
 
 
 def gated_delta_step(qk_BEK: Tensor, v_BHV: Tensor, log_BH: Tensor, beta_BH: Tensor, state_BHVK: Tensor) -> Tensor:
-    """One token of `gated_delta`, fp32 or fp64: moves `state_BHVK` on in place and returns y [B, H, V]."""
+    """One token of `gated_delta`, fp32 or fp64: y [B, H, V].
+
+    Args:
+        qk_BEK: queries of the G key heads, and then their keys, of length at most one.
+        v_BHV: values; a key head serves H / G consecutive value heads.
+        log_BH: logarithms of the decays, at most 0.
+        beta_BH: how much of a prediction's error is corrected.
+        state_BHVK: moved on in place.
+    """
     groups, decay_BH = qk_BEK.shape[1] // 2, torch.exp2(log_BH * math.log2(math.e))
     qk_BG2K = qk_BEK.unflatten(1, (2, groups)).transpose(1, 2)
     state_BGRVK = state_BHVK.unflatten(1, (groups, -1))
@@ -188,7 +199,7 @@ class _GatedDelta(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     @without_autocast
     def backward(ctx: Any, dy_BTHV: Tensor, _: None) -> tuple[Tensor | None, ...]:
-        # Asked for once: activation checkpointing gives them once.
+        # They are read once, since activation checkpointing gives them once.
         saved = ctx.saved_tensors
         inputs, (y_BTHV, *kept) = saved[:4], saved[4:]
         rule, dy_BTHV = _Rule(inputs, ctx.chunk, ctx.number_BT), at_least_fp32(dy_BTHV)

@@ -27,7 +27,10 @@ from harmony_core.tiling import DECAY_BLOCK, span_chunks
 
 
 def kda_reference(qk_BTEK: Tensor, v_BTHV: Tensor, log_BTHK: Tensor, beta_BTH: Tensor) -> tuple[Tensor, Tensor]:
-    """The recurrence token by token, y [B, T, H, V] and the last state [B, H, V, K]; for tests."""
+    """The recurrence token by token, y [B, T, H, V] and the last state [B, H, V, K]; for tests.
+
+    Arguments as for `kda`.
+    """
     q_BTHK, k_BTHK = qk_BTEK.chunk(2, 2)
     state_BHVK, outputs = v_BTHV.new_zeros(*v_BTHV[:, 0].shape, qk_BTEK.shape[-1]), []
     for t in range(v_BTHV.shape[1]):
@@ -60,7 +63,15 @@ def kda(
 
 
 def kda_step(qk_BEK: Tensor, v_BHV: Tensor, log_BHK: Tensor, beta_BH: Tensor, state_BHVK: Tensor) -> Tensor:
-    """One token of `kda`, fp32 or fp64: moves `state_BHVK` on in place and returns y [B, H, V]."""
+    """One token of `kda`, fp32 or fp64: y [B, H, V].
+
+    Args:
+        qk_BEK: queries of the H heads, and then their keys, of length at most one.
+        v_BHV: values.
+        log_BHK: logarithms of the decays, at most 0.
+        beta_BH: how much of a prediction's error is corrected.
+        state_BHVK: moved on in place.
+    """
     q_BHK, k_BHK = qk_BEK.chunk(2, 1)
     state_BHVK.mul_(torch.exp2(log_BHK * math.log2(math.e)).unsqueeze(-2))
     # A row times a transposed matrix is ten times as fast as the matrix times a column.
@@ -176,7 +187,7 @@ class _KDA(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     @without_autocast
     def backward(ctx: Any, dy_BTHV: Tensor, _: None) -> tuple[Tensor | None, ...]:
-        # Asked for once: activation checkpointing gives them once.
+        # They are read once, since activation checkpointing gives them once.
         saved = ctx.saved_tensors
         inputs, kept = saved[:4], saved[4:]
         rule, dy_BTHV = _Rule(inputs, ctx.chunk, ctx.number_BT), at_least_fp32(dy_BTHV)

@@ -17,7 +17,7 @@ Gate = Literal["silu", "sigmoid"]
 
 
 def norm_then_gate_reference(y: Tensor, gate: Tensor, w_V: Tensor, epsilon: float, activation: Gate) -> Tensor:
-    """The formula, in the type of `y`; for tests."""
+    """The formula, in the type of `y`; for tests. Arguments as for `norm_then_gate`."""
     normed: Tensor = y * torch.rsqrt(y.square().mean(-1, keepdim=True) + epsilon) * w_V
     return normed * (silu(gate) if activation == "silu" else gate.sigmoid())
 

@@ -54,6 +54,12 @@ def stacked(x_BTHK: Tensor, span: Span) -> Tensor:
 
 
 def put(x_BTHK: Tensor, span: Span, x_ZQK: Tensor) -> None:
-    """Writes the chunks of a span where they belong."""
+    """Writes the chunks of a span where they belong.
+
+    Args:
+        x_BTHK: all tokens, overwritten at the span's.
+        span: the chunks.
+        x_ZQK: their contents, Z of B, N and H as `cut` orders them.
+    """
     place = cut(x_BTHK, span)
     place.copy_(x_ZQK.view(place.shape))

@@ -67,7 +67,13 @@ def sort_into_slices(
     On a CPU each slice of a long sort ends on a multiple of a few rows. oneDNN builds a kernel for every new shape, at
     nano size in 0.4 to 0.8 ms, longer than the product takes, and an expert's number of tokens is never the same
     twice. The rows that fill a slice repeat token 0, are read by nobody and have no gradient; they are at most 1/8 of
-    an even slice, and no more than 63. With `even` the slices of a short sort end on a multiple of 2.
+    an even slice, and no more than 63.
+
+    Args:
+        chosen_RK: int64 expert of each choice.
+        kept_RK: which choices count, bool; None is all.
+        experts: E.
+        even: whether the slices of a short sort end on a multiple of 2.
     """
     if chosen_RK.device.type == "cpu" and chosen_RK.numel() <= FEW:
         return _sort_few(chosen_RK, kept_RK, 2 if even else 1)
@@ -118,6 +124,11 @@ def sort_into_groups(chosen_RK: Tensor, kept_RK: Tensor | None, experts: int) ->
     """A stable sort, and the row after each expert's last, int32 [E]: nothing waits for the device.
 
     There are always R K rows; those of dropped choices come after the last expert's.
+
+    Args:
+        chosen_RK: int64 expert of each choice.
+        kept_RK: which choices count, bool; None is all.
+        experts: E.
     """
     key_A = _sort_key(chosen_RK, kept_RK, experts)
     ends_E = key_A.bincount(minlength=experts + 1)[:experts].cumsum(0).to(torch.int32)
@@ -138,6 +149,11 @@ def within_capacity(chosen_BTK: Tensor, experts: int, capacity: int) -> Tensor:
     """Whether each choice is among the first `capacity` that its expert gets from its sequence: bool [B, T, K].
 
     Positions in order, all of a token's choices before those of the next: no token's place depends on a later one.
+
+    Args:
+        chosen_BTK: int64 expert of each choice.
+        experts: E.
+        capacity: choices of a sequence that an expert takes.
     """
     batch = chosen_BTK.shape[0]
     sequence_B11 = torch.arange(batch, device=chosen_BTK.device).view(batch, 1, 1)

@@ -32,7 +32,7 @@ def experts_reference(
     activation: Activation,
     kept_RK: Tensor | None = None,
 ) -> Tensor:
-    """Token by token, expert by expert; for tests."""
+    """Token by token, expert by expert; for tests. Arguments as for `routed_experts`."""
     kept_RK = torch.ones_like(chosen_RK, dtype=torch.bool) if kept_RK is None else kept_RK
     rows = []
     for x_D, weights, chosen, kept in zip(x_RD, weights_RK, chosen_RK.tolist(), kept_RK.tolist(), strict=True):
@@ -180,7 +180,13 @@ def routed_experts(
 
 
 def experts_path(up_EUD: Tensor, down_EDF: Tensor, up_bias_EU: Tensor | None = None) -> str:
-    """Which of the two computes these experts, in the type in force."""
+    """Which of the two computes these experts, in the type in force.
+
+    Args:
+        up_EUD: up-projections.
+        down_EDF: down-projections.
+        up_bias_EU: biases of the up-projections, or None.
+    """
     return "sorted slices" if _grouped(up_EUD, down_EDF, up_bias_EU, compute_dtype(up_EUD)) is None else "grouped GEMM"
 
 

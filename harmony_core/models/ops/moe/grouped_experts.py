@@ -21,12 +21,21 @@ GroupedProduct = Callable[..., Tensor]
 
 
 def grouped_product_reference(a: Tensor, b: Tensor, *, offs: Tensor) -> Tensor:
-    """A loop over the groups: rows of `a` [A, I] by `b` [E, I, O], or columns of `a` [I, A] by rows of `b` [A, O]."""
+    """A loop over the groups.
+
+    Args:
+        a: rows [A, I], or columns [I, A].
+        b: a matrix a group [E, I, O], or for columns of `a` rows [A, O].
+        offs: int32 [E], the row or column behind each group's last one.
+
+    Returns:
+        [A, O] with not-a-numbers behind the last group; for columns [E, I, O].
+    """
     ends = offs.tolist()
     bounds = list(zip([0, *ends], ends, strict=False))
     if b.ndim == 2:
         return torch.stack([a[:, start:end] @ b[start:end] for start, end in bounds])
-    # What lies behind the last group is nobody's.
+    # Rows behind the last group belong to nobody.
     rest = a.new_full((a.shape[0] - ends[-1], b.shape[2]), torch.nan)
     return torch.cat([*(a[start:end] @ b[group] for group, (start, end) in enumerate(bounds)), rest])
 
@@ -65,7 +74,7 @@ class _GroupedExperts(torch.autograd.Function):
         inner_AF, opened_AF = act.forward(projected_AU, ctx.activation)
         dy_AD = dy_RD[assigned.token_A]
         dinner_AF = multiply(dy_AD, down, offs=ends_E)
-        # dy . y is (down^T dy) . inner, and so the outputs need not be kept.
+        # dy . y is (down^T dy) . inner, so that the outputs need not be kept.
         dweights_A = (inner_AF * dinner_AF).sum(-1, dtype=ctx.types[1])
         ddown = multiply(dy_AD.mul_(weights_A1).T, inner_AF, offs=ends_E)
         dprojected_AU = act.backward(dinner_AF.mul_(weights_A1), projected_AU, opened_AF, ctx.activation)

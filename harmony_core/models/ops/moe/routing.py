@@ -15,7 +15,13 @@ _TINY = 1e-20
 
 
 def route_reference(logits_E: Tensor, bias_E: Tensor, config: MoE) -> tuple[Tensor, list[int]]:
-    """One token's weights [K] and experts, by the definitions; for tests."""
+    """One token's weights [K] and experts, by the definitions; for tests.
+
+    Args:
+        logits_E: of one token.
+        bias_E: of the balancing, fp32; takes part only where `config` balances by it.
+        config: the block.
+    """
     scores_E = logits_E.softmax(0) if config.router == "softmax" else 1 / (1 + (-logits_E).exp())
     preferred = (scores_E + bias_E if config.balancing == "bias" else scores_E).tolist()
     width = config.n_routed // config.n_groups
@@ -32,10 +38,15 @@ def route_reference(logits_E: Tensor, bias_E: Tensor, config: MoE) -> tuple[Tens
 
 
 def route(scores: Tensor, bias_E: Tensor, config: MoE) -> tuple[Tensor, Tensor]:
-    """Weights and experts of the chosen, both [.., K], from scores [.., E].
+    """Weights and experts of the chosen, both [.., K].
 
-    The bias moves the choice alone, of groups and of experts (arXiv:2408.15664, equation 3); it takes part only where
-    it balances. Equal scores are broken as `topk` does.
+    The bias moves the choice alone, of groups and of experts (arXiv:2408.15664, equation 3). Equal scores are broken as
+    `topk` does.
+
+    Args:
+        scores: [.., E], the softmax or sigmoid of the logits.
+        bias_E: of the balancing, fp32; takes part only where `config` balances by it.
+        config: the block.
     """
     preferred = scores.detach()
     if config.balancing == "bias":

@@ -15,7 +15,7 @@ from harmony_core.models.ops.precision import at_least_fp32, compute_dtype, with
 
 
 def gated_norm_reference(y: Tensor, gate: Tensor, w_I: Tensor, epsilon: float, groups: int) -> Tensor:
-    """The formula, in fp32, returned in the type of `gate`."""
+    """The formula, in fp32, returned in the type of `gate`; arguments as for `gated_norm`."""
     gated = (y.float() * silu(gate.float())).unflatten(-1, (groups, -1))
     normed: Tensor = gated * torch.rsqrt(gated.square().mean(-1, keepdim=True) + epsilon)
     return (normed.flatten(-2) * w_I.float()).to(gate.dtype)

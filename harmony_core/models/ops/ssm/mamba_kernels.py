@@ -19,9 +19,16 @@ def run_conv_kernel(
     """causal-conv1d's `causal_conv1d_fn`: the short convolution and SiLU or nothing, [B, T, C] in the type of `x_BTC`.
 
     Taps and bias keep their own type, one for both: the kernel computes in fp32 whatever is stored.
+
+    Args:
+        kernel: `causal_conv1d_fn`.
+        x_BTC: inputs.
+        w_CK: taps of each channel, the token's own one last.
+        b_C: bias of each channel, or None.
+        activation: `silu`; None is nothing.
     """
-    # Channels may come last only where every stride is a multiple of 8. Else a copy: of a single token `contiguous`
-    # makes none, whatever the strides.
+    # Channels may come last only where every stride is a multiple of 8, else this copies. `contiguous` does not copy a
+    # single token, whatever the strides.
     strides = (x_BTC.shape[2], x_BTC.stride(0), x_BTC.stride(1))
     aligned = all(stride % 8 == 0 for stride in strides)
     x_BCT = x_BTC.mT if aligned else x_BTC.mT.clone(memory_format=torch.contiguous_format)
@@ -42,7 +49,20 @@ def run_ssd_kernel(
     chunk: int,
     with_state: bool,
 ) -> tuple[Tensor, Tensor | None]:
-    """mamba-ssm's `mamba_chunk_scan_combined`, which makes step sizes of `raw_dt_BTH` itself.
+    """mamba-ssm's `mamba_chunk_scan_combined`, which makes the step sizes itself.
+
+    Args:
+        kernel: `mamba_chunk_scan_combined`.
+        x_BTHP: inputs.
+        raw_dt_BTH: step sizes before bias and softplus.
+        a_H: decay rates, negative.
+        b_BTGN: input maps; a group serves H / G consecutive heads.
+        c_BTGN: output maps.
+        skip_H: what of x goes straight to the output.
+        dt_bias_H: added to the raw step sizes.
+        dt_limit: least and largest step size; None is no largest.
+        chunk: tokens of a chunk.
+        with_state: whether the last state is wanted.
 
     Returns:
         y [B, T, H, P], and where asked for the last state, [B, H, P, N] in fp32.
@@ -76,7 +96,18 @@ def run_selective_scan_kernel(
     dt_bias_I: Tensor,
     with_state: bool,
 ) -> tuple[Tensor, Tensor | None]:
-    """mamba-ssm's `selective_scan_fn`, which makes step sizes of `raw_dt_BTI` itself.
+    """mamba-ssm's `selective_scan_fn`, which makes the step sizes itself.
+
+    Args:
+        kernel: `selective_scan_fn`.
+        x_BTI: inputs.
+        raw_dt_BTI: step sizes before bias and softplus.
+        a_IN: decay rates, negative.
+        b_BTN: input maps.
+        c_BTN: output maps.
+        skip_I: what of x goes straight to the output.
+        dt_bias_I: added to the raw step sizes.
+        with_state: whether the last state is wanted.
 
     Returns:
         y [B, T, I] in the type of `x_BTI`, and where asked for the last state, [B, N, I] in fp32.

@@ -20,7 +20,10 @@ from harmony_core.models.ops.precision import at_least_fp32, without_autocast
 def selective_scan_reference(
     x_BTI: Tensor, dt_BTI: Tensor, a_IN: Tensor, b_BTN: Tensor, c_BTN: Tensor, skip_I: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The recurrence token by token: h = exp(dt a) h + dt x b, y = h c + skip x; for tests."""
+    """The recurrence token by token: h = exp(dt a) h + dt x b, y = h c + skip x; for tests.
+
+    Arguments as for `selective_scan`.
+    """
     state_BNI, outputs = x_BTI.new_zeros(x_BTI.shape[0], *a_IN.T.shape), []
     for t in range(x_BTI.shape[1]):
         dt_B1I, x_BI = dt_BTI[:, t].unsqueeze(1), x_BTI[:, t]
@@ -59,7 +62,17 @@ def selective_scan(
 def scan_step(
     x_BI: Tensor, dt_BI: Tensor, a_log_IN: Tensor, b_BN: Tensor, c_BN: Tensor, skip_I: Tensor, state_BIN: Tensor
 ) -> Tensor:
-    """One token of `selective_scan`, fp32, of decay rates a = -exp(a_log): moves `state_BIN` on, returns y [B, I]."""
+    """One token of `selective_scan`, fp32: y [B, I].
+
+    Args:
+        x_BI: inputs.
+        dt_BI: step sizes, positive.
+        a_log_IN: decay rates a = -exp(a_log).
+        b_BN: input maps.
+        c_BN: output maps.
+        skip_I: what of x goes straight to the output.
+        state_BIN: moved on in place.
+    """
     rate_BI1 = (dt_BI * -math.log2(math.e)).unsqueeze(-1)
     state_BIN.mul_((rate_BI1 * torch.exp(a_log_IN)).exp2_())
     state_BIN.addcmul_((dt_BI * x_BI).unsqueeze(-1), b_BN.unsqueeze(1))
@@ -92,7 +105,7 @@ class _SelectiveScan(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     @without_autocast
     def backward(ctx: Any, dy_BTI: Tensor, _: None) -> tuple[Tensor | None, ...]:
-        # Asked for once: activation checkpointing gives them once.
+        # They are read once, since activation checkpointing gives them once.
         saved = ctx.saved_tensors
         inputs, states = saved[:6], saved[6:]
         x, dt, a_IN, b, c, skip_I = (at_least_fp32(t) for t in inputs)

@@ -23,7 +23,10 @@ from harmony_core.models.ops.ssm.ssd_chunk import Chunk
 def ssd_reference(
     x_BTHP: Tensor, dt_BTH: Tensor, a_H: Tensor, b_BTGN: Tensor, c_BTGN: Tensor, skip_H: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The recurrence token by token: h = exp(dt a) h + dt x B^T, y = h C + skip x; for tests."""
+    """The recurrence token by token: h = exp(dt a) h + dt x B^T, y = h C + skip x; for tests.
+
+    Arguments as for `ssd`.
+    """
     heads, repeats = x_BTHP.shape[2], x_BTHP.shape[2] // b_BTGN.shape[2]
     b_BTHN, c_BTHN = b_BTGN.repeat_interleave(repeats, 2), c_BTGN.repeat_interleave(repeats, 2)
     state_BHPN = x_BTHP.new_zeros(x_BTHP.shape[0], heads, x_BTHP.shape[3], b_BTGN.shape[3])
@@ -62,7 +65,17 @@ def ssd(
 def ssd_step(
     x_BHP: Tensor, dt_BH: Tensor, a_H: Tensor, b_BGN: Tensor, c_BGN: Tensor, skip_H: Tensor, state_BHPN: Tensor
 ) -> Tensor:
-    """One token of `ssd`, fp32: moves `state_BHPN` on in place and returns y [B, H, P]."""
+    """One token of `ssd`, fp32: y [B, H, P].
+
+    Args:
+        x_BHP: inputs.
+        dt_BH: step sizes, positive.
+        a_H: decay rates, negative.
+        b_BGN: input maps; a group serves H / G consecutive heads.
+        c_BGN: output maps.
+        skip_H: what of x goes straight to the output.
+        state_BHPN: moved on in place.
+    """
     groups = b_BGN.shape[1]
     state_BHPN.mul_(torch.exp2(dt_BH * (a_H * math.log2(math.e)))[..., None, None])
     state_BGRPN, step_BGRP1 = state_BHPN.unflatten(1, (groups, -1)), (x_BHP * dt_BH.unsqueeze(-1)).unsqueeze(-1)
@@ -127,7 +140,7 @@ class _SSD(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     @without_autocast
     def backward(ctx: Any, dy_BTHP: Tensor | None, dlast_BHPN: Tensor | None) -> tuple[Tensor | None, ...]:
-        # Asked for once: activation checkpointing gives them once.
+        # They are read once, since activation checkpointing gives them once.
         saved = ctx.saved_tensors
         inputs, states = saved[:6], saved[6:]
         chunks = _Chunks(inputs, ctx.chunk, ctx.dtype)

@@ -63,6 +63,12 @@ def backward(chunk: Chunk, state_BGNF: Tensor, dy_BGRQP: Tensor, dstate_BGNF: Te
 
     A log decay's gradient is a difference of two large sums: both are taken over the same products, so that what
     should cancel does, in bf16 too.
+
+    Args:
+        chunk: as for `forward`.
+        state_BGNF: fp32, the state before the chunk.
+        dy_BGRQP: gradient of the outputs.
+        dstate_BGNF: fp32, gradient of the state after the chunk.
     """
     x, dt, dtype = chunk.x_BGRQP, chunk.dt_BGRQ, chunk.b_BGQN.dtype
     b_BGQN, c_BGQN, total_BG1F = chunk.b_BGQN, chunk.c_BGQN, _total(chunk, x)
