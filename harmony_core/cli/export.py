@@ -51,7 +51,16 @@ def _refuse_searches(out: Path) -> None:
 
 
 def find_trained(trained: str, search: Path | None, replicate: int) -> Trained:
-    """Which training is meant; UserError for none, and for one whose weights were not kept."""
+    """Which training is meant.
+
+    Args:
+        trained: a promoted architecture's id or SEARCH/ID, or the folder of a `harmony train`.
+        search: where to look for an id; None is every search under `results/`.
+        replicate: which of a promotion's trainings.
+
+    Raises:
+        UserError: none or several are meant, or the search kept no weights of it.
+    """
     from harmony_core.evaluation.single_run import checkpoints_of
 
     for path in (Path(trained), Path("results") / trained):
