@@ -41,7 +41,8 @@ def test_a_card_makes_the_same_weights_again(
     assert done.returncode == 0, done.stderr
     export("mine", Path("found"))
     told = "found: harmony; AutoModelForCausalLM.from_pretrained('found', trust_remote_code=True)\n"
-    assert capsys.readouterr().out == told
+    # Where accelerate is installed, DeepSpeed is imported by transformers, and says so on standard output.
+    assert capsys.readouterr().out.endswith(told)
     ours = load_tokenizer(next(Path("data").iterdir()))
     theirs = AutoTokenizer.from_pretrained("found", trust_remote_code=True)
     assert theirs("to be, or not").input_ids == ours.encode(b"to be, or not").tolist()
