@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from harmony_core.architecture import Architecture, Block, Mamba, Mamba2, ShortConv
@@ -28,18 +29,25 @@ def caveats(family: Family, architecture: Architecture) -> Caveats:
 def _no_cache(family: Family, architecture: Architecture) -> str | None:
     if family.cache_needs_attention and not architecture.kv_bytes_per_token():
         return "the class has no cache without a layer of attention"
-    if any(_has_dt_limits(block) for block in architecture.blocks):
+    if any(_has_dt_limits(block) for block in _blocks(architecture)):
         return "the class forgets the limits of the step size when it decodes with its cache"
     return None
 
 
 def _has_dt_limits(block: Block) -> bool:
-    """All four classes with Mamba-2 forget them in the recurrent form."""
+    """Every class with Mamba-2 forgets them in the recurrent form."""
     return isinstance(block, Mamba2) and (block.dt_limit[0] > 0 or block.dt_limit[1] is not None)
 
 
 def _no_left_padding(architecture: Architecture) -> str | None:
     """The classes put zeros in the place of padding ahead of the projection, and not behind it."""
-    if any(isinstance(block, Mamba | Mamba2 | ShortConv) and block.bias for block in architecture.blocks):
+    if any(isinstance(block, Mamba | Mamba2 | ShortConv) and block.bias for block in _blocks(architecture)):
         return "the class lets the bias of its projection into the convolution there"
     return None
+
+
+def _blocks(architecture: Architecture) -> Iterator[Block]:
+    """All blocks, and those that a block is made of."""
+    for block in architecture.blocks:
+        yield block
+        yield from (value for _, value in block if isinstance(value, Block))

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from typing import Any
 
 from transformers import PretrainedConfig
 
-ATTENTION = ("mha", "mqa", "gqa", "swa", "mla")
 # What other code reads of a configuration, and is here the most that any block has.
 DERIVED = ("num_hidden_layers", "num_attention_heads", "num_key_value_heads", "intermediate_size")
 
@@ -69,20 +68,24 @@ class HarmonyConfig(PretrainedConfig):
         self.max_position_embeddings = max_position_embeddings
         self.initializer_range, self.use_cache = initializer_range, use_cache
         self.bos_token_id, self.eos_token_id, self.pad_token_id = bos_token_id, eos_token_id, pad_token_id
-        attention = [block for block in self.blocks if block["kind"] in ATTENTION]
+        parts = list(_parts(self.blocks))
+        attention = [part for part in parts if "rope_base" in part]
         self.num_hidden_layers = len(self.blocks)
-        self.num_attention_heads = max((block["num_heads"] for block in attention), default=0)
+        self.num_attention_heads = max((part["num_heads"] for part in attention), default=0)
         self.num_key_value_heads = max(map(_kv_heads, attention), default=0)
-        self.intermediate_size = _widest(self.blocks, ("d_ff", "d_expert"))
+        self.intermediate_size = max((part.get(name, 0) for part in parts for name in ("d_ff", "d_expert")), default=0)
         for name in DERIVED:
             kwargs.pop(name, None)
         super().__init__(tie_word_embeddings=tie_word_embeddings, **kwargs)
 
 
-def _kv_heads(block: dict[str, Any]) -> int:
-    heads: int = {"mqa": 1, "mha": block["num_heads"], "mla": block["num_heads"]}.get(block["kind"], 0)
-    return heads or int(block["num_kv_heads"])
+def _parts(blocks: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """All blocks, and those that a block is made of."""
+    for block in blocks:
+        yield block
+        yield from (value for value in block.values() if isinstance(value, dict))
 
 
-def _widest(blocks: Iterable[dict[str, Any]], names: tuple[str, ...]) -> int:
-    return max((block.get(name) or 0 for block in blocks for name in names), default=0)
+def _kv_heads(part: dict[str, Any]) -> int:
+    """Those of `mha` and `mla` are not written: a key and a value for each head."""
+    return 1 if part.get("kind") == "mqa" else int(part.get("num_kv_heads", part["num_heads"]))
