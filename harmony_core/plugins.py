@@ -55,14 +55,14 @@ def find(group: str, name: str, registry: Mapping[str, _T]) -> _T | None:
         UserError: a module of the group cannot be imported, or registers a name that is taken.
     """
     if name not in registry:
-        _load(group, registry)
+        load(group, registry)
     if (group, name) in _origins:
         _used.add((group, name))
     return registry.get(name)
 
 
-def _load(group: str, registry: Mapping[str, object]) -> None:
-    """Imports a group's modules, and notes which names each registers."""
+def load(group: str, registry: Mapping[str, object]) -> None:
+    """Imports a group's modules, once a process, and notes which names each registers; raises as `find`."""
     if group in _loaded:
         return
     # This comes before the imports, since they may look for names themselves.
@@ -83,6 +83,12 @@ def _load(group: str, registry: Mapping[str, object]) -> None:
 def _note(group: str, names: Iterable[str], point: EntryPoint) -> None:
     assert point.dist is not None, "entry points are read from distributions"
     _origins.update({(group, name): point.dist for name in names})
+
+
+def distribution_of(group: str, name: str) -> str | None:
+    """Name and version of the distribution that registered a name; None for HARMONY's own."""
+    found = _origins.get((group, name))
+    return None if found is None else f"{found.name} {found.version}"
 
 
 def used() -> tuple[Plugin, ...]:

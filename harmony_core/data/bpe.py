@@ -23,7 +23,7 @@ _ODD = re.compile("([\udc80-\udcff]+)")
 _EMPTY = np.empty(0, dtype=np.uint32)
 
 
-def _byte_of_character() -> dict[str, int]:
+def byte_of_character() -> dict[str, int]:
     """GPT-2's alphabet: printable Latin-1 characters stand for themselves, other bytes follow from 256 on."""
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = [byte for byte in range(256) if byte not in printable]
@@ -120,7 +120,7 @@ def _read(content: str) -> tokenizers.Tokenizer:
 def _vocabulary(tokenizer: tokenizers.Tokenizer) -> list[bytes]:
     """The bytes of every token, in the order of their numbers."""
     numbers: dict[str, int] = tokenizer.get_vocab(with_added_tokens=True)
-    alphabet = _byte_of_character()
+    alphabet = byte_of_character()
     tokens = sorted(numbers, key=lambda token: numbers[token])
     if [numbers[token] for token in tokens] != list(range(len(tokens))) or not numbers.keys() >= alphabet.keys():
         raise ValueError("its tokens do not number every byte")

@@ -28,7 +28,8 @@ def test_a_native_architecture_is_exported_as_its_class(family: str, seed: int, 
     kind = export(ours, tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     assert kind == config["model_type"] != "harmony"
-    assert {path.name for path in tmp_path.iterdir()} == {"config.json", "generation_config.json", "model.safetensors"}
+    files = {"README.md", "config.json", "generation_config.json", "model.safetensors"}
+    assert {path.name for path in tmp_path.iterdir()} == files
     theirs = opened(tmp_path)
     again = architecture_from_config(theirs.config)
     assert normal_form(again) == normal_form(ours.architecture)
@@ -47,14 +48,19 @@ def test_every_family_is_the_target_of_one_of_its_own(family: str) -> None:
 
 
 def test_training_alone_is_no_part_of_a_native_class(tmp_path: Path) -> None:
-    """A mixture of ours with a balancing loss is a Mixtral."""
+    """A mixture of ours with a balancing loss is a Mixtral, which could not add that loss while it generates."""
     blocks = [{"kind": "gqa", **HEADS, "num_kv_heads": 2}, {**EXPERTS, "aux_coefficient": 0.02}]
     ours = filled(build(Architecture(d_model=32, vocab_size=VOCAB, blocks=blocks)))
     assert export(ours, tmp_path) == "mixtral"
     config = json.loads((tmp_path / "config.json").read_text())
-    assert (config["output_router_logits"], config["router_aux_loss_coef"]) == (True, 0.02)
+    assert (config["output_router_logits"], config["router_aux_loss_coef"]) == (False, 0.02)
     assert config["max_position_embeddings"] == LONGEST_CONTEXT
-    check_same(ours, opened(tmp_path))
+    theirs = opened(tmp_path)
+    check_same(ours, theirs)
+    tokens_BT, mask_BT = random_tokens(2, 7), torch.ones(2, 7, dtype=torch.int64)
+    mask_BT[1, :3] = 0
+    found_BT = theirs.generate(tokens_BT, attention_mask=mask_BT, max_new_tokens=5, do_sample=False)
+    assert torch.equal(found_BT[1:, 3:], generate(ours, tokens_BT[1:, 3:], 5, temperature=0))
 
 
 def test_sigmoids_without_shared_experts_or_a_bias_that_is_read(tmp_path: Path) -> None:
@@ -75,13 +81,14 @@ STATE_SPACE: dict[str, list[dict[str, Any]]] = {
     "granitemoehybrid": [{"kind": "mamba2", "d_state": 6, "head_dim": 8}, {**EXPERTS, "n_shared": 1}],
     "nemotron_h": [{"kind": "mamba2", "d_state": 6, "head_dim": 8}, {"kind": "mlp", "d_ff": 9, "activation": "relu2"}],
     "jamba": [{"kind": "mamba", "d_state": 6, "inner_norms": True}, {"kind": "mlp", "d_ff": 20}],
+    "kimi_linear": [{"kind": "kda", "num_heads": 2, "head_dim": 8}, {"kind": "mlp", "d_ff": 20}],
 }
 
 
 @pytest.mark.parametrize("family", STATE_SPACE)
 def test_a_hybrid_without_attention_computes_and_generates(family: str, tmp_path: Path) -> None:
     """Of its own accord: `transformers` has no cache for it, so its configuration must not ask for one."""
-    head = {"norm_epsilon": 1e-6, "tie_embeddings": family != "nemotron_h"}
+    head = {"norm_epsilon": 1e-6, "tie_embeddings": family not in ("nemotron_h", "kimi_linear")}
     ours = filled(build(Architecture(d_model=32, vocab_size=VOCAB, blocks=STATE_SPACE[family], **head)))
     assert export(ours, tmp_path) == family
     theirs, tokens_BT = opened(tmp_path), random_tokens(2, 7)

@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "store": {"architecture", "metrics"},
     "data": set(),
     "models": {"architecture"},
-    "interop": {"architecture", "models"},
+    "interop": {"architecture", "data", "models"},
     "training": {"architecture", "models", "data", "machines"},
     "calibration": {"architecture", "machines", "models", "training"},
     "search": {

@@ -171,7 +171,10 @@ def test_a_pipeline_of_two_trains_it_and_it_cannot_be_exported(site: Site, searc
     assert done.returncode == 0, done.stdout + done.stderr
     exported = site.harmony(tmp_path, "export", "out", "--out", "exported")
     assert exported.returncode != 0
-    assert "running_mean: the exported code has no such block" in exported.stdout + exported.stderr
+    told = "blocks: running_mean: a block of harmony-toys 1.0, and the exported code has no such block; add a family to"
+    assert told in exported.stdout + exported.stderr
+    assert (exported.stdout + exported.stderr).count("\n") == 1
+    assert not (tmp_path / "exported").exists()
 
 
 SUITES = """

@@ -1,6 +1,7 @@
 """Exchange with `transformers`: architectures and weights from its models, and folders that it opens."""
 
+from harmony_core.interop.hf.card import Origin
 from harmony_core.interop.hf.export import export
 from harmony_core.interop.hf.loading import architecture_from_config, from_hf
 
-__all__ = ["architecture_from_config", "export", "from_hf"]
+__all__ = ["Origin", "architecture_from_config", "export", "from_hf"]

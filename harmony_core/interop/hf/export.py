@@ -14,42 +14,67 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from harmony_core.architecture import Architecture
+from harmony_core.data import Tokenizer
 from harmony_core.errors import UserError
+from harmony_core.interop.hf.card import Origin, model_card
+from harmony_core.interop.hf.caveats import Caveats, caveats
 from harmony_core.interop.hf.families import FAMILIES
 from harmony_core.interop.hf.family import DoesNotFit, Family
 from harmony_core.interop.hf.library import transformers
 from harmony_core.interop.hf.normal_form import normal_form
+from harmony_core.interop.hf.tokenizer import check_tokenizer, write_tokenizer
 from harmony_core.models.lm import HybridLM
 from harmony_core.models.parameter import declared_buffers
+from harmony_core.plugins import distribution_of, load
 
-# A model here has no longest context; configurations want a number, which nothing computes with.
+# What a configuration says where nobody knows what the model was trained on; nothing computes with it.
 LONGEST_CONTEXT = 131_072
 CODE = ("configuration_harmony.py", "modeling_harmony.py")
+CARD = "README.md"
 
 
-def export(model: HybridLM, directory: Path | str) -> str:
-    """Writes `config.json` and `model.safetensors`, fp32, and the model's code where no native class fits.
+def export(
+    model: HybridLM,
+    directory: Path | str,
+    *,
+    tokenizer: Tokenizer | None = None,
+    context: int | None = None,
+    origin: Origin | None = None,
+) -> str:
+    """Writes a folder that `transformers` opens, and that its `generate` and `Trainer` take as it is.
 
-    The native class of the first family that computes exactly this architecture is taken. Where none does, the
-    folder gets `modeling_harmony.py` and `configuration_harmony.py`, which import torch and `transformers` alone, and
-    is opened with `trust_remote_code=True`. How a mixture is balanced in training is no part of either. Where a hybrid
-    class cannot cache without a layer of attention, the folder says `use_cache` false: `generate` is right, and slow.
+    It holds `config.json`, `generation_config.json`, `model.safetensors` in fp32, a model card (`README.md`), and,
+    where there is a tokenizer, `tokenizer.json` and `tokenizer_config.json`. The native class of the first family that
+    computes exactly this architecture is taken. Where none does, the folder gets `modeling_harmony.py` and
+    `configuration_harmony.py`, which import torch and `transformers` alone, and is opened with
+    `trust_remote_code=True`. How a mixture is balanced in training is no part of either. Where a class decodes another
+    text with its cache than without, or cannot, the folder says `use_cache` false: `generate` is right, and slow.
 
     Args:
         model: ours, with its values.
         directory: a new folder, or an empty one.
+        tokenizer: what the model's tokens are; its separator ends generation.
+        context: tokens of the sequences that it was trained on; None is unknown.
+        origin: what the model card tells of its training.
 
     Returns:
         The family's `model_type`, or `harmony`.
 
     Raises:
-        UserError: the folder cannot be made, or is not empty, or the disk is full; or a block is unknown to the code.
+        UserError: the folder cannot be made, or is not empty, or the disk is full; a block is unknown to the code; or
+            the tokenizer has another number of tokens than the vocabulary.
     """
+    if tokenizer is not None:
+        check_tokenizer(tokenizer, model.architecture.vocab_size)
+    fitting = native_config(model.architecture, context)
+    if fitting is None:
+        _check_blocks(model.architecture)
+    kind = "harmony" if fitting is None else fitting[0].model_type
     folder = _prepared(Path(directory))
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        fitting = native_config(model.architecture)
-        kind = "harmony" if fitting is None else fitting[0].model_type
-        exported = _custom(model) if fitting is None else _native(model, *fitting)
+        exported = _custom(model, context) if fitting is None else _native(model, *fitting)
+        known = Caveats() if fitting is None else caveats(fitting[0], model.architecture)
+        _set_generation(exported, tokenizer, known)
         try:
             exported.save_pretrained(scratch, max_shard_size=1 << 62)
         except SafetensorError as error:
@@ -58,6 +83,11 @@ def export(model: HybridLM, directory: Path | str) -> str:
         if fitting is None:
             for name in CODE:
                 shutil.copyfile(Path(__file__).parent / "exported" / name, Path(scratch) / name)
+        if tokenizer is not None:
+            side = "left" if known.no_left_padding is None else "right"
+            write_tokenizer(tokenizer, Path(scratch), exported.config.max_position_embeddings, side)
+        card = model_card(model.architecture, kind, known, tokenizer, context, origin)
+        (Path(scratch) / CARD).write_text(card, encoding="utf-8")
         # The configuration comes last: what can be opened is whole.
         paths = sorted(Path(scratch).iterdir(), key=lambda path: path.name == "config.json")
         # Safetensors keeps weights to their owner; a file's mode is for the umask to say.
@@ -69,28 +99,30 @@ def export(model: HybridLM, directory: Path | str) -> str:
     return kind
 
 
-def native_config(architecture: Architecture) -> tuple[Family, Any] | None:
+def native_config(architecture: Architecture, context: int | None = None) -> tuple[Family, Any] | None:
     """The first family that computes exactly this architecture, and its configuration; None if there is none."""
+    if any(distribution_of("blocks", block.kind) for block in architecture.blocks):
+        load("families", FAMILIES)
     wanted = normal_form(architecture)
     for family in FAMILIES.values():
         try:
             fields = family.fields_of(architecture)
         except DoesNotFit:
             continue
-        config = _config(family, fields, architecture)
+        config = _config(family, fields, longest_context(architecture, context))
         if config is not None and normal_form(family.architecture(config.to_dict())) == wanted:
             return family, config
     return None
 
 
-def longest_context(architecture: Architecture) -> int:
-    """What the configuration says, from which YaRN's own check computes a factor."""
+def longest_context(architecture: Architecture, context: int | None) -> int:
+    """What the configuration says: where rotary positions are scaled, that from which YaRN's own check has a factor."""
     scalings = (getattr(block, "rope_scaling", None) for block in architecture.blocks)
     scaled = [int(one.factor * one.original_context) for one in scalings if one is not None and one.original_context]
-    return max(scaled, default=LONGEST_CONTEXT)
+    return max(scaled, default=context or LONGEST_CONTEXT)
 
 
-def _config(family: Family, fields: Mapping[str, Any], architecture: Architecture) -> Any:
+def _config(family: Family, fields: Mapping[str, Any], longest: int) -> Any:
     """The configuration, or None for one that `transformers` or the family refuses."""
     from huggingface_hub.errors import StrictDataclassError
 
@@ -99,7 +131,7 @@ def _config(family: Family, fields: Mapping[str, Any], architecture: Architectur
         config = transformers().AutoConfig.for_model(
             family.model_type,
             dtype=torch.float32,
-            max_position_embeddings=longest_context(architecture),
+            max_position_embeddings=longest,
             **tokens,
             **fields,
         )
@@ -120,32 +152,55 @@ def _native(model: HybridLM, family: Family, config: Any) -> Any:
     # Shared experts of no width are tensors there too.
     theirs |= {name: torch.zeros(tensor.shape) for name, tensor in exported.state_dict().items() if not tensor.numel()}
     exported.load_state_dict(theirs, assign=True)
-    if family.cache_needs_attention and not model.architecture.kv_bytes_per_token():
-        exported.config.use_cache = exported.generation_config.use_cache = False
     return exported
 
 
-def _custom(model: HybridLM) -> Any:
-    from harmony_core.interop.hf.exported.configuration_harmony import HarmonyConfig
-    from harmony_core.interop.hf.exported.modeling_harmony import MODULES, HarmonyForCausalLM
+def _set_generation(exported: Any, tokenizer: Tokenizer | None, known: Caveats) -> None:
+    """Where `generate` ends, and whether it caches; no loss of routers, which it cannot compute of a padded batch."""
+    if getattr(exported.config, "output_router_logits", False):
+        exported.config.output_router_logits = False
+    if known.no_cache is not None:
+        exported.config.use_cache = exported.generation_config.use_cache = False
+    if tokenizer is None:
+        return
+    for one in (exported.config, exported.generation_config):
+        one.bos_token_id = one.eos_token_id = tokenizer.separator
+    # Not in the configuration: a class would give the separator's embedding no gradient.
+    exported.generation_config.pad_token_id = tokenizer.separator
 
-    unknown = next((block.kind for block in model.architecture.blocks if block.kind not in MODULES), None)
-    if unknown is not None:
-        raise UserError("blocks", unknown, f"the exported code has no such block; use {', '.join(MODULES)}")
+
+def _custom(model: HybridLM, context: int | None) -> Any:
+    from harmony_core.interop.hf.exported.configuration_harmony import HarmonyConfig
+    from harmony_core.interop.hf.exported.modeling_harmony import HarmonyForCausalLM, HarmonyModel
+
     values = _read_values(model)
-    values["embedding.weight"] = values.pop("embedding")
-    values["head.weight"] = values.pop("head", values["embedding.weight"])
+    embedding = values.pop("embedding")
+    head = values.pop("head", embedding)
+    values = {f"model.{name}": value for name, value in values.items()}
+    values |= {"model.embedding.weight": embedding, "head.weight": head}
     with torch.device("meta"):
-        exported = HarmonyForCausalLM(custom_config(model.architecture))
+        exported = HarmonyForCausalLM(custom_config(model.architecture, context))
     exported.load_state_dict(values, assign=True)
     exported.config.auto_map = {
         "AutoConfig": f"configuration_harmony.{HarmonyConfig.__name__}",
+        "AutoModel": f"modeling_harmony.{HarmonyModel.__name__}",
         "AutoModelForCausalLM": f"modeling_harmony.{HarmonyForCausalLM.__name__}",
     }
     return exported
 
 
-def custom_config(architecture: Architecture) -> Any:
+def _check_blocks(architecture: Architecture) -> None:
+    """Refuses a block that the exported code has not, with the distribution that it is of."""
+    from harmony_core.interop.hf.exported.modeling_harmony import MODULES
+
+    for kind in (block.kind for block in architecture.blocks if block.kind not in MODULES):
+        plugin = distribution_of("blocks", kind)
+        whose = "" if plugin is None else f"a block of {plugin}, and "
+        fix = f"add a family to harmony.families whose class computes it, or use {', '.join(MODULES)}"
+        raise UserError("blocks", kind, f"{whose}the exported code has no such block; {fix}")
+
+
+def custom_config(architecture: Architecture, context: int | None = None) -> Any:
     """The configuration of the exported code: every hyper-parameter, none left to a default."""
     from harmony_core.interop.hf.exported.configuration_harmony import HarmonyConfig
 
@@ -155,7 +210,7 @@ def custom_config(architecture: Architecture) -> Any:
         tie_word_embeddings=architecture.tie_embeddings,
         blocks=[{"kind": block.kind, **block.model_dump(mode="json")} for block in architecture.blocks],
         dtype=torch.float32,
-        max_position_embeddings=longest_context(architecture),
+        max_position_embeddings=longest_context(architecture, context),
         **head,
     )
 

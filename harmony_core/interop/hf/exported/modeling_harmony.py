@@ -4,25 +4,45 @@ Tensor names carry their shape: B batch, T tokens, S tokens seen (cached ones an
 H query heads, G key/value heads or groups of B and C, K head width, E experts or joined channels, I inner width,
 P channels of a Mamba-2 head, N state width, L latent width, R rows (tokens of all sequences).
 
-Every block is a function of the tokens given and of a dictionary that holds what it remembers of those before them;
-the dictionary is empty at the start and is filled in place.
+Every block is a function of the tokens given, of a dictionary that holds what it remembers of those before them (empty
+at the start, filled in place), and of where the tokens stand. Padding is what a row does not have: attention does not
+see it, convolutions and recurrences read zeros there, which is what they read before a sequence begins.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import GenerationMixin, PreTrainedModel
-from transformers.modeling_outputs import CausalLMOutputWithPast
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 
 from .configuration_harmony import HarmonyConfig
 
 State = dict[str, Tensor]
 GATED = ("swiglu", "geglu", "bilinear", "clamped_swiglu")
+
+
+class Tokens(NamedTuple):
+    """Where the tokens given stand.
+
+    Args:
+        positions_BT: of each in its own sequence, int64 on the CPU; one row where all are the same.
+        real_BS: which tokens, the cached ones first, are no padding; None where all are.
+        sdpa: whether attention is torch's function, or written out.
+    """
+
+    positions_BT: Tensor
+    real_BS: Tensor | None = None
+    sdpa: bool = True
+
+    def without_padding(self, x_BTE: Tensor) -> Tensor:
+        """Zeros in the place of padding."""
+        return x_BTE if self.real_BS is None else x_BTE * self.real_BS[:, -x_BTE.shape[1] :, None]
 
 
 def parameter(*shape: int) -> nn.Parameter:
@@ -85,13 +105,14 @@ def frequencies(width: int, base: float, scaling: dict[str, Any] | None) -> tupl
     return plain * (kept + (1 - kept) / factor), attention
 
 
-def rotate(x_BTHK: Tensor, start: int, width: int, base: float | None, scaling: dict[str, Any] | None) -> Tensor:
+def rotate(
+    x_BTHK: Tensor, positions_BT: Tensor, width: int, base: float | None, scaling: dict[str, Any] | None
+) -> Tensor:
     """Turns the first `width` elements of each head by their token's position; neighbours are a pair. None: nothing."""
     if base is None:
         return x_BTHK
     angles, factor = frequencies(width, base, scaling)
-    positions = torch.arange(start, start + x_BTHK.shape[1], dtype=torch.float64)
-    turns = positions[:, None, None] * angles
+    turns = positions_BT[..., None, None].double() * angles
     cos, sin = ((f * factor).to(x_BTHK.device, torch.float32) for f in (turns.cos(), turns.sin()))
     even, odd = x_BTHK[..., :width].float().unflatten(-1, (-1, 2)).unbind(-1)
     turned = torch.stack((even * cos - odd * sin, odd * cos + even * sin), -1).flatten(-2)
@@ -103,6 +124,7 @@ def attend(
     k_BSGK: Tensor,
     v_BSGV: Tensor,
     scale: float,
+    tokens: Tokens,
     window: int | None = None,
     sinks_H: Tensor | None = None,
 ) -> Tensor:
@@ -113,13 +135,18 @@ def attend(
     )
     last_T1 = torch.arange(seen - length, seen, device=q_BTHK.device)[:, None]
     distance_TS = last_T1 - torch.arange(seen, device=q_BTHK.device)
-    visible_TS = distance_TS >= 0 if window is None else (distance_TS >= 0) & (distance_TS < window)
-    if sinks_H is None:
-        y_BHTV = F.scaled_dot_product_attention(q_BHTK, k_BHSK, v_BHSV, attn_mask=visible_TS, scale=scale)
+    visible = distance_TS >= 0 if window is None else (distance_TS >= 0) & (distance_TS < window)
+    if tokens.real_BS is not None:
+        # Padding sees itself: a softmax over nothing has no value.
+        visible = visible & (tokens.real_BS[:, None, None, -seen:] | (distance_TS == 0))
+    if tokens.sdpa and sinks_H is None:
+        y_BHTV = F.scaled_dot_product_attention(q_BHTK, k_BHSK, v_BHSV, attn_mask=visible, scale=scale)
         return y_BHTV.transpose(1, 2).flatten(2)
-    scores_BHTS = (q_BHTK @ k_BHSK.mT).float().mul(scale).masked_fill(~visible_TS, -math.inf)
-    sinks_BHT1 = sinks_H.float()[:, None, None].expand(*scores_BHTS.shape[:3], 1)
-    weights_BHTS = torch.cat((scores_BHTS, sinks_BHT1), -1).softmax(-1)[..., :seen]
+    scores_BHTS = (q_BHTK @ k_BHSK.mT).float().mul(scale).masked_fill(~visible, -math.inf)
+    if sinks_H is not None:
+        sinks_BHT1 = sinks_H.float()[:, None, None].expand(*scores_BHTS.shape[:3], 1)
+        scores_BHTS = torch.cat((scores_BHTS, sinks_BHT1), -1)
+    weights_BHTS = scores_BHTS.softmax(-1)[..., :seen]
     return (weights_BHTS.to(v_BHSV.dtype) @ v_BHSV).transpose(1, 2).flatten(2)
 
 
@@ -146,7 +173,7 @@ class Attention(nn.Module):
         self.k_norm = RMSNorm(width, epsilon) if b["qk_norm"] else nn.Identity()
         self.scale = 1 / math.sqrt(width) if b["scale"] is None else b["scale"]
 
-    def forward(self, x_BTD: Tensor, state: State, start: int) -> Tensor:
+    def forward(self, x_BTD: Tensor, state: State, tokens: Tokens) -> Tensor:
         """[B, T, D]."""
         b, window = self.b, self.b.get("window")
         joined = F.linear(x_BTD, self.qkv, self.qkv_bias).unflatten(-1, (-1, b["head_dim"]))
@@ -155,10 +182,11 @@ class Attention(nn.Module):
         q, k = self.q_norm(q), self.k_norm(k)
         if b["rope_base"] is not None:
             turning = int(b["head_dim"] * b["rope_fraction"])
-            q, k = (rotate(x, start, turning, b["rope_base"], b["rope_scaling"]) for x in (q, k))
+            turned = (rotate(x, tokens.positions_BT, turning, b["rope_base"], b["rope_scaling"]) for x in (q, k))
+            q, k = turned
         limit = None if window is None else window - 1
         k, v = remembered(state, "keys", k, limit), remembered(state, "values", v, limit)
-        y = attend(q, k, v, self.scale, window, self.sinks)
+        y = attend(q, k, v, self.scale, tokens, window, self.sinks)
         if b["output_gate"]:
             y = y * gate_BTHK.flatten(2).sigmoid()
         return F.linear(y, self.out, self.out_bias)
@@ -183,24 +211,24 @@ class LatentAttention(nn.Module):
         self.out_bias = parameter(d_model) if b["bias"] else None
         self.scale = 1 / math.sqrt(qk) if b["scale"] is None else b["scale"]
 
-    def forward(self, x_BTD: Tensor, state: State, start: int) -> Tensor:
+    def forward(self, x_BTD: Tensor, state: State, tokens: Tokens) -> Tensor:
         """[B, T, D]."""
         b, x = self.b, x_BTD
         heads, nope, rope = b["num_heads"], b["qk_nope_head_dim"], b["qk_rope_head_dim"]
         if self.q_down is not None and self.q_norm is not None:
             x = self.q_norm(F.linear(x, self.q_down, self.q_down_bias))
         q_BTHK = F.linear(x, self.q_up).unflatten(-1, (heads, -1))
-        turned_q = rotate(q_BTHK[..., nope:], start, rope, b["rope_base"], b["rope_scaling"])
+        turned_q = rotate(q_BTHK[..., nope:], tokens.positions_BT, rope, b["rope_base"], b["rope_scaling"])
         down = F.linear(x_BTD, self.kv_down, self.kv_down_bias)
         latent_BTL, key_BTR = down.split((b["kv_lora_rank"], rope), -1)
-        turned_k = rotate(key_BTR.unsqueeze(2), start, rope, b["rope_base"], b["rope_scaling"])
+        turned_k = rotate(key_BTR.unsqueeze(2), tokens.positions_BT, rope, b["rope_base"], b["rope_scaling"])
         latent_BSL = remembered(state, "latent", self.kv_norm(latent_BTL))
         turned_k = remembered(state, "key", turned_k)
         rebuilt = F.linear(latent_BSL, self.kv_up).unflatten(-1, (heads, -1))
         k_nope, v_BSHV = rebuilt.split((nope, b["v_head_dim"]), -1)
         k_BSHK = torch.cat((k_nope, turned_k.expand(-1, -1, heads, -1)), -1)
         q_BTHK = torch.cat((q_BTHK[..., :nope], turned_q), -1)
-        return F.linear(attend(q_BTHK, k_BSHK, v_BSHV, self.scale), self.out, self.out_bias)
+        return F.linear(attend(q_BTHK, k_BSHK, v_BSHV, self.scale, tokens), self.out, self.out_bias)
 
 
 def causal_convolution(x_BTE: Tensor, w_EK: Tensor, bias: Tensor | None, state: State, name: str = "conv") -> Tensor:
@@ -231,10 +259,12 @@ class Mamba(nn.Module):
         self.a_log, self.skip = parameter(inner, states), parameter(inner)
         self.norms = nn.ModuleList(RMSNorm(w, epsilon) if b["inner_norms"] else nn.Identity() for w in self.widths)
 
-    def forward(self, x_BTD: Tensor, state: State, start: int) -> Tensor:
+    def forward(self, x_BTD: Tensor, state: State, tokens: Tokens) -> Tensor:
         """[B, T, D]."""
         x_BTI, gate_BTI = F.linear(x_BTD, self.in_proj, self.in_bias).chunk(2, -1)
-        x_BTI = F.silu(causal_convolution(x_BTI, self.conv, self.conv_bias, state))
+        x_BTI = F.silu(causal_convolution(tokens.without_padding(x_BTI), self.conv, self.conv_bias, state))
+        # Again, for the bias.
+        x_BTI = tokens.without_padding(x_BTI)
         parts = F.linear(x_BTI, self.x_proj).split(self.widths, -1)
         dt, b_BTN, c_BTN = (norm(part) for norm, part in zip(self.norms, parts, strict=True))
         dt_BTI = F.softplus(F.linear(dt, self.dt_proj).float() + self.dt_bias.float())
@@ -264,11 +294,13 @@ class Mamba2(nn.Module):
         self.norm = RMSNorm(inner, epsilon, b["n_groups"] if b["norm_groups"] is None else b["norm_groups"])
         self.out, self.out_bias = parameter(d_model, inner), parameter(d_model) if b["bias"] else None
 
-    def forward(self, x_BTD: Tensor, state: State, start: int) -> Tensor:
+    def forward(self, x_BTD: Tensor, state: State, tokens: Tokens) -> Tensor:
         """[B, T, D]."""
         b = self.b
         gate, joined, dt_BTH = F.linear(x_BTD, self.in_proj, self.in_bias).split(self.channels, -1)
-        joined = F.silu(causal_convolution(joined, self.conv, self.conv_bias, state)).float()
+        joined = F.silu(causal_convolution(tokens.without_padding(joined), self.conv, self.conv_bias, state))
+        # Again, for the bias.
+        joined = tokens.without_padding(joined).float()
         x, b_BTE, c_BTE = joined.split(self.parts, -1)
         x_BTHP = x.unflatten(-1, (self.heads, -1))
         # Heads of a group share B and C.
@@ -330,10 +362,10 @@ class GatedDeltaNet(nn.Module):
         self.dt_bias, self.a_log = parameter(b["num_value_heads"]), parameter(b["num_value_heads"])
         self.norm = RMSNorm(b["value_head_dim"], epsilon if b["out_norm_epsilon"] is None else b["out_norm_epsilon"])
 
-    def forward(self, x_BTD: Tensor, state: State, start: int) -> Tensor:
+    def forward(self, x_BTD: Tensor, state: State, tokens: Tokens) -> Tensor:
         """[B, T, D]."""
         joined, gate, strength, step = F.linear(x_BTD, self.in_proj).split(self.channels, -1)
-        joined = F.silu(causal_convolution(joined, self.conv, None, state))
+        joined = F.silu(causal_convolution(tokens.without_padding(joined), self.conv, None, state))
         parts = zip(joined.split(self.parts, -1), self.heads, strict=True)
         q, k, v = (x.unflatten(-1, (heads, -1)) for x, heads in parts)
         # Neighbouring value heads share a key head.
@@ -358,10 +390,10 @@ class KDA(nn.Module):
         self.dt_bias, self.a_log = parameter(inner), parameter(b["num_heads"])
         self.norm = RMSNorm(b["head_dim"], epsilon)
 
-    def forward(self, x_BTD: Tensor, state: State, start: int) -> Tensor:
+    def forward(self, x_BTD: Tensor, state: State, tokens: Tokens) -> Tensor:
         """[B, T, D]."""
         joined, step, gate, strength = F.linear(x_BTD, self.in_proj).split(self.channels, -1)
-        joined = F.silu(causal_convolution(joined, self.conv, None, state))
+        joined = F.silu(causal_convolution(tokens.without_padding(joined), self.conv, None, state))
         q, k, v = joined.unflatten(-1, (3, self.b["num_heads"], -1)).unbind(2)
         beta = strength.float().sigmoid() * (2 if self.b["negative_eigenvalues"] else 1)
         steps = F.softplus(F.linear(step, self.decay_up).float() + self.dt_bias.float())
@@ -388,9 +420,10 @@ class Hyena(nn.Module):
         else:
             self.filter = parameter(b["num_groups"], b["filter_length"])
 
-    def forward(self, x_BTD: Tensor, state: State, start: int) -> Tensor:
+    def forward(self, x_BTD: Tensor, state: State, tokens: Tokens) -> Tensor:
         """[B, T, D]."""
-        projected = causal_convolution(F.linear(x_BTD, self.in_proj), self.conv, None, state)
+        projected = tokens.without_padding(F.linear(x_BTD, self.in_proj))
+        projected = causal_convolution(projected, self.conv, None, state)
         x2_BTD, x1_BTD, v_BTD = projected.float().chunk(3, -1)
         u_BTD = x1_BTD * v_BTD
         if self.b["kind"] == "hyena_li":
@@ -437,10 +470,11 @@ class ShortConv(nn.Module):
             parameter(width) if b["bias"] else None for width in (3 * d_model, d_model, d_model)
         )
 
-    def forward(self, x_BTD: Tensor, state: State, start: int) -> Tensor:
+    def forward(self, x_BTD: Tensor, state: State, tokens: Tokens) -> Tensor:
         """[B, T, D]."""
         b_BTD, c_BTD, x_BTD = F.linear(x_BTD, self.in_proj, self.in_bias).chunk(3, -1)
-        mixed_BTD = causal_convolution(b_BTD * x_BTD, self.conv, self.conv_bias, state)
+        gated_BTD = tokens.without_padding(b_BTD * x_BTD)
+        mixed_BTD = causal_convolution(gated_BTD, self.conv, self.conv_bias, state)
         return F.linear(c_BTD * mixed_BTD, self.out, self.out_bias)
 
 
@@ -454,7 +488,7 @@ class MLP(nn.Module):
         self.up, self.up_bias = parameter(wide, d_model), parameter(wide) if b["bias"] else None
         self.down, self.down_bias = parameter(d_model, b["d_ff"]), parameter(d_model) if b["bias"] else None
 
-    def forward(self, x_BTD: Tensor, state: State, start: int) -> Tensor:
+    def forward(self, x_BTD: Tensor, state: State, tokens: Tokens) -> Tensor:
         """[B, T, D]."""
         inner = activate(F.linear(x_BTD, self.up, self.up_bias), self.activation)
         return F.linear(inner, self.down, self.down_bias)
@@ -471,7 +505,7 @@ class Router(nn.Module):
         self.logit_bias = parameter(b["n_routed"]) if b["router_bias"] else None
         self.register_buffer("bias_E", torch.zeros(b["n_routed"]))
 
-    def forward(self, x_BTD: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x_BTD: Tensor, tokens: Tokens) -> tuple[Tensor, Tensor]:
         """Weights and experts, [B, T, K]; a choice beyond an expert's capacity has weight zero."""
         b = self.b
         logits_BTE = F.linear(x_BTD.float(), self.weight.float(), self.logit_bias)
@@ -487,15 +521,17 @@ class Router(nn.Module):
         if b["normalize_top_k"]:
             weights_BTK = weights_BTK / weights_BTK.sum(-1, keepdim=True).clamp_min(1e-20)
         if b["capacity_factor"] is not None:
-            weights_BTK = weights_BTK * self._within_capacity(chosen_BTK)
+            weights_BTK = weights_BTK * self._within_capacity(chosen_BTK, tokens)
         return weights_BTK * b["routed_scale"], chosen_BTK
 
-    def _within_capacity(self, chosen_BTK: Tensor) -> Tensor:
-        _, length, top_k = chosen_BTK.shape
-        capacity = math.ceil(self.b["capacity_factor"] * length * top_k / self.b["n_routed"])
-        taken = F.one_hot(chosen_BTK.flatten(1), self.b["n_routed"])
+    def _within_capacity(self, chosen_BTK: Tensor, tokens: Tokens) -> Tensor:
+        """Padding fills no expert, and is no part of a sequence's length."""
+        b, real_BT1 = self.b, tokens.without_padding(torch.ones_like(chosen_BTK[..., :1]))
+        capacity_B = torch.ceil(b["capacity_factor"] * real_BT1.sum((1, 2)).double() * b["top_k"] / b["n_routed"])
+        taken_BTKE = F.one_hot(chosen_BTK, b["n_routed"]) * real_BT1.unsqueeze(-1)
+        taken = taken_BTKE.flatten(1, 2)
         place = (taken.cumsum(1) * taken).sum(-1)
-        within: Tensor = place <= capacity
+        within: Tensor = place <= capacity_B.unsqueeze(1)
         return within.view_as(chosen_BTK)
 
 
@@ -522,9 +558,9 @@ class MoE(nn.Module):
         self.shared_up_bias = parameter(gates * shared) if b["shared_bias"] else None
         self.shared_down_bias = parameter(d_model) if b["shared_bias"] else None
 
-    def forward(self, x_BTD: Tensor, state: State, start: int) -> Tensor:
+    def forward(self, x_BTD: Tensor, state: State, tokens: Tokens) -> Tensor:
         """[B, T, D]."""
-        weights_RK, chosen_RK = (tensor.flatten(0, 1) for tensor in self.router(x_BTD))
+        weights_RK, chosen_RK = (tensor.flatten(0, 1) for tensor in self.router(x_BTD, tokens))
         x_RD = x_BTD.flatten(0, 1)
         # What the experts read, as wide as the model or a latent.
         read = x_RD if self.latent_down is None else F.linear(x_RD, self.latent_down, self.latent_down_bias)
@@ -564,7 +600,7 @@ MODULES = {
 }
 
 
-class ResidualBlock(nn.Module):
+class ResidualBlock(GradientCheckpointingLayer):
     """x + multiplier x inner(norm(x))."""
 
     def __init__(self, b: dict[str, Any], config: HarmonyConfig) -> None:
@@ -573,20 +609,21 @@ class ResidualBlock(nn.Module):
         self.inner = MODULES[b["kind"]](b, config.hidden_size, config.norm_epsilon)
         self.multiplier = config.residual_multiplier
 
-    def forward(self, x_BTD: Tensor, state: State, start: int) -> Tensor:
-        """The residual stream after the block."""
-        y_BTD: Tensor = self.inner(self.norm(x_BTD), state, start)
+    def forward(self, x_BTD: Tensor, state: State | None, tokens: Tokens) -> Tensor:
+        """The residual stream after the block; without a state nothing is remembered."""
+        y_BTD: Tensor = self.inner(self.norm(x_BTD), {} if state is None else state, tokens)
         return x_BTD + self.multiplier * y_BTD
 
 
 class HarmonyCache:
-    """What every block remembers, and how many tokens went by."""
+    """What every block remembers, how many tokens went by, and which of them were no padding."""
 
     is_compileable = False
 
     def __init__(self, num_blocks: int) -> None:
         self.states: list[State] = [{} for _ in range(num_blocks)]
         self.length = 0
+        self.real_BS: Tensor | None = None
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """Tokens so far."""
@@ -597,29 +634,21 @@ class HarmonyCache:
         for state in self.states:
             for name, tensor in state.items():
                 state[name] = tensor.index_select(0, beam_idx.to(tensor.device))
+        if self.real_BS is not None:
+            self.real_BS = self.real_BS.index_select(0, beam_idx.to(self.real_BS.device))
 
 
-class HarmonyForCausalLM(PreTrainedModel, GenerationMixin):
-    """Embedding, residual blocks, final norm, head.
-
-    Sequences of a batch are of one length: padding would enter recurrent states, and is refused.
-    """
+class HarmonyPreTrainedModel(PreTrainedModel):
+    """What both models below are to `transformers`."""
 
     config_class = HarmonyConfig
-    base_model_prefix = ""
+    base_model_prefix = "model"
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
     _no_split_modules = ("ResidualBlock",)
-    _tied_weights_keys = {"head.weight": "embedding.weight"}  # noqa: RUF012
     _keep_in_fp32_modules_strict = ("a_log", "dt_bias", "bias_E")
     # A recurrent state cannot go back to an earlier token, as assisted generation would want.
     _is_stateful = True
-
-    def __init__(self, config: HarmonyConfig) -> None:
-        super().__init__(config)
-        self.embedding = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.blocks = nn.ModuleList(ResidualBlock(b, config) for b in config.blocks)
-        self.norm = RMSNorm(config.hidden_size, config.norm_epsilon)
-        self.head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
-        self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
         """Matrices normal, norms and skips one, biases zero: for a model that is trained anew."""
@@ -627,9 +656,20 @@ class HarmonyForCausalLM(PreTrainedModel, GenerationMixin):
             if getattr(tensor, "_is_hf_initialized", False):
                 continue
             if tensor.dim() > 1:
-                nn.init.normal_(tensor, std=0.02)
+                nn.init.normal_(tensor, std=self.config.initializer_range)
             else:
                 nn.init.constant_(tensor, 1.0 if name in ("weight", "skip") else 0.0)
+
+
+class HarmonyModel(HarmonyPreTrainedModel):
+    """Embedding, residual blocks, final norm."""
+
+    def __init__(self, config: HarmonyConfig) -> None:
+        super().__init__(config)
+        self.embedding = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.blocks = nn.ModuleList(ResidualBlock(b, config) for b in config.blocks)
+        self.norm = RMSNorm(config.hidden_size, config.norm_epsilon)
+        self.post_init()
 
     def get_input_embeddings(self) -> nn.Module:
         """The embedding."""
@@ -638,6 +678,122 @@ class HarmonyForCausalLM(PreTrainedModel, GenerationMixin):
     def set_input_embeddings(self, value: nn.Embedding) -> None:
         """Puts another one in its place."""
         self.embedding = value
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values: HarmonyCache | None = None,
+        inputs_embeds: Tensor | None = None,
+        use_cache: bool | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> BaseModelOutputWithPast | tuple[Any, ...]:
+        """The normalised residual stream [B, T, D].
+
+        Args:
+            input_ids: int64 [B, T], those after the tokens that the cache has seen.
+            attention_mask: [B, S], zero for padding: before a sequence, after it, or both. A sequence does not go on
+                after padding.
+            position_ids: the positions that the tokens have anyway; anything else is refused.
+            past_key_values: the cache of an earlier call, changed in place.
+            inputs_embeds: [B, T, D] instead of `input_ids`, as `get_input_embeddings()` gives them.
+            use_cache: whether the output holds a cache; by default in evaluation.
+            output_attentions: refused, unless it is False.
+            output_hidden_states: whether the output holds the embeddings and the residual stream after every block,
+                after the last one normalised.
+            return_dict: False gives a tuple.
+
+        Raises:
+            ValueError: padding within a sequence, other positions, or outputs that this model does not give.
+            TypeError: a cache of another model.
+        """
+        if (input_ids is None) == (inputs_embeds is None):
+            raise ValueError("give one of input_ids and inputs_embeds")
+        if output_attentions:
+            raise ValueError("output_attentions is not supported; leave it out")
+        cache = self._cache(past_key_values, use_cache)
+        past = 0 if cache is None else cache.length
+        x_BTD = self.embedding(input_ids) if inputs_embeds is None else inputs_embeds
+        real_BS = self._real(x_BTD, past, attention_mask, cache)
+        positions_BT = self._positions(x_BTD, past, real_BS, position_ids)
+        tokens = Tokens(positions_BT, real_BS, self.config._attn_implementation != "eager")
+        x_BTD = x_BTD * self.config.embedding_multiplier
+        wanted = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        streams: list[Tensor] = []
+        for number, block in enumerate(self.blocks):
+            streams += [x_BTD] if wanted else []
+            x_BTD = block(x_BTD, None if cache is None else cache.states[number], tokens)
+        if cache is not None:
+            cache.length, cache.real_BS = past + x_BTD.shape[1], real_BS
+        x_BTD = self.norm(x_BTD)
+        output = BaseModelOutputWithPast(
+            last_hidden_state=x_BTD,
+            past_key_values=cache,
+            hidden_states=(*streams, x_BTD) if wanted else None,
+        )
+        return output.to_tuple() if return_dict is False else output
+
+    def _cache(self, given: HarmonyCache | None, wanted: bool | None) -> HarmonyCache | None:
+        """The one to fill. A block that is computed again in the backward pass would fill it twice."""
+        again = self.training and any(block.gradient_checkpointing for block in self.blocks)
+        if given is None:
+            wanted = not self.training and self.config.use_cache if wanted is None else wanted
+            return HarmonyCache(len(self.blocks)) if wanted and not again else None
+        if not isinstance(given, HarmonyCache):
+            raise TypeError(f"past_key_values is a {type(given).__name__}; leave it out, or use what forward gave")
+        if again:
+            raise ValueError("past_key_values has no place in gradient checkpointing; leave it out")
+        return given
+
+    def _real(self, x_BTD: Tensor, past: int, mask: Tensor | None, cache: HarmonyCache | None) -> Tensor | None:
+        """Which tokens, the cached ones first, are no padding; None where all are."""
+        batch, length, _ = x_BTD.shape
+        if mask is None:
+            if cache is None or cache.real_BS is None:
+                return None
+            mask = F.pad(cache.real_BS, (0, length), value=True)
+        if mask.shape != (batch, past + length):
+            shape = f"attention_mask has shape {list(mask.shape)}"
+            raise ValueError(f"{shape}; use {[batch, past + length]}, a number for each cached token and each given")
+        real_BS = mask.to(x_BTD.device) == 1
+        if bool(real_BS.all()):
+            return None
+        begins_BS = real_BS & ~F.pad(real_BS, (1, 0))[:, :-1]
+        if bool((begins_BS.sum(1) > 1).any()):
+            raise ValueError("attention_mask has zeros within a sequence; to generate, pad on the left")
+        return real_BS
+
+    def _positions(self, x_BTD: Tensor, past: int, real_BS: Tensor | None, given: Tensor | None) -> Tensor:
+        """Of the tokens in their sequences, [B or 1, T] on the CPU; padding before a sequence is at 0."""
+        stop = past + x_BTD.shape[1]
+        real_BS = torch.ones(1, stop, dtype=torch.bool) if real_BS is None else real_BS.cpu()
+        positions_BT = (real_BS.cumsum(1) - 1).clamp(min=0)[:, past:]
+        if given is not None and not bool(((given.cpu() == positions_BT) | ~real_BS[:, past:]).all()):
+            raise ValueError(f"position_ids are not the tokens' own, up to {stop - 1}; leave them out")
+        return positions_BT
+
+
+class HarmonyForCausalLM(HarmonyPreTrainedModel, GenerationMixin):
+    """A model and its head."""
+
+    _tied_weights_keys = {"head.weight": "model.embedding.weight"}  # noqa: RUF012
+
+    def __init__(self, config: HarmonyConfig) -> None:
+        super().__init__(config)
+        self.model = HarmonyModel(config)
+        self.head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The embedding."""
+        return self.model.embedding
+
+    def set_input_embeddings(self, value: nn.Embedding) -> None:
+        """Puts another one in its place."""
+        self.model.embedding = value
 
     def get_output_embeddings(self) -> nn.Module:
         """The head."""
@@ -654,12 +810,15 @@ class HarmonyForCausalLM(PreTrainedModel, GenerationMixin):
 
     def forward(
         self,
-        input_ids: Tensor,
+        input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
         past_key_values: HarmonyCache | None = None,
+        inputs_embeds: Tensor | None = None,
         labels: Tensor | None = None,
         use_cache: bool | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
         logits_to_keep: int | Tensor = 0,
         return_dict: bool | None = None,
         **kwargs: Any,
@@ -667,50 +826,37 @@ class HarmonyForCausalLM(PreTrainedModel, GenerationMixin):
         """Logits [B, T, V] of the next tokens.
 
         Args:
-            input_ids: int64 [B, T], those after the tokens that the cache has seen.
-            attention_mask: [B, S], all ones; anything else is refused.
-            position_ids: the positions that the tokens have anyway; anything else is refused.
-            past_key_values: the cache of an earlier call, changed in place.
-            labels: int64 [B, T], shifted inside; the loss is their mean cross entropy.
-            use_cache: whether the output holds a cache; by default in evaluation.
+            input_ids: as `attention_mask`, `position_ids`, `past_key_values`, `inputs_embeds`, `use_cache`,
+                `output_attentions` and `output_hidden_states`, what `HarmonyModel.forward` takes.
+            labels: int64 [B, T], shifted inside, -100 where there is nothing to learn; the loss is their mean cross
+                entropy.
             logits_to_keep: logits of so many last tokens, or of these indices; 0 is all.
             return_dict: False gives a tuple.
             kwargs: what the loss takes.
 
         Raises:
-            ValueError: padding, other positions, or outputs that this model does not give.
-            TypeError: a cache of another model.
+            ValueError: as `HarmonyModel.forward`.
+            TypeError: likewise.
         """
-        if past_key_values is not None and not isinstance(past_key_values, HarmonyCache):
-            raise TypeError(
-                f"past_key_values is a {type(past_key_values).__name__}; leave it out, or use what forward gave"
-            )
-        cache = HarmonyCache(len(self.blocks)) if past_key_values is None else past_key_values
-        self._check(input_ids, attention_mask, position_ids, cache.length, kwargs)
-        x_BTD = self.embedding(input_ids) * self.config.embedding_multiplier
-        for block, state in zip(self.blocks, cache.states, strict=True):
-            x_BTD = block(x_BTD, state, cache.length)
-        cache.length += input_ids.shape[1]
+        inner = self.model(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
+            use_cache=use_cache,
+            output_attentions=output_attentions,
+            output_hidden_states=output_hidden_states,
+        )
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
-        logits_BTV = self.head(self.norm(x_BTD)[:, kept]) / self.config.logits_divisor
+        logits_BTV = self.head(inner.last_hidden_state[:, kept]) / self.config.logits_divisor
         loss = None
         if labels is not None:
             loss = self.loss_function(logits=logits_BTV, labels=labels, vocab_size=self.config.vocab_size, **kwargs)
-        if use_cache is None:
-            use_cache = past_key_values is not None or (not self.training and getattr(self.config, "use_cache", True))
-        output = CausalLMOutputWithPast(loss=loss, logits=logits_BTV, past_key_values=cache if use_cache else None)
+        output = CausalLMOutputWithPast(
+            loss=loss,
+            logits=logits_BTV,
+            past_key_values=inner.past_key_values,
+            hidden_states=inner.hidden_states,
+        )
         return output.to_tuple() if return_dict is False else output
-
-    def _check(
-        self, ids: Tensor, mask: Tensor | None, positions: Tensor | None, past: int, kwargs: dict[str, Any]
-    ) -> None:
-        if mask is not None and not bool((mask == 1).all()):
-            raise ValueError(
-                "attention_mask has zeros: padding would enter recurrent states; use prompts of one length"
-            )
-        expected = torch.arange(past, past + ids.shape[1], device=ids.device)
-        if positions is not None and not bool((positions == expected).all()):
-            raise ValueError(f"position_ids are not {past} to {past + ids.shape[1] - 1}; leave them out")
-        for name in ("output_attentions", "output_hidden_states", "inputs_embeds"):
-            if kwargs.pop(name, None) not in (None, False):
-                raise ValueError(f"{name} is not supported; leave it out")

@@ -37,6 +37,7 @@ class KimiLinear(Layered):
 
     model_type = "kimi_linear"
     model_class = "KimiLinearForCausalLM"
+    cache_needs_attention = True
     # What the class makes others of, or the authors' own code reads; nothing is rotary, and nothing tied.
     harmless: ClassVar[tuple[str, ...]] = (
         "model_max_length",
