@@ -53,8 +53,6 @@ class Mamba2Module(BlockModule):
     Factors of x, B and C are the taps', which are few.
     """
 
-    conv_multipliers: Tensor | None
-
     def __init__(self, config: Mamba2, d_model: int, norm_epsilon: float) -> None:
         super().__init__()
         self.config = config
@@ -62,12 +60,6 @@ class Mamba2Module(BlockModule):
         self.widths, zeros = (inner, conv, heads), ParameterSpec(constant(0.0))
         self.norm_groups = config.n_groups if config.norm_groups is None else config.norm_groups
         self.gate_multiplier, self.dt_multiplier = config.multipliers[0], config.multipliers[4]
-        # Of x, B and C, each as often as it has channels.
-        factors_C = None
-        if config.multipliers[1:4] != NO_MULTIPLIERS[1:4]:
-            maps = config.n_groups * config.d_state
-            factors_C = torch.tensor(config.multipliers[1:4]).repeat_interleave(torch.tensor((inner, maps, maps)))
-        self.register_buffer("conv_multipliers", factors_C, persistent=False)
         self.in_proj = self.declare("in_proj", (sum(self.widths), d_model), matrix(d_model))
         self.in_bias = self.declare("in_bias", (sum(self.widths),), zeros) if config.bias else None
         bound = 1 / math.sqrt(config.d_conv)
@@ -111,8 +103,12 @@ class Mamba2Module(BlockModule):
 
     def _taps(self) -> Tensor:
         """The convolution's taps [C, K], which take the factors of x, B and C: each channel has its own."""
-        factors_C = self.conv_multipliers
-        return self.conv if factors_C is None else self.conv * factors_C.unsqueeze(-1)
+        factors = self.config.multipliers[1:4]
+        if factors == NO_MULTIPLIERS[1:4]:
+            return self.conv
+        maps = self.config.n_groups * self.config.d_state
+        parts = self.conv.split((self.widths[0], maps, maps))
+        return torch.cat([scaled(part, factor) for part, factor in zip(parts, factors, strict=True)])
 
     def _split(self, xbc: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """x [.., H, P], B and C [.., G, N]."""

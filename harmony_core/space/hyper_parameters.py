@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,30 +15,27 @@ def fields(cls: type[Block]) -> dict[str, FieldInfo]:
     """What a class of blocks declares of each."""
     found = {}
     for name, field in cls.model_fields.items():
-        inner = field.annotation
-        if isinstance(inner, type) and issubclass(inner, Block):
-            found |= {f"{name}.{own}": info for own, info in fields(inner).items()}
-        else:
-            found[name] = field
+        inner = _block_of(field)
+        found |= {name: field} if inner is None else {f"{name}.{own}": info for own, info in fields(inner).items()}
     return found
 
 
 def values(block: Block) -> dict[str, Any]:
     """The value of each, in the order of `fields`."""
+    held = _holding_blocks(type(block))
+    if not held:
+        return dict(block)
     found = {}
-    for name, value in block:
-        if isinstance(value, Block):
-            found |= {f"{name}.{own}": inner for own, inner in values(value).items()}
-        else:
-            found[name] = value
+    for name, one in block:
+        found |= {f"{name}.{own}": inner for own, inner in values(one).items()} if name in held else {name: one}
     return found
 
 
 def value(block: Block, name: str) -> Any:
     """The value of one."""
-    outer, _, inner = name.partition(".")
-    found = getattr(block, outer)
-    return value(found, inner) if inner else found
+    for part in name.split("."):
+        block = getattr(block, part)
+    return block
 
 
 def make(cls: type[Block], chosen: Mapping[str, Any]) -> Block:
@@ -64,3 +62,14 @@ def _nested(chosen: Mapping[str, Any]) -> dict[str, Any]:
         else:
             found[outer] = one
     return {name: _nested(one) if isinstance(one, dict) else one for name, one in found.items()}
+
+
+@functools.cache
+def _holding_blocks(cls: type[Block]) -> frozenset[str]:
+    return frozenset(name for name, field in cls.model_fields.items() if _block_of(field) is not None)
+
+
+def _block_of(field: FieldInfo) -> type[Block] | None:
+    """The class of the block that a field holds, if it holds one."""
+    held = field.annotation
+    return held if isinstance(held, type) and issubclass(held, Block) else None

@@ -85,7 +85,9 @@ def native_config(architecture: Architecture) -> tuple[Family, Any] | None:
 
 def longest_context(architecture: Architecture) -> int:
     """What the configuration says, from which YaRN's own check computes a factor."""
-    scalings = (getattr(block, "rope_scaling", None) for block in architecture.blocks)
+    # Of heads beside a state space too.
+    heads = (getattr(block, "attention", block) for block in architecture.blocks)
+    scalings = (getattr(one, "rope_scaling", None) for one in heads)
     scaled = [int(one.factor * one.original_context) for one in scalings if one is not None and one.original_context]
     return max(scaled, default=LONGEST_CONTEXT)
 
