@@ -35,12 +35,18 @@ class ParallelCosts(BlockCosts[Parallel]):
         attention, ssm = (costs_of(branch).kept_memory(branch, shape) for branch in block.branches)
         # With a factor the two projections read, and keep, two tensors instead of one.
         second = shape.d_model * (block.attention_in_multiplier != 1 or block.ssm_in_multiplier != 1)
+        # The state space comes last and so goes back first; when attention does, what it had kept is free.
+        typed, fp32 = max(
+            (ssm.working_typed, ssm.working_fp32),
+            (attention.working_typed - ssm.typed, attention.working_fp32 - ssm.fp32),
+            key=lambda made: shape.typed_bytes * made[0] + 4 * made[1],
+        )
         return KeptMemory(
             attention.typed + ssm.typed + second,
             attention.fp32 + ssm.fp32,
-            # One after the other; the gradient of the input waits from one to the next.
-            max(attention.working_typed, ssm.working_typed) + shape.d_model,
-            max(attention.working_fp32, ssm.working_fp32),
+            # The gradient of what one reads waits for the other's.
+            typed + shape.d_model,
+            fp32,
             attention.once + ssm.once,
         )
 
