@@ -26,8 +26,8 @@ from harmony_core.models.ops.precision import at_least_fp32, without_autocast
 from harmony_core.models.ops.rms_norm import rms_norm
 from harmony_core.models.ops.scaling import scaled
 from harmony_core.models.ops.ssm.gated_norm import gated_norm
-from harmony_core.models.ops.ssm.silu_gate import silu_gate
 from harmony_core.models.ops.ssm.mamba_kernels import run_ssd_kernel
+from harmony_core.models.ops.ssm.silu_gate import silu_gate
 from harmony_core.models.ops.ssm.ssd import ssd, ssd_step
 from harmony_core.models.parameter import ParameterSpec, constant, matrix, uniform
 from harmony_core.models.registry import implements

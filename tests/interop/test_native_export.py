@@ -159,7 +159,10 @@ ALMOST: dict[str, tuple[list[dict[str, Any]], dict[str, Any]]] = {
         [{**BESIDE, "ssm": {**STATE, "n_groups": 2, "norm_groups": 1}}, SWIGLU],
         {},
     ),
-    "a state space beside attention with QK norm": ([{**BESIDE, "attention": {**GROUPED, "qk_norm": True}}, SWIGLU], {}),
+    "a state space beside attention with QK norm": (
+        [{**BESIDE, "attention": {**GROUPED, "qk_norm": True}}, SWIGLU],
+        {},
+    ),
     "branches that differ": ([BESIDE, SWIGLU, {**BESIDE, "ssm_in_multiplier": 2.0}, SWIGLU], {}),
     "a state space beside attention and alone": ([BESIDE, SWIGLU, {"kind": "mamba2", **STATE}, SWIGLU], {}),
     "a factor of every block's output": ([BESIDE, SWIGLU], {"residual_multiplier": 0.5}),

@@ -64,7 +64,13 @@ CASES = {
     "parallel": {"kind": "parallel", "attention": GROUPED, "ssm": {"d_state": 8, "head_dim": 16, "chunk_size": 8}},
     "parallel-factors": {
         **{"kind": "parallel", "attention": {**GROUPED, "num_kv_heads": 1, "scale": 0.2, "bias": True}},
-        "ssm": {"d_state": 6, "head_dim": 8, "inner_width": 48, "norm": "none", "multipliers": (0.6, 0.5, 0.8, 0.5, 1.4)},
+        "ssm": {
+            "d_state": 6,
+            "head_dim": 8,
+            "inner_width": 48,
+            "norm": "none",
+            "multipliers": (0.6, 0.5, 0.8, 0.5, 1.4),
+        },
         **{"attention_in_multiplier": 0.7, "attention_out_multiplier": 0.9},
         **{"ssm_in_multiplier": 1.25, "ssm_out_multiplier": 0.6},
     },

@@ -95,7 +95,9 @@ def test_every_factor_is_where_the_definition_has_it(norm: str, length: int) -> 
     expected = 0.9 * heads_BTD + 0.3 * by_definition(module.ssm, 1.25 * x_BTD)
     found = module.forward_documents(x_BTD, one_document(x_BTD))
     torch.testing.assert_close(found, expected, **EXACT)
-    gradients = [torch.autograd.grad(y.sin().sum(), [*module.parameters()], retain_graph=True) for y in (found, expected)]
+    gradients = [
+        torch.autograd.grad(y.sin().sum(), [*module.parameters()], retain_graph=True) for y in (found, expected)
+    ]
     for one, other in zip(*gradients, strict=True):
         torch.testing.assert_close(one, other, **EXACT)
     fast = module.float()(x_BTD.float())

@@ -96,7 +96,7 @@ def _products(
     activation: Activation,
     gate_multiplier: float,
 ) -> tuple[Tensor, Tensor | None, Tensor]:
-    """The projection [R, U] with its gate multiplied, its opened gate [R, F] and the output [R, D], in the type of `x_RD`."""
+    """The projection [R, U], gate multiplied, its opened gate [R, F] and the output [R, D], in the type of `x_RD`."""
     up_bias, down_bias = (None if bias is None else bias.to(x_RD.dtype) for bias in (up_bias, down_bias))
     projected_RU = product(x_RD, up, up_bias)
     _scale_gate(projected_RU, gate_multiplier)
