@@ -13,7 +13,7 @@ from harmony_core.architecture import Block
 
 def fields(cls: type[Block]) -> dict[str, FieldInfo]:
     """What a class of blocks declares of each."""
-    found = {}
+    found: dict[str, FieldInfo] = {}
     for name, field in cls.model_fields.items():
         inner = _block_of(field)
         found |= {name: field} if inner is None else {f"{name}.{own}": info for own, info in fields(inner).items()}
@@ -25,7 +25,7 @@ def values(block: Block) -> dict[str, Any]:
     held = _holding_blocks(type(block))
     if not held:
         return dict(block)
-    found = {}
+    found: dict[str, Any] = {}
     for name, one in block:
         found |= {f"{name}.{own}": inner for own, inner in values(one).items()} if name in held else {name: one}
     return found

@@ -21,7 +21,8 @@ class ParallelCosts(BlockCosts[Parallel]):
 
     @override
     def work(self, block: Parallel, shape: Shape, train: bool) -> tuple[Work, Work]:
-        a_token, once = {}, {}
+        a_token: Work = {}
+        once: Work = {}
         for branch in block.branches:
             of_branch = costs_of(branch).work(branch, shape, train)
             for total, part in zip((a_token, once), of_branch, strict=True):

@@ -319,7 +319,8 @@ class Parallel(nn.Module):
         b = self.b
         heads_BTD: Tensor = self.attention(b["attention_in_multiplier"] * x_BTD, state, start)
         ssm_BTD: Tensor = self.ssm(b["ssm_in_multiplier"] * x_BTD, state, start)
-        return b["attention_out_multiplier"] * heads_BTD + b["ssm_out_multiplier"] * ssm_BTD
+        y_BTD: Tensor = b["attention_out_multiplier"] * heads_BTD + b["ssm_out_multiplier"] * ssm_BTD
+        return y_BTD
 
 
 def delta_rule(q: Tensor, k: Tensor, v: Tensor, log: Tensor, beta: Tensor, state: State) -> Tensor:
@@ -482,7 +483,9 @@ class MLP(nn.Module):
         if self.activation in GATED:
             gate, up = projected.chunk(2, -1)
             projected = torch.cat((gate * self.b["gate_multiplier"], up), -1)
-        return F.linear(activate(projected, self.activation), self.down, self.down_bias) * self.b["out_multiplier"]
+        inner = activate(projected, self.activation)
+        y_BTD: Tensor = F.linear(inner, self.down, self.down_bias) * self.b["out_multiplier"]
+        return y_BTD
 
 
 class Router(nn.Module):

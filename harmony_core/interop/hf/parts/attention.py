@@ -29,7 +29,7 @@ def grouped_attention(fields: Fields, **options: Any) -> GQA:
     return GQA(**_shape(fields), **options)
 
 
-def _shape(fields: Fields) -> dict[str, int]:
+def _shape(fields: Fields) -> dict[str, Any]:
     heads = fields.integer("num_attention_heads")
     kv_heads = fields.integer("num_key_value_heads", default=heads)
     return {"num_heads": heads, "num_kv_heads": kv_heads, "head_dim": head_dim(fields)}
