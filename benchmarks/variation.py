@@ -18,7 +18,7 @@ from benchmarks.baselines import BUDGET
 from benchmarks.common import ROOT, write_result
 from harmony_core.architecture import Architecture, Block
 from harmony_core.base import read_yaml
-from harmony_core.space import MUTATIONS, Edit, Space, accept, cross_once, draw_strata, sample
+from harmony_core.space import MUTATIONS, Edit, Space, accept, cross_once, draw_strata, hyper_parameters, sample
 
 ATTEMPTS = 2_000
 PARENTS = 400
@@ -82,7 +82,8 @@ def _plus(one: tuple[int, int], other: tuple[int, int]) -> tuple[int, int]:
 def _difference(one: Block, two: Block) -> tuple[int, int]:
     if one.kind != two.kind:
         return 1, 0
-    fields = sum(getattr(one, name) != getattr(two, name) for name in type(one).model_fields)
+    first, second = hyper_parameters.values(one), hyper_parameters.values(two)
+    fields = sum(value != second[name] for name, value in first.items())
     return int(fields > 0), fields
 
 

@@ -36,6 +36,10 @@ def configurations(d_model: int) -> dict[str, dict[str, Any]]:
             **{"key_head_dim": HEAD_DIM, "value_head_dim": HEAD_DIM},
         },
         "kda": {"num_heads": heads, "head_dim": HEAD_DIM},
+        "parallel": {
+            "attention": {**attention, "num_kv_heads": heads // 2},
+            "ssm": {"inner_width": 3 * d_model // 2, "norm": "none"},
+        },
         "short_conv": {},
         "hyena_se": groups,
         "hyena_mr": groups,

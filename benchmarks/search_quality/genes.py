@@ -13,11 +13,12 @@ import numpy as np
 
 from harmony_core.architecture import Architecture
 from harmony_core.architecture.block import Block
-from harmony_core.space import Space
+from harmony_core.space import Space, hyper_parameters
 
 VOCAB_SIZE = 257
 ATTENTION = frozenset({"mha", "mqa", "gqa", "mla", "swa"})
-_SIZES = frozenset({"num_heads", "num_kv_heads", "d_state", "expand", "d_ff", "d_expert", "n_routed"})
+_HEADS = frozenset({"num_heads", "num_kv_heads", "num_key_heads", "num_value_heads"})
+_SIZES = _HEADS | {"d_state", "expand", "inner_width", "d_ff", "d_expert", "n_routed"}
 _WITNESS_TRIES = 20_000
 
 # A layer's kinds: its mixer's and its channel mixer's.
@@ -65,10 +66,10 @@ class Genes:
 
     def _flaws(self, block: Block) -> float:
         good = self.good[block.kind]
-        return sum(getattr(block, name) != value for name, value in good.items()) / max(1, len(good))
+        return sum(hyper_parameters.value(block, name) != value for name, value in good.items()) / max(1, len(good))
 
     def _middle(self, kind: str) -> dict[str, Any]:
         blocks = self.space.choices(self.width).blocks(kind)
         block = blocks[len(blocks) // 2]
-        names = [name for name in self.space.blocks[kind].domains if name not in _SIZES]
-        return {name: getattr(block, name) for name in names}
+        names = [name for name in self.space.blocks[kind].domains if name.rpartition(".")[2] not in _SIZES]
+        return {name: hyper_parameters.value(block, name) for name in names}

@@ -29,6 +29,7 @@ from harmony_core.architecture.mla import MLA
 from harmony_core.architecture.mlp import MLP
 from harmony_core.architecture.moe import MoE
 from harmony_core.architecture.mqa import MQA
+from harmony_core.architecture.parallel import Parallel
 from harmony_core.architecture.rope import RopeScaling
 from harmony_core.architecture.short_conv import ShortConv
 from harmony_core.architecture.swa import SWA
@@ -55,6 +56,7 @@ __all__ = [
     "Mamba2",
     "MoE",
     "Mode",
+    "Parallel",
     "Role",
     "RopeScaling",
     "ShortConv",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from harmony_core.architecture.block import NORM_EPSILON, Block, Mode, changed_fields, register
+
+# Of what the projection in gives, in its order: gate, x, B, C and step sizes.
+NO_MULTIPLIERS = (1.0, 1.0, 1.0, 1.0, 1.0)
 
 
 @register
@@ -23,6 +26,9 @@ class Mamba2(Block):
         bias: a bias on the projections in and out.
         conv_bias: a bias on the convolution.
         dt_limit: step sizes are clamped to this range; None is no upper bound.
+        norm: what stands before the projection out: `gate_first` normalises y silu(gate), `norm_first` multiplies the
+            normalised y with silu(gate), `none` takes y silu(gate) as it is (Falcon-H1).
+        multipliers: factors of the projected gate, x, B, C and step sizes, their biases included (Falcon-H1).
     """
 
     kind = "mamba2"
@@ -39,6 +45,8 @@ class Mamba2(Block):
     bias: bool = False
     conv_bias: bool = True
     dt_limit: tuple[float, float | None] = (0.0, None)
+    norm: Literal["gate_first", "norm_first", "none"] = "gate_first"
+    multipliers: tuple[float, float, float, float, float] = NO_MULTIPLIERS
 
     def model_post_init(self, context: Any, /) -> None:
         for name in ("d_state", "expand", "head_dim", "n_groups", "d_conv", "chunk_size"):
@@ -50,6 +58,10 @@ class Mamba2(Block):
         low, high = self.dt_limit
         if low < 0 or (high is not None and high <= low):
             raise ValueError(f"dt_limit is {list(self.dt_limit)}; use 0 <= low < high")
+        if min(self.multipliers) <= 0:
+            raise ValueError(f"multipliers are {list(self.multipliers)}; use positive numbers")
+        if self.norm == "none" and self.norm_groups is not None:
+            raise ValueError(f"norm_groups is {self.norm_groups} with norm none; leave norm_groups out")
 
     def check(self, d_model: int) -> None:
         if self.d_inner(d_model) % self.head_dim:
@@ -92,7 +104,8 @@ class Mamba2(Block):
         heads, conv_dim = self.num_heads(d_model), self.conv_dim(d_model)
         convolution = conv_dim * (self.d_conv + self.conv_bias)
         biases = d_inner + conv_dim + heads + d_model if self.bias else 0
-        return self._in_proj(d_model) + convolution + 3 * heads + d_inner + d_inner * d_model + biases
+        norm = 0 if self.norm == "none" else d_inner
+        return self._in_proj(d_model) + convolution + 3 * heads + norm + d_inner * d_model + biases
 
     def forward_flops_per_token(self, d_model: int, context: int, mode: Mode) -> float:
         d_inner = self.d_inner(d_model)

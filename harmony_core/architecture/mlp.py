@@ -36,6 +36,8 @@ class MLP(Block):
             nothing), `clamped_swiglu` (three; gpt-oss's, whose gate and up end at 7 and whose up counts from 1),
             `gelu` or `relu2` (two).
         bias: a bias on every projection.
+        gate_multiplier: factor of the gate before it is opened (Falcon-H1).
+        out_multiplier: factor of what the network gives (Falcon-H1).
     """
 
     kind = "mlp"
@@ -44,10 +46,17 @@ class MLP(Block):
     d_ff: int
     activation: Activation = "swiglu"
     bias: bool = False
+    gate_multiplier: float = 1.0
+    out_multiplier: float = 1.0
 
     def model_post_init(self, context: Any, /) -> None:
         if self.d_ff < 1:
             raise ValueError(f"d_ff is {self.d_ff}; use at least 1")
+        for name in ("gate_multiplier", "out_multiplier"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; use a positive number")
+        if self.gate_multiplier != 1 and self.activation not in GATED:
+            raise ValueError(f"gate_multiplier is {self.gate_multiplier}; {self.activation} has no gate, leave it out")
 
     def num_params(self, d_model: int) -> int:
         return self._matrices(d_model) + feed_forward_biases(d_model, self.d_ff, self.activation) * self.bias

@@ -71,6 +71,22 @@ _BLOCKS: dict[str, tuple[tuple[int, dict[str, Any]], ...]] = {
         (128, {"num_heads": 2, "head_dim": 64}),
         (160, {"num_heads": 4, "head_dim": 32, "gate_rank": 16}),
     ),
+    "parallel": (
+        (
+            96,
+            {
+                "attention": {"num_heads": 4, "num_kv_heads": 1, "head_dim": 16},
+                "ssm": {"d_state": 16, "inner_width": 144, "head_dim": 16, "norm": "none"},
+            },
+        ),
+        (
+            160,
+            {
+                "attention": {"num_heads": 4, "num_kv_heads": 2, "head_dim": 32},
+                "ssm": {"d_state": 64, "expand": 1, "head_dim": 16},
+            },
+        ),
+    ),
     "short_conv": (
         (96, {"kernel_size": 3}),
         (160, {"kernel_size": 7}),

@@ -13,6 +13,7 @@ from harmony_core.models import (
     mla,
     mlp,
     moe,
+    parallel,
     short_conv,
     swa,
 )
@@ -23,7 +24,22 @@ from harmony_core.models.registry import implemented_kinds
 from harmony_core.models.stage import Stage
 from harmony_core.models.state import DecodingState
 
-_BLOCKS = (attention, gated_deltanet, hyena_li, hyena_mr, hyena_se, kda, mamba, mamba2, mla, mlp, moe, short_conv, swa)
+_BLOCKS = (
+    attention,
+    gated_deltanet,
+    hyena_li,
+    hyena_mr,
+    hyena_se,
+    kda,
+    mamba,
+    mamba2,
+    mla,
+    mlp,
+    moe,
+    parallel,
+    short_conv,
+    swa,
+)
 
 __all__ = [
     "DecodingState",

@@ -14,6 +14,7 @@ from torch.nn.functional import softplus
 from typing_extensions import override
 
 from harmony_core.architecture import Mamba2
+from harmony_core.architecture.mamba2 import NO_MULTIPLIERS
 from harmony_core.models.block import BlockModule, BlockState
 from harmony_core.models.documents import Documents
 from harmony_core.models.kernels import ssd_kernel
@@ -22,8 +23,11 @@ from harmony_core.models.ops.convolution.convolution import conv_silu, conv_silu
 from harmony_core.models.ops.documents import conv_silu_documents, ssd_documents
 from harmony_core.models.ops.matmul import linear
 from harmony_core.models.ops.precision import at_least_fp32, without_autocast
+from harmony_core.models.ops.rms_norm import rms_norm
+from harmony_core.models.ops.scaling import scaled
 from harmony_core.models.ops.ssm.gated_norm import gated_norm
 from harmony_core.models.ops.ssm.mamba_kernels import run_ssd_kernel
+from harmony_core.models.ops.ssm.silu_gate import silu_gate
 from harmony_core.models.ops.ssm.ssd import ssd, ssd_step
 from harmony_core.models.parameter import ParameterSpec, constant, matrix, uniform
 from harmony_core.models.registry import implements
@@ -46,9 +50,10 @@ class Mamba2Module(BlockModule):
     """One projection to gate, x, B, C and step sizes; convolution; scan; gated norm; projection back.
 
     The norm runs over each of `norm_groups` shares of the inner width, by default the share of each group of heads.
+    Factors of x, B and C are the taps', which are few.
 
     Args:
-        config: heads, groups, state width, taps, chunk, biases and the norm's shares.
+        config: heads, groups, state width, taps, chunk, biases, multipliers and the norm's shares.
         d_model: width D.
         norm_epsilon: of the gated norm.
     """
@@ -59,6 +64,7 @@ class Mamba2Module(BlockModule):
         inner, conv, heads = config.d_inner(d_model), config.conv_dim(d_model), config.num_heads(d_model)
         self.widths, zeros = (inner, conv, heads), ParameterSpec(constant(0.0))
         self.norm_groups = config.n_groups if config.norm_groups is None else config.norm_groups
+        self.gate_multiplier, self.dt_multiplier = config.multipliers[0], config.multipliers[4]
         self.in_proj = self.declare("in_proj", (sum(self.widths), d_model), matrix(d_model))
         self.in_bias = self.declare("in_bias", (sum(self.widths),), zeros) if config.bias else None
         bound = 1 / math.sqrt(config.d_conv)
@@ -68,7 +74,7 @@ class Mamba2Module(BlockModule):
         self.dt_bias = self.declare("dt_bias", (heads,), ParameterSpec(draw_dt_bias))
         self.a_log = self.declare("a_log", (heads,), ParameterSpec(draw_a_log))
         self.skip = self.declare("skip", (heads,), ParameterSpec(constant(1.0)))
-        self.norm = RMSNorm(inner, norm_epsilon)
+        self.norm = None if config.norm == "none" else RMSNorm(inner, norm_epsilon)
         self.out = self.declare("out", (d_model, inner), matrix(inner, residual=True))
         self.out_bias = self.declare("out_bias", (d_model,), zeros) if config.bias else None
 
@@ -80,7 +86,7 @@ class Mamba2Module(BlockModule):
     @override
     def forward_documents(self, x_BTD: Tensor, documents: Documents) -> Tensor:
         gate_BTI, xbc_BTC, raw_dt_BTH = self._project(x_BTD)
-        convolved_BTC = conv_silu_documents(xbc_BTC, self.conv, self.conv_bias, documents)
+        convolved_BTC = conv_silu_documents(xbc_BTC, self._taps(), self.conv_bias, documents)
         x_BTHP, b_BTGN, c_BTGN = self._split(convolved_BTC)
         a_H, dt_BTH = -torch.exp(at_least_fp32(self.a_log)), self._step_sizes(raw_dt_BTH)
         scanned = ssd_documents(x_BTHP, dt_BTH, a_H, b_BTGN, c_BTGN, self.skip, self.config.chunk_size, documents)
@@ -98,7 +104,16 @@ class Mamba2Module(BlockModule):
     def _project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Gate [.., I], convolution's input [.., C], step sizes before bias and softplus [.., H]."""
         gate, xbc, raw_dt = linear(x, self.in_proj, self.in_bias).split(self.widths, -1)
-        return gate, xbc, raw_dt
+        return gate, xbc, scaled(raw_dt, self.dt_multiplier)
+
+    def _taps(self) -> Tensor:
+        """The convolution's taps [C, K], which take the factors of x, B and C: each channel has its own."""
+        factors = self.config.multipliers[1:4]
+        if factors == NO_MULTIPLIERS[1:4]:
+            return self.conv
+        maps = self.config.n_groups * self.config.d_state
+        parts = self.conv.split((self.widths[0], maps, maps))
+        return torch.cat([scaled(part, factor) for part, factor in zip(parts, factors, strict=True)])
 
     def _split(self, xbc: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """x [.., H, P], B and C [.., G, N]."""
@@ -115,7 +130,7 @@ class Mamba2Module(BlockModule):
 
     def _scan(self, xbc_BTC: Tensor, raw_dt_BTH: Tensor, with_state: bool) -> tuple[Tensor, Tensor | None]:
         """y [B, T, H, P], and where asked the last state, [B, H, P, N] in fp32."""
-        x_BTHP, b_BTGN, c_BTGN = self._split(conv_silu(xbc_BTC, self.conv, self.conv_bias))
+        x_BTHP, b_BTGN, c_BTGN = self._split(conv_silu(xbc_BTC, self._taps(), self.conv_bias))
         a_H, config = -torch.exp(self.a_log.float()), self.config
         kernel = ssd_kernel(xbc_BTC.device.type)
         if kernel is None:
@@ -124,8 +139,18 @@ class Mamba2Module(BlockModule):
         return run_ssd_kernel(kernel, *inputs, config.dt_limit, config.chunk_size, with_state)
 
     def _finish(self, y: Tensor, gate: Tensor) -> Tensor:
-        normed = gated_norm(y.flatten(-2), gate, self.norm.weight, self.norm.epsilon, self.norm_groups)
-        return linear(normed, self.out, self.out_bias)
+        return linear(self._gated(y.flatten(-2), gate), self.out, self.out_bias)
+
+    def _gated(self, y: Tensor, gate: Tensor) -> Tensor:
+        """What the projection out reads, [.., I]."""
+        multiplier = self.gate_multiplier
+        if self.norm is None:
+            return silu_gate(y, gate, multiplier)
+        if self.config.norm == "gate_first":
+            return gated_norm(y, scaled(gate, multiplier), self.norm.weight, self.norm.epsilon, self.norm_groups)
+        shape = (self.norm_groups, y.shape[-1] // self.norm_groups)
+        normed = rms_norm(y.unflatten(-1, shape), self.norm.weight.new_ones(shape[1]), self.norm.epsilon)
+        return silu_gate(normed.flatten(-2) * self.norm.weight, gate, multiplier)
 
     @override
     def init_state(self, batch_size: int, max_context: int, device: torch.device, dtype: torch.dtype) -> BlockState:
@@ -133,20 +158,20 @@ class Mamba2Module(BlockModule):
         ssm = (batch_size, heads, self.config.head_dim, self.config.d_state)
         return {
             "conv": torch.zeros((batch_size, self.config.d_conv, conv), device=device, dtype=dtype),
-            "ssm": torch.zeros(ssm, device=device),
+            "ssm": torch.zeros(ssm, device=device, dtype=torch.promote_types(dtype, torch.float32)),
         }
 
     @override
     def step(self, x_BD: Tensor, state: BlockState, position: int) -> Tensor:
         gate_BI, xbc_BC, raw_dt_BH = self._project(x_BD)
-        xbc_BC = conv_silu_step(xbc_BC, state["conv"], self.conv, self.conv_bias)
+        xbc_BC = conv_silu_step(xbc_BC, state["conv"], self._taps(), self.conv_bias)
         return self._finish(self._scan_step(xbc_BC, raw_dt_BH, state["ssm"]), gate_BI)
 
     @without_autocast
     def _scan_step(self, xbc_BC: Tensor, raw_dt_BH: Tensor, state_BHPN: Tensor) -> Tensor:
-        """y [B, H, P] of one token in fp32; moves the state on."""
-        x_BHP, b_BGN, c_BGN = self._split(xbc_BC.float())
-        a_H = -torch.exp(self.a_log.float())
+        """y [B, H, P] of one token in fp32, or fp64; moves the state on."""
+        x_BHP, b_BGN, c_BGN = self._split(at_least_fp32(xbc_BC))
+        a_H = -torch.exp(at_least_fp32(self.a_log))
         return ssd_step(x_BHP, self._step_sizes(raw_dt_BH), a_H, b_BGN, c_BGN, self.skip, state_BHPN)
 
     @override

@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from harmony_core.architecture import Block, block_class
 from harmony_core.base import Frozen, takes_numbers
 from harmony_core.errors import UserError
+from harmony_core.space import hyper_parameters
 from harmony_core.space.limits import Grid, Range
 
 MAX_COMBINATIONS = 50_000
@@ -25,7 +26,7 @@ class BlockSpace(Frozen):
         relative_size: bounds on active parameters / d_model^2, so that one list of choices serves
             several widths (multi-head attention as wide as the model has 4, Mamba-2 about 6).
         domains: the choices of each hyper-parameter, as a list or, of a whole number, as {min, max, step}; one
-            that is left out keeps its default.
+            that is left out keeps its default. Those of a block within a block are named `ssm.d_state`.
     """
 
     # The weight is relative to the other kinds: a kind that is a million times as frequent is the only one.
@@ -48,7 +49,7 @@ class BlockSpace(Frozen):
         valid = tuple(_valid_blocks(kind, domains))
         blocks = tuple(block for block in valid if block.unreached() is None)
         for name, values in domains.items():
-            used = {getattr(block, name) for block in blocks}
+            used = {hyper_parameters.value(block, name) for block in blocks}
             for value in values:
                 if value not in used:
                     raise UserError(f"{where}.{name}", value, _why_unused(name, value, valid))
@@ -63,7 +64,7 @@ class BlockSpace(Frozen):
         return self.relative_size.broken_by(relative_size(block, d_model)) is None
 
     def _checked_domains(self, kind: str) -> dict[str, tuple[Any, ...]]:
-        fields = block_class(kind).model_fields
+        fields = hyper_parameters.fields(block_class(kind))
         where = f"blocks.{kind}.domains"
         for name in self.domains:
             if name not in fields:
@@ -83,7 +84,7 @@ def relative_size(block: Block, d_model: int) -> float:
 
 def _why_unused(name: str, value: Any, valid: tuple[Block, ...]) -> str:
     for block in valid:
-        if getattr(block, name) == value:
+        if hyper_parameters.value(block, name) == value:
             return f"no loss reaches {block.unreached()}; or remove the choice"
     return "no valid combination has it; remove it, or give the others choices that fit"
 
@@ -111,7 +112,7 @@ def _valid_blocks(kind: str, domains: dict[str, tuple[Any, ...]]) -> Iterator[Bl
     cls = block_class(kind)
     for values in itertools.product(*domains.values()):
         try:
-            yield cls(**dict(zip(domains, values, strict=True)))
+            yield hyper_parameters.make(cls, dict(zip(domains, values, strict=True)))
         except ValidationError:
             # These choices do not go together, such as more KV heads than heads.
             continue

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harmony_core.architecture import Block, Role, block_class
+from harmony_core.space import hyper_parameters
 from harmony_core.space.block_space import BlockSpace, relative_size
 from harmony_core.space.ladder import Ladder, shape, width
 from harmony_core.space.limits import Grid
@@ -135,14 +136,15 @@ class Choices:
                 yield from ((name, other) for other in self._near_widths(block))
                 continue
             for value in self._values[block.kind][name]:
-                if value != getattr(block, name):
-                    yield name, block.model_copy(update={name: value})
+                if value != hyper_parameters.value(block, name):
+                    yield name, hyper_parameters.changed(block, name, value)
 
     def _used_values(self, kind: str) -> dict[str, list[Any]]:
         """Choices of each hyper-parameter that occur at this width."""
         blocks = [block for spelled in self._spelled.values() for block in spelled if block.kind == kind]
         return {
-            name: list(dict.fromkeys(getattr(block, name) for block in blocks)) for name in self._spaces[kind].domains
+            name: list(dict.fromkeys(hyper_parameters.value(block, name) for block in blocks))
+            for name in self._spaces[kind].domains
         }
 
     def _near_widths(self, block: Block) -> list[Block]:

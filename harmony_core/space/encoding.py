@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from harmony_core.architecture import Architecture, Block, block_class
 from harmony_core.errors import UserError
+from harmony_core.space import hyper_parameters
 from harmony_core.space.ladder import COSTS
 from harmony_core.space.space import Space
 
@@ -99,14 +100,16 @@ class Encoding:
             yield f"share.{kind}", active_N[own_N].sum() / active_N.sum()
         for index, block in enumerate(blocks):
             yield f"{index}.{block.kind}", 1.0
+            own = hyper_parameters.values(block)
             for field, values in self._values[block.kind].items():
-                yield f"{index}.{block.kind}.{field}", (1 + values.index(getattr(block, field))) / len(values)
+                yield f"{index}.{block.kind}.{field}", (1 + values.index(own[field])) / len(values)
 
 
 def _differing(space: Space, kind: str) -> dict[str, list[Any]]:
     """The hyper-parameters of a kind that differ within the space, each with its values: numbers ascending first."""
     blocks = [block for d_model in space.d_model for block in space.choices(d_model).blocks(kind)]
-    found = {field: {getattr(block, field) for block in blocks} for field in block_class(kind).model_fields}
+    rows = [hyper_parameters.values(block) for block in blocks]
+    found = {field: {row[field] for row in rows} for field in hyper_parameters.fields(block_class(kind))}
     return {field: sorted(values, key=_order) for field, values in found.items() if len(values) > 1}
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harmony_core.architecture import Block
+from harmony_core.space import hyper_parameters
 
 # An architecture's costs here are the sum of its blocks', plus what width and vocabulary add.
 COSTS = ("num_params", "num_active_params", "num_active_non_embedding_params", "kv_bytes_per_token", "state_bytes")
@@ -60,9 +61,10 @@ class Ladder:
 
 def width(block: Block) -> int:
     """The value of the block's `width_field`; 1 where it has none."""
-    return 1 if block.width_field is None else int(getattr(block, block.width_field))
+    return 1 if block.width_field is None else int(hyper_parameters.value(block, block.width_field))
 
 
 def shape(block: Block) -> tuple[object, ...]:
     """Everything of the block but its width."""
-    return (block.kind, *(value for name, value in block if name != block.width_field))
+    found = hyper_parameters.values(block)
+    return (block.kind, *(value for name, value in found.items() if name != block.width_field))

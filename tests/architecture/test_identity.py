@@ -12,6 +12,8 @@ from harmony_core.base import canonical_json
 GOLDEN = {
     "deepseek-nano": "c636d2cac98aa5bb",
     "deepseek-v2-lite": "76e5799ae20d0761",
+    "falcon-h1-0.5b": "1c3ee14be7aba15b",
+    "falcon-h1-nano": "6eec18822dfe9f8d",
     "gpt-oss-20b": "569cabbae54f553d",
     "gpt-oss-nano": "dfe2b7f549104f69",
     "hybrid-36b": "77563848368e96ca",

@@ -10,6 +10,11 @@ from harmony_core.errors import UserError
 
 GQA = {"kind": "gqa", "num_heads": 6, "head_dim": 16, "num_kv_heads": 2}
 MLP = {"kind": "mlp", "d_ff": 64}
+PARALLEL = {
+    "kind": "parallel",
+    "attention": {"num_heads": 4, "num_kv_heads": 2, "head_dim": 16},
+    "ssm": {"head_dim": 16},
+}
 MISTAKES = {
     "kv heads do not divide": ({**GQA, "num_kv_heads": 4}, "num_kv_heads 4 does not divide num_heads 6"),
     "no kv heads": ({**GQA, "num_kv_heads": 0}, "num_kv_heads 0"),
@@ -74,6 +79,36 @@ MISTAKES = {
         {"kind": "mamba2", "head_dim": 16, "norm_groups": 3},
         "norm_groups 3 does not divide the inner width 128",
     ),
+    "groups of no norm": (
+        {"kind": "mamba2", "head_dim": 16, "norm": "none", "norm_groups": 2},
+        "norm_groups is 2 with norm none; leave norm_groups out",
+    ),
+    "multipliers": (
+        {"kind": "mamba2", "head_dim": 16, "multipliers": [1, 1, 0, 1, 1]},
+        "multipliers are [1.0, 1.0, 0.0, 1.0, 1.0]; use positive numbers",
+    ),
+    "no factor of a gate": ({"kind": "mlp", "d_ff": 8, "gate_multiplier": 0}, "gate_multiplier is 0.0; use a positive"),
+    "a factor of no gate": (
+        {"kind": "mlp", "d_ff": 8, "activation": "gelu", "gate_multiplier": 2},
+        "gate_multiplier is 2.0; gelu has no gate, leave it out",
+    ),
+    "a branch without a width": (
+        {"kind": "parallel", "attention": {"num_heads": 2, "num_kv_heads": 1}, "ssm": {}},
+        "attention.head_dim: missing: this field is required",
+    ),
+    "a branch with another kind's field": (
+        {**PARALLEL, "ssm": {"head_dim": 16, "dt_rank": 4}},
+        "parallel.ssm.dt_rank: 4: unknown key; the keys here are bias",
+    ),
+    "heads of attention that do not divide": (
+        {**PARALLEL, "attention": {"num_heads": 4, "num_kv_heads": 3, "head_dim": 16}},
+        "num_kv_heads 3 does not divide num_heads 4; use a divisor",
+    ),
+    "heads of the state space that do not divide": (
+        {**PARALLEL, "ssm": {"head_dim": 48}},
+        "block 0 (parallel): ssm: head_dim 48 does not divide expand x d_model 128",
+    ),
+    "a factor of a branch": ({**PARALLEL, "ssm_in_multiplier": 0}, "ssm_in_multiplier is 0.0; use a positive number"),
     "filter groups": ({"kind": "hyena_se", "num_groups": 7}, "num_groups 7 does not divide d_model 64; use a divisor"),
     "no filter groups": ({"kind": "hyena_mr", "num_groups": 0}, "num_groups is 0; use at least 1"),
     "no taps": ({"kind": "hyena_se", "num_groups": 8, "filter_length": 0}, "filter_length is 0; use at least 1"),

@@ -22,6 +22,7 @@ FULL = {
     "qwen3-next-nano": "qwen3-next-80b-a3b",
     "kimi-linear-nano": "kimi-linear-48b-a3b",
     "gpt-oss-nano": "gpt-oss-20b",
+    "falcon-h1-nano": "falcon-h1-0.5b",
     "lfm2-nano": "lfm2-700m",
     "nemotron-3-nano": "nemotron-3-nano-30b-a3b",
 }

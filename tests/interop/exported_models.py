@@ -16,6 +16,8 @@ from tests.interop.random_models import VOCAB, random_tokens
 LENGTH = 17
 TOLERANCE = {"rtol": 1e-4, "atol": 1e-4}
 HEADS = {"num_heads": 4, "head_dim": 8}
+GROUPED = {**HEADS, "num_kv_heads": 2}
+MULTIPLIERS = [0.6, 0.25, 0.8, 0.5, 1.4]
 LATENT = {"num_heads": 2, "kv_lora_rank": 12, "qk_nope_head_dim": 8, "qk_rope_head_dim": 4, "v_head_dim": 6}
 EXPERTS = {"kind": "moe", "n_routed": 6, "d_expert": 12, "top_k": 2}
 YARN = {"method": "yarn", "factor": 4.0, "original_context": 8, "attention_factor": 1.2}
@@ -60,6 +62,25 @@ CUSTOM = {
         {"kind": "mamba2", "d_state": 8, "head_dim": 16, "chunk_size": 8, "dt_limit": [0.01, 0.05]},
         {"kind": "mamba2", "d_state": 6, "head_dim": 8, "n_groups": 2, "norm_groups": 4, "d_conv": 2, "bias": True},
         {"kind": "mamba2", "d_state": 6, "head_dim": 8, "inner_width": 40, "norm_groups": 1, "conv_bias": False},
+    ],
+    "parallel": [
+        {"kind": "parallel", "attention": GROUPED, "ssm": {"d_state": 8, "head_dim": 16, "chunk_size": 8}},
+        {
+            **{"kind": "parallel", "attention": {**GROUPED, "bias": True, "qk_norm": True, "rope_scaling": YARN}},
+            "ssm": {"d_state": 6, "head_dim": 8, "inner_width": 40, "norm": "none", "multipliers": MULTIPLIERS},
+            **{"attention_in_multiplier": 0.7, "attention_out_multiplier": 0.9},
+            **{"ssm_in_multiplier": 1.25, "ssm_out_multiplier": 0.3},
+        },
+        {
+            "kind": "mamba2",
+            "d_state": 6,
+            "head_dim": 8,
+            "n_groups": 2,
+            "norm": "norm_first",
+            "multipliers": MULTIPLIERS,
+        },
+        {"kind": "mlp", "d_ff": 20, "bias": True, "gate_multiplier": 0.5, "out_multiplier": 0.3},
+        {"kind": "mlp", "d_ff": 20, "activation": "gelu", "out_multiplier": 0.3},
     ],
     "delta": [
         {"kind": "gated_deltanet", "num_key_heads": 2, "num_value_heads": 4, "key_head_dim": 6, "value_head_dim": 10},

@@ -437,6 +437,35 @@ def gpt_oss(rng: random.Random) -> dict[str, Any]:
     }
 
 
+def falcon_h1(rng: random.Random) -> dict[str, Any]:
+    kv, width = rng.choice([1, 2, 3]), 12 * rng.randint(1, 3)
+    state = state_space(rng, width, HYBRID)
+    inner = state["mamba_n_heads"] * state["mamba_d_head"]
+
+    def factors(count: int) -> list[float]:
+        return [rng.choice([0.25, 0.6, 1.0, 1.7]) for _ in range(count)]
+
+    names = ("lm_head_multiplier", "embedding_multiplier", "key_multiplier", "attention_in_multiplier")
+    names += ("attention_out_multiplier", "ssm_in_multiplier", "ssm_out_multiplier")
+    return {
+        **common(rng),
+        **rope(rng),
+        **state,
+        "projectors_bias": state["mamba_proj_bias"],
+        "mamba_d_ssm": rng.choice([None, inner]),
+        **coin(rng, "mamba_rms_norm", "mamba_norm_before_gate", "attention_bias", "mlp_bias"),
+        "hidden_size": width,
+        "num_attention_heads": 2 * kv,
+        "num_key_value_heads": kv,
+        "head_dim": 2 * rng.randint(2, 6),
+        "intermediate_size": rng.randint(8, 40),
+        "rms_norm_eps": rng.choice([1e-6, 1e-3]),
+        **dict(zip(names, factors(7), strict=True)),
+        "mlp_multipliers": factors(2),
+        "ssm_multipliers": factors(5),
+    }
+
+
 DRAWS: dict[str, Callable[[random.Random], dict[str, Any]]] = {
     draw.__name__: draw
     for draw in (
@@ -458,5 +487,6 @@ DRAWS: dict[str, Callable[[random.Random], dict[str, Any]]] = {
         lfm2,
         lfm2_moe,
         gpt_oss,
+        falcon_h1,
     )
 }

@@ -241,10 +241,25 @@ NEMOTRON_3_SUPER: dict[str, Any] = {
 }
 
 
+FALCON_H1: dict[str, Any] = {
+    **{"attention_in_multiplier": 1.0, "attention_out_multiplier": 0.9375, "attn_layer_indices": None},
+    **{"embedding_multiplier": 5.656854249492381, "head_dim": 64, "hidden_size": 1024, "intermediate_size": 2048},
+    **{"key_multiplier": 0.39062499999999994, "lm_head_multiplier": 0.0390625, "mamba_chunk_size": 128},
+    **{"mamba_d_conv": 4, "mamba_d_head": 64, "mamba_d_ssm": 1536, "mamba_d_state": 128, "mamba_expand": 2},
+    **{"mamba_n_groups": 1, "mamba_n_heads": 24, "mamba_norm_before_gate": False, "mamba_rms_norm": False},
+    **{"mamba_use_mlp": True, "max_position_embeddings": 16384, "num_attention_heads": 8, "num_hidden_layers": 36},
+    **{"mlp_multipliers": [0.8838834764831844, 0.5859375], "num_key_value_heads": 2, "rope_scaling": None},
+    **{"rope_theta": 1e11, "ssm_in_multiplier": 1.25, "ssm_out_multiplier": 0.23570226039551587},
+    **{"ssm_multipliers": [0.3535533905932738, 0.25, 0.3535533905932738, 0.5, 0.3535533905932738]},
+    **{"tie_word_embeddings": False, "vocab_size": 32784},
+}
+
+
 def test_published_files_are_the_presets() -> None:
     for family, fields, preset in (
         ("lfm2", LFM2_700M, "lfm2-700m"),
         ("nemotron_h", NEMOTRON_3_NANO, "nemotron-3-nano-30b-a3b"),
+        ("falcon_h1", FALCON_H1, "falcon-h1-0.5b"),
     ):
         assert architecture_from_config(AutoConfig.for_model(family, **fields)).id == load_preset(preset).id
 

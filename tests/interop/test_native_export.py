@@ -110,6 +110,11 @@ LATENT_EXPERTS = {
     **{"d_latent": 8, "latent_bias": True},
 }
 CONV = {"kind": "short_conv", "kernel_size": 4}
+STATE = {"d_state": 6, "head_dim": 8, "inner_width": 48}
+BESIDE = {
+    **{"kind": "parallel", "attention": {**GROUPED, "scale": 0.13, "bias": True, "out_bias": True}, "ssm": STATE},
+    **{"attention_in_multiplier": 0.7, "ssm_out_multiplier": 0.3},
+}
 SWIGLU = {"kind": "mlp", "d_ff": 20}
 STATES = {"kind": "mamba2", "d_state": 6, "head_dim": 8, "n_groups": 2}
 ALMOST: dict[str, tuple[list[dict[str, Any]], dict[str, Any]]] = {
@@ -157,6 +162,19 @@ ALMOST: dict[str, tuple[list[dict[str, Any]], dict[str, Any]]] = {
         [{**MHA, "rope_base": None}, LATENT_EXPERTS],
         {"tie_embeddings": False},
     ),
+    "a state space beside attention with its own kinds of norm": (
+        [{**BESIDE, "ssm": {**STATE, "n_groups": 2, "norm_groups": 1}}, SWIGLU],
+        {},
+    ),
+    "a state space beside attention with QK norm": (
+        [{**BESIDE, "attention": {**GROUPED, "qk_norm": True}}, SWIGLU],
+        {},
+    ),
+    "branches that differ": ([BESIDE, SWIGLU, {**BESIDE, "ssm_in_multiplier": 2.0}, SWIGLU], {}),
+    "a state space beside attention and alone": ([BESIDE, SWIGLU, {"kind": "mamba2", **STATE}, SWIGLU], {}),
+    "a factor of every block's output": ([BESIDE, SWIGLU], {"residual_multiplier": 0.5}),
+    "a factor of the gate without attention beside a state space": ([MHA, {**SWIGLU, "gate_multiplier": 0.5}], {}),
+    "Mamba-2 without its norm, alone": ([{**STATES, "norm": "none"}], {}),
     "two mixers in a row": ([MHA, MHA, SWIGLU], {}),
 }
 
@@ -187,6 +205,15 @@ def test_a_near_miss_put_right_is_native() -> None:
             "nemotron_h",
         ),
         ([CONV, SWIGLU, {**MHA, "qk_norm": True}, SWIGLU], {}, "lfm2"),
+        ([BESIDE, SWIGLU], {"logits_divisor": 3.0, "embedding_multiplier": 0.7}, "falcon_h1"),
+        (
+            [
+                {**BESIDE, "ssm": {**STATE, "n_groups": 2, "norm_groups": 2, "norm": "norm_first"}},
+                {**SWIGLU, "gate_multiplier": 0.3, "out_multiplier": 0.1},
+            ],
+            {"tie_embeddings": False},
+            "falcon_h1",
+        ),
         ([CONV, SWIGLU, CONV, {**EXPERTS, "router": "sigmoid", "balancing": "bias"}], {}, "lfm2_moe"),
         ([MHA, {**EXPERTS, "capacity_factor": None, "d_shared": 7, "n_shared": 1}], {}, "granitemoehybrid"),
     ):

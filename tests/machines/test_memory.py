@@ -41,6 +41,10 @@ KINDS = {
         "v_head_dim": 32,
     },
     "mamba2": {"d_state": 32, "head_dim": 32, "n_groups": 2},
+    "parallel": {
+        "attention": {"num_heads": 4, "head_dim": 32, "num_kv_heads": 2},
+        "ssm": {"d_state": 32, "head_dim": 32, "n_groups": 2},
+    },
     "gated_deltanet": {"num_key_heads": 2, "num_value_heads": 4, "key_head_dim": 32, "value_head_dim": 32},
     "kda": {"num_heads": 4, "head_dim": 32, "gate_rank": 16},
     "short_conv": {"kernel_size": 4, "bias": True},
@@ -93,6 +97,7 @@ def test_kept_bytes_are_the_modules_own(kind: str, precision: Precision) -> None
         ("gated_deltanet", "mlp", "gated_deltanet", "mlp"),
         ("kda", "mlp", "kda", "moe"),
         ("short_conv", "mlp", "gqa", "moe"),
+        ("parallel", "mlp", "parallel", "moe"),
         ("swa", "moe", "hyena_li", "mlp", "gqa", "mlp"),
     ],
 )
@@ -102,6 +107,29 @@ def test_a_steps_memory_is_predicted_within_six_hundredths(kinds: tuple[str, ...
     rows_BT = np.random.default_rng(0).integers(0, 256, (BATCH, CONTEXT + 1))
     predicted = predict_memory_bytes(architecture, "train", BATCH, CONTEXT, precision)
     assert predicted == pytest.approx(most_live_bytes(architecture, recipe, rows_BT), rel=0.06)
+
+
+MULTIPLIERS = {"multipliers": (0.6, 0.25, 0.8, 0.5, 1.4)}
+IN_FACTORS = {"attention_in_multiplier": 0.7, "ssm_in_multiplier": 1.25}
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("mamba2", {"norm": "none", **MULTIPLIERS}),
+        ("mamba2", {"norm": "norm_first", **MULTIPLIERS}),
+        ("mamba2", MULTIPLIERS),
+        ("parallel", {**IN_FACTORS, "attention_out_multiplier": 0.9, "ssm_out_multiplier": 0.3}),
+        ("parallel", {"ssm_in_multiplier": 1.25}),
+        ("mlp", {"gate_multiplier": 0.5, "out_multiplier": 0.3}),
+    ],
+    ids=["no norm", "norm first", "multipliers", "factors", "one factor", "mlp"],
+)
+def test_norms_and_factors_keep_what_is_counted(kind: str, options: dict[str, object], precision: Precision) -> None:
+    block = block_from_dict({"kind": kind, **KINDS[kind], **options})
+    shape = Shape(WIDTH, BATCH, CONTEXT, 2 if precision == "bf16" else 4)
+    assert kept_bytes(block, shape) == pytest.approx(kept_by_the_module(block, precision), rel=0.02)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

@@ -6,7 +6,19 @@ import pytest
 import torch
 
 from harmony_core import Architecture
-from harmony_core.architecture import GQA, MHA, MLA, MLP, MQA, HyenaMR, Mamba, Mamba2, MoE, RopeScaling
+from harmony_core.architecture import (
+    GQA,
+    MHA,
+    MLA,
+    MLP,
+    MQA,
+    HyenaMR,
+    Mamba,
+    Mamba2,
+    MoE,
+    Parallel,
+    RopeScaling,
+)
 from harmony_core.models import build
 from tests.models.comparison import routers
 
@@ -50,6 +62,17 @@ PAIRS = {
     "a multiple that is not read": (
         Mamba2(d_state=8, head_dim=16, inner_width=48, expand=7),
         Mamba2(d_state=8, head_dim=16, inner_width=48),
+    ),
+    "branches in other words": (
+        Parallel(
+            attention=GQA(**HEADS, num_kv_heads=1, scale=8**-0.5),
+            ssm=Mamba2(d_state=8, head_dim=16, inner_width=64, n_groups=2, norm_groups=2),
+        ),
+        Parallel(attention=GQA(**HEADS, num_kv_heads=1), ssm=Mamba2(d_state=8, head_dim=16, n_groups=2)),
+    ),
+    "as many key/value heads as heads, beside a state space": (
+        Parallel(attention=GQA(**HEADS, num_kv_heads=2, rope_fraction=0.3), ssm=Mamba2(d_state=8, head_dim=16)),
+        Parallel(attention=GQA(**HEADS, num_kv_heads=2, rope_fraction=0.25), ssm=Mamba2(d_state=8, head_dim=16)),
     ),
     "the filter's span": (
         HyenaMR(num_groups=4, filter_length=8, decay_span=8),

@@ -12,6 +12,7 @@ from harmony_core.testing.blocks import BATCH, LENGTH, VOCAB, WIDTH, draw_tokens
 __all__ = ["BATCH", "CASES", "LENGTH", "VOCAB", "WIDTH", "draw_tokens", "model_of"]
 
 HEADS = {"num_heads": 4, "head_dim": 8}
+GROUPED = {**HEADS, "num_kv_heads": 2}
 LATENT = {"kv_lora_rank": 12, "qk_nope_head_dim": 8, "qk_rope_head_dim": 4}
 YARN = {"method": "yarn", "factor": 4.0, "original_context": 16, "attention_factor": 1.2}
 LLAMA3 = {"method": "llama3", "factor": 8.0, "original_context": 16}
@@ -52,6 +53,27 @@ CASES = {
         **{"kind": "mamba2", "d_state": 6, "head_dim": 8, "n_groups": 2, "norm_groups": 4, "inner_width": 48},
         **{"bias": True, "conv_bias": False, "dt_limit": (0.002, 0.5)},
     },
+    "mamba2-no-norm": {
+        **{"kind": "mamba2", "d_state": 6, "head_dim": 8, "norm": "none"},
+        **{"multipliers": (0.6, 0.25, 0.8, 0.5, 1.4), "chunk_size": 8},
+    },
+    "mamba2-norm-first": {
+        **{"kind": "mamba2", "d_state": 6, "head_dim": 8, "n_groups": 2, "norm": "norm_first"},
+        **{"multipliers": (0.6, 1.0, 1.0, 1.0, 1.0)},
+    },
+    "parallel": {"kind": "parallel", "attention": GROUPED, "ssm": {"d_state": 8, "head_dim": 16, "chunk_size": 8}},
+    "parallel-factors": {
+        **{"kind": "parallel", "attention": {**GROUPED, "num_kv_heads": 1, "scale": 0.2, "bias": True}},
+        "ssm": {
+            "d_state": 6,
+            "head_dim": 8,
+            "inner_width": 48,
+            "norm": "none",
+            "multipliers": (0.6, 0.5, 0.8, 0.5, 1.4),
+        },
+        **{"attention_in_multiplier": 0.7, "attention_out_multiplier": 0.9},
+        **{"ssm_in_multiplier": 1.25, "ssm_out_multiplier": 0.6},
+    },
     "mamba-norms": {"kind": "mamba", "d_state": 4, "inner_norms": True, "dt_rank": 3},
     "mamba-bias": {"kind": "mamba", "d_state": 4, "bias": True, "conv_bias": False},
     "gated-deltanet": {"kind": "gated_deltanet", **DELTA, "num_value_heads": 4, "chunk_size": 8},
@@ -70,6 +92,7 @@ CASES = {
     "hyena-li": {"kind": "hyena_li", "state_size": 4, "chunk_size": 8},
     "hyena-li-one-chunk": {"kind": "hyena_li"},
     "mlp": {"kind": "mlp", "d_ff": 40},
+    "mlp-factors": {"kind": "mlp", "d_ff": 40, "bias": True, "gate_multiplier": 0.5, "out_multiplier": 0.8},
     "mlp-gelu": {"kind": "mlp", "d_ff": 40, "activation": "gelu"},
     "mlp-relu2": {"kind": "mlp", "d_ff": 40, "activation": "relu2"},
     "mlp-geglu": {"kind": "mlp", "d_ff": 40, "activation": "geglu", "bias": True},

@@ -22,6 +22,13 @@ BLOCKS = {
     "mamba2": {"kind": "mamba2", "d_state": 4, "head_dim": 8},
     "mamba2-options": {"kind": "mamba2", "d_state": 3, "head_dim": 8, "n_groups": 3, "dt_limit": (0.01, 0.04)},
     "mamba2-open-limit": {"kind": "mamba2", "d_state": 4, "head_dim": 16, "dt_limit": (0.02, None), "conv_bias": False},
+    "mamba2-factors": {
+        "kind": "mamba2",
+        "d_state": 4,
+        "head_dim": 8,
+        "norm": "none",
+        "multipliers": (0.6, 0.5, 2, 1, 1.4),
+    },
     "mamba": {"kind": "mamba", "d_state": 4},
     "short_conv": {"kind": "short_conv", "kernel_size": 4},
     "short_conv-bias": {"kind": "short_conv", "bias": True},

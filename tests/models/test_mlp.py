@@ -142,6 +142,22 @@ def test_feed_forward(shape, kind, bias):
         torch.testing.assert_close(fast, plain, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("kind", sorted(GATED))
+def test_a_factor_of_the_gate_comes_before_it_opens(kind):
+    inputs = [draw(3, 7, 12), draw(20, 12), draw(20), draw(12, 10), draw(12)]
+    fast, plain = (
+        lambda *t, f=function: f(*t, kind, 0.3)
+        for function in (feed_forward.feed_forward, feed_forward.feed_forward_reference)
+    )
+    assert_same(fast, plain, inputs, 1e-3)
+    with torch.no_grad():
+        torch.testing.assert_close(fast(*inputs), plain(*inputs), rtol=1e-4, atol=1e-4)
+    scaled = [x.detach().clone() for x in inputs]
+    scaled[1][:10] *= 0.3
+    scaled[2][:10] *= 0.3
+    torch.testing.assert_close(plain(*inputs), feed_forward.feed_forward_reference(*scaled, kind))
+
+
 def test_feed_forward_keeps_its_input_the_projection_and_the_opened_gate_alone():
     x, up, down = draw(50, 8), draw(24, 8), draw(8, 12)
     kept = []
@@ -189,5 +205,16 @@ def test_module_with_biases_is_the_formula():
     x = draw(2, 5, 12)
     gate, up = (x @ module.up.T + module.up_bias).chunk(2, -1)
     expected = (gelu(gate) * up) @ module.down.T + module.down_bias
+    torch.testing.assert_close(module(x), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(module.step(x[:, 2], {}, 2), expected[:, 2], rtol=1e-4, atol=1e-4)
+
+
+def test_module_with_factors_is_the_formula():
+    config = MLP(d_ff=20, bias=True, gate_multiplier=0.5, out_multiplier=0.3)
+    module = MLPModule(config, 12, 1e-5)
+    initialise(module, 0, 1)
+    x = draw(2, 5, 12)
+    gate, up = (x @ module.up.T + module.up_bias).chunk(2, -1)
+    expected = 0.3 * ((silu(0.5 * gate) * up) @ module.down.T + module.down_bias)
     torch.testing.assert_close(module(x), expected, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(module.step(x[:, 2], {}, 2), expected[:, 2], rtol=1e-4, atol=1e-4)

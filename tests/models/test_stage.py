@@ -12,7 +12,7 @@ from harmony_core.models import Stage, build
 from tests.models.comparison import routers
 from tests.models.test_conformance import draw_tokens, model_of
 
-KINDS = ("gqa", "moe", "mamba2", "mlp")
+KINDS = ("gqa", "moe", "parallel-factors", "mlp")
 
 
 def architecture(tied: bool) -> Architecture:

@@ -24,7 +24,7 @@ TEXTS = {
     "delete": r"delete (layer|block) \d+: \w+( \w+)?",
     "swap": r"swap (layer|block)s \d+ and \d+",
     "duplicate": r"duplicate (layer|block)(s \d+-\d+| \d+)",
-    "hyper_parameter": r"(block \d+ \w+: \w+ \S+ -> \S+|tie_embeddings \w+ -> \w+)",
+    "hyper_parameter": r"(block \d+ \w+: [\w.]+ \S+ -> \S+|tie_embeddings \w+ -> \w+)",
     "width": r"width \d+ -> \d+",
     "depth": r"depth \d+ -> \d+ (layer|block)s",
 }

@@ -91,7 +91,7 @@ def test_names_and_paths(tmp_path):
 
 def test_default_spaces_have_every_mixer_and_experts():
     kinds = {"mha", "mqa", "gqa", "mla", "swa", "mamba2", "hyena_se", "hyena_mr", "hyena_li", "mlp", "moe"}
-    kinds |= {"gated_deltanet", "kda", "short_conv"}
+    kinds |= {"gated_deltanet", "kda", "short_conv", "parallel"}
     assert set(SPACES["nano"].blocks) == set(SPACES["harmony"].blocks) == kinds
     for name in ("nano", "harmony"):
         mamba = SPACES[name].blocks["mamba2"].domains

@@ -117,7 +117,9 @@ def native_config(architecture: Architecture, context: int | None = None) -> tup
 
 def longest_context(architecture: Architecture, context: int | None) -> int:
     """What the configuration says: where rotary positions are scaled, that from which YaRN's own check has a factor."""
-    scalings = (getattr(block, "rope_scaling", None) for block in architecture.blocks)
+    # Of heads beside a state space too.
+    heads = (getattr(block, "attention", block) for block in architecture.blocks)
+    scalings = (getattr(one, "rope_scaling", None) for one in heads)
     scaled = [int(one.factor * one.original_context) for one in scalings if one is not None and one.original_context]
     return max(scaled, default=context or LONGEST_CONTEXT)
 

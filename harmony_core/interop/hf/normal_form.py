@@ -5,12 +5,25 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from harmony_core.architecture import KDA, MLA, Architecture, Attention, Block, GatedDeltaNet, Mamba, Mamba2, MoE
+from harmony_core.architecture import (
+    KDA,
+    MLA,
+    Architecture,
+    Attention,
+    Block,
+    GatedDeltaNet,
+    Mamba,
+    Mamba2,
+    MoE,
+    Parallel,
+)
 
 
 def normal_form(architecture: Architecture) -> dict[str, Any]:
     """What the architecture computes, as a value to compare; how it is trained is left out."""
     head = architecture.model_dump(exclude={"blocks"})
+    # A family may give its inverse.
+    head["logits_divisor"] = _digits(architecture.logits_divisor)
     blocks = [_block(block, architecture) for block in architecture.canonical().blocks]
     return {**head, "blocks": blocks}
 
@@ -35,13 +48,20 @@ def _block(block: Block, architecture: Architecture) -> dict[str, Any]:
         values["dt_rank"] = block.rank(d_model)
     if isinstance(block, Mamba2):
         groups = block.n_groups if block.norm_groups is None else block.norm_groups
+        groups = 0 if block.norm == "none" else groups
         values |= {"inner_width": block.d_inner(d_model), "expand": None, "norm_groups": groups}
+    if isinstance(block, Parallel):
+        values |= {"attention": _block(block.attention, architecture), "ssm": _block(block.ssm, architecture)}
     return {**values, **_experts(block)} if isinstance(block, MoE) else values
 
 
 def _factor(scale: float | None, width: int) -> float:
+    return _digits(1 / math.sqrt(width) if scale is None else scale)
+
+
+def _digits(value: float) -> float:
     # Twelve digits: x ** -0.5 and 1 / sqrt(x) may differ in the last one.
-    return float(f"{1 / math.sqrt(width) if scale is None else scale:.12g}")
+    return float(f"{value:.12g}")
 
 
 def _scaling(values: dict[str, Any]) -> dict[str, Any]:

@@ -20,8 +20,12 @@ class Mamba2Costs(BlockCosts[Mamba2]):
         # Each chunk writes its state once and reads it twice: to pass it on, and to use it.
         states = 3 * inner * block.d_state // block.chunk_size
         scan = conv + heads + inner + states
-        gated_norm = 3 * inner
-        return Traffic(projections + 2 * conv + scan + gated_norm, 14)
+        # Gate and norm are one operation as they are usual; the other way round the norm is one by itself.
+        gated_norm = (5 if block.norm == "norm_first" else 3) * inner
+        factors = [factor != 1 for factor in block.multipliers]
+        gate = 2 * inner * (factors[0] and block.norm == "gate_first")
+        kernels = 14 + (block.norm == "norm_first") + bool(gate) + any(factors[1:4]) + factors[4]
+        return Traffic(projections + 2 * conv + scan + gated_norm + gate + 2 * heads * factors[4], kernels)
 
     @override
     def work(self, block: Mamba2, shape: Shape, train: bool) -> tuple[Work, Work]:
@@ -46,8 +50,16 @@ class Mamba2Costs(BlockCosts[Mamba2]):
         copy = conv if shape.typed_bytes < 4 else 0
         states = inner * block.d_state / chunk
         # Behind the convolution; the scan's output; the norm's output.
-        typed = projection + conv + inner + inner
+        typed, fp32 = projection + conv + inner + inner, conv + copy + 2 * heads + states
+        if block.norm == "gate_first":
+            fp32 += block.n_groups
+        if block.norm == "norm_first":
+            # What the norm gives, and that times its weight.
+            fp32 += 2 * inner
+        elif block.norm == "gate_first" and block.multipliers[0] != 1:
+            # The gate's product keeps itself; the projection is kept for the convolution alone.
+            typed = typed + inner - (projection if copy else 0)
         # The scan's gradients, and of one chunk of all sequences its inputs' and outputs' and its decays.
         chunks_share = chunk / shape.context
         working = 2 * inner + conv + chunks_share * (8 * inner + 2.5 * heads * chunk)
-        return KeptMemory(typed, conv + copy + 2 * heads + states + block.n_groups, working_fp32=working)
+        return KeptMemory(typed, fp32, working_fp32=working)

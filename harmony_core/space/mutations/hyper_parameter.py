@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from harmony_core.architecture import Architecture
+from harmony_core.space import hyper_parameters
 from harmony_core.space.mutations.registry import register
 from harmony_core.space.repair import Edit
 from harmony_core.space.space import Space
@@ -29,7 +30,8 @@ def hyper_parameter(space: Space, parent: Architecture, rng: np.random.Generator
     name = names[int(rng.integers(len(names)))]
     options = [block for changed, block in neighbours if changed == name]
     new = options[int(rng.integers(len(options)))]
-    operator = f"block {index} {old.kind}: {name} {getattr(old, name)} -> {getattr(new, name)}"
+    before, after = (hyper_parameters.value(block, name) for block in (old, new))
+    operator = f"block {index} {old.kind}: {name} {before} -> {after}"
     child = with_block(parent, index, new)
     if name == new.width_field:
         # One other block gives the parameters that it needs, or takes those that it frees.

@@ -84,6 +84,13 @@ def test_loss_and_gradients_are_those_of_one_process(spread: Callable[[], dict[s
 @pytest.mark.parametrize(
     ("block", "told"),
     [
+        (
+            {
+                **{"kind": "parallel", "attention": {"num_heads": 2, "head_dim": 8, "num_kv_heads": 1}},
+                "ssm": {"head_dim": 8},
+            },
+            r"blocks\.1: parallel: .* use attention or a Hyena operator",
+        ),
         ({"kind": "mamba2", "head_dim": 8}, r"blocks\.1: mamba2: .* use attention or a Hyena operator"),
         ({"kind": "moe", "n_routed": 2, "top_k": 1, "d_expert": 8}, r"blocks\.1: moe: it has balancing aux"),
     ],

@@ -291,13 +291,17 @@ class Mamba2(nn.Module):
         self.in_proj, self.in_bias = parameter(rows, d_model), parameter(rows) if b["bias"] else None
         self.conv, self.conv_bias = parameter(joined, b["d_conv"]), parameter(joined) if b["conv_bias"] else None
         self.dt_bias, self.a_log, self.skip = (parameter(self.heads) for _ in range(3))
-        self.norm = RMSNorm(inner, epsilon, b["n_groups"] if b["norm_groups"] is None else b["norm_groups"])
+        groups = b["n_groups"] if b["norm_groups"] is None else b["norm_groups"]
+        self.norm = nn.Identity() if b["norm"] == "none" else RMSNorm(inner, epsilon, groups)
         self.out, self.out_bias = parameter(d_model, inner), parameter(d_model) if b["bias"] else None
 
     def forward(self, x_BTD: Tensor, state: State, tokens: Tokens) -> Tensor:
         """[B, T, D]."""
         b = self.b
         gate, joined, dt_BTH = F.linear(x_BTD, self.in_proj, self.in_bias).split(self.channels, -1)
+        gate, dt_BTH = gate * b["multipliers"][0], dt_BTH * b["multipliers"][4]
+        factors = zip(b["multipliers"][1:4], joined.split(self.parts, -1), strict=True)
+        joined = torch.cat([factor * part for factor, part in factors], -1)
         joined = F.silu(causal_convolution(tokens.without_padding(joined), self.conv, self.conv_bias, state))
         # Again, for the bias.
         joined = tokens.without_padding(joined).float()
@@ -313,8 +317,9 @@ class Mamba2(nn.Module):
         chunks = (tensor.split(b["chunk_size"], 1) for tensor in (x_BTHP, dt_BTH, b_BTHN, c_BTHN))
         outputs = [self._chunk(state, *chunk) for chunk in zip(*chunks, strict=True)]
         y_BTHP = torch.cat(outputs, 1) + self.skip.float()[:, None] * x_BTHP
-        y_BTI = self.norm(y_BTHP.flatten(2) * F.silu(gate.float())).to(x_BTD.dtype)
-        return F.linear(y_BTI, self.out, self.out_bias)
+        y_BTI, opened = y_BTHP.flatten(2), F.silu(gate.float())
+        y_BTI = self.norm(y_BTI) * opened if b["norm"] == "norm_first" else self.norm(y_BTI * opened)
+        return F.linear(y_BTI.to(x_BTD.dtype), self.out, self.out_bias)
 
     def _chunk(self, state: State, x_BTHP: Tensor, dt_BTH: Tensor, b_BTHN: Tensor, c_BTHN: Tensor) -> Tensor:
         decay_BTH = (dt_BTH * -torch.exp(self.a_log.float())).cumsum(1)
@@ -330,6 +335,24 @@ class Mamba2(nn.Module):
             added_BHPN = added_BHPN + decay_BTH[:, -1, :, None, None].exp() * state["ssm"]
         state["ssm"] = added_BHPN
         return y_BTHP
+
+
+class Parallel(nn.Module):
+    """parallel: attention and Mamba-2 over one input, added up; what each remembers has names of its own."""
+
+    def __init__(self, b: dict[str, Any], d_model: int, epsilon: float) -> None:
+        super().__init__()
+        self.b = b
+        self.attention = Attention({"kind": "gqa", **b["attention"]}, d_model, epsilon)
+        self.ssm = Mamba2(b["ssm"], d_model, epsilon)
+
+    def forward(self, x_BTD: Tensor, state: State, tokens: Tokens) -> Tensor:
+        """[B, T, D]."""
+        b = self.b
+        heads_BTD: Tensor = self.attention(b["attention_in_multiplier"] * x_BTD, state, tokens)
+        ssm_BTD: Tensor = self.ssm(b["ssm_in_multiplier"] * x_BTD, state, tokens)
+        y_BTD: Tensor = b["attention_out_multiplier"] * heads_BTD + b["ssm_out_multiplier"] * ssm_BTD
+        return y_BTD
 
 
 def delta_rule(q: Tensor, k: Tensor, v: Tensor, log: Tensor, beta: Tensor, state: State) -> Tensor:
@@ -484,14 +507,19 @@ class MLP(nn.Module):
     def __init__(self, b: dict[str, Any], d_model: int, epsilon: float) -> None:
         super().__init__()
         wide = b["d_ff"] * (2 if b["activation"] in GATED else 1)
-        self.activation = b["activation"]
+        self.b, self.activation = b, b["activation"]
         self.up, self.up_bias = parameter(wide, d_model), parameter(wide) if b["bias"] else None
         self.down, self.down_bias = parameter(d_model, b["d_ff"]), parameter(d_model) if b["bias"] else None
 
     def forward(self, x_BTD: Tensor, state: State, tokens: Tokens) -> Tensor:
         """[B, T, D]."""
-        inner = activate(F.linear(x_BTD, self.up, self.up_bias), self.activation)
-        return F.linear(inner, self.down, self.down_bias)
+        projected = F.linear(x_BTD, self.up, self.up_bias)
+        if self.activation in GATED:
+            gate, up = projected.chunk(2, -1)
+            projected = torch.cat((gate * self.b["gate_multiplier"], up), -1)
+        inner = activate(projected, self.activation)
+        y_BTD: Tensor = F.linear(inner, self.down, self.down_bias) * self.b["out_multiplier"]
+        return y_BTD
 
 
 class Router(nn.Module):
@@ -589,6 +617,7 @@ MODULES = {
     "mla": LatentAttention,
     "mamba": Mamba,
     "mamba2": Mamba2,
+    "parallel": Parallel,
     "gated_deltanet": GatedDeltaNet,
     "kda": KDA,
     "hyena_se": Hyena,

@@ -7,6 +7,7 @@ from typing import TypeVar
 from harmony_core.interop.hf.families.bamba import Bamba
 from harmony_core.interop.hf.families.deepseek_v2 import DeepseekV2
 from harmony_core.interop.hf.families.deepseek_v3 import DeepseekV3
+from harmony_core.interop.hf.families.falcon_h1 import FalconH1
 from harmony_core.interop.hf.families.gpt_oss import GptOss
 from harmony_core.interop.hf.families.granitemoehybrid import GraniteMoeHybrid
 from harmony_core.interop.hf.families.jamba import Jamba
@@ -46,6 +47,7 @@ FAMILIES: dict[str, Family] = {
         Lfm2(),
         Lfm2Moe(),
         GptOss(),
+        FalconH1(),
     )
 }
 _F = TypeVar("_F", bound=type[Family])

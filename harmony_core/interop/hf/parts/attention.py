@@ -19,14 +19,20 @@ NO_ROPE: dict[str, Any] = {"rope_base": None}
 
 def attention(fields: Fields, *, window: int | None = None, **options: Any) -> Block:
     """The block; `options` are those of `Attention` that the family has."""
+    if window is None:
+        return grouped_attention(fields, **options).canonical()
+    return SWA(window=window, **_shape(fields), **options)
+
+
+def grouped_attention(fields: Fields, **options: Any) -> GQA:
+    """The same without a window, whatever the number of key/value heads."""
+    return GQA(**_shape(fields), **options)
+
+
+def _shape(fields: Fields) -> dict[str, Any]:
     heads = fields.integer("num_attention_heads")
-    shape = {
-        "num_heads": heads,
-        "num_kv_heads": fields.integer("num_key_value_heads", default=heads),
-        "head_dim": head_dim(fields),
-        **options,
-    }
-    return GQA(**shape).canonical() if window is None else SWA(window=window, **shape)
+    kv_heads = fields.integer("num_key_value_heads", default=heads)
+    return {"num_heads": heads, "num_kv_heads": kv_heads, "head_dim": head_dim(fields)}
 
 
 def head_dim(fields: Fields) -> int:

@@ -1,6 +1,6 @@
-"""Mamba-2 as four families have it: step-size limits, the fields of the hybrids, tensors.
+"""Mamba-2 as five families have it: step-size limits, the fields of the hybrids, tensors.
 
-All four run the gated RMSNorm over each of the `n_groups` groups, as `Mamba2` does by default. All four clamp step
+All run the gated RMSNorm over each of the `n_groups` groups, as `Mamba2` does by default. All clamp step
 sizes to their limits in the parallel form and forget to in the recurrent one; here both are clamped.
 """
 
@@ -92,7 +92,7 @@ def check_heads(fields: Fields, name: str, block: Mamba2) -> None:
 def mamba2_weights(block: Mamba2, ours: str, theirs: str) -> Iterator[Weight]:
     """In both, the projection gives the gate, the convolution's input (x, B, C) and dt."""
     names = {"in_proj": "in_proj.weight", "dt_bias": "dt_bias", "a_log": "A_log", "skip": "D"}
-    names |= {"norm.weight": "norm.weight", "out": "out_proj.weight"}
+    names |= {"out": "out_proj.weight"} | ({} if block.norm == "none" else {"norm.weight": "norm.weight"})
     if block.bias:
         names |= {"in_bias": "in_proj.bias", "out_bias": "out_proj.bias"}
     yield from (same(f"{ours}.{mine}", f"{theirs}.{other}") for mine, other in names.items())

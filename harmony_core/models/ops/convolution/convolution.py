@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import silu
 
 from harmony_core.models.kernels import conv_kernel
-from harmony_core.models.ops.precision import without_autocast
+from harmony_core.models.ops.precision import at_least_fp32, without_autocast
 from harmony_core.models.ops.ssm.mamba_kernels import run_conv_kernel
 
 
@@ -85,5 +85,5 @@ def conv_silu_step(x_BC: Tensor, state_BKC: Tensor, w_CK: Tensor, b_C: Tensor | 
         b_C: bias of each channel, or None.
     """
     state_BKC.copy_(torch.cat((state_BKC[:, 1:], x_BC.to(state_BKC.dtype).unsqueeze(1)), 1))
-    before_BC = (state_BKC.float() * w_CK.float().T).sum(1)
+    before_BC = (at_least_fp32(state_BKC) * at_least_fp32(w_CK).T).sum(1)
     return silu(before_BC if b_C is None else before_BC.add_(b_C)).to(x_BC.dtype)

@@ -1,0 +1,75 @@
+"""A block's hyper-parameters by name, those of a block within it too: `ssm.d_state` is `d_state` of its field `ssm`."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic.fields import FieldInfo
+
+from harmony_core.architecture import Block
+
+
+def fields(cls: type[Block]) -> dict[str, FieldInfo]:
+    """What a class of blocks declares of each."""
+    found: dict[str, FieldInfo] = {}
+    for name, field in cls.model_fields.items():
+        inner = _block_of(field)
+        found |= {name: field} if inner is None else {f"{name}.{own}": info for own, info in fields(inner).items()}
+    return found
+
+
+def values(block: Block) -> dict[str, Any]:
+    """The value of each, in the order of `fields`."""
+    held = _holding_blocks(type(block))
+    if not held:
+        return dict(block)
+    found: dict[str, Any] = {}
+    for name, one in block:
+        found |= {f"{name}.{own}": inner for own, inner in values(one).items()} if name in held else {name: one}
+    return found
+
+
+def value(block: Block, name: str) -> Any:
+    """The value of one."""
+    for part in name.split("."):
+        block = getattr(block, part)
+    return block
+
+
+def make(cls: type[Block], chosen: Mapping[str, Any]) -> Block:
+    """The block with these values, the others at their defaults.
+
+    Raises:
+        ValidationError: they do not go together.
+    """
+    return cls.model_validate(_nested(chosen))
+
+
+def changed(block: Block, name: str, new: Any) -> Block:
+    """The block with another value of one, not validated."""
+    outer, _, inner = name.partition(".")
+    return block.model_copy(update={outer: changed(getattr(block, outer), inner, new) if inner else new})
+
+
+def _nested(chosen: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, one in chosen.items():
+        outer, _, inner = name.partition(".")
+        if inner:
+            found.setdefault(outer, {})[inner] = one
+        else:
+            found[outer] = one
+    return {name: _nested(one) if isinstance(one, dict) else one for name, one in found.items()}
+
+
+@functools.cache
+def _holding_blocks(cls: type[Block]) -> frozenset[str]:
+    return frozenset(name for name, field in cls.model_fields.items() if _block_of(field) is not None)
+
+
+def _block_of(field: FieldInfo) -> type[Block] | None:
+    """The class of the block that a field holds, if it holds one."""
+    held = field.annotation
+    return held if isinstance(held, type) and issubclass(held, Block) else None
