@@ -24,6 +24,10 @@ MIXERS: dict[str, dict[str, Any]] = {
     "mamba": {},
     "gated_deltanet": {"num_key_heads": 4, "num_value_heads": 8, "key_head_dim": 32, "value_head_dim": 32},
     "kda": {"num_heads": 4, "head_dim": 32},
+    "parallel": {
+        "attention": {"num_heads": 4, "num_kv_heads": 1, "head_dim": 16},
+        "ssm": {"d_state": 32, "inner_width": 192, "head_dim": 32, "norm": "none"},
+    },
     "short_conv": {},
     "hyena_se": {"num_groups": 8},
     "hyena_mr": {"num_groups": 8},
