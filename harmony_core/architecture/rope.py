@@ -55,8 +55,8 @@ class RopeScaling(Frozen):
                 f"high_frequency_factor {self.high_frequency_factor} is not above low_frequency_factor "
                 f"{self.low_frequency_factor}; use 0 < low < high"
             )
-        if self.beta_slow <= 0 or self.beta_fast <= self.beta_slow:
-            raise ValueError(f"beta_fast {self.beta_fast} is not above beta_slow {self.beta_slow}; use 0 < slow < fast")
+        if self.beta_slow <= 0 or self.beta_fast < self.beta_slow:
+            raise ValueError(f"beta_fast {self.beta_fast} is below beta_slow {self.beta_slow}; use 0 < slow <= fast")
         if self.attention_factor is not None and self.attention_factor <= 0:
             raise ValueError(f"attention_factor is {self.attention_factor}; use a positive number, or leave it out")
 

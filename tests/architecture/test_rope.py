@@ -32,8 +32,8 @@ MISTAKES = {
         "high_frequency_factor 4.0 is not above low_frequency_factor 4.0; use 0 < low < high",
     ),
     "order of turns": (
-        {**HEADS, "rope_scaling": {**YARN, "beta_slow": 32.0}},
-        "beta_fast 32.0 is not above beta_slow 32.0; use 0 < slow < fast",
+        {**HEADS, "rope_scaling": {**YARN, "beta_slow": 33.0}},
+        "beta_fast 32.0 is below beta_slow 33.0; use 0 < slow <= fast",
     ),
     "negative factor of attention": (
         {**HEADS, "rope_scaling": {**YARN, "attention_factor": -1.0}},

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import logging
 import random
 import re
+import sys
 from typing import Any
 
 import pytest
@@ -15,12 +17,14 @@ from transformers import AutoConfig, AutoModelForCausalLM, GPT2Config, PreTraine
 from harmony_core.errors import UserError
 from harmony_core.interop.hf import architecture_from_config
 from harmony_core.interop.hf.families import FAMILIES
-from harmony_core.interop.hf.fields import COMMON, COMMON_FIXED, Fields
+from harmony_core.interop.hf.fields import BESIDE, COMMON, COMMON_FIXED, Fields
+from harmony_core.interop.hf.library import declared_fields
 from tests.interop.random_configs import DRAWS
 from tests.interop.random_models import SEEDS, filled, random_config, random_tokens
 
 # What only names things, or is no value that a model could be built with in another way.
 NAMES = {
+    "quantization_config",
     "model_type",
     "architectures",
     "auto_map",
@@ -56,7 +60,7 @@ def used(family: str, config: PreTrainedConfig, monkeypatch: pytest.MonkeyPatch)
     seen: list[Fields] = []
     finish = Fields.finish
     with monkeypatch.context() as patch:
-        patch.setattr(Fields, "finish", lambda self, *rest: (seen.append(self), finish(self, *rest)))
+        patch.setattr(Fields, "finish", lambda self, *rest, **more: (seen.append(self), finish(self, *rest, **more)))
         architecture_from_config(config)
     fields = next(one for one in seen if one.where == family)
     return fields.seen - FAMILIES[family].fixed.keys() - COMMON_FIXED.keys()
@@ -64,7 +68,7 @@ def used(family: str, config: PreTrainedConfig, monkeypatch: pytest.MonkeyPatch)
 
 def lists(family: str) -> set[str]:
     found = FAMILIES[family]
-    return {*COMMON, *COMMON_FIXED, *found.harmless, *found.training_only, *found.fixed}
+    return {*COMMON, *COMMON_FIXED, *BESIDE, *found.harmless, *found.training_only, *found.fixed}
 
 
 @pytest.mark.parametrize("family", DRAWS)
@@ -115,17 +119,46 @@ def test_a_harmless_field_leaves_the_logits_alone(family: str) -> None:
 
 
 @pytest.mark.parametrize("family", DRAWS)
-def test_an_unknown_field_is_refused_by_name(family: str) -> None:
+def test_a_field_that_the_class_has_not_is_left_out_with_a_warning(
+    family: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    expected = architecture_from_config(AutoConfig.for_model(family, **random_draw(family)))
+    with caplog.at_level(logging.WARNING):
+        found = architecture_from_config(AutoConfig.for_model(family, **random_draw(family), attention_chunks=4))
+    assert found == expected
+    assert f"{family}: its class has no such fields, left out: attention_chunks" in caplog.text
+
+
+@pytest.mark.parametrize("family", DRAWS)
+def test_a_field_that_the_class_has_and_nothing_reads_is_refused(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one of a later version of the class would be: its model may read it."""
+    now = declared_fields(family)
+    assert now is not None
+    monkeypatch.setattr("harmony_core.interop.hf.family.declared_fields", lambda _: now | {"attention_chunks"})
     config = AutoConfig.for_model(family, **random_draw(family), attention_chunks=4)
     with pytest.raises(UserError, match=rf"{family}.attention_chunks: 4: unknown field"):
         architecture_from_config(config)
 
 
 @pytest.mark.parametrize("family", DRAWS)
-def test_what_would_make_it_another_model_is_refused(family: str) -> None:
-    config = AutoConfig.for_model(family, **random_draw(family), quantization_config={"bits": 4})
-    with pytest.raises(UserError, match=r"quantization_config.*use None"):
-        architecture_from_config(config)
+def test_a_model_reads_no_field_that_its_class_has_not(family: str) -> None:
+    """On which leaving them out rests: what the code asks for by name, in case it is there, is known or fixed."""
+    module = sys.modules[type(filled(random_config(family, 0))).__module__]
+    asked = set(re.findall(r'getattr\((?:self\.)?config, "(\w+)"', inspect.getsource(module)))
+    declared = declared_fields(family)
+    assert declared is not None
+    found = FAMILIES[family]
+    # Attributes of every configuration that are no fields of it, and what the family reads though no class declares it.
+    known = {"_attn_implementation", "num_labels", "head_dim", "rope_parameters", "layer_types"}
+    assert asked <= declared | known | lists(family)
+    assert found.model_class in vars(module)
+
+
+@pytest.mark.parametrize("family", DRAWS)
+def test_what_changes_no_architecture_is_taken(family: str) -> None:
+    expected = architecture_from_config(AutoConfig.for_model(family, **random_draw(family)))
+    beside = {"quantization_config": {"quant_method": "fp8"}, "num_nextn_predict_layers": 2, "use_mtp": True}
+    assert architecture_from_config(AutoConfig.for_model(family, **random_draw(family), **beside)) == expected
 
 
 def random_draw(family: str) -> dict[str, Any]:
@@ -156,7 +189,6 @@ REFUSED = [
         },
         "rope_parameters.rope_type: longrope",
     ),
-    ("llama", {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "turns": 2}}, "rope_parameters.turns: 2"),
     (
         "llama",
         {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5}},

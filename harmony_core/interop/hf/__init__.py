@@ -2,5 +2,6 @@
 
 from harmony_core.interop.hf.export import export
 from harmony_core.interop.hf.loading import architecture_from_config, from_hf
+from harmony_core.interop.hf.published import architecture_from_file
 
-__all__ = ["architecture_from_config", "export", "from_hf"]
+__all__ = ["architecture_from_config", "architecture_from_file", "export", "from_hf"]

@@ -12,7 +12,8 @@ from typing_extensions import override
 
 from harmony_core.architecture import Architecture, Block
 from harmony_core.errors import UserError
-from harmony_core.interop.hf.fields import COMMON, COMMON_FIXED, Fields
+from harmony_core.interop.hf.fields import BESIDE, COMMON, COMMON_FIXED, Fields
+from harmony_core.interop.hf.library import declared_fields
 from harmony_core.interop.hf.weights import Weight, same
 
 _T = TypeVar("_T")
@@ -68,7 +69,8 @@ class Family(abc.ABC):
         """The architecture that a configuration describes.
 
         Raises:
-            UserError: names a field that is unknown or whose value is not supported, and what is allowed.
+            UserError: names a field that its class reads and nothing here does, or whose value is not supported, and
+                what is allowed.
         """
         fields = Fields(self.model_type, values)
         for name, allowed in {**COMMON_FIXED, **self.fixed}.items():
@@ -81,7 +83,7 @@ class Family(abc.ABC):
         }
         try:
             blocks = tuple(self.blocks(fields))
-            fields.finish((*COMMON, *self.harmless), self.training_only)
+            fields.finish((*COMMON, *BESIDE, *self.harmless), self.training_only, declared_fields(self.model_type))
             return Architecture.parse({**head, "blocks": blocks}, self.model_type)
         except ValidationError as error:
             detail = error.errors(include_url=False)[0]

@@ -12,6 +12,10 @@ from harmony_core.errors import UserError
 from harmony_core.models.ops.attention.rotary import halves_from_pairs, pairs_from_halves
 
 
+# Types whose values are the weights; of any other they are codes, which belong to scales beside them.
+_PLAIN = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+
+
 @dataclass(frozen=True)
 class Reordering:
     """A change of layout and its inverse.
@@ -117,6 +121,9 @@ def _take(left: dict[str, Tensor], name: str, shape: torch.Size, where: str) -> 
     tensor = left.pop(name)
     if tensor.shape != shape:
         raise UserError(f"{where}.{name}", f"shape {list(tensor.shape)}", f"its configuration asks for {list(shape)}")
+    if tensor.dtype not in _PLAIN:
+        fix = "stored in a quantised form; give the model dequantised, such as from_pretrained with a dtype makes it"
+        raise UserError(f"{where}.{name}", str(tensor.dtype), fix)
     if tensor.is_meta:
         raise UserError(f"{where}.{name}", "on the meta device", "load the model's values first")
     return tensor

@@ -37,7 +37,7 @@ def rope(fields: Fields, partial: bool = False) -> dict[str, Any]:
     if fraction != 1.0 and not partial:
         raise parameters.error("partial_rotary_factor", f"{fields.model_type} turns whole heads; use 1.0")
     found = {**_base_and_scaling(parameters, fields), "rope_fraction": fraction}
-    parameters.finish(("type",))
+    parameters.finish(("type",), declared=())
     return found
 
 
@@ -53,7 +53,7 @@ def latent_rope(fields: Fields, qk_head_dim: int) -> dict[str, Any]:
     if all_dim and found["rope_scaling"] is not None:
         factor = parameters.number("factor")
         found["scale"] = _magnitude(factor, all_dim) ** 2 / math.sqrt(qk_head_dim)
-    parameters.finish(("type",))
+    parameters.finish(("type",), declared=())
     return found
 
 
