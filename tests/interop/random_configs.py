@@ -437,6 +437,74 @@ def gpt_oss(rng: random.Random) -> dict[str, Any]:
     }
 
 
+def gated_deltanets(rng: random.Random) -> dict[str, Any]:
+    keys = rng.choice([1, 2])
+    return {
+        "linear_num_key_heads": keys,
+        "linear_num_value_heads": keys * rng.choice([1, 2, 3]),
+        "linear_key_head_dim": rng.randint(*LENGTHS),
+        "linear_value_head_dim": rng.randint(3, 9),
+        "linear_conv_kernel_dim": rng.choice([2, 4]),
+        "rms_norm_eps": rng.choice([1e-6, 1e-5, 1e-3]),
+    }
+
+
+def qwen3_5_text(rng: random.Random) -> dict[str, Any]:
+    chosen = {**common(rng, 4), **heads(rng, even_part=4), **rope(rng), **gated_deltanets(rng)}
+    chosen.setdefault("head_dim", chosen["hidden_size"] // chosen["num_attention_heads"])
+    chosen["rope_parameters"]["partial_rotary_factor"] = rng.choice([0.5, 1.0])
+    types = ["full_attention", "linear_attention"]
+    return {
+        **chosen,
+        **coin(rng, "attention_bias"),
+        "layer_types": [rng.choice(types) for _ in range(chosen["num_hidden_layers"])],
+        "intermediate_size": rng.randint(8, 30),
+    }
+
+
+def qwen3_5_moe_text(rng: random.Random) -> dict[str, Any]:
+    experts, chosen = rng.choice([2, 5]), qwen3_5_text(rng)
+    del chosen["intermediate_size"]
+    return {
+        **chosen,
+        **coin(rng, "output_router_logits"),
+        "num_experts": experts,
+        "num_experts_per_tok": rng.randint(1, experts),
+        "moe_intermediate_size": rng.randint(4, 20),
+        "shared_expert_intermediate_size": rng.randint(4, 20),
+    }
+
+
+def olmo_hybrid(rng: random.Random) -> dict[str, Any]:
+    chosen = {**common(rng), **heads(rng), **rope(rng), **gated_deltanets(rng)}
+    chosen.setdefault("head_dim", chosen["hidden_size"] // chosen["num_attention_heads"])
+    # At least one layer of each.
+    types = ["full_attention", "linear_attention", rng.choice(["full_attention", "linear_attention"])]
+    rng.shuffle(types)
+    chosen["rope_parameters"] = rng.choice([chosen["rope_parameters"], {"rope_type": "default", "rope_theta": None}])
+    return {
+        **chosen,
+        **coin(rng, "attention_bias", "linear_allow_neg_eigval"),
+        "num_hidden_layers": len(types),
+        "layer_types": types,
+        "intermediate_size": rng.randint(8, 30),
+    }
+
+
+def minimax_m2(rng: random.Random) -> dict[str, Any]:
+    experts, chosen = rng.randint(2, 6), {**common(rng), **heads(rng, even_part=4), **rope(rng)}
+    chosen.setdefault("head_dim", chosen["hidden_size"] // chosen["num_attention_heads"])
+    chosen["rope_parameters"]["partial_rotary_factor"] = rng.choice([0.5, 1.0])
+    return {
+        **chosen,
+        **coin(rng, "output_router_logits"),
+        "intermediate_size": rng.randint(4, 20),
+        "num_local_experts": experts,
+        "num_experts_per_tok": rng.randint(1, experts),
+        "rms_norm_eps": rng.choice([1e-6, 1e-3]),
+    }
+
+
 DRAWS: dict[str, Callable[[random.Random], dict[str, Any]]] = {
     draw.__name__: draw
     for draw in (
@@ -458,5 +526,9 @@ DRAWS: dict[str, Callable[[random.Random], dict[str, Any]]] = {
         lfm2,
         lfm2_moe,
         gpt_oss,
+        olmo_hybrid,
+        minimax_m2,
+        qwen3_5_text,
+        qwen3_5_moe_text,
     )
 }

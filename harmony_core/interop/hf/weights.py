@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -77,6 +77,17 @@ class Weight:
         rows = [tensor.shape[0] if part.rows is None else part.rows for part in self.parts]
         pieces = zip(self.parts, tensor.split(rows), strict=True)
         return {part.name: part.order.to_theirs(piece).contiguous() for part, piece in pieces}
+
+
+def centred(weight: Weight, ends: tuple[str, ...]) -> Weight:
+    """The tensor with those of its parts whose keys end so as they are stored: less one."""
+    return Weight(weight.ours, tuple(_less_one(part) if part.name.endswith(ends) else part for part in weight.parts))
+
+
+def _less_one(part: Part) -> Part:
+    order = part.order
+    stored = Reordering(lambda w: order.to_ours(w) + 1, lambda w: order.to_theirs(w) - 1)
+    return replace(part, order=stored)
 
 
 def same(ours: str, theirs: str) -> Weight:

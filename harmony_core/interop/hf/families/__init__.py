@@ -16,10 +16,13 @@ from harmony_core.interop.hf.families.lfm2_moe import Lfm2Moe
 from harmony_core.interop.hf.families.llama import Llama
 from harmony_core.interop.hf.families.mamba import MambaFamily
 from harmony_core.interop.hf.families.mamba2 import Mamba2Family
+from harmony_core.interop.hf.families.minimax_m2 import MiniMaxM2
 from harmony_core.interop.hf.families.mistral import Mistral
 from harmony_core.interop.hf.families.mixtral import Mixtral
 from harmony_core.interop.hf.families.nemotron_h import NemotronH
+from harmony_core.interop.hf.families.olmo_hybrid import OlmoHybrid
 from harmony_core.interop.hf.families.qwen3 import Qwen3
+from harmony_core.interop.hf.families.qwen3_5 import Qwen35, Qwen35Moe
 from harmony_core.interop.hf.families.qwen3_moe import Qwen3Moe
 from harmony_core.interop.hf.families.qwen3_next import Qwen3Next
 from harmony_core.interop.hf.family import Family
@@ -46,6 +49,10 @@ FAMILIES: dict[str, Family] = {
         Lfm2(),
         Lfm2Moe(),
         GptOss(),
+        OlmoHybrid(),
+        MiniMaxM2(),
+        Qwen35(),
+        Qwen35Moe(),
     )
 }
 _F = TypeVar("_F", bound=type[Family])

@@ -77,11 +77,11 @@ def attention_weights(
 
     `norm` and `out` are how the family ends the norms' names and what it calls the output's projection.
     """
-    width, turning = block.head_dim, 0
+    width, values, turning = block.head_dim, block.kv_heads * block.value_dim, 0
     if block.rope_base is not None:
         turning = rotary_width(block.head_dim, block.rope_fraction)
     order = rotary(width, 0, turning) if turning else SAME
-    rows = {"q": block.num_heads * width, "k": block.kv_heads * width, "v": block.kv_heads * width}
+    rows = {"q": block.num_heads * width, "k": block.kv_heads * width, "v": values}
     orders = {"q": order, "k": order, "v": SAME}
     if block.output_gate:
         rows["q"], orders["q"] = 2 * rows["q"], gated_queries(block.num_heads, order)
@@ -89,9 +89,9 @@ def attention_weights(
         parts = (Part(f"{theirs}.{kind}_proj.{suffix}", count, orders[kind]) for kind, count in rows.items())
         yield Weight(f"{ours}.{name}", tuple(parts))
     if block.qk_norm:
-        for kind in ("q", "k"):
-            # The norm's weight belongs to elements of a head, which the order moves.
-            yield Weight(f"{ours}.{kind}_norm.weight", (Part(f"{theirs}.{kind}_{norm}.weight", width, order),))
+        for kind, elements in zip(("q", "k"), block.qk_norm_widths, strict=True):
+            # The norm's weight belongs to elements of heads, which the order moves.
+            yield Weight(f"{ours}.{kind}_norm.weight", (Part(f"{theirs}.{kind}_{norm}.weight", elements, order),))
     if block.sinks:
         yield same(f"{ours}.sinks", f"{theirs}.sinks")
     yield same(f"{ours}.out", f"{theirs}.{out}.weight")

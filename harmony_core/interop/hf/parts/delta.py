@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -67,6 +67,14 @@ def fused_gated_deltanet_weights(block: GatedDeltaNet, ours: str, theirs: str) -
     )
     yield Weight(f"{ours}.in_proj", parts)
     yield from _rest(ours, theirs, f"{theirs}.norm.weight", f"{theirs}.out_proj.weight")
+
+
+def gated_deltanet_weights(
+    block: GatedDeltaNet, ours: str, theirs: str, parts: Iterable[tuple[str, int]], norm: str, out: str
+) -> Iterator[Weight]:
+    """Its projections in as so many tensors, named with their rows; `norm` and `out` are how those two are called."""
+    yield Weight(f"{ours}.in_proj", tuple(Part(f"{theirs}.{name}.weight", rows) for name, rows in parts))
+    yield from _rest(ours, theirs, f"{theirs}.{norm}.weight", f"{theirs}.{out}.weight")
 
 
 def kda(fields: Fields) -> Block:

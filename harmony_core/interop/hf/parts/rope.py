@@ -8,6 +8,9 @@ from typing import Any
 from harmony_core.architecture import MLA, Attention, RopeScaling
 from harmony_core.interop.hf.fields import Fields
 
+# Beside the method's own keys: an old name of it, and in which parts of a head pictures' positions are. A text's are the
+# same in all of them.
+_HARMLESS = ("type", "mrope_section", "mrope_interleaved")
 _KEYS = {
     "default": (),
     "linear": ("factor",),
@@ -37,7 +40,7 @@ def rope(fields: Fields, partial: bool = False) -> dict[str, Any]:
     if fraction != 1.0 and not partial:
         raise parameters.error("partial_rotary_factor", f"{fields.model_type} turns whole heads; use 1.0")
     found = {**_base_and_scaling(parameters, fields), "rope_fraction": fraction}
-    parameters.finish(("type",), declared=())
+    parameters.finish(_HARMLESS, declared=())
     return found
 
 
@@ -53,7 +56,7 @@ def latent_rope(fields: Fields, qk_head_dim: int) -> dict[str, Any]:
     if all_dim and found["rope_scaling"] is not None:
         factor = parameters.number("factor")
         found["scale"] = _magnitude(factor, all_dim) ** 2 / math.sqrt(qk_head_dim)
-    parameters.finish(("type",), declared=())
+    parameters.finish(_HARMLESS, declared=())
     return found
 
 
