@@ -21,7 +21,7 @@ MISTAKES = {
     "odd part": ({**HEADS, "rope_fraction": 0.2}, "rope_fraction 0.2 of head_dim 16 is odd"),
     "nothing turns": ({**HEADS, "rope_fraction": 0.05}, "turns nothing; use at least two elements"),
     "odd latent key": ({**LATENT, "qk_rope_head_dim": 5}, "qk_rope_head_dim 5 is odd"),
-    "unknown method": ({**HEADS, "rope_scaling": {**YARN, "method": "dynamic"}}, "'linear', 'llama3' or 'yarn'"),
+    "unknown method": ({**HEADS, "rope_scaling": {**YARN, "method": "ntk"}}, "'yarn', 'dynamic' or 'longrope'"),
     "shrinking": ({**HEADS, "rope_scaling": {**YARN, "factor": 0.5}}, "factor is 0.5; use at least 1"),
     "no context": (
         {**HEADS, "rope_scaling": {"method": "yarn", "factor": 2.0}},

@@ -45,6 +45,8 @@ def changed(value: Any) -> Any:
     if isinstance(value, bool):
         return not value
     if isinstance(value, dict):
+        if "rope_theta" not in value:
+            return {name: changed(one) for name, one in value.items()}
         return {**value, "rope_theta": 2 * value["rope_theta"]}
     if isinstance(value, list | tuple):
         return [*value[:-1]] if value else [0]
@@ -173,21 +175,8 @@ REFUSED = [
     ),
     (
         "llama",
-        {"rope_parameters": {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}},
-        "one of default, linear",
-    ),
-    (
-        "llama",
-        {
-            "rope_parameters": {
-                "rope_type": "longrope",
-                "rope_theta": 1e4,
-                "short_factor": [1.0] * 64,
-                "long_factor": [1.0] * 64,
-                "original_max_position_embeddings": 8,
-            }
-        },
-        "rope_parameters.rope_type: longrope",
+        {"rope_parameters": {"rope_type": "proportional", "rope_theta": 1e4}},
+        "rope_parameters.rope_type: proportional: not supported here; use one of default, linear, dynamic, longrope",
     ),
     (
         "llama",
@@ -231,6 +220,18 @@ REFUSED = [
     ("kimi_linear", {"mla_use_nope": False}, "kimi_linear.mla_use_nope: False: .* use True"),
     ("kimi_linear", {"moe_router_activation_func": "softmax"}, "softmax: .* use sigmoid"),
     ("kimi_linear", {"num_key_value_heads": 4}, "num_key_value_heads: 4: .* use 32"),
+    ("olmo_hybrid", {"hidden_act": "gelu"}, "olmo_hybrid.hidden_act: gelu: .* use one of silu, swish"),
+    ("qwen3_5_text", {"attn_output_gate": False}, "qwen3_5_text.attn_output_gate: False: .* use True"),
+    ("minimax_m2", {"scoring_func": "softmax"}, "minimax_m2.scoring_func: softmax: .* use sigmoid"),
+    ("minimax_m2", {"qk_norm_type": "per_head"}, "minimax_m2.qk_norm_type: per_head: .* use per_layer"),
+    ("minimax_m2", {"sliding_window": 16}, "minimax_m2.sliding_window: 16: unknown field"),
+    ("gemma3_text", {"final_logit_softcapping": 30.0}, "final_logit_softcapping: 30.0: .* use None"),
+    ("gemma3_text", {"use_bidirectional_attention": True}, "use_bidirectional_attention: True: .* use False or None"),
+    ("gemma3_text", {"sliding_window": None}, "gemma3_text.sliding_window: None: layer_types has sliding_attention"),
+    ("lfm3", {"attention_bias": True}, "lfm3.attention_bias: True: a gate has no bias there"),
+    ("lfm3", {"layer_types": ["chunked_attention"] * 24}, "use 24 of conv, sliding_attention and full_attention"),
+    ("mimo_v2_flash", {"n_shared_experts": 1}, "mimo_v2_flash.n_shared_experts: 1: .* use None or 0"),
+    ("mimo_v2_flash", {"add_full_attention_sink_bias": True}, "add_full_attention_sink_bias: True: .* use False"),
     ("nemotron_h", {"mamba_hidden_act": "gelu"}, "nemotron_h.mamba_hidden_act: gelu: .* use silu or swish"),
 ]
 

@@ -32,6 +32,8 @@ READ = {
     "Kimi-Linear-48B-A3B": 49_122_675_072,
     "LFM2-700M": 742_489_344,
     "Llama-3.1-8B": 8_030_261_248,
+    "MiMo-V2-Flash": 308_778_768_832,
+    "MiniMax-M2.5": 228_689_748_992,
     "Mixtral-8x7B": 46_702_792_704,
     "Nemotron-3-Nano-30B-A3B": 31_577_937_344,
     "Nemotron-3-Super-120B-A12B": 120_668_687_360,
@@ -39,6 +41,7 @@ READ = {
     "Qwen3-0.6B": 596_049_920,
     "Qwen3-30B-A3B": 30_532_122_624,
     "Qwen3-Next-80B-A3B": 79_674_391_296,
+    "Qwen3.5-35B-A3B": 34_660_610_688,
     "gpt-oss-20b": 20_914_757_184,
 }
 # What each of the others is refused for.
@@ -53,11 +56,8 @@ REFUSED = {
     "Jet-Nemotron-2B": ["jet_nemotron", "JetBlocks"],
     "Jet-Nemotron-4B": ["jet_nemotron", "JetBlocks"],
     "Llama-4-Scout": ["llama4_text", "attention in chunks", "temperature", "experts scaled at their input"],
-    "MiMo-V2-Flash": ["mimo_v2_flash"],
-    "MiniMax-M2.5": ["minimax_m2"],
     "MiniMax-M3": ["minimax_m3", "indexed sparse attention"],
     "MiniMax-Text-01": ["minimax_text_01", "lightning attention"],
-    "Qwen3.5-35B-A3B": ["qwen3_5_moe"],
     "RWKV7-1.5B-world": ["rwkv7", "RWKV-7"],
     "RWKV7-168M-pile": ["rwkv7", "RWKV-7"],
     "RecurrentGemma-2B": ["recurrent_gemma", "rg_lru"],

@@ -84,10 +84,13 @@ def native_config(architecture: Architecture) -> tuple[Family, Any] | None:
 
 
 def longest_context(architecture: Architecture) -> int:
-    """What the configuration says, from which YaRN's own check computes a factor."""
-    scalings = (getattr(block, "rope_scaling", None) for block in architecture.blocks)
-    scaled = [int(one.factor * one.original_context) for one in scalings if one is not None and one.original_context]
-    return max(scaled, default=LONGEST_CONTEXT)
+    """What the configuration says, from which YaRN's own check computes a factor, and dynamic scaling its base."""
+    scalings = [getattr(block, "rope_scaling", None) for block in architecture.blocks]
+    scaled = [one for one in scalings if one is not None and one.original_context]
+    dynamic = [one.original_context for one in scaled if one.method == "dynamic"]
+    return min(
+        dynamic, default=max((int(one.factor * one.original_context) for one in scaled), default=LONGEST_CONTEXT)
+    )
 
 
 def _config(family: Family, fields: Mapping[str, Any], architecture: Architecture) -> Any:

@@ -5,7 +5,18 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from harmony_core.architecture import KDA, MLA, Architecture, Attention, Block, GatedDeltaNet, Mamba, Mamba2, MoE
+from harmony_core.architecture import (
+    KDA,
+    MLA,
+    Architecture,
+    Attention,
+    Block,
+    GatedDeltaNet,
+    Mamba,
+    Mamba2,
+    MoE,
+    RopeScaling,
+)
 
 
 def normal_form(architecture: Architecture) -> dict[str, Any]:
@@ -20,8 +31,11 @@ def _block(block: Block, architecture: Architecture) -> dict[str, Any]:
     d_model = architecture.d_model
     if isinstance(block, Attention | MLA):
         values["scale"] = _factor(block.scale, block.head_dim if isinstance(block, Attention) else block.qk_head_dim)
+        if block.rope_base is not None:
+            # Twelve digits: a power of a base and back may differ in the last one.
+            values["rope_base"] = float(f"{block.rope_base:.12g}")
         if block.rope_scaling is not None:
-            values["rope_scaling"] = _scaling(values["rope_scaling"])
+            values["rope_scaling"] = _scaling(block.rope_scaling)
     if isinstance(block, MLA) and block.latent_epsilon is None:
         values["latent_epsilon"] = architecture.norm_epsilon
     if isinstance(block, GatedDeltaNet | KDA):
@@ -44,29 +58,10 @@ def _factor(scale: float | None, width: int) -> float:
     return float(f"{1 / math.sqrt(width) if scale is None else scale:.12g}")
 
 
-def _scaling(values: dict[str, Any]) -> dict[str, Any]:
-    """YaRN's factor written out, and what another method reads left out."""
-    if values["method"] != "yarn":
-        names = (
-            ("method", "factor")
-            if values["method"] == "linear"
-            else (
-                "method",
-                "factor",
-                "original_context",
-                "low_frequency_factor",
-                "high_frequency_factor",
-            )
-        )
-        return {name: values[name] for name in names}
-    factor = values["attention_factor"]
-    factor = 0.1 * math.log(values["factor"]) + 1 if factor is None else factor
-    return {
-        **values,
-        "attention_factor": float(f"{factor:.12g}"),
-        "low_frequency_factor": None,
-        "high_frequency_factor": None,
-    }
+def _scaling(scaling: RopeScaling) -> dict[str, Any]:
+    """With the vectors' factor written out, which is all that LongRoPE reads of its own."""
+    values = {**scaling.model_dump(), "attention_factor": float(f"{scaling.vector_factor:.12g}")}
+    return {**values, "factor": None} if scaling.method == "longrope" else values
 
 
 def _experts(block: MoE) -> dict[str, Any]:

@@ -18,7 +18,7 @@ _PLAIN = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 @dataclass(frozen=True)
 class Reordering:
-    """A change of layout and its inverse.
+    """A change of layout, or of what is stored of a value, and its inverse.
 
     Args:
         to_ours: from a tensor of theirs.
@@ -43,6 +43,11 @@ def rotary(head_dim: int, start: int, width: int) -> Reordering:
         return torch.cat((before, turning, after), 1).flatten(0, 1)
 
     return Reordering(lambda w: apply(pairs_from_halves, w), lambda w: apply(halves_from_pairs, w))
+
+
+def scaled(factor: float) -> Reordering:
+    """Values that are multiplied in theirs when they are used, and are multiplied already in ours."""
+    return Reordering(lambda w: w * factor, lambda w: w / factor)
 
 
 @dataclass(frozen=True)

@@ -59,8 +59,12 @@ def activate(projected: Tensor, activation: str) -> Tensor:
     return F.gelu(projected) if activation == "gelu" else F.relu(projected).square()
 
 
-def frequencies(width: int, base: float, scaling: dict[str, Any] | None) -> tuple[Tensor, float]:
-    """Angles a token of `width` / 2 pairs, fp64, and the factor of the rotated vectors."""
+def frequencies(width: int, base: float, scaling: dict[str, Any] | None, length: int) -> tuple[Tensor, float]:
+    """Angles a token of `width` / 2 pairs, fp64, and the factor of the rotated vectors, for this many tokens."""
+    if scaling is not None and scaling["method"] == "dynamic":
+        longer = max(length, scaling["original_context"]) / scaling["original_context"]
+        base *= (scaling["factor"] * longer - (scaling["factor"] - 1)) ** (width / (width - 2))
+        scaling = None
     plain = base ** -(torch.arange(0, width, 2, dtype=torch.float64) / width)
     if scaling is None:
         return plain, 1.0
@@ -71,6 +75,11 @@ def frequencies(width: int, base: float, scaling: dict[str, Any] | None) -> tupl
         low, high = scaling["low_frequency_factor"], scaling["high_frequency_factor"]
         kept = ((context * plain / (2 * math.pi) - low) / (high - low)).clamp(0, 1)
         return plain * (kept + (1 - kept) / factor), 1.0
+    if scaling["method"] == "longrope":
+        divisors = scaling["long_factors"] if length > context else scaling["short_factors"]
+        usual = math.sqrt(1 + math.log(factor) / math.log(context)) if factor > 1 else 1.0
+        attention = usual if scaling["attention_factor"] is None else scaling["attention_factor"]
+        return plain / torch.tensor(divisors, dtype=torch.float64), attention
     # YaRN: at which pair a given number of turns fits into the original context.
     first, last = (
         width * math.log(context / (turns * 2 * math.pi)) / (2 * math.log(base))
@@ -90,8 +99,9 @@ def rotate(x_BTHK: Tensor, start: int, width: int, base: float | None, scaling: 
     """Turns the first `width` elements of each head by their token's position; neighbours are a pair. None: nothing."""
     if base is None:
         return x_BTHK
-    angles, factor = frequencies(width, base, scaling)
-    positions = torch.arange(start, start + x_BTHK.shape[1], dtype=torch.float64)
+    seen = start + x_BTHK.shape[1]
+    angles, factor = frequencies(width, base, scaling, seen)
+    positions = torch.arange(start, seen, dtype=torch.float64)
     turns = positions[:, None, None] * angles
     cos, sin = ((f * factor).to(x_BTHK.device, torch.float32) for f in (turns.cos(), turns.sin()))
     even, odd = x_BTHK[..., :width].float().unflatten(-1, (-1, 2)).unbind(-1)

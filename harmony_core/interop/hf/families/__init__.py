@@ -7,15 +7,18 @@ from typing import TypeVar
 from harmony_core.interop.hf.families.bamba import Bamba
 from harmony_core.interop.hf.families.deepseek_v2 import DeepseekV2
 from harmony_core.interop.hf.families.deepseek_v3 import DeepseekV3
+from harmony_core.interop.hf.families.gemma3 import Gemma3
 from harmony_core.interop.hf.families.gpt_oss import GptOss
 from harmony_core.interop.hf.families.granitemoehybrid import GraniteMoeHybrid
 from harmony_core.interop.hf.families.jamba import Jamba
 from harmony_core.interop.hf.families.kimi_linear import KimiLinear
 from harmony_core.interop.hf.families.lfm2 import Lfm2
 from harmony_core.interop.hf.families.lfm2_moe import Lfm2Moe
+from harmony_core.interop.hf.families.lfm3 import Lfm3
 from harmony_core.interop.hf.families.llama import Llama
 from harmony_core.interop.hf.families.mamba import MambaFamily
 from harmony_core.interop.hf.families.mamba2 import Mamba2Family
+from harmony_core.interop.hf.families.mimo_v2_flash import MiMoV2Flash
 from harmony_core.interop.hf.families.minimax_m2 import MiniMaxM2
 from harmony_core.interop.hf.families.mistral import Mistral
 from harmony_core.interop.hf.families.mixtral import Mixtral
@@ -53,6 +56,9 @@ FAMILIES: dict[str, Family] = {
         MiniMaxM2(),
         Qwen35(),
         Qwen35Moe(),
+        Gemma3(),
+        Lfm3(),
+        MiMoV2Flash(),
     )
 }
 _F = TypeVar("_F", bound=type[Family])

@@ -19,12 +19,10 @@ from harmony_core.interop.hf.parts.attention import (
     attention_weights,
     window,
 )
-from harmony_core.interop.hf.parts.delta import layer_types
+from harmony_core.interop.hf.parts.layer_types import FULL, SLIDING, layer_types
 from harmony_core.interop.hf.parts.moe import as_moe, balancing, balancing_fields
 from harmony_core.interop.hf.parts.rope import rope, rope_parameters
 from harmony_core.interop.hf.weights import Part, Reordering, Weight, same
-
-FULL, SLIDING = "full_attention", "sliding_attention"
 
 
 class GptOss(Layered):

@@ -11,13 +11,13 @@ from harmony_core.architecture import MLP, Architecture, Attention, Block, Short
 from harmony_core.interop.hf.family import DoesNotFit, Layered, only
 from harmony_core.interop.hf.fields import Fields
 from harmony_core.interop.hf.parts.attention import as_attention, attention, attention_fields, attention_weights
-from harmony_core.interop.hf.parts.delta import layer_types
+from harmony_core.interop.hf.parts.layer_types import FULL, layer_types
 from harmony_core.interop.hf.parts.mlp import as_mlp, numbered_mlp_weights
 from harmony_core.interop.hf.parts.rope import rope, rope_parameters
 from harmony_core.interop.hf.parts.short_conv import short_conv, short_conv_fields, short_conv_weights
 from harmony_core.interop.hf.weights import Weight
 
-CONV, FULL = "conv", "full_attention"
+CONV = "conv"
 
 
 class Lfm2(Layered):

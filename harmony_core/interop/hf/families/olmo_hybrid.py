@@ -18,13 +18,11 @@ from harmony_core.interop.hf.parts.attention import (
     attention_weights,
 )
 from harmony_core.interop.hf.parts.delta import (
-    FULL,
-    RECURRENT,
     gated_deltanet,
     gated_deltanet_fields,
     gated_deltanet_weights,
-    layer_types,
 )
+from harmony_core.interop.hf.parts.layer_types import FULL, RECURRENT, layer_types
 from harmony_core.interop.hf.parts.mlp import ONLY_SILU, as_mlp, mlp_weights
 from harmony_core.interop.hf.parts.rope import rope, rope_parameters
 from harmony_core.interop.hf.weights import Weight

@@ -12,13 +12,11 @@ from harmony_core.interop.hf.family import DoesNotFit, Layered, only
 from harmony_core.interop.hf.fields import Fields
 from harmony_core.interop.hf.parts.attention import as_attention, attention, attention_fields, attention_weights
 from harmony_core.interop.hf.parts.delta import (
-    FULL,
-    RECURRENT,
     fused_gated_deltanet_weights,
     gated_deltanet,
     gated_deltanet_fields,
-    layer_types,
 )
+from harmony_core.interop.hf.parts.layer_types import FULL, RECURRENT, layer_types
 from harmony_core.interop.hf.parts.mlp import ONLY_SILU, as_mlp, mlp_weights, network_weights
 from harmony_core.interop.hf.parts.moe import as_moe, balancing, balancing_fields, expert_weights, router_weights
 from harmony_core.interop.hf.parts.rope import rope, rope_parameters

@@ -13,7 +13,6 @@ from harmony_core.interop.hf.family import DoesNotFit
 from harmony_core.interop.hf.fields import Fields
 from harmony_core.interop.hf.weights import CONVOLUTION, Part, Reordering, Weight, same
 
-RECURRENT, FULL = "linear_attention", "full_attention"
 _NAMES = {
     "num_key_heads": "linear_num_key_heads",
     "num_value_heads": "linear_num_value_heads",
@@ -21,14 +20,6 @@ _NAMES = {
     "value_head_dim": "linear_value_head_dim",
     "d_conv": "linear_conv_kernel_dim",
 }
-
-
-def layer_types(fields: Fields, name: str, first: str, second: str) -> list[str]:
-    """What each layer is, one of two words."""
-    length, types = fields.integer("num_hidden_layers"), fields.get(name)
-    if not isinstance(types, list | tuple) or len(types) != length or not {*types} <= {first, second}:
-        raise fields.error(name, f"use {length} of {first} and {second}")
-    return list(types)
 
 
 def gated_deltanet(fields: Fields, **options: Any) -> Block:
