@@ -13,8 +13,8 @@ from harmony_core.machines.blocks import Shape, costs_of, num_norms
 def kept_bytes(block: Block, shape: Shape) -> float:
     """Bytes that a block keeps from its forward pass to its backward pass, its norm and residual sum included."""
     kept = costs_of(block).kept_memory(block, shape)
-    # A norm keeps its input in fp32, which is the sum before it or the block's output, and a scale a token; the output of
-    # one before the block is the block's own input.
+    # A norm keeps its input, which is the sum before it or the block's output, and a scale a token; the output of one
+    # before the block is the block's own input.
     norms = num_norms(block)
     a_token = shape.typed_bytes * (kept.typed + shape.d_model) + 4 * (kept.fp32 + norms * (shape.d_model + 1))
     # Under autocast each product keeps its weight's copy in the type of the products.

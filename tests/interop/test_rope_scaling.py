@@ -18,7 +18,6 @@ from harmony_core import Architecture
 from harmony_core.errors import UserError
 from harmony_core.interop.hf import architecture_from_config, export, from_hf
 from harmony_core.models import build
-from harmony_core.models.documents import Documents
 from tests.interop.exported_models import filled as filled_ours
 from tests.interop.exported_models import opened
 from tests.interop.random_configs import DRAWS

@@ -37,8 +37,8 @@ COMMON = (
     "chunk_size_feed_forward",
     "initializer_range",
 )
-# Of every configuration: how weights are stored, and heads that predict further tokens. Neither changes what the language
-# model computes; `from_hf` says what of them it leaves.
+# Of every configuration: how weights are stored, and heads that predict further tokens. Neither changes what the model
+# computes; `from_hf` says what of them it leaves.
 BESIDE = (
     "quantization_config",
     "num_nextn_predict_layers",

@@ -11,7 +11,6 @@ from torch import Tensor
 from harmony_core.errors import UserError
 from harmony_core.models.ops.attention.rotary import halves_from_pairs, pairs_from_halves
 
-
 # Types whose values are the weights; of any other they are codes, which belong to scales beside them.
 _PLAIN = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 

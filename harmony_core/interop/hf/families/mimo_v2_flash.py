@@ -63,7 +63,7 @@ class MiMoV2Flash(Layered):
         seen = window(fields)
         if SLIDING in types and seen is None:
             raise fields.error("sliding_window", f"layer_types has {SLIDING}: use a whole number from 1")
-        own = {
+        own: dict[str, dict[str, Any]] = {
             FULL: {"num_kv_heads": heads},
             SLIDING: {"num_kv_heads": 2 * heads, "window": seen, "sinks": True},
         }

@@ -52,8 +52,8 @@ class OlmoHybrid(Layered):
         # One field names the activation of feed-forwards and of the convolutions.
         fields.choice("hidden_act", ONLY_SILU)
         bias = fields.flag("attention_bias")
-        options = {"bias": bias, "out_bias": bias, "qk_norm": True, "qk_norm_joint": True, "norm_position": "post"}
-        heads = attention(fields, **options, **_positions(fields))
+        options: dict[str, Any] = {"bias": bias, "out_bias": bias, "qk_norm": True, "qk_norm_joint": True}
+        heads = attention(fields, norm_position="post", **options, **_positions(fields))
         negative = fields.flag("linear_allow_neg_eigval")
         epsilon = None if fields.number("rms_norm_eps") == _OUT_EPSILON else _OUT_EPSILON
         recurrent = gated_deltanet(fields, negative_eigenvalues=negative, out_norm_epsilon=epsilon)

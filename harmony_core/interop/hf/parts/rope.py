@@ -10,8 +10,8 @@ from harmony_core.architecture.rope import rotary_width
 from harmony_core.interop.hf.family import DoesNotFit
 from harmony_core.interop.hf.fields import Fields
 
-# Beside the method's own keys: an old name of it, and in which parts of a head pictures' positions are. A text's are the
-# same in all of them.
+# Beside the method's own keys: an old name of it, and in which parts of a head pictures' positions are; a text's are
+# the same in all of them.
 _HARMLESS = ("type", "mrope_section", "mrope_interleaved")
 _KEYS = {
     "default": (),
