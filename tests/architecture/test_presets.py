@@ -23,6 +23,7 @@ FULL = {
     "kimi-linear-nano": "kimi-linear-48b-a3b",
     "gpt-oss-nano": "gpt-oss-20b",
     "lfm2-nano": "lfm2-700m",
+    "olmo-hybrid-nano": "olmo-hybrid-7b",
     "nemotron-3-nano": "nemotron-3-nano-30b-a3b",
 }
 OTHER_SIZES = {"hybrid-36b", "stripedhyena-2-1b", "stripedhyena-2-40b"}
