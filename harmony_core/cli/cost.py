@@ -17,7 +17,9 @@ console = Console(highlight=False)
 
 
 def cost(
-    file: Annotated[str, typer.Argument(help="An architecture's YAML file, a preset's name, or a config.json of transformers.")],
+    file: Annotated[
+        str, typer.Argument(help="An architecture's YAML file, a preset's name, or a config.json of transformers.")
+    ],
     context: Annotated[int, typer.Option(min=1, help="Tokens of a sequence, or in the cache.")] = 2048,
     batch_size: Annotated[int, typer.Option(min=1, help="Sequences, for a prediction.")] = 1,
     machine: Annotated[str | None, typer.Option(help="Predict for a machine of resources/machines.")] = None,

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM
+from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM, PreTrainedConfig
 
 from harmony_core.errors import UserError
 from harmony_core.interop.hf import architecture_from_config, architecture_from_file, from_hf
@@ -68,8 +68,14 @@ REFUSED = {
 # Files with fields that no class reads, and what those are.
 LEFTOVERS = {
     "llama-7b-2023": (6_738_415_616, ["max_sequence_length"]),
-    "mamba-codestral-7b": (7_285_403_648, ["intermediate_size", "time_step_init_scheme", "time_step_scale"]),
-    "qwen3-coder-30b": (30_532_122_624, ["shared_expert_intermediate_size", "use_qk_norm", "qkv_bias"]),
+    "mamba-codestral-7b": (
+        7_285_403_648,
+        ["intermediate_size", "norm_before_gate", "time_step_init_scheme", "time_step_scale"],
+    ),
+    "qwen3-coder-30b": (
+        30_532_122_624,
+        ["max_window_layers", "shared_expert_intermediate_size", "use_qk_norm", "qkv_bias"],
+    ),
     "smollm-135m": (134_515_008, ["is_llama_config", "rope_interleaved"]),
     "yarn-llama-2-7b": (6_738_415_616, ["finetuned"]),
 }
@@ -154,6 +160,27 @@ def test_kinds_that_no_block_computes_are_refused_by_name(kind: str, tmp_path: P
     if kind in CONFIG_MAPPING:
         with pytest.raises(UserError, match="which no block here computes"):
             architecture_from_config(AutoConfig.for_model(kind))
+
+
+def test_a_configuration_of_the_authors_own_code_is_that_of_the_class_under_its_name() -> None:
+    class KimiConfig(PreTrainedConfig):
+        """As `trust_remote_code` would give it."""
+
+        model_type = "kimi_k2"
+        max_position_embeddings = 4096
+
+    path = FOLDER / "Kimi-K2.json"
+    config = KimiConfig(**json.loads(path.read_text()))
+    assert config.model_type == "kimi_k2"
+    assert architecture_from_config(config) == architecture_from_file(path)
+
+
+def test_of_several_modalities_it_is_the_language_model() -> None:
+    path = FOLDER / "Qwen3.5-35B-A3B.json"
+    config = CONFIG_MAPPING["qwen3_5_moe"].from_dict(json.loads(path.read_text()))
+    assert config.vision_config is not None
+    found = architecture_from_config(config)
+    assert found == architecture_from_config(config.text_config) == architecture_from_file(path)
 
 
 def test_what_is_left_of_a_model_is_said(caplog: pytest.LogCaptureFixture) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing_extensions import override
 
 from harmony_core.architecture import Attention
-from harmony_core.machines.blocks.costs import BlockCosts, KeptMemory, Shape, Traffic, Work, prices
+from harmony_core.machines.blocks.costs import NORM_KERNELS, BlockCosts, KeptMemory, Shape, Traffic, Work, prices
 from harmony_core.machines.blocks.heads import KERNELS, Heads
 
 
@@ -29,7 +29,7 @@ class AttentionCosts(BlockCosts[Attention]):
     @override
     def work(self, block: Attention, shape: Shape, train: bool) -> tuple[Work, Work]:
         weights, elements = block.num_active_params(shape.d_model), self.elements(block, shape)
-        kernels = KERNELS + 18 * block.qk_norm + 4 * block.output_gate + 6 * block.sinks
+        kernels = KERNELS + 2 * NORM_KERNELS * block.qk_norm + 4 * block.output_gate + 6 * block.sinks
         return _heads(block).work(weights, elements, shape, train), {"kernel": kernels}
 
     @override

@@ -17,6 +17,8 @@ Work = dict[str, float]
 # The residual addition (read 2 D, write D) around every block, and a norm (read and write D) before or behind it.
 _ADDITION_ELEMENTS = 3
 _NORM_ELEMENTS = 2
+# Operations that a norm starts, its backward pass included.
+NORM_KERNELS = 9.0
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,6 @@ class GraniteMoeHybrid(Layered):
     model_type = "granitemoehybrid"
     model_class = "GraniteMoeHybridForCausalLM"
     cache_needs_attention = True
-    harmless: ClassVar[tuple[str, ...]] = ("init_method",)
     training_only: ClassVar[tuple[str, ...]] = ("attention_dropout",)
     fixed: ClassVar[dict[str, tuple[Any, ...]]] = {"normalization_function": ("rmsnorm",)}
 

@@ -37,7 +37,7 @@ class KimiLinear(Layered):
 
     model_type = "kimi_linear"
     model_class = "KimiLinearForCausalLM"
-    # What the class makes others of, or the authors' own code reads; nothing is rotary, and nothing tied.
+    # What the class makes others of; nothing is rotary, and nothing tied.
     harmless: ClassVar[tuple[str, ...]] = (
         "model_max_length",
         "tie_word_embeddings",
@@ -46,11 +46,8 @@ class KimiLinear(Layered):
         "qk_head_dim",
         "head_dim",
         "rope_parameters",
-        "rope_theta",
         "linear_attn_config",
         "first_k_dense_replace",
-        "use_grouped_topk",
-        "num_nextn_predict_layers",
     )
     training_only: ClassVar[tuple[str, ...]] = ("attention_dropout",)
     fixed: ClassVar[dict[str, tuple[Any, ...]]] = {

@@ -29,22 +29,8 @@ class Lfm2(Layered):
     epsilon_field = "norm_eps"
     final_norm = "model.embedding_norm.weight"
     norms = ("operator_norm", "ffn_norm")
-    # The configuration turns full_attn_idxs into layer_types. The others are of Liquid's own code, published with its
-    # weights: the class has widths, epsilon, heads and SwiGLU from other fields, and first values from none of them.
-    harmless: ClassVar[tuple[str, ...]] = (
-        "full_attn_idxs",
-        "block_dim",
-        "block_norm_eps",
-        "block_use_swiglu",
-        "block_use_xavier_init",
-        "block_mlp_init_scale",
-        "block_out_init_scale",
-        "conv_dim",
-        "conv_dim_out",
-        "conv_use_xavier_init",
-        "num_heads",
-        "use_pos_enc",
-    )
+    # The configuration turns full_attn_idxs into layer_types.
+    harmless: ClassVar[tuple[str, ...]] = ("full_attn_idxs",)
 
     @override
     def mixers(self, fields: Fields) -> list[Block]:

@@ -32,8 +32,8 @@ class Qwen3Next(Layered):
     model_type = "qwen3_next"
     model_class = "Qwen3NextForCausalLM"
     cache_needs_attention = True
-    # The class has no windows, whatever Qwen's configurations say of them.
-    harmless: ClassVar[tuple[str, ...]] = ("use_sliding_window", "full_attention_interval")
+    # What layer_types are made of.
+    harmless: ClassVar[tuple[str, ...]] = ("full_attention_interval",)
     training_only: ClassVar[tuple[str, ...]] = ("attention_dropout",)
 
     @override
