@@ -11,7 +11,13 @@ _SHARED = "blocks shared by several layers"
 # By `model_type`, that of the language model where a model has several.
 MISSING: dict[str, tuple[str, ...]] = {
     "deepseek_v32": (_INDEXED,),
-    "deepseek_v4": ("compressed sparse attention", _HYPER, "experts chosen by the token's hash"),
+    "deepseek_v4": (
+        "compressed sparse attention",
+        _HYPER,
+        "experts chosen by the token's hash",
+        "a router of the root of softplus",
+        "an output projection in groups",
+    ),
     "gemma4_text": (
         "experts beside a dense network with norms of their own",
         "norms of values",
@@ -26,6 +32,7 @@ MISSING: dict[str, tuple[str, ...]] = {
     "jet_nemotron": ("JetBlocks, whose convolutions depend on the input",),
     "llama4_text": (
         "attention in chunks",
+        "a QK norm behind the rotation",
         "a temperature that grows with the position",
         "experts scaled at their input",
     ),
@@ -37,9 +44,9 @@ MISSING: dict[str, tuple[str, ...]] = {
     "qwen4_exp_text": (_INDEXED, _HYPER),
     "recurrent_gemma": ("the real-gated linear recurrent unit (rg_lru)", "a soft cap of the logits"),
     "rwkv7": ("RWKV-7",),
-    "step3p5": ("gates of attention by head", "SwiGLU clamped behind its activation, by layer"),
-    "zamba": (_SHARED,),
-    "zamba2": (_SHARED, "adapters of low rank"),
+    "step3p5": ("SwiGLU clamped behind its activation, by layer",),
+    "zamba": (_SHARED, "inputs joined with the embedding"),
+    "zamba2": (_SHARED, "adapters of low rank", "inputs joined with the embedding"),
 }
 
 
