@@ -56,7 +56,7 @@ def _training(architecture: Architecture, shape: Shape) -> float:
     most, gradients = kept + loss, float(head)
     for block in reversed(architecture.blocks):
         # The gradient of a block's own weights is there before its backward pass ends.
-        gradients += 4 * (block.num_params(d_model) + d_model)
+        gradients += 4 * (block.num_params(d_model) + block.norm_params(d_model))
         most = max(most, kept + gradients + working_bytes(block, shape))
         kept -= kept_bytes(block, shape)
     return architecture.num_params() * _BYTES_PER_PARAM + max(most, 4 * architecture.num_params())

@@ -23,7 +23,7 @@ MAX_BLOCKS = 10_000
 class Architecture(Frozen):
     """A language model's shape, from which everything but its weights follows.
 
-    The model is an embedding, pre-norm residual blocks in order, a final RMSNorm and an output
+    The model is an embedding, residual blocks with their norms in order, a final RMSNorm and an output
     head that shares the embedding's weight when tied.
 
     Args:
@@ -213,7 +213,7 @@ class Architecture(Frozen):
 
     def _count(self, method: str) -> int:
         blocks = sum(getattr(block, method)(self.d_model) for block in self.blocks)
-        return int(blocks) + self.d_model * (len(self.blocks) + 1)
+        return int(blocks) + sum(block.norm_params(self.d_model) for block in self.blocks) + self.d_model
 
 
 def _expand(entries: Any) -> Iterable[Block]:

@@ -1,4 +1,4 @@
-"""The block: one pre-norm residual sub-layer, known by its configuration before a weight exists."""
+"""The block: one residual sub-layer with its norm, known by its configuration before a weight exists."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from harmony_core.plugins import find
 
 Mode = Literal["train", "prefill", "decode"]
 Role = Literal["mixer", "channel"]
+NormPosition = Literal["pre", "post", "both"]
 
 # Of every RMSNorm, unless the architecture says otherwise.
 NORM_EPSILON = 1e-5
@@ -34,9 +35,13 @@ class Exchange:
 class Block(Frozen):
     """A sub-layer's hyper-parameters and its cost formulas.
 
-    Counts are of the sub-layer itself; its pre-norm weight (d_model) is the architecture's to add.
+    Counts are of the sub-layer itself; its norms' weights (`norm_params`) are the architecture's to add.
     FLOPs count a multiply-add as two, causal attention at its mean visible context, and leave out
     norms, activations and other terms that are linear in d_model without a matrix.
+
+    Args:
+        norm_position: RMSNorm of what the sub-layer reads (`pre`), of its output before that is added to the residual
+            stream (`post`: OLMo 2, arXiv:2501.00656, section 3.2), or of both (`both`: Gemma 2, arXiv:2408.00118).
     """
 
     kind: ClassVar[str]
@@ -50,6 +55,7 @@ class Block(Frozen):
     implementation: ClassVar[str | None] = None
     # The whole number that sets the block's size and changes nothing else of it, which a budget is solved with.
     width_field: ClassVar[str | None] = None
+    norm_position: NormPosition = "pre"
 
     def num_params(self, d_model: int) -> int:
         """All trainable parameters."""
@@ -58,6 +64,10 @@ class Block(Frozen):
     def num_active_params(self, d_model: int) -> int:
         """Parameters that one token multiplies with."""
         return self.num_params(d_model)
+
+    def norm_params(self, d_model: int) -> int:
+        """Parameters of the norms around the sub-layer."""
+        return 2 * d_model if self.norm_position == "both" else d_model
 
     def forward_flops_per_token(self, d_model: int, context: int, mode: Mode) -> float:
         """FLOPs of one token's forward pass.

@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from harmony_core.architecture.block import Block, Mode, register
 
-Activation = Literal["swiglu", "gelu", "relu2", "geglu", "bilinear", "clamped_swiglu"]
-GATED: frozenset[Activation] = frozenset(("swiglu", "geglu", "bilinear", "clamped_swiglu"))
+Activation = Literal["swiglu", "gelu", "relu2", "geglu", "bilinear", "clamped_swiglu", "geglu_tanh"]
+GATED: frozenset[Activation] = frozenset(("swiglu", "geglu", "bilinear", "clamped_swiglu", "geglu_tanh"))
 
 
 def num_matrices(activation: Activation) -> int:
@@ -32,9 +32,9 @@ class MLP(Block):
 
     Args:
         d_ff: inner width.
-        activation: `swiglu`, `geglu` or `bilinear` (three matrices; the gate passes through SiLU, exact GELU or
-            nothing), `clamped_swiglu` (three; gpt-oss's, whose gate and up end at 7 and whose up counts from 1),
-            `gelu` or `relu2` (two).
+        activation: `swiglu`, `geglu`, `geglu_tanh` or `bilinear` (three matrices; the gate passes through SiLU, exact
+            GELU, its approximation by tanh or nothing), `clamped_swiglu` (three; gpt-oss's, whose gate and up end at 7
+            and whose up counts from 1), `gelu` or `relu2` (two).
         bias: a bias on every projection.
         gate_multiplier: factor of the gate before it is opened (Falcon-H1).
         out_multiplier: factor of what the network gives (Falcon-H1).

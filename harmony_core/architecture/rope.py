@@ -11,6 +11,8 @@ _OWN_FIELDS: dict[str, tuple[str, ...]] = {
     "linear": (),
     "llama3": ("original_context", "low_frequency_factor", "high_frequency_factor"),
     "yarn": ("original_context", "beta_fast", "beta_slow", "attention_factor", "truncate"),
+    "dynamic": ("original_context",),
+    "longrope": ("original_context", "attention_factor", "short_factors", "long_factors"),
 }
 
 
@@ -20,18 +22,25 @@ class RopeScaling(Frozen):
     Args:
         method: `linear` divides every frequency by `factor` (Chen et al. 2023, arXiv:2306.15595); `llama3` divides
             the low ones and leaves the high ones (Llama 3.1's `rope_scaling`); `yarn` ramps between the two and
-            scales the rotated vectors (Peng et al. 2023, arXiv:2309.00071, sections 3.2 and 3.4).
+            scales the rotated vectors (Peng et al. 2023, arXiv:2309.00071, sections 3.2 and 3.4). Two go by the length
+            of the sequence, so that a token's output hangs on how many follow it: `dynamic` raises the base with a
+            length above the original one (Peng et al., section 3.3, appendix B.3), `longrope` divides each frequency
+            by a number of its own, one up to the original length and another above (Ding et al. 2024,
+            arXiv:2402.13753), and scales the rotated vectors.
         factor: the context's length over the original one, at least 1.
-        original_context: tokens of the first training's context; `llama3` and `yarn` need it.
+        original_context: tokens of the first training's context; all but `linear` need it.
         low_frequency_factor: `llama3`: wavelengths above original_context / this are divided by `factor`.
         high_frequency_factor: `llama3`: wavelengths below original_context / this are left alone.
         beta_fast: `yarn`: turns within the original context above which a frequency is left alone.
         beta_slow: `yarn`: turns below which a frequency is divided by `factor`.
-        attention_factor: `yarn`: factor of the rotated queries and keys; None is 0.1 ln(factor) + 1.
+        attention_factor: `yarn` and `longrope`: factor of the rotated queries and keys; None is 0.1 ln(factor) + 1, of
+            `longrope` sqrt(1 + ln(factor) / ln(original_context)).
         truncate: `yarn`: whether the ramp begins and ends at whole frequency numbers.
+        short_factors: `longrope`: what each frequency is divided by, up to the original length.
+        long_factors: `longrope`: the same above it.
     """
 
-    method: Literal["linear", "llama3", "yarn"]
+    method: Literal["linear", "llama3", "yarn", "dynamic", "longrope"]
     factor: float
     original_context: int | None = None
     low_frequency_factor: float = 1.0
@@ -40,6 +49,8 @@ class RopeScaling(Frozen):
     beta_slow: float = 1.0
     attention_factor: float | None = None
     truncate: bool = True
+    short_factors: tuple[float, ...] = ()
+    long_factors: tuple[float, ...] = ()
 
     def model_post_init(self, context: Any, /) -> None:
         if self.factor < 1:
@@ -55,16 +66,37 @@ class RopeScaling(Frozen):
                 f"high_frequency_factor {self.high_frequency_factor} is not above low_frequency_factor "
                 f"{self.low_frequency_factor}; use 0 < low < high"
             )
-        if self.beta_slow <= 0 or self.beta_fast <= self.beta_slow:
-            raise ValueError(f"beta_fast {self.beta_fast} is not above beta_slow {self.beta_slow}; use 0 < slow < fast")
+        if self.beta_slow <= 0 or self.beta_fast < self.beta_slow:
+            raise ValueError(f"beta_fast {self.beta_fast} is below beta_slow {self.beta_slow}; use 0 < slow <= fast")
         if self.attention_factor is not None and self.attention_factor <= 0:
             raise ValueError(f"attention_factor is {self.attention_factor}; use a positive number, or leave it out")
 
+        if self.method == "longrope" and not all(one > 0 for one in (*self.short_factors, *self.long_factors)):
+            raise ValueError("short_factors and long_factors have one that is not positive; use positive numbers")
+
+    @property
+    def by_length(self) -> bool:
+        """Whether frequencies hang on the sequence's length."""
+        return self.method in ("dynamic", "longrope")
+
+    @property
+    def vector_factor(self) -> float:
+        """What rotated queries and keys are multiplied by."""
+        return self._usual_vector_factor if self.attention_factor is None else self.attention_factor
+
+    @property
+    def _usual_vector_factor(self) -> float:
+        if self.method == "yarn":
+            return 0.1 * math.log(self.factor) + 1
+        if self.method == "longrope" and self.factor > 1 and self.original_context is not None:
+            return math.sqrt(1 + math.log(self.factor) / math.log(self.original_context))
+        return 1.0
+
     def canonical(self) -> RopeScaling | None:
         """The scaling without a factor that is the usual one, or None where nothing is scaled."""
-        usual = 0.1 * math.log(self.factor) + 1
+        usual = self._usual_vector_factor
         plain = self.attention_factor is None or math.isclose(self.attention_factor, usual, rel_tol=1e-12)
-        if self.factor == 1 and plain:
+        if self.factor == 1 and plain and not self.by_length:
             return None
         return self.model_copy(update={"attention_factor": None}) if plain and self.attention_factor else self
 
@@ -93,8 +125,22 @@ def check_rope(base: float | None, fraction: float, head_dim: int, scaling: Rope
     if base is not None and rotary_width(head_dim, fraction) % 2:
         turning = f"{field} {head_dim}" if fraction == 1 else f"rope_fraction {fraction} of {field} {head_dim}"
         raise ValueError(f"{turning} is odd; rotary positions need an even one")
+    if scaling is not None and scaling.method == "longrope":
+        pairs = rotary_width(head_dim, fraction) // 2
+        for name in ("short_factors", "long_factors"):
+            if len(getattr(scaling, name)) != pairs:
+                raise ValueError(f"{name} has {len(getattr(scaling, name))} numbers; use one a frequency, {pairs}")
+    if scaling is not None and scaling.method == "dynamic" and rotary_width(head_dim, fraction) < 4:
+        raise ValueError(f"{field} {head_dim} has one frequency; dynamic needs at least two")
     if base is not None and rotary_width(head_dim, fraction) < 2:
         raise ValueError(f"rope_fraction {fraction} of {field} {head_dim} turns nothing; use at least two elements")
+
+
+def by_length(scaling: RopeScaling | None) -> str | None:
+    """Why documents in one sequence are not kept apart under this scaling; None where they are."""
+    if scaling is None or not scaling.by_length:
+        return None
+    return f"has positions scaled by the length of the sequence (rope_scaling {scaling.method}); use another method"
 
 
 def canonical_positions(head_dim: int, fraction: float, scaling: RopeScaling | None) -> dict[str, Any]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, get_args
 
 import typer
 from rich.console import Console
 
-from harmony_core.architecture import Mode
+from harmony_core.architecture import Architecture, Mode
 from harmony_core.architecture.presets import load_preset
 from harmony_core.cli.query import blocks_table
 from harmony_core.terminal.format import count, seconds
@@ -16,7 +17,9 @@ console = Console(highlight=False)
 
 
 def cost(
-    file: Annotated[str, typer.Argument(help="An architecture's YAML file, or a preset's name.")],
+    file: Annotated[
+        str, typer.Argument(help="An architecture's YAML file, a preset's name, or a config.json of transformers.")
+    ],
     context: Annotated[int, typer.Option(min=1, help="Tokens of a sequence, or in the cache.")] = 2048,
     batch_size: Annotated[int, typer.Option(min=1, help="Sequences, for a prediction.")] = 1,
     machine: Annotated[str | None, typer.Option(help="Predict for a machine of resources/machines.")] = None,
@@ -25,7 +28,7 @@ def cost(
     """Parameters, FLOPs, cache and state of an architecture, and its predicted times on a machine."""
     from harmony_core.machines import Machine, predict_seconds
 
-    architecture = load_preset(file)
+    architecture = _architecture(file)
     target = None if machine is None else Machine.from_yaml(machine)
     console.print(f"[bold]{architecture.id}[/]  {architecture.pattern()}")
     console.print(blocks_table(architecture))
@@ -45,3 +48,13 @@ def cost(
         for mode in get_args(Mode):
             predicted = predict_seconds(architecture, target, mode, batch_size, context, "fp32" if fp32 else "bf16")
             console.print(f"{mode} on {target.name}, batch {batch_size} (predicted): {seconds(predicted)}")
+
+
+def _architecture(file: str) -> Architecture:
+    """A model's that is published, from its `config.json` or the folder with it, or one of ours."""
+    path = Path(file)
+    if path.suffix != ".json" and not (path / "config.json").is_file():
+        return load_preset(file)
+    from harmony_core.interop.hf import architecture_from_file
+
+    return architecture_from_file(path)

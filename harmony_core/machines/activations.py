@@ -7,15 +7,16 @@ autocast (the residual stream, norms' inputs, convolutions, states); typed ones 
 from __future__ import annotations
 
 from harmony_core.architecture import Block
-from harmony_core.machines.blocks import Shape, costs_of
+from harmony_core.machines.blocks import Shape, costs_of, num_norms
 
 
 def kept_bytes(block: Block, shape: Shape) -> float:
     """Bytes that a block keeps from its forward pass to its backward pass, its norm and residual sum included."""
     kept = costs_of(block).kept_memory(block, shape)
-    # The norm keeps its input, which is the sum before it, and a scale for each token. Its output is the block's input,
-    # which the block's own memory counts.
-    a_token = shape.typed_bytes * (kept.typed + shape.d_model) + 4 * (kept.fp32 + shape.d_model + 1)
+    # A norm keeps its input, which is the sum before it or the block's output, and a scale a token; the output of one
+    # before the block is the block's own input.
+    norms = num_norms(block)
+    a_token = shape.typed_bytes * (kept.typed + shape.d_model) + 4 * (kept.fp32 + norms * (shape.d_model + 1))
     # Under autocast each product keeps its weight's copy in the type of the products.
     weights = block.num_params(shape.d_model) * shape.typed_bytes if shape.typed_bytes < 4 else 0
     return shape.tokens * a_token + 4 * kept.once + weights

@@ -144,8 +144,8 @@ def _block_cost(
         own = divided(train, machine, split) + seconds["recomputation"]
         seconds["expert imbalance"] = (step.assumptions.expert_imbalance - 1) * share * own
         seconds["all-to-all"] = passes * dispatch_seconds(block, tokens, d_model, machine, layout, step)
-    # The architecture counts the pre-norm's weight, so it is added here.
-    dense = block.num_params(d_model) - routed + d_model
+    # The norms' weights are the architecture's to add.
+    dense = block.num_params(d_model) - routed + block.norm_params(d_model)
     kept, working = _activation_bytes(block, d_model, layout, step)
     return BlockCost(tuple(seconds.values()), dense / layout.tp, routed / layout.ep / layout.tp, kept, working)
 

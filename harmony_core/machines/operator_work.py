@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 
 from harmony_core.architecture import Architecture, Block
-from harmony_core.machines.blocks import Shape, Work, costs_of
+from harmony_core.machines.blocks import NORM_KERNELS, Shape, Work, costs_of, num_norms
 from harmony_core.tiling import LOGITS_SLICE
 
 
@@ -39,6 +39,9 @@ def block_work(block: Block, shape: Shape, train: bool) -> Work:
         train: whether a backward pass follows; it decides what attention over long contexts computes twice.
     """
     a_token, once = costs_of(block).work(block, shape, train)
+    # Kinds count one norm's operations with their own.
+    further = NORM_KERNELS * (num_norms(block) - 1)
+    once = {**once, "kernel": once.get("kernel", 0.0) + further} if further else once
     return {**{unit: amount * shape.tokens for unit, amount in a_token.items()}, **once}
 
 

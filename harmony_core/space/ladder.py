@@ -38,8 +38,8 @@ class Ladder:
         """What every rung costs: [R, COSTS]."""
         rows = [
             (
-                block.num_params(self.d_model),
-                active := block.num_active_params(self.d_model),
+                block.num_params(self.d_model) + self._second_norm(block),
+                active := block.num_active_params(self.d_model) + self._second_norm(block),
                 active,
                 block.kv_bytes_per_token(),
                 block.state_bytes(self.d_model),
@@ -47,6 +47,10 @@ class Ladder:
             for block in self.blocks
         ]
         return np.array(rows, dtype=np.float64)
+
+    def _second_norm(self, block: Block) -> int:
+        """Parameters of a further norm: the first one of every block is what the architecture has without it."""
+        return block.norm_params(self.d_model) - self.d_model
 
     @cached_property
     def is_sparse(self) -> bool:

@@ -31,6 +31,8 @@ GOLDEN = {
     "mixtral-nano": "e1ea97c18239b7e7",
     "nemotron-3-nano": "50fd4c5a92957a27",
     "nemotron-3-nano-30b-a3b": "2d8b9327177c351b",
+    "olmo-hybrid-7b": "5b34ec59a0728514",
+    "olmo-hybrid-nano": "3c1c4d390870231b",
     "qwen3-next-80b-a3b": "81ac363d5179e143",
     "qwen3-next-nano": "654208d860626536",
     "samba-1.3b": "3c2ba30baa665056",

@@ -48,11 +48,28 @@ MISTAKES = {
         {**GQA, "rope_base": None, "rope_fraction": 0.5},
         "rope_base is None, so nothing turns",
     ),
-    "unknown rope scaling": ({**GQA, "rope_scaling": {"method": "dynamic", "factor": 2}}, "'llama3' or 'yarn'"),
+    "unknown rope scaling": ({**GQA, "rope_scaling": {"method": "ntk", "factor": 2}}, "'dynamic' or 'longrope'"),
     "rope scaling without its context": (
         {**GQA, "rope_scaling": {"method": "yarn", "factor": 2}},
         "original_context is None; yarn needs at least 1",
     ),
+    "factors of frequencies": (
+        {
+            **GQA,
+            "rope_scaling": {
+                **{"method": "longrope", "factor": 2, "original_context": 8},
+                **{"short_factors": [1.0], "long_factors": [1.0]},
+            },
+        },
+        "short_factors has 1 numbers; use one a frequency, ",
+    ),
+    "place of a norm": ({**GQA, "norm_position": "behind"}, "'pre', 'post' or 'both'"),
+    "width of values": ({**GQA, "v_head_dim": 0}, "v_head_dim is 0; use at least 1, or leave it out"),
+    "a QK norm's scope": (
+        {**GQA, "qk_norm_joint": True},
+        "qk_norm_joint is True without qk_norm; use qk_norm true, or leave qk_norm_joint out",
+    ),
+    "a gate's scope": ({**GQA, "gate_per_head": True}, "gate_per_head is True without output_gate"),
     "scale of scores": ({**GQA, "scale": 0}, "scale is 0.0; use a positive number"),
     "groups of experts": (
         {"kind": "moe", "n_routed": 6, "top_k": 2, "d_expert": 8, "n_groups": 4},

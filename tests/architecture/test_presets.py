@@ -24,6 +24,7 @@ FULL = {
     "gpt-oss-nano": "gpt-oss-20b",
     "falcon-h1-nano": "falcon-h1-0.5b",
     "lfm2-nano": "lfm2-700m",
+    "olmo-hybrid-nano": "olmo-hybrid-7b",
     "nemotron-3-nano": "nemotron-3-nano-30b-a3b",
 }
 OTHER_SIZES = {"hybrid-36b", "stripedhyena-2-1b", "stripedhyena-2-40b"}

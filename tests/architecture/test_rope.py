@@ -21,7 +21,7 @@ MISTAKES = {
     "odd part": ({**HEADS, "rope_fraction": 0.2}, "rope_fraction 0.2 of head_dim 16 is odd"),
     "nothing turns": ({**HEADS, "rope_fraction": 0.05}, "turns nothing; use at least two elements"),
     "odd latent key": ({**LATENT, "qk_rope_head_dim": 5}, "qk_rope_head_dim 5 is odd"),
-    "unknown method": ({**HEADS, "rope_scaling": {**YARN, "method": "dynamic"}}, "'linear', 'llama3' or 'yarn'"),
+    "unknown method": ({**HEADS, "rope_scaling": {**YARN, "method": "ntk"}}, "'yarn', 'dynamic' or 'longrope'"),
     "shrinking": ({**HEADS, "rope_scaling": {**YARN, "factor": 0.5}}, "factor is 0.5; use at least 1"),
     "no context": (
         {**HEADS, "rope_scaling": {"method": "yarn", "factor": 2.0}},
@@ -32,8 +32,8 @@ MISTAKES = {
         "high_frequency_factor 4.0 is not above low_frequency_factor 4.0; use 0 < low < high",
     ),
     "order of turns": (
-        {**HEADS, "rope_scaling": {**YARN, "beta_slow": 32.0}},
-        "beta_fast 32.0 is not above beta_slow 32.0; use 0 < slow < fast",
+        {**HEADS, "rope_scaling": {**YARN, "beta_slow": 33.0}},
+        "beta_fast 32.0 is below beta_slow 33.0; use 0 < slow <= fast",
     ),
     "negative factor of attention": (
         {**HEADS, "rope_scaling": {**YARN, "attention_factor": -1.0}},

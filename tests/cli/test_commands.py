@@ -43,10 +43,21 @@ def test_cost_of_a_preset_is_the_published_one() -> None:
     assert "decode on" in done.stdout
 
 
+def test_cost_reads_a_published_configuration(tmp_path: Path) -> None:
+    """By the folder that it lies in; what its class does not read is said beside it."""
+    published = Path(__file__).parents[1] / "interop/published/Qwen3-0.6B.json"
+    (tmp_path / "config.json").write_text(published.read_text().replace("{", '{"some_kernel": 1, ', 1))
+    done = harmony("cost", ".", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "596,049,920" in done.stdout
+    assert "left out: some_kernel" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
         (("cost", "gpt-9"), "gpt-9"),
+        (("cost", str(Path(__file__).parents[1] / "interop/published/Zamba2-2.7B.json")), "blocks shared by several"),
         (("top", "[/red]"), "[/red]: no such search"),
         (("show", "abc"), "no candidate has this id"),
         (("resume", "nothing"), "no such search here"),

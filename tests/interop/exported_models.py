@@ -34,6 +34,18 @@ CUSTOM = {
         {"kind": "gqa", **HEADS, "num_kv_heads": 2, "output_gate": True, "bias": True},
         {"kind": "gqa", **HEADS, "num_kv_heads": 2, "sinks": True},
         {"kind": "swa", **HEADS, "num_kv_heads": 2, "window": 5, "sinks": True},
+        {"kind": "gqa", **HEADS, "num_kv_heads": 2, "v_head_dim": 6, "bias": True, "output_gate": True},
+        {"kind": "swa", **HEADS, "num_kv_heads": 2, "window": 5, "v_head_dim": 10, "sinks": True},
+    ],
+    "norms": [
+        {
+            **{"kind": "gqa", **HEADS, "num_kv_heads": 2, "qk_norm": True, "qk_norm_joint": True},
+            "norm_position": "post",
+        },
+        {"kind": "mlp", "d_ff": 20, "activation": "geglu_tanh", "norm_position": "both"},
+        {"kind": "mha", **HEADS, "output_gate": True, "gate_per_head": True, "bias": True, "norm_position": "both"},
+        {"kind": "gated_deltanet", "num_key_heads": 2, "num_value_heads": 2, "norm_position": "post"},
+        {**EXPERTS, "norm_position": "post"},
     ],
     "mla": [
         {"kind": "mla", **LATENT, "rope_scaling": YARN, "scale": 0.3, "latent_epsilon": 1e-3},

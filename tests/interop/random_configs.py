@@ -466,6 +466,151 @@ def falcon_h1(rng: random.Random) -> dict[str, Any]:
     }
 
 
+def gated_deltanets(rng: random.Random) -> dict[str, Any]:
+    keys = rng.choice([1, 2])
+    return {
+        "linear_num_key_heads": keys,
+        "linear_num_value_heads": keys * rng.choice([1, 2, 3]),
+        "linear_key_head_dim": rng.randint(*LENGTHS),
+        "linear_value_head_dim": rng.randint(3, 9),
+        "linear_conv_kernel_dim": rng.choice([2, 4]),
+        "rms_norm_eps": rng.choice([1e-6, 1e-5, 1e-3]),
+    }
+
+
+def qwen3_5_text(rng: random.Random) -> dict[str, Any]:
+    chosen = {**common(rng, 4), **heads(rng, even_part=4), **rope(rng), **gated_deltanets(rng)}
+    chosen.setdefault("head_dim", chosen["hidden_size"] // chosen["num_attention_heads"])
+    chosen["rope_parameters"]["partial_rotary_factor"] = rng.choice([0.5, 1.0])
+    types = ["full_attention", "linear_attention"]
+    return {
+        **chosen,
+        **coin(rng, "attention_bias"),
+        "layer_types": [rng.choice(types) for _ in range(chosen["num_hidden_layers"])],
+        "intermediate_size": rng.randint(8, 30),
+    }
+
+
+def qwen3_5_moe_text(rng: random.Random) -> dict[str, Any]:
+    experts, chosen = rng.choice([2, 5]), qwen3_5_text(rng)
+    del chosen["intermediate_size"]
+    return {
+        **chosen,
+        **coin(rng, "output_router_logits"),
+        "num_experts": experts,
+        "num_experts_per_tok": rng.randint(1, experts),
+        "moe_intermediate_size": rng.randint(4, 20),
+        "shared_expert_intermediate_size": rng.randint(4, 20),
+    }
+
+
+def olmo_hybrid(rng: random.Random) -> dict[str, Any]:
+    chosen = {**common(rng), **heads(rng), **rope(rng), **gated_deltanets(rng)}
+    chosen.setdefault("head_dim", chosen["hidden_size"] // chosen["num_attention_heads"])
+    # At least one layer of each.
+    types = ["full_attention", "linear_attention", rng.choice(["full_attention", "linear_attention"])]
+    rng.shuffle(types)
+    chosen["rope_parameters"] = rng.choice([chosen["rope_parameters"], {"rope_type": "default", "rope_theta": None}])
+    return {
+        **chosen,
+        **coin(rng, "attention_bias", "linear_allow_neg_eigval"),
+        "num_hidden_layers": len(types),
+        "layer_types": types,
+        "intermediate_size": rng.randint(8, 30),
+    }
+
+
+def minimax_m2(rng: random.Random) -> dict[str, Any]:
+    experts, chosen = rng.randint(2, 6), {**common(rng), **heads(rng, even_part=4), **rope(rng)}
+    chosen.setdefault("head_dim", chosen["hidden_size"] // chosen["num_attention_heads"])
+    chosen["rope_parameters"]["partial_rotary_factor"] = rng.choice([0.5, 1.0])
+    return {
+        **chosen,
+        **coin(rng, "output_router_logits"),
+        "intermediate_size": rng.randint(4, 20),
+        "num_local_experts": experts,
+        "num_experts_per_tok": rng.randint(1, experts),
+        "rms_norm_eps": rng.choice([1e-6, 1e-3]),
+    }
+
+
+def typed(rng: random.Random, layers: int, *types: str) -> list[str]:
+    return [rng.choice(types) for _ in range(layers)]
+
+
+def gemma3_text(rng: random.Random) -> dict[str, Any]:
+    chosen = {**common(rng, 4), **heads(rng)}
+    chosen.setdefault("head_dim", chosen["hidden_size"] // chosen["num_attention_heads"])
+    # Its class wants it a multiple.
+    chosen["hidden_size"] = chosen["num_attention_heads"] * rng.randint(4, 9)
+    kinds = ["full_attention", "sliding_attention"]
+    return {
+        **chosen,
+        **coin(rng, "attention_bias"),
+        "layer_types": typed(rng, chosen["num_hidden_layers"], *kinds),
+        "rope_parameters": {kind: rope(rng)["rope_parameters"] for kind in kinds},
+        "sliding_window": rng.choice([2, 5, 64]),
+        "query_pre_attn_scalar": rng.choice([chosen["head_dim"], 11]),
+        "hidden_activation": rng.choice(["gelu_pytorch_tanh", "gelu_pytorch_tanh", "silu"]),
+        "intermediate_size": rng.randint(8, 30),
+        "rms_norm_eps": rng.choice([1e-6, 1e-3]),
+    }
+
+
+def lfm3(rng: random.Random) -> dict[str, Any]:
+    chosen, base = {**common(rng, 5), **heads(rng, even_part=4)}, rng.choice([100.0, 1e6])
+    chosen.setdefault("head_dim", chosen["hidden_size"] // chosen["num_attention_heads"])
+    gated = rng.random() < 0.7
+    partial = {"rope_type": "proportional", "rope_theta": base, "partial_rotary_factor": rng.choice([0.5, 1.0])}
+    return {
+        **chosen,
+        **coin(rng, "conv_bias", "use_sandwich_norm"),
+        "layer_types": typed(rng, chosen["num_hidden_layers"], "conv", "full_attention", "sliding_attention"),
+        "rope_parameters": {
+            "full_attention": {**partial, **rng.choice([{}, {"factor": 4.0}])},
+            "sliding_attention": rope(rng)["rope_parameters"],
+        },
+        "sliding_window": rng.choice([2, 5, 64]),
+        "use_attention_gate": gated,
+        "attention_bias": not gated and rng.random() < 0.7,
+        "intermediate_size": rng.randint(8, 30),
+        "conv_L_cache": rng.choice([3, 7]),
+        "norm_eps": rng.choice([1e-6, 1e-3]),
+    }
+
+
+def mimo_v2_flash(rng: random.Random) -> dict[str, Any]:
+    kv, groups, per_group, repeats = rng.choice([1, 2]), rng.choice([1, 2]), rng.randint(2, 3), rng.choice([1, 2])
+    used, chosen = rng.randint(1, groups), common(rng, 4)
+    kinds = ["full_attention", "sliding_attention"]
+
+    def positions() -> dict[str, Any]:
+        return {**rope(rng)["rope_parameters"], "partial_rotary_factor": rng.choice([0.5, 1.0])}
+
+    return {
+        **chosen,
+        **coin(rng, "attention_bias", "norm_topk_prob", "output_router_logits"),
+        "hidden_size": rng.randint(16, 40),
+        "num_attention_heads": 2 * kv * repeats,
+        "num_key_value_heads": kv,
+        "head_dim": 4 * rng.randint(1, 4),
+        "v_head_dim": rng.randint(3, 12),
+        "attention_value_scale": rng.choice([None, 0.707]),
+        "layer_types": typed(rng, chosen["num_hidden_layers"], *kinds),
+        "mlp_layer_types": typed(rng, chosen["num_hidden_layers"], "dense", "sparse"),
+        "rope_parameters": {kind: positions() for kind in kinds},
+        "sliding_window": rng.choice([2, 5, 64]),
+        "intermediate_size": rng.randint(8, 30),
+        "moe_intermediate_size": rng.randint(4, 20),
+        "n_routed_experts": groups * per_group,
+        "n_group": groups,
+        "topk_group": used,
+        "num_experts_per_tok": rng.randint(1, used * per_group),
+        "routed_scaling_factor": rng.choice([1.0, 2.5]),
+        "rms_norm_eps": rng.choice([1e-6, 1e-3]),
+    }
+
+
 DRAWS: dict[str, Callable[[random.Random], dict[str, Any]]] = {
     draw.__name__: draw
     for draw in (
@@ -488,5 +633,12 @@ DRAWS: dict[str, Callable[[random.Random], dict[str, Any]]] = {
         lfm2_moe,
         gpt_oss,
         falcon_h1,
+        olmo_hybrid,
+        minimax_m2,
+        qwen3_5_text,
+        qwen3_5_moe_text,
+        gemma3_text,
+        lfm3,
+        mimo_v2_flash,
     )
 }

@@ -12,6 +12,8 @@ from harmony_core.interop.hf.families import FAMILIES
 from tests.interop.random_configs import DRAWS, VOCAB
 
 SEEDS = range(6)
+# Families that store norms' weights as the difference from one.
+CENTRED = ("qwen3_next", "qwen3_5_text", "qwen3_5_moe_text", "gemma3_text")
 CASES = [(family, seed) for family in DRAWS for seed in SEEDS]
 
 
@@ -45,7 +47,7 @@ def filled(config: PreTrainedConfig, seed: int = 0) -> PreTrainedModel:
         end = name.rpartition(".")[2]
         if end == "A_log":
             drawn = drawn.abs()
-        elif family == "qwen3_next" and "norm" in name and "linear_attn" not in name:
+        elif family in CENTRED and "norm" in name and "linear_attn" not in name:
             # Stored as the difference from one.
             drawn = 0.3 * drawn
         elif end == "dt_bias" or name.endswith("dt_proj.bias"):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import logging
 import random
 import re
+import sys
 from typing import Any
 
 import pytest
@@ -15,12 +17,14 @@ from transformers import AutoConfig, AutoModelForCausalLM, GPT2Config, PreTraine
 from harmony_core.errors import UserError
 from harmony_core.interop.hf import architecture_from_config
 from harmony_core.interop.hf.families import FAMILIES
-from harmony_core.interop.hf.fields import COMMON, COMMON_FIXED, Fields
+from harmony_core.interop.hf.fields import BESIDE, COMMON, COMMON_FIXED, Fields
+from harmony_core.interop.hf.library import declared_fields
 from tests.interop.random_configs import DRAWS
 from tests.interop.random_models import SEEDS, filled, random_config, random_tokens
 
 # What only names things, or is no value that a model could be built with in another way.
 NAMES = {
+    "quantization_config",
     "model_type",
     "architectures",
     "auto_map",
@@ -41,6 +45,8 @@ def changed(value: Any) -> Any:
     if isinstance(value, bool):
         return not value
     if isinstance(value, dict):
+        if "rope_theta" not in value:
+            return {name: changed(one) for name, one in value.items()}
         return {**value, "rope_theta": 2 * value["rope_theta"]}
     if isinstance(value, list | tuple):
         return [*value[:-1]] if value else [0]
@@ -56,7 +62,7 @@ def used(family: str, config: PreTrainedConfig, monkeypatch: pytest.MonkeyPatch)
     seen: list[Fields] = []
     finish = Fields.finish
     with monkeypatch.context() as patch:
-        patch.setattr(Fields, "finish", lambda self, *rest: (seen.append(self), finish(self, *rest)))
+        patch.setattr(Fields, "finish", lambda self, *rest, **more: (seen.append(self), finish(self, *rest, **more)))
         architecture_from_config(config)
     fields = next(one for one in seen if one.where == family)
     return fields.seen - FAMILIES[family].fixed.keys() - COMMON_FIXED.keys()
@@ -64,7 +70,7 @@ def used(family: str, config: PreTrainedConfig, monkeypatch: pytest.MonkeyPatch)
 
 def lists(family: str) -> set[str]:
     found = FAMILIES[family]
-    return {*COMMON, *COMMON_FIXED, *found.harmless, *found.training_only, *found.fixed}
+    return {*COMMON, *COMMON_FIXED, *BESIDE, *found.harmless, *found.training_only, *found.fixed}
 
 
 @pytest.mark.parametrize("family", DRAWS)
@@ -115,17 +121,46 @@ def test_a_harmless_field_leaves_the_logits_alone(family: str) -> None:
 
 
 @pytest.mark.parametrize("family", DRAWS)
-def test_an_unknown_field_is_refused_by_name(family: str) -> None:
+def test_a_field_that_the_class_has_not_is_left_out_with_a_warning(
+    family: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    expected = architecture_from_config(AutoConfig.for_model(family, **random_draw(family)))
+    with caplog.at_level(logging.WARNING):
+        found = architecture_from_config(AutoConfig.for_model(family, **random_draw(family), attention_chunks=4))
+    assert found == expected
+    assert f"{family}: its class has no such fields, left out: attention_chunks" in caplog.text
+
+
+@pytest.mark.parametrize("family", DRAWS)
+def test_a_field_that_the_class_has_and_nothing_reads_is_refused(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one of a later version of the class would be: its model may read it."""
+    now = declared_fields(family)
+    assert now is not None
+    monkeypatch.setattr("harmony_core.interop.hf.family.declared_fields", lambda _: now | {"attention_chunks"})
     config = AutoConfig.for_model(family, **random_draw(family), attention_chunks=4)
     with pytest.raises(UserError, match=rf"{family}.attention_chunks: 4: unknown field"):
         architecture_from_config(config)
 
 
 @pytest.mark.parametrize("family", DRAWS)
-def test_what_would_make_it_another_model_is_refused(family: str) -> None:
-    config = AutoConfig.for_model(family, **random_draw(family), quantization_config={"bits": 4})
-    with pytest.raises(UserError, match=r"quantization_config.*use None"):
-        architecture_from_config(config)
+def test_a_model_reads_no_field_that_its_class_has_not(family: str) -> None:
+    """On which leaving them out rests: what the code asks for by name, in case it is there, is known or fixed."""
+    module = sys.modules[type(filled(random_config(family, 0))).__module__]
+    asked = set(re.findall(r'getattr\((?:self\.)?config, "(\w+)"', inspect.getsource(module)))
+    declared = declared_fields(family)
+    assert declared is not None
+    found = FAMILIES[family]
+    # Attributes of every configuration that are no fields of it, and what the family reads though no class declares it.
+    known = {"_attn_implementation", "num_labels", "head_dim", "rope_parameters", "layer_types"}
+    assert asked <= declared | known | lists(family)
+    assert found.model_class in vars(module)
+
+
+@pytest.mark.parametrize("family", DRAWS)
+def test_what_changes_no_architecture_is_taken(family: str) -> None:
+    expected = architecture_from_config(AutoConfig.for_model(family, **random_draw(family)))
+    beside = {"quantization_config": {"quant_method": "fp8"}, "num_nextn_predict_layers": 2, "use_mtp": True}
+    assert architecture_from_config(AutoConfig.for_model(family, **random_draw(family), **beside)) == expected
 
 
 def random_draw(family: str) -> dict[str, Any]:
@@ -140,23 +175,9 @@ REFUSED = [
     ),
     (
         "llama",
-        {"rope_parameters": {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}},
-        "one of default, linear",
+        {"rope_parameters": {"rope_type": "proportional", "rope_theta": 1e4}},
+        "rope_parameters.rope_type: proportional: not supported here; use one of default, linear, dynamic, longrope",
     ),
-    (
-        "llama",
-        {
-            "rope_parameters": {
-                "rope_type": "longrope",
-                "rope_theta": 1e4,
-                "short_factor": [1.0] * 64,
-                "long_factor": [1.0] * 64,
-                "original_max_position_embeddings": 8,
-            }
-        },
-        "rope_parameters.rope_type: longrope",
-    ),
-    ("llama", {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "turns": 2}}, "rope_parameters.turns: 2"),
     (
         "llama",
         {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5}},
@@ -206,6 +227,18 @@ REFUSED = [
     ("kimi_linear", {"mla_use_nope": False}, "kimi_linear.mla_use_nope: False: .* use True"),
     ("kimi_linear", {"moe_router_activation_func": "softmax"}, "softmax: .* use sigmoid"),
     ("kimi_linear", {"num_key_value_heads": 4}, "num_key_value_heads: 4: .* use 32"),
+    ("olmo_hybrid", {"hidden_act": "gelu"}, "olmo_hybrid.hidden_act: gelu: .* use one of silu, swish"),
+    ("qwen3_5_text", {"attn_output_gate": False}, "qwen3_5_text.attn_output_gate: False: .* use True"),
+    ("minimax_m2", {"scoring_func": "softmax"}, "minimax_m2.scoring_func: softmax: .* use sigmoid"),
+    ("minimax_m2", {"qk_norm_type": "per_head"}, "minimax_m2.qk_norm_type: per_head: .* use per_layer"),
+    ("minimax_m2", {"sliding_window": 16}, "minimax_m2.sliding_window: 16: unknown field"),
+    ("gemma3_text", {"final_logit_softcapping": 30.0}, "final_logit_softcapping: 30.0: .* use None"),
+    ("gemma3_text", {"use_bidirectional_attention": True}, "use_bidirectional_attention: True: .* use False or None"),
+    ("gemma3_text", {"sliding_window": None}, "gemma3_text.sliding_window: None: layer_types has sliding_attention"),
+    ("lfm3", {"attention_bias": True}, "lfm3.attention_bias: True: a gate has no bias there"),
+    ("lfm3", {"layer_types": ["chunked_attention"] * 24}, "use 24 of conv, sliding_attention and full_attention"),
+    ("mimo_v2_flash", {"n_shared_experts": 1}, "mimo_v2_flash.n_shared_experts: 1: .* use None or 0"),
+    ("mimo_v2_flash", {"add_full_attention_sink_bias": True}, "add_full_attention_sink_bias: True: .* use False"),
     ("nemotron_h", {"mamba_hidden_act": "gelu"}, "nemotron_h.mamba_hidden_act: gelu: .* use silu or swish"),
 ]
 

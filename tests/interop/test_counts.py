@@ -264,6 +264,13 @@ def test_published_files_are_the_presets() -> None:
         assert architecture_from_config(AutoConfig.for_model(family, **fields)).id == load_preset(preset).id
 
 
+def test_the_classes_own_defaults_are_the_preset() -> None:
+    config = AutoConfig.for_model("olmo_hybrid", rope_parameters={"rope_type": "default", "rope_theta": None})
+    assert architecture_from_config(config).id == load_preset("olmo-hybrid-7b").id
+    with torch.device("meta"):
+        assert parameters(AutoModelForCausalLM.from_config(config)) == load_preset("olmo-hybrid-7b").num_params()
+
+
 def test_latent_experts_of_a_published_model() -> None:
     found = architecture_from_config(AutoConfig.for_model("nemotron_h", **NEMOTRON_3_SUPER))
     assert found.num_params() == 120_668_687_360

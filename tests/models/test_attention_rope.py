@@ -20,6 +20,8 @@ def random_case(method, seed):
     width, base = 2 * dice.randint(1, 64), 10 ** dice.uniform(2, 6)
     fields = {"method": method, "factor": dice.choice([1.0, dice.uniform(1, 40)])}
     parameters = {"rope_type": method, "rope_theta": base, "factor": fields["factor"]}
+    if method in ("dynamic", "longrope"):
+        width += 2
     if method != "linear":
         fields["original_context"] = parameters["original_max_position_embeddings"] = dice.choice(
             [dice.randint(1, 16), dice.randint(17, 10**5)]
@@ -34,21 +36,44 @@ def random_case(method, seed):
         own["attention_factor"] = dice.choice([None, dice.uniform(0.2, 3)])
         fields |= own
         parameters |= own
+    if method == "longrope":
+        fields["original_context"] = parameters["original_max_position_embeddings"] = dice.randint(2, 10**5)
+        for name in ("short_factor", "long_factor"):
+            parameters[name] = [dice.uniform(0.5, 9) for _ in range(width // 2)]
+            fields[f"{name}s"] = tuple(parameters[name])
+        fields["attention_factor"] = parameters["attention_factor"] = dice.choice([None, dice.uniform(0.2, 3)])
     return width, base, RopeScaling(**fields), parameters
 
 
 @pytest.mark.parametrize("seed", range(40))
-@pytest.mark.parametrize("method", ["linear", "llama3", "yarn"])
+@pytest.mark.parametrize("method", ["linear", "llama3", "yarn", "dynamic", "longrope"])
 def test_frequencies_are_those_of_transformers(method, seed):
     rope_utils = pytest.importorskip("transformers.modeling_rope_utils")
     from transformers import LlamaConfig
 
     width, base, scaling, parameters = random_case(method, seed)
     config = LlamaConfig(hidden_size=4 * width, num_attention_heads=4, head_dim=width, rope_parameters=parameters)
-    expected, factor = rope_utils.ROPE_INIT_FUNCTIONS[method](config, CPU)
-    found = rope_table.rotary_frequencies(width, base, scaling)
-    torch.testing.assert_close(found.float(), expected, rtol=1e-5, atol=0)
-    assert rope_table.attention_factor(scaling) == pytest.approx(factor, rel=1e-12)
+    context = scaling.original_context or 1
+    config.max_position_embeddings = context
+    for length in (1, context, context + 1, 3 * context):
+        expected, factor = rope_utils.ROPE_INIT_FUNCTIONS[method](config, CPU, seq_len=length)
+        found = rope_table.rotary_frequencies(width, base, scaling, length)
+        torch.testing.assert_close(found.float(), expected, rtol=1e-5, atol=0)
+        assert rope_table.attention_factor(scaling) == pytest.approx(factor, rel=1e-12)
+
+
+def test_frequencies_of_a_length_are_in_its_table():
+    """Whatever was asked for before: of a longer sequence, of a shorter one, and of one position."""
+    for method in ("dynamic", "longrope"):
+        width, base, scaling, _ = random_case(method, 1)
+        table, context = RotaryTable(width, base, scaling), scaling.original_context
+        for start, stop in ((0, context + 3), (0, context), (0, context + 5), (context + 1, context + 2)):
+            frequencies_J = rope_table.rotary_frequencies(width, base, scaling, stop)
+            angles_TJ = torch.arange(start, stop, dtype=torch.float64)[:, None] * frequencies_J
+            size_TJ = torch.full_like(angles_TJ, rope_table.attention_factor(scaling))
+            expected = torch.polar(size_TJ, angles_TJ).to(torch.complex64)
+            assert torch.equal(table.slice(start, stop, CPU), expected)
+        assert torch.equal(table.at(context + 1, CPU), expected[0])
 
 
 def test_a_ramp_without_width_is_a_step():
@@ -75,7 +100,7 @@ def test_a_table_grows_by_doubling_and_keeps_its_values():
     table = RotaryTable(8, 100.0)
     early = table.slice(3, 5, CPU).clone()
     made = []
-    table._make = lambda length: made.append(length) or RotaryTable._make(table, length)
+    table._make = lambda start, stop, length: made.append(stop) or RotaryTable._make(table, start, stop, length)
     torch.testing.assert_close(table.slice(3, 5, CPU), early)
     for position in range(300):
         table.slice(position, position + 1, CPU)

@@ -3,5 +3,6 @@
 from harmony_core.interop.hf.card import Origin
 from harmony_core.interop.hf.export import export
 from harmony_core.interop.hf.loading import architecture_from_config, from_hf
+from harmony_core.interop.hf.published import architecture_from_file
 
-__all__ = ["Origin", "architecture_from_config", "export", "from_hf"]
+__all__ = ["Origin", "architecture_from_config", "architecture_from_file", "export", "from_hf"]

@@ -116,12 +116,17 @@ def native_config(architecture: Architecture, context: int | None = None) -> tup
 
 
 def longest_context(architecture: Architecture, context: int | None) -> int:
-    """What the configuration says: where rotary positions are scaled, that from which YaRN's own check has a factor."""
+    """What the configuration says: where rotary positions are scaled, what the scaling's own formula reads there.
+
+    From it YaRN's check has a factor, and dynamic scaling its base.
+    """
     # Of heads beside a state space too.
     heads = (getattr(block, "attention", block) for block in architecture.blocks)
-    scalings = (getattr(one, "rope_scaling", None) for one in heads)
-    scaled = [int(one.factor * one.original_context) for one in scalings if one is not None and one.original_context]
-    return max(scaled, default=context or LONGEST_CONTEXT)
+    scalings = [getattr(one, "rope_scaling", None) for one in heads]
+    scaled = [one for one in scalings if one is not None and one.original_context]
+    dynamic = [one.original_context for one in scaled if one.method == "dynamic"]
+    stretched = [int(one.factor * one.original_context) for one in scaled]
+    return min(dynamic, default=max(stretched, default=context or LONGEST_CONTEXT))
 
 
 def _config(family: Family, fields: Mapping[str, Any], longest: int) -> Any:

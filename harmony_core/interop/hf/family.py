@@ -12,7 +12,8 @@ from typing_extensions import override
 
 from harmony_core.architecture import Architecture, Block
 from harmony_core.errors import UserError
-from harmony_core.interop.hf.fields import COMMON, COMMON_FIXED, Fields
+from harmony_core.interop.hf.fields import BESIDE, COMMON, COMMON_FIXED, Fields
+from harmony_core.interop.hf.library import declared_fields
 from harmony_core.interop.hf.weights import Weight, same
 
 _T = TypeVar("_T")
@@ -68,7 +69,8 @@ class Family(abc.ABC):
         """The architecture that a configuration describes.
 
         Raises:
-            UserError: names a field that is unknown or whose value is not supported, and what is allowed.
+            UserError: names a field that its class reads and nothing here does, or whose value is not supported, and
+                what is allowed.
         """
         fields = Fields(self.model_type, values)
         for name, allowed in {**COMMON_FIXED, **self.fixed}.items():
@@ -81,7 +83,7 @@ class Family(abc.ABC):
         }
         try:
             blocks = tuple(self.blocks(fields))
-            fields.finish((*COMMON, *self.harmless), self.training_only)
+            fields.finish((*COMMON, *BESIDE, *self.harmless), self.training_only, declared_fields(self.model_type))
             return Architecture.parse({**head, "blocks": blocks}, self.model_type)
         except ValidationError as error:
             detail = error.errors(include_url=False)[0]
@@ -125,12 +127,20 @@ class Family(abc.ABC):
         if not architecture.tie_embeddings:
             yield same("head", "lm_head.weight")
         for index, block in enumerate(architecture.blocks):
-            yield same(f"blocks.{index}.norm.weight", self.norm_name(index))
+            before, behind = f"blocks.{index}.norm.weight", f"blocks.{index}.out_norm.weight"
+            if block.norm_position != "post":
+                yield same(before, self.norm_name(index))
+            if block.norm_position != "pre":
+                yield same(behind if block.norm_position == "both" else before, self.out_norm_name(index))
             yield from self.block_weights(block, f"blocks.{index}.inner", index)
 
     @abc.abstractmethod
     def norm_name(self, index: int) -> str:
         """The key of the norm before block `index`."""
+
+    def out_norm_name(self, index: int) -> str:
+        """The key of the norm behind block `index`, in families that have one."""
+        raise TypeError(f"{type(self).__name__} has no norms behind its blocks")
 
     @abc.abstractmethod
     def block_weights(self, block: Block, ours: str, index: int) -> Iterable[Weight]:
@@ -141,6 +151,8 @@ class Layered(Family):
     """A family whose layers are a token mixer and a channel mixer."""
 
     norms: ClassVar[tuple[str, str]] = ("input_layernorm", "post_attention_layernorm")
+    # Behind the mixer and the channel mixer, where they have norms there.
+    out_norms: ClassVar[tuple[str, str]] = ("post_attention_layernorm", "post_feedforward_layernorm")
 
     @override
     def blocks(self, fields: Fields) -> Iterable[Block]:
@@ -171,6 +183,10 @@ class Layered(Family):
     @override
     def norm_name(self, index: int) -> str:
         return f"model.layers.{index // 2}.{self.norms[index % 2]}.weight"
+
+    @override
+    def out_norm_name(self, index: int) -> str:
+        return f"model.layers.{index // 2}.{self.out_norms[index % 2]}.weight"
 
     @override
     def block_weights(self, block: Block, ours: str, index: int) -> Iterable[Weight]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
 from harmony_core.errors import UserError
@@ -37,16 +37,29 @@ COMMON = (
     "chunk_size_feed_forward",
     "initializer_range",
 )
+# Of every configuration: how weights are stored, and heads that predict further tokens. Neither changes what the model
+# computes; `from_hf` says what of them it leaves.
+BESIDE = (
+    "quantization_config",
+    "num_nextn_predict_layers",
+    "mtp_layers_block_type",
+    "mtp_num_hidden_layers",
+    "mtp_use_dedicated_embeddings",
+    "mtp_transformer_layers",
+    "num_mtp_modules",
+    "use_mtp",
+)
+# Of every configuration: what masks and caches of `transformers` look for, declared by its class or not.
+SHARED = ("attention_chunk_size", "is_causal", "layer_types", "num_kv_shared_layers", "sliding_window")
 # Of every configuration: what would make it another kind of model.
 COMMON_FIXED: dict[str, tuple[Any, ...]] = {
     "is_encoder_decoder": (False, None),
-    "quantization_config": (None,),
     "per_layer_config": (None,),
 }
 
 
 class Fields:
-    """The fields of one configuration, each of which must be read, allowed by value, or known to be harmless.
+    """The fields of one configuration, each of which is read, allowed by value, harmless, or unknown to its class.
 
     Args:
         model_type: the family's name.
@@ -112,13 +125,27 @@ class Fields:
             words = " or ".join(str(one) for one in allowed)
             raise self.error(name, fix or f"not supported here; use {words}")
 
-    def finish(self, harmless: Iterable[str], training_only: Iterable[str] = ()) -> None:
-        """Refuses the first field that nobody read; says which ones matter to training alone."""
-        known = {*harmless, *training_only, *self.seen}
+    def finish(
+        self, harmless: Iterable[str], training_only: Iterable[str] = (), declared: Container[str] | None = None
+    ) -> None:
+        """Refuses the first field that nobody read and that matters; warns of what is left out.
+
+        Args:
+            harmless: fields that change nothing.
+            training_only: fields that act while training alone.
+            declared: fields that the model's class has, so that it cannot read any other; None is not known.
+        """
+        known, left_out = {*harmless, *training_only, *self.seen}, []
         for name in self.values:
-            if name not in known:
+            if name in known:
+                continue
+            shared = name in SHARED and self.values[name] is not None
+            if shared or declared is None or name in declared:
                 fix = f"unknown field of {self.model_type}; leave it out if the model does not read it"
                 raise self.error(name, fix)
+            left_out.append(name)
+        if left_out:
+            _LOG.warning("%s: its class has no such fields, left out: %s", self.where, ", ".join(left_out))
         for name in training_only:
             if self.values.get(name):
                 _LOG.warning("%s.%s %s acts in training alone; left out", self.where, name, self.values[name])

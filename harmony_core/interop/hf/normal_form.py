@@ -16,6 +16,7 @@ from harmony_core.architecture import (
     Mamba2,
     MoE,
     Parallel,
+    RopeScaling,
 )
 
 
@@ -33,8 +34,11 @@ def _block(block: Block, architecture: Architecture) -> dict[str, Any]:
     d_model = architecture.d_model
     if isinstance(block, Attention | MLA):
         values["scale"] = _factor(block.scale, block.head_dim if isinstance(block, Attention) else block.qk_head_dim)
+        if block.rope_base is not None:
+            # Twelve digits: a power of a base and back may differ in the last one.
+            values["rope_base"] = float(f"{block.rope_base:.12g}")
         if block.rope_scaling is not None:
-            values["rope_scaling"] = _scaling(values["rope_scaling"])
+            values["rope_scaling"] = _scaling(block.rope_scaling)
     if isinstance(block, MLA) and block.latent_epsilon is None:
         values["latent_epsilon"] = architecture.norm_epsilon
     if isinstance(block, GatedDeltaNet | KDA):
@@ -64,29 +68,10 @@ def _digits(value: float) -> float:
     return float(f"{value:.12g}")
 
 
-def _scaling(values: dict[str, Any]) -> dict[str, Any]:
-    """YaRN's factor written out, and what another method reads left out."""
-    if values["method"] != "yarn":
-        names = (
-            ("method", "factor")
-            if values["method"] == "linear"
-            else (
-                "method",
-                "factor",
-                "original_context",
-                "low_frequency_factor",
-                "high_frequency_factor",
-            )
-        )
-        return {name: values[name] for name in names}
-    factor = values["attention_factor"]
-    factor = 0.1 * math.log(values["factor"]) + 1 if factor is None else factor
-    return {
-        **values,
-        "attention_factor": float(f"{factor:.12g}"),
-        "low_frequency_factor": None,
-        "high_frequency_factor": None,
-    }
+def _scaling(scaling: RopeScaling) -> dict[str, Any]:
+    """With the vectors' factor written out, which is all that LongRoPE reads of its own."""
+    values = {**scaling.model_dump(), "attention_factor": float(f"{scaling.vector_factor:.12g}")}
+    return {**values, "factor": None} if scaling.method == "longrope" else values
 
 
 def _experts(block: MoE) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -11,10 +11,13 @@ from torch import Tensor
 from harmony_core.errors import UserError
 from harmony_core.models.ops.attention.rotary import halves_from_pairs, pairs_from_halves
 
+# Types whose values are the weights; of any other they are codes, which belong to scales beside them.
+_PLAIN = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+
 
 @dataclass(frozen=True)
 class Reordering:
-    """A change of layout and its inverse.
+    """A change of layout, or of what is stored of a value, and its inverse.
 
     Args:
         to_ours: from a tensor of theirs.
@@ -39,6 +42,11 @@ def rotary(head_dim: int, start: int, width: int) -> Reordering:
         return torch.cat((before, turning, after), 1).flatten(0, 1)
 
     return Reordering(lambda w: apply(pairs_from_halves, w), lambda w: apply(halves_from_pairs, w))
+
+
+def scaled(factor: float) -> Reordering:
+    """Values that are multiplied in theirs when they are used, and are multiplied already in ours."""
+    return Reordering(lambda w: w * factor, lambda w: w / factor)
 
 
 @dataclass(frozen=True)
@@ -73,6 +81,17 @@ class Weight:
         rows = [tensor.shape[0] if part.rows is None else part.rows for part in self.parts]
         pieces = zip(self.parts, tensor.split(rows), strict=True)
         return {part.name: part.order.to_theirs(piece).contiguous() for part, piece in pieces}
+
+
+def centred(weight: Weight, ends: tuple[str, ...]) -> Weight:
+    """The tensor with those of its parts whose keys end so as they are stored: less one."""
+    return Weight(weight.ours, tuple(_less_one(part) if part.name.endswith(ends) else part for part in weight.parts))
+
+
+def _less_one(part: Part) -> Part:
+    order = part.order
+    stored = Reordering(lambda w: order.to_ours(w) + 1, lambda w: order.to_theirs(w) - 1)
+    return replace(part, order=stored)
 
 
 def same(ours: str, theirs: str) -> Weight:
@@ -117,6 +136,9 @@ def _take(left: dict[str, Tensor], name: str, shape: torch.Size, where: str) -> 
     tensor = left.pop(name)
     if tensor.shape != shape:
         raise UserError(f"{where}.{name}", f"shape {list(tensor.shape)}", f"its configuration asks for {list(shape)}")
+    if tensor.dtype not in _PLAIN:
+        fix = "stored in a quantised form; give the model dequantised, such as from_pretrained with a dtype makes it"
+        raise UserError(f"{where}.{name}", str(tensor.dtype), fix)
     if tensor.is_meta:
         raise UserError(f"{where}.{name}", "on the meta device", "load the model's values first")
     return tensor

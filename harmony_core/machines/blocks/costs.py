@@ -14,9 +14,11 @@ from harmony_core.architecture import Block
 
 Work = dict[str, float]
 
-# The pre-norm (read and write D) and the residual addition (read 2 D, write D) around every block.
-_AROUND_ELEMENTS = 5
-_AROUND_KERNELS = 2
+# The residual addition (read 2 D, write D) around every block, and a norm (read and write D) before or behind it.
+_ADDITION_ELEMENTS = 3
+_NORM_ELEMENTS = 2
+# Operations that a norm starts, its backward pass included.
+NORM_KERNELS = 9.0
 
 
 @dataclass(frozen=True)
@@ -109,9 +111,10 @@ class BlockCosts(ABC, Generic[_B]):
         """What it keeps for its backward pass, and makes in it."""
 
     def traffic_with_norm(self, block: _B, d_model: int) -> Traffic:
-        """`traffic`, and that of the norm before the block and of the residual addition behind it."""
-        inner = self.traffic(block, d_model)
-        return Traffic(_AROUND_ELEMENTS * d_model + inner.elements, _AROUND_KERNELS + inner.kernels)
+        """`traffic`, and that of the block's norms and of the residual addition behind it."""
+        inner, norms = self.traffic(block, d_model), num_norms(block)
+        around = (_ADDITION_ELEMENTS + _NORM_ELEMENTS * norms) * d_model
+        return Traffic(around + inner.elements, 1 + norms + inner.kernels)
 
     def elements(self, block: _B, shape: Shape) -> float:
         """Activation elements that a token reads and writes, norm and residual addition included."""
@@ -133,6 +136,11 @@ def prices(*classes: type[Block]) -> Callable[[_C], _C]:
         return cls
 
     return add
+
+
+def num_norms(block: Block) -> int:
+    """RMSNorms around a block."""
+    return 2 if block.norm_position == "both" else 1
 
 
 def costs_of(block: Block) -> BlockCosts[Any]:

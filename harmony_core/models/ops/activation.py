@@ -1,7 +1,8 @@
 """Feed-forward activations by name, over a projection that holds gate and up side by side where there is a gate.
 
-`swiglu` is silu(gate) up, `geglu` gelu(gate) up with the exact GELU, `bilinear` gate up (Shazeer 2020,
-arXiv:2002.05202, equations 5 and 6); `clamped_swiglu` is g sigmoid(1.702 g) (u + 1) with g = min(gate, 7) and u = up
+`swiglu` is silu(gate) up, `geglu` gelu(gate) up with the exact GELU and `geglu_tanh` with its approximation by tanh
+(Hendrycks and Gimpel 2016, arXiv:1606.08415, section 2), `bilinear` gate up (Shazeer 2020, arXiv:2002.05202, equations
+5 and 6); `clamped_swiglu` is g sigmoid(1.702 g) (u + 1) with g = min(gate, 7) and u = up
 within -7 and 7 (gpt-oss 2025, arXiv:2508.10925); `gelu` is the exact one, `relu2` max(x, 0)^2 (So et al. 2021,
 arXiv:2109.08668).
 """
@@ -75,6 +76,8 @@ def _open(gate: Tensor, activation: Activation) -> Tensor:
     if activation == "clamped_swiglu":
         gate = gate.clamp(max=_LIMIT)
         return gate * torch.sigmoid(_GAIN * gate)
+    if activation == "geglu_tanh":
+        return gelu(gate, approximate="tanh")
     return silu(gate) if activation == "swiglu" else gelu(gate)
 
 
@@ -102,6 +105,8 @@ def _gated_backward(dy: Tensor, projected: Tensor, opened: Tensor, activation: A
         torch.ops.aten.silu_backward.grad_input(d_gate, gate, grad_input=d_gate)
     elif activation == "geglu":
         torch.ops.aten.gelu_backward.grad_input(d_gate, gate, grad_input=d_gate)
+    elif activation == "geglu_tanh":
+        torch.ops.aten.gelu_backward.grad_input(d_gate, gate, approximate="tanh", grad_input=d_gate)
     elif activation == "clamped_swiglu":
         _clamped_gradients(gate, up, d_gate, d_up)
     return d_projected

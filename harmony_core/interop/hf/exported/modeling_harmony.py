@@ -24,7 +24,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutpu
 from .configuration_harmony import HarmonyConfig
 
 State = dict[str, Tensor]
-GATED = ("swiglu", "geglu", "bilinear", "clamped_swiglu")
+GATED = ("swiglu", "geglu", "bilinear", "clamped_swiglu", "geglu_tanh")
 
 
 class Tokens(NamedTuple):
@@ -73,13 +73,18 @@ def activate(projected: Tensor, activation: str) -> Tensor:
             gate = gate.clamp(max=7.0)
             return gate * torch.sigmoid(1.702 * gate) * (up.clamp(-7.0, 7.0) + 1)
         if activation != "bilinear":
-            gate = F.silu(gate) if activation == "swiglu" else F.gelu(gate)
+            tanh = "tanh" if activation == "geglu_tanh" else "none"
+            gate = F.silu(gate) if activation == "swiglu" else F.gelu(gate, approximate=tanh)
         return gate * up
     return F.gelu(projected) if activation == "gelu" else F.relu(projected).square()
 
 
-def frequencies(width: int, base: float, scaling: dict[str, Any] | None) -> tuple[Tensor, float]:
-    """Angles a token of `width` / 2 pairs, fp64, and the factor of the rotated vectors."""
+def frequencies(width: int, base: float, scaling: dict[str, Any] | None, length: int) -> tuple[Tensor, float]:
+    """Angles a token of `width` / 2 pairs, fp64, and the factor of the rotated vectors, for this many tokens."""
+    if scaling is not None and scaling["method"] == "dynamic":
+        longer = max(length, scaling["original_context"]) / scaling["original_context"]
+        base *= (scaling["factor"] * longer - (scaling["factor"] - 1)) ** (width / (width - 2))
+        scaling = None
     plain = base ** -(torch.arange(0, width, 2, dtype=torch.float64) / width)
     if scaling is None:
         return plain, 1.0
@@ -90,6 +95,11 @@ def frequencies(width: int, base: float, scaling: dict[str, Any] | None) -> tupl
         low, high = scaling["low_frequency_factor"], scaling["high_frequency_factor"]
         kept = ((context * plain / (2 * math.pi) - low) / (high - low)).clamp(0, 1)
         return plain * (kept + (1 - kept) / factor), 1.0
+    if scaling["method"] == "longrope":
+        divisors = scaling["long_factors"] if length > context else scaling["short_factors"]
+        usual = math.sqrt(1 + math.log(factor) / math.log(context)) if factor > 1 else 1.0
+        attention = usual if scaling["attention_factor"] is None else scaling["attention_factor"]
+        return plain / torch.tensor(divisors, dtype=torch.float64), attention
     # YaRN: at which pair a given number of turns fits into the original context.
     first, last = (
         width * math.log(context / (turns * 2 * math.pi)) / (2 * math.log(base))
@@ -111,7 +121,9 @@ def rotate(
     """Turns the first `width` elements of each head by their token's position; neighbours are a pair. None: nothing."""
     if base is None:
         return x_BTHK
-    angles, factor = frequencies(width, base, scaling)
+    # Of each row its own: dynamic and LongRoPE scaling hang on the length.
+    found = [frequencies(width, base, scaling, int(last) + 1) for last in positions_BT.amax(-1)]
+    angles, factor = torch.stack([angles for angles, _ in found])[:, None, None], found[0][1]
     turns = positions_BT[..., None, None].double() * angles
     cos, sin = ((f * factor).to(x_BTHK.device, torch.float32) for f in (turns.cos(), turns.sin()))
     even, odd = x_BTHK[..., :width].float().unflatten(-1, (-1, 2)).unbind(-1)
@@ -164,22 +176,29 @@ class Attention(nn.Module):
         super().__init__()
         self.b, self.heads, width = b, b["num_heads"], b["head_dim"]
         self.kv_heads: int = {"mha": self.heads, "mqa": 1}.get(b["kind"]) or b["num_kv_heads"]
-        rows = width * ((1 + b["output_gate"]) * self.heads + 2 * self.kv_heads)
-        self.qkv, self.out = parameter(rows, d_model), parameter(d_model, self.heads * width)
+        values = width if b["v_head_dim"] is None else b["v_head_dim"]
+        gates = self.heads * (1 if b["gate_per_head"] else values) if b["output_gate"] else 0
+        self.parts = (gates, self.heads * width, self.kv_heads * width, self.kv_heads * values)
+        rows = sum(self.parts)
+        self.qkv, self.out = parameter(rows, d_model), parameter(d_model, self.heads * values)
         self.qkv_bias = parameter(rows) if b["bias"] else None
         self.out_bias = parameter(d_model) if b["out_bias"] else None
         self.sinks = parameter(self.heads) if b["sinks"] else None
-        self.q_norm = RMSNorm(width, epsilon) if b["qk_norm"] else nn.Identity()
-        self.k_norm = RMSNorm(width, epsilon) if b["qk_norm"] else nn.Identity()
+        # Over each head, or over all at once.
+        q_width, k_width = self.parts[1:3] if b["qk_norm_joint"] else (width, width)
+        self.q_norm = RMSNorm(q_width, epsilon) if b["qk_norm"] else nn.Identity()
+        self.k_norm = RMSNorm(k_width, epsilon) if b["qk_norm"] else nn.Identity()
         self.scale = 1 / math.sqrt(width) if b["scale"] is None else b["scale"]
 
     def forward(self, x_BTD: Tensor, state: State, tokens: Tokens) -> Tensor:
         """[B, T, D]."""
         b, window = self.b, self.b.get("window")
-        joined = F.linear(x_BTD, self.qkv, self.qkv_bias).unflatten(-1, (-1, b["head_dim"]))
-        gates = self.heads if b["output_gate"] else 0
-        gate_BTHK, q, k, v = joined.split((gates, self.heads, self.kv_heads, self.kv_heads), 2)
-        q, k = self.q_norm(q), self.k_norm(k)
+        gates, q, k, v = F.linear(x_BTD, self.qkv, self.qkv_bias).split(self.parts, -1)
+        if b["qk_norm_joint"]:
+            q, k = self.q_norm(q), self.k_norm(k)
+        q, k, v = (x.unflatten(-1, (n, -1)) for x, n in ((q, self.heads), (k, self.kv_heads), (v, self.kv_heads)))
+        if not b["qk_norm_joint"]:
+            q, k = self.q_norm(q), self.k_norm(k)
         if b["rope_base"] is not None:
             turning = int(b["head_dim"] * b["rope_fraction"])
             turned = (rotate(x, tokens.positions_BT, turning, b["rope_base"], b["rope_scaling"]) for x in (q, k))
@@ -188,7 +207,8 @@ class Attention(nn.Module):
         k, v = remembered(state, "keys", k, limit), remembered(state, "values", v, limit)
         y = attend(q, k, v, self.scale, tokens, window, self.sinks)
         if b["output_gate"]:
-            y = y * gate_BTHK.flatten(2).sigmoid()
+            opened = gates.sigmoid().unflatten(-1, (self.heads, -1))
+            y = (y.unflatten(-1, (self.heads, -1)) * opened).flatten(2)
         return F.linear(y, self.out, self.out_bias)
 
 
@@ -630,17 +650,22 @@ MODULES = {
 
 
 class ResidualBlock(GradientCheckpointingLayer):
-    """x + multiplier x inner(norm(x))."""
+    """x + multiplier x inner(norm(x)), with a norm of what `inner` gives instead or as well."""
 
     def __init__(self, b: dict[str, Any], config: HarmonyConfig) -> None:
         super().__init__()
+        self.position = b["norm_position"]
         self.norm = RMSNorm(config.hidden_size, config.norm_epsilon)
+        self.out_norm = RMSNorm(config.hidden_size, config.norm_epsilon) if self.position == "both" else None
         self.inner = MODULES[b["kind"]](b, config.hidden_size, config.norm_epsilon)
         self.multiplier = config.residual_multiplier
 
     def forward(self, x_BTD: Tensor, state: State | None, tokens: Tokens) -> Tensor:
         """The residual stream after the block; without a state nothing is remembered."""
-        y_BTD: Tensor = self.inner(self.norm(x_BTD), {} if state is None else state, tokens)
+        read = x_BTD if self.position == "post" else self.norm(x_BTD)
+        y_BTD: Tensor = self.inner(read, {} if state is None else state, tokens)
+        if self.position != "pre":
+            y_BTD = (self.norm if self.out_norm is None else self.out_norm)(y_BTD)
         return x_BTD + self.multiplier * y_BTD
 
 

@@ -23,12 +23,10 @@ class Bamba(Layered):
     model_type = "bamba"
     model_class = "BambaForCausalLM"
     cache_needs_attention = True
-    # What generation and validation of the configuration ask for, and a field that Bamba-9B has and nothing reads:
-    # the width that turns is the one that rope_parameters says.
+    # What generation and validation of the configuration ask for.
     harmless: ClassVar[tuple[str, ...]] = (
         "num_logits_to_keep",
         "ignore_keys_at_rope_validation",
-        "attn_rotary_emb",
     )
     training_only: ClassVar[tuple[str, ...]] = ("attention_dropout",)
     # A loss on the size of the logits, which training here does not have.

@@ -21,16 +21,13 @@ class DeepseekV2(Layered):
 
     model_type = "deepseek_v2"
     model_class = "DeepseekV2ForCausalLM"
-    # qk_head_dim follows from two others. The router never normalises, whatever norm_topk_prob
-    # says. The other ones belong to the authors' own code, or to its training.
+    # qk_head_dim follows from two others. The router never normalises, whatever norm_topk_prob says. The other ones
+    # belong to the authors' own code, or to its training.
     harmless: ClassVar[tuple[str, ...]] = (
         "qk_head_dim",
         "pretraining_tp",
         "norm_topk_prob",
         "output_router_logits",
-        "aux_loss_alpha",
-        "seq_aux",
-        "ep_size",
     )
     training_only: ClassVar[tuple[str, ...]] = ("attention_dropout",)
     fixed: ClassVar[dict[str, tuple[Any, ...]]] = {"moe_layer_freq": (1,), "scoring_func": ("softmax",)}

@@ -21,15 +21,11 @@ class DeepseekV3(DeepseekV2):
 
     model_type = "deepseek_v3"
     model_class = "DeepseekV3ForCausalLM"
-    # As for V2. The class has no layers for multi-token prediction, however many the checkpoint has.
+    # As for V2.
     harmless: ClassVar[tuple[str, ...]] = (
         "qk_head_dim",
         "pretraining_tp",
         "output_router_logits",
-        "num_nextn_predict_layers",
-        "aux_loss_alpha",
-        "seq_aux",
-        "ep_size",
     )
     fixed: ClassVar[dict[str, tuple[Any, ...]]] = {
         "moe_layer_freq": (1,),

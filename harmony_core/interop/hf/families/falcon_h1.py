@@ -57,7 +57,7 @@ class FalconH1(Layered):
 
     @override
     def mixers(self, fields: Fields) -> list[Block]:
-        factors = {name: fields.number(name, default=1.0) for name in MULTIPLIERS}
+        factors: dict[str, Any] = {name: fields.number(name, default=1.0) for name in MULTIPLIERS}
         block = Parallel(attention=_attention(fields), ssm=_state_space(fields), **factors)
         check_heads(fields, "mamba_n_heads", block.ssm)
         return [block] * fields.integer("num_hidden_layers")

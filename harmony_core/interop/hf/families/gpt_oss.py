@@ -19,12 +19,10 @@ from harmony_core.interop.hf.parts.attention import (
     attention_weights,
     window,
 )
-from harmony_core.interop.hf.parts.delta import layer_types
+from harmony_core.interop.hf.parts.layer_types import FULL, SLIDING, layer_types
 from harmony_core.interop.hf.parts.moe import as_moe, balancing, balancing_fields
 from harmony_core.interop.hf.parts.rope import rope, rope_parameters
 from harmony_core.interop.hf.weights import Part, Reordering, Weight, same
-
-FULL, SLIDING = "full_attention", "sliding_attention"
 
 
 class GptOss(Layered):
@@ -32,8 +30,8 @@ class GptOss(Layered):
 
     model_type = "gpt_oss"
     model_class = "GptOssForCausalLM"
-    # Never read by the modeling code: experts have an activation of their own, their choice another field.
-    harmless: ClassVar[tuple[str, ...]] = ("hidden_act", "experts_per_token", "initial_context_length")
+    # Never read by the modeling code: experts have an activation of their own.
+    harmless: ClassVar[tuple[str, ...]] = ("hidden_act",)
     training_only: ClassVar[tuple[str, ...]] = ("attention_dropout",)
     fixed: ClassVar[dict[str, tuple[Any, ...]]] = {"swiglu_alpha": (1.702,), "swiglu_limit": (7, 7.0)}
 

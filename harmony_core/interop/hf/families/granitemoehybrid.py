@@ -11,13 +11,12 @@ from harmony_core.architecture import MLP, Architecture, Attention, Block, Mamba
 from harmony_core.interop.hf.family import DoesNotFit, Layered, only
 from harmony_core.interop.hf.fields import Fields
 from harmony_core.interop.hf.parts.attention import NO_ROPE, attention, attention_fields, attention_weights
+from harmony_core.interop.hf.parts.layer_types import FULL, RECURRENT, layer_types
 from harmony_core.interop.hf.parts.mamba2 import hybrid_mamba2, hybrid_mamba2_fields, mamba2_weights
 from harmony_core.interop.hf.parts.mlp import ONLY_SILU, as_mlp
 from harmony_core.interop.hf.parts.moe import as_moe, balancing, balancing_fields, expert_weights, router_weights
 from harmony_core.interop.hf.parts.rope import rope, rope_parameters
 from harmony_core.interop.hf.weights import Weight, same
-
-FULL, RECURRENT = "full_attention", "linear_attention"
 
 
 class GraniteMoeHybrid(Layered):
@@ -26,7 +25,6 @@ class GraniteMoeHybrid(Layered):
     model_type = "granitemoehybrid"
     model_class = "GraniteMoeHybridForCausalLM"
     cache_needs_attention = True
-    harmless: ClassVar[tuple[str, ...]] = ("init_method",)
     training_only: ClassVar[tuple[str, ...]] = ("attention_dropout",)
     fixed: ClassVar[dict[str, tuple[Any, ...]]] = {"normalization_function": ("rmsnorm",)}
 
@@ -48,10 +46,7 @@ class GraniteMoeHybrid(Layered):
         scale = fields.number("attention_multiplier")
         heads = attention(fields, bias=bias, out_bias=bias, scale=scale, **turning)
         kinds = {FULL: heads, RECURRENT: hybrid_mamba2(fields)}
-        length, types = fields.integer("num_hidden_layers"), fields.get("layer_types")
-        if not isinstance(types, list | tuple) or len(types) != length or not {*types} <= kinds.keys():
-            raise fields.error("layer_types", f"use {length} of {FULL} and {RECURRENT}")
-        return [kinds[kind] for kind in types]
+        return [kinds[kind] for kind in layer_types(fields, "layer_types", FULL, RECURRENT)]
 
     @override
     def channels(self, fields: Fields) -> list[Block]:

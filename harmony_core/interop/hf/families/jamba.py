@@ -32,14 +32,11 @@ class Jamba(Layered):
     model_type = "jamba"
     model_class = "JambaForCausalLM"
     cache_needs_attention = True
-    # Which scan runs; what generation asks for.
+    # Which scan runs.
     harmless: ClassVar[tuple[str, ...]] = (
-        "n_ctx",
         "use_mamba_kernels",
         "use_mambapy",
         "use_associative_scan",
-        "num_logits_to_keep",
-        "calc_logits_for_entire_prompt",
     )
     training_only: ClassVar[tuple[str, ...]] = ("attention_dropout",)
     fixed: ClassVar[dict[str, tuple[Any, ...]]] = {"sliding_window": (None,), "mamba_inner_layernorms": (True,)}

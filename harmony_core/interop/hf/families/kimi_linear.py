@@ -10,7 +10,8 @@ from typing_extensions import override
 from harmony_core.architecture import KDA, MLA, MLP, Architecture, Block, MoE
 from harmony_core.interop.hf.family import DoesNotFit, Layered, only
 from harmony_core.interop.hf.fields import Fields
-from harmony_core.interop.hf.parts.delta import FULL, RECURRENT, kda, kda_fields, kda_weights, layer_types
+from harmony_core.interop.hf.parts.delta import kda, kda_fields, kda_weights
+from harmony_core.interop.hf.parts.layer_types import DENSE, FULL, RECURRENT, SPARSE, layer_types
 from harmony_core.interop.hf.parts.mla import latent_attention, latent_fields, mla_weights
 from harmony_core.interop.hf.parts.mlp import ONLY_SILU, as_mlp, mlp_weights
 from harmony_core.interop.hf.parts.moe import (
@@ -23,7 +24,6 @@ from harmony_core.interop.hf.parts.moe import (
 )
 from harmony_core.interop.hf.weights import Weight
 
-DENSE, SPARSE = "dense", "sparse"
 # The class's own names of fields that DeepSeek-V3 has under others.
 _ROUTER = {
     "num_experts_per_tok": "num_experts_per_token",
@@ -38,7 +38,7 @@ class KimiLinear(Layered):
     model_type = "kimi_linear"
     model_class = "KimiLinearForCausalLM"
     cache_needs_attention = True
-    # What the class makes others of, or the authors' own code reads; nothing is rotary, and nothing tied.
+    # What the class makes others of; nothing is rotary, and nothing tied.
     harmless: ClassVar[tuple[str, ...]] = (
         "model_max_length",
         "tie_word_embeddings",
@@ -47,11 +47,8 @@ class KimiLinear(Layered):
         "qk_head_dim",
         "head_dim",
         "rope_parameters",
-        "rope_theta",
         "linear_attn_config",
         "first_k_dense_replace",
-        "use_grouped_topk",
-        "num_nextn_predict_layers",
     )
     training_only: ClassVar[tuple[str, ...]] = ("attention_dropout",)
     fixed: ClassVar[dict[str, tuple[Any, ...]]] = {

@@ -11,13 +11,13 @@ from harmony_core.architecture import MLP, Architecture, Attention, Block, Short
 from harmony_core.interop.hf.family import DoesNotFit, Layered, only
 from harmony_core.interop.hf.fields import Fields
 from harmony_core.interop.hf.parts.attention import as_attention, attention, attention_fields, attention_weights
-from harmony_core.interop.hf.parts.delta import layer_types
+from harmony_core.interop.hf.parts.layer_types import FULL, layer_types
 from harmony_core.interop.hf.parts.mlp import as_mlp, numbered_mlp_weights
 from harmony_core.interop.hf.parts.rope import rope, rope_parameters
 from harmony_core.interop.hf.parts.short_conv import short_conv, short_conv_fields, short_conv_weights
 from harmony_core.interop.hf.weights import Weight
 
-CONV, FULL = "conv", "full_attention"
+CONV = "conv"
 
 
 class Lfm2(Layered):
@@ -29,22 +29,8 @@ class Lfm2(Layered):
     epsilon_field = "norm_eps"
     final_norm = "model.embedding_norm.weight"
     norms = ("operator_norm", "ffn_norm")
-    # The configuration turns full_attn_idxs into layer_types. The others are of Liquid's own code, published with its
-    # weights: the class has widths, epsilon, heads and SwiGLU from other fields, and first values from none of them.
-    harmless: ClassVar[tuple[str, ...]] = (
-        "full_attn_idxs",
-        "block_dim",
-        "block_norm_eps",
-        "block_use_swiglu",
-        "block_use_xavier_init",
-        "block_mlp_init_scale",
-        "block_out_init_scale",
-        "conv_dim",
-        "conv_dim_out",
-        "conv_use_xavier_init",
-        "num_heads",
-        "use_pos_enc",
-    )
+    # The configuration turns full_attn_idxs into layer_types.
+    harmless: ClassVar[tuple[str, ...]] = ("full_attn_idxs",)
 
     @override
     def mixers(self, fields: Fields) -> list[Block]:

@@ -28,12 +28,8 @@ class MambaFamily(Family):
 
     model_type = "mamba"
     model_class = "MambaForCausalLM"
-    # The d_ and n_ names repeat others. First values of dt and of the output; which scan runs;
-    # the type of the residual stream in lower precision; what the authors' own code reads.
+    # First values of dt and of the output; which scan runs; the type of the residual stream in lower precision.
     harmless: ClassVar[tuple[str, ...]] = (
-        "d_inner",
-        "d_model",
-        "n_layer",
         "time_step_scale",
         "time_step_min",
         "time_step_max",
@@ -43,9 +39,6 @@ class MambaFamily(Family):
         "residual_in_fp32",
         "use_mambapy",
         "use_associative_scan",
-        "fused_add_norm",
-        "pad_vocab_size_multiple",
-        "ssm_cfg",
     )
     fixed: ClassVar[dict[str, tuple[Any, ...]]] = {"rms_norm": (True,)}
     epsilon_field = "layer_norm_epsilon"

@@ -47,7 +47,6 @@ class Mamba2Family(MambaFamily):
         "time_step_floor",
         "rescale_prenorm_residual",
         "residual_in_fp32",
-        "norm_before_gate",
     )
 
     @override

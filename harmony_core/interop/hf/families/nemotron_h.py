@@ -49,8 +49,8 @@ class NemotronH(Family):
     cache_needs_attention = True
     # Never read by the modeling code, some of them in spite of their names: attention has no biases, Mamba's are
     # use_bias's, its width is heads x head width, its lower limit of dt is time_step_min and it has no upper one, the
-    # shared network is there once, embedding and head are never tied, heads of multi-token prediction are not built.
-    # The others concern first values or kernels.
+    # shared network is there once, embedding and head are never tied. The others concern first values or kernels, or
+    # others are made of them.
     harmless: ClassVar[tuple[str, ...]] = (
         "attention_bias",
         "tie_word_embeddings",
@@ -67,14 +67,7 @@ class NemotronH(Family):
         "output_router_logits",
         "residual_in_fp32",
         "rescale_prenorm_residual",
-        "mtp_layers_block_type",
-        "num_nextn_predict_layers",
-        "rope_theta",
-        "partial_rotary_factor",
-        "norm_eps",
-        "rms_norm_eps",
         "attention_head_dim",
-        "time_step_rank",
         "num_hidden_layers",
     )
     training_only: ClassVar[tuple[str, ...]] = ("attention_dropout", "hidden_dropout")

@@ -17,11 +17,10 @@ from harmony_core.interop.hf.parts.attention import (
     attention_weights,
     window,
 )
+from harmony_core.interop.hf.parts.layer_types import FULL, SLIDING, layer_types
 from harmony_core.interop.hf.parts.mlp import GATED_ACTIVATIONS, as_mlp, hidden_act, mlp_weights
 from harmony_core.interop.hf.parts.rope import rope, rope_parameters
 from harmony_core.interop.hf.weights import Weight
-
-FULL, SLIDING = "full_attention", "sliding_attention"
 
 
 class Qwen3(Layered):
@@ -36,10 +35,7 @@ class Qwen3(Layered):
     @override
     def mixers(self, fields: Fields) -> list[Block]:
         options = qk_normed(fields)
-        length, types = fields.integer("num_hidden_layers"), fields.get("layer_types")
-        if not isinstance(types, list | tuple) or len(types) != length or not {*types} <= {FULL, SLIDING}:
-            raise fields.error("layer_types", f"use {length} of {FULL} and {SLIDING}")
-        seen = window(fields)
+        types, seen = layer_types(fields, "layer_types", FULL, SLIDING), window(fields)
         kinds = {FULL: attention(fields, **options)}
         if SLIDING in types:
             if seen is None:

@@ -22,8 +22,8 @@ class Qwen3Moe(Layered):
 
     model_type = "qwen3_moe"
     model_class = "Qwen3MoeForCausalLM"
-    # The configuration turns use_sliding_window into sliding_window; max_window_layers is Qwen3's and not read here.
-    harmless: ClassVar[tuple[str, ...]] = ("max_window_layers", "use_sliding_window")
+    # The configuration turns use_sliding_window into sliding_window.
+    harmless: ClassVar[tuple[str, ...]] = ("use_sliding_window",)
     training_only: ClassVar[tuple[str, ...]] = ("attention_dropout",)
 
     @override

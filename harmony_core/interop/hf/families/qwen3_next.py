@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar
 
@@ -13,20 +12,18 @@ from harmony_core.interop.hf.family import DoesNotFit, Layered, only
 from harmony_core.interop.hf.fields import Fields
 from harmony_core.interop.hf.parts.attention import as_attention, attention, attention_fields, attention_weights
 from harmony_core.interop.hf.parts.delta import (
-    FULL,
-    RECURRENT,
     fused_gated_deltanet_weights,
     gated_deltanet,
     gated_deltanet_fields,
-    layer_types,
 )
+from harmony_core.interop.hf.parts.layer_types import FULL, RECURRENT, layer_types
 from harmony_core.interop.hf.parts.mlp import ONLY_SILU, as_mlp, mlp_weights, network_weights
 from harmony_core.interop.hf.parts.moe import as_moe, balancing, balancing_fields, expert_weights, router_weights
 from harmony_core.interop.hf.parts.rope import rope, rope_parameters
-from harmony_core.interop.hf.weights import Part, Reordering, Weight, same
+from harmony_core.interop.hf.weights import Weight, centred, same
 
 # Norms whose weight is stored as its difference from one.
-_CENTRED = ("layernorm.weight", "q_norm.weight", "k_norm.weight", "model.norm.weight")
+CENTRED = ("layernorm.weight", "q_norm.weight", "k_norm.weight", "model.norm.weight")
 
 
 class Qwen3Next(Layered):
@@ -35,8 +32,8 @@ class Qwen3Next(Layered):
     model_type = "qwen3_next"
     model_class = "Qwen3NextForCausalLM"
     cache_needs_attention = True
-    # The class has no windows, whatever Qwen's configurations say of them.
-    harmless: ClassVar[tuple[str, ...]] = ("use_sliding_window", "full_attention_interval")
+    # What layer_types are made of.
+    harmless: ClassVar[tuple[str, ...]] = ("full_attention_interval",)
     training_only: ClassVar[tuple[str, ...]] = ("attention_dropout",)
 
     @override
@@ -96,7 +93,7 @@ class Qwen3Next(Layered):
     @override
     def weights(self, architecture: Architecture) -> Iterator[Weight]:
         for weight in super().weights(architecture):
-            yield Weight(weight.ours, tuple(_centred(part) for part in weight.parts))
+            yield centred(weight, CENTRED)
 
     @override
     def layer_weights(self, block: Block, ours: str, layer: str) -> Iterable[Weight]:
@@ -128,12 +125,3 @@ def _mixture_fields(moe: MoE) -> dict[str, Any]:
         "norm_topk_prob": moe.normalize_top_k,
         **balancing_fields(moe),
     }
-
-
-def _centred(part: Part) -> Part:
-    """The part as it is stored: of some norms less one."""
-    if not part.name.endswith(_CENTRED):
-        return part
-    order = part.order
-    centred = Reordering(lambda w: order.to_ours(w) + 1, lambda w: order.to_theirs(w) - 1)
-    return dataclasses.replace(part, order=centred)

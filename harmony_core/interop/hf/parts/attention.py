@@ -12,21 +12,21 @@ from harmony_core.architecture import GQA, SWA, Attention, Block
 from harmony_core.architecture.rope import rotary_width
 from harmony_core.interop.hf.family import DoesNotFit
 from harmony_core.interop.hf.fields import Fields
-from harmony_core.interop.hf.weights import SAME, Part, Reordering, Weight, rotary, same
+from harmony_core.interop.hf.weights import SAME, Part, Reordering, Weight, rotary, same, scaled
 
 NO_ROPE: dict[str, Any] = {"rope_base": None}
 
 
 def attention(fields: Fields, *, window: int | None = None, **options: Any) -> Block:
-    """The block; `options` are those of `Attention` that the family has."""
+    """The block; `options` are those of `Attention` that the family has, or has other values of."""
     if window is None:
         return grouped_attention(fields, **options).canonical()
-    return SWA(window=window, **_shape(fields), **options)
+    return SWA(window=window, **{**_shape(fields), **options})
 
 
 def grouped_attention(fields: Fields, **options: Any) -> GQA:
     """The same without a window, whatever the number of key/value heads."""
-    return GQA(**_shape(fields), **options)
+    return GQA(**{**_shape(fields), **options})
 
 
 def _shape(fields: Fields) -> dict[str, Any]:
@@ -77,27 +77,42 @@ def gated_queries(num_heads: int, order: Reordering) -> Reordering:
 
 
 def attention_weights(
-    block: Attention, ours: str, theirs: str, norm: str = "norm", out: str = "o_proj"
+    block: Attention,
+    ours: str,
+    theirs: str,
+    norm: str = "norm",
+    out: str = "o_proj",
+    whole: bool = False,
+    value_scale: float = 1.0,
 ) -> Iterator[Weight]:
     """Projections to queries, keys and values joined, with their rotary elements in pairs; QK norm; output.
 
-    `norm` and `out` are how the family ends the norms' names and what it calls the output's projection.
+    Args:
+        block: the block.
+        ours: how its keys begin here.
+        theirs: how they begin there.
+        norm: how the family ends the norms' names.
+        out: what it calls the output's projection.
+        whole: whether halves of whole heads turn with each other, also where a part of their elements turns alone.
+        value_scale: what it multiplies values with, which is in the projection here.
     """
-    width, turning = block.head_dim, 0
+    width, values, turning = block.head_dim, block.kv_heads * block.value_dim, 0
     if block.rope_base is not None:
-        turning = rotary_width(block.head_dim, block.rope_fraction)
+        turning = width if whole else rotary_width(block.head_dim, block.rope_fraction)
     order = rotary(width, 0, turning) if turning else SAME
-    rows = {"q": block.num_heads * width, "k": block.kv_heads * width, "v": block.kv_heads * width}
-    orders = {"q": order, "k": order, "v": SAME}
-    if block.output_gate:
+    rows = {"q": block.num_heads * width, "k": block.kv_heads * width, "v": values}
+    orders = {"q": order, "k": order, "v": SAME if value_scale == 1 else scaled(value_scale)}
+    if block.gate_per_head:
+        rows, orders = {"g": block.num_heads, **rows}, {"g": SAME, **orders}
+    elif block.output_gate:
         rows["q"], orders["q"] = 2 * rows["q"], gated_queries(block.num_heads, order)
     for name, suffix in [("qkv", "weight"), ("qkv_bias", "bias")] if block.bias else [("qkv", "weight")]:
         parts = (Part(f"{theirs}.{kind}_proj.{suffix}", count, orders[kind]) for kind, count in rows.items())
         yield Weight(f"{ours}.{name}", tuple(parts))
     if block.qk_norm:
-        for kind in ("q", "k"):
-            # The norm's weight belongs to elements of a head, which the order moves.
-            yield Weight(f"{ours}.{kind}_norm.weight", (Part(f"{theirs}.{kind}_{norm}.weight", width, order),))
+        for kind, elements in zip(("q", "k"), block.qk_norm_widths, strict=True):
+            # The norm's weight belongs to elements of heads, which the order moves.
+            yield Weight(f"{ours}.{kind}_norm.weight", (Part(f"{theirs}.{kind}_{norm}.weight", elements, order),))
     if block.sinks:
         yield same(f"{ours}.sinks", f"{theirs}.sinks")
     yield same(f"{ours}.out", f"{theirs}.{out}.weight")

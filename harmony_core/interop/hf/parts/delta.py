@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -13,7 +13,6 @@ from harmony_core.interop.hf.family import DoesNotFit
 from harmony_core.interop.hf.fields import Fields
 from harmony_core.interop.hf.weights import CONVOLUTION, Part, Reordering, Weight, same
 
-RECURRENT, FULL = "linear_attention", "full_attention"
 _NAMES = {
     "num_key_heads": "linear_num_key_heads",
     "num_value_heads": "linear_num_value_heads",
@@ -21,14 +20,6 @@ _NAMES = {
     "value_head_dim": "linear_value_head_dim",
     "d_conv": "linear_conv_kernel_dim",
 }
-
-
-def layer_types(fields: Fields, name: str, first: str, second: str) -> list[str]:
-    """What each layer is, one of two words."""
-    length, types = fields.integer("num_hidden_layers"), fields.get(name)
-    if not isinstance(types, list | tuple) or len(types) != length or not {*types} <= {first, second}:
-        raise fields.error(name, f"use {length} of {first} and {second}")
-    return list(types)
 
 
 def gated_deltanet(fields: Fields, **options: Any) -> Block:
@@ -67,6 +58,14 @@ def fused_gated_deltanet_weights(block: GatedDeltaNet, ours: str, theirs: str) -
     )
     yield Weight(f"{ours}.in_proj", parts)
     yield from _rest(ours, theirs, f"{theirs}.norm.weight", f"{theirs}.out_proj.weight")
+
+
+def gated_deltanet_weights(
+    block: GatedDeltaNet, ours: str, theirs: str, parts: Iterable[tuple[str, int]], norm: str, out: str
+) -> Iterator[Weight]:
+    """Its projections in as so many tensors, named with their rows; `norm` and `out` are how those two are called."""
+    yield Weight(f"{ours}.in_proj", tuple(Part(f"{theirs}.{name}.weight", rows) for name, rows in parts))
+    yield from _rest(ours, theirs, f"{theirs}.{norm}.weight", f"{theirs}.{out}.weight")
 
 
 def kda(fields: Fields) -> Block:

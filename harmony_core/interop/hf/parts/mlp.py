@@ -10,7 +10,13 @@ from harmony_core.interop.hf.family import DoesNotFit
 from harmony_core.interop.hf.weights import Weight, joined, same
 
 # `hidden_act` of a gated network, and of one without a gate.
-GATED_ACTIVATIONS = {"silu": "swiglu", "swish": "swiglu", "gelu": "geglu", "linear": "bilinear"}
+GATED_ACTIVATIONS = {
+    "silu": "swiglu",
+    "swish": "swiglu",
+    "gelu": "geglu",
+    "linear": "bilinear",
+    "gelu_pytorch_tanh": "geglu_tanh",
+}
 PLAIN_ACTIVATIONS = {"relu2": "relu2", "gelu": "gelu"}
 # Where the same field is the activation of a Mamba layer's convolution.
 ONLY_SILU = {"silu": "swiglu", "swish": "swiglu"}

@@ -14,28 +14,35 @@ from torch import Tensor
 from harmony_core.architecture import RopeScaling
 
 
-def rotary_frequencies(width: int, base: float, scaling: RopeScaling | None = None) -> Tensor:
+def rotary_frequencies(width: int, base: float, scaling: RopeScaling | None = None, length: int = 1) -> Tensor:
     """Angle a position, fp64 [J] with J = width / 2 (Su et al. 2021, arXiv:2104.09864, equation 15).
 
     Args:
         width: elements of a head that turn, even.
         base: the base of the frequencies.
         scaling: how they are changed for long contexts.
+        length: tokens of the sequence, of which `dynamic` and `longrope` ask.
     """
+    if scaling is not None and scaling.method == "dynamic":
+        seen, context = max(length, _original_context(scaling)), _original_context(scaling)
+        # The base at which the lowest frequency is what `factor` makes of it (section 3.3).
+        base *= (scaling.factor * seen / context - (scaling.factor - 1)) ** (width / (width - 2))
+        scaling = None
     plain_J = base ** -(torch.arange(0, width, 2, dtype=torch.float64) / width)
     if scaling is None:
         return plain_J
     if scaling.method == "linear":
         return plain_J / scaling.factor
+    if scaling.method == "longrope":
+        of_length = scaling.long_factors if length > _original_context(scaling) else scaling.short_factors
+        return plain_J / torch.tensor(of_length, dtype=torch.float64)
     left_alone_J = _llama3_share(plain_J, scaling) if scaling.method == "llama3" else _yarn_share(width, base, scaling)
     return plain_J * left_alone_J + plain_J / scaling.factor * (1 - left_alone_J)
 
 
 def attention_factor(scaling: RopeScaling | None) -> float:
     """What rotated queries and keys are multiplied by (YaRN, arXiv:2309.00071, section 3.4)."""
-    if scaling is None or scaling.method != "yarn":
-        return 1.0
-    return 0.1 * math.log(scaling.factor) + 1 if scaling.attention_factor is None else scaling.attention_factor
+    return 1.0 if scaling is None else scaling.vector_factor
 
 
 def _llama3_share(plain_J: Tensor, scaling: RopeScaling) -> Tensor:
@@ -80,14 +87,18 @@ class RotaryTable:
     def slice(self, start: int, stop: int, device: torch.device) -> Tensor:
         """attention factor x e^(i angle) of a run of positions, complex64 [T, J].
 
+        Where frequencies hang on the sequence's length, that is `stop`.
+
         Args:
             start: the first position.
             stop: the position behind the last one.
             device: of the result; a table is made once for each.
         """
+        if self.scaling is not None and self.scaling.by_length and stop > _original_context(self.scaling):
+            return self._make(start, stop, stop).to(device)
         turns_TJ = self._turns.get(device)
         if turns_TJ is None or turns_TJ.shape[0] < stop:
-            turns_TJ = self._turns[device] = self._make(max(64, 1 << (stop - 1).bit_length())).to(device)
+            turns_TJ = self._turns[device] = self._make(0, max(64, 1 << (stop - 1).bit_length()), stop).to(device)
         return turns_TJ[start:stop]
 
     def at(self, position: int, device: torch.device) -> Tensor:
@@ -96,11 +107,12 @@ class RotaryTable:
             self._latest = (position, device, self.slice(position, position + 1, device)[0])
         return self._latest[2]
 
-    def _make(self, length: int) -> Tensor:
+    def _make(self, start: int, stop: int, length: int) -> Tensor:
+        """Turns of these positions in a sequence of so many tokens."""
         # A table that inference makes first serves training later.
         with torch.inference_mode(False), torch.no_grad():
-            frequencies_J = rotary_frequencies(self.width, self.base, self.scaling)
-            angles_TJ = torch.arange(length, dtype=torch.float64)[:, None] * frequencies_J
+            frequencies_J = rotary_frequencies(self.width, self.base, self.scaling, length)
+            angles_TJ = torch.arange(start, stop, dtype=torch.float64)[:, None] * frequencies_J
             size_TJ = torch.full_like(angles_TJ, attention_factor(self.scaling))
             return torch.polar(size_TJ, angles_TJ).to(torch.complex64)
 

@@ -1,0 +1,109 @@
+"""LFM3: LFM2 with windows, a gate a head of attention, and norms behind its blocks too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+from typing_extensions import override
+
+from harmony_core.architecture import MLP, SWA, Architecture, Attention, Block, ShortConv
+from harmony_core.interop.hf.families.lfm2 import CONV, Lfm2, swiglu_width
+from harmony_core.interop.hf.family import DoesNotFit, only
+from harmony_core.interop.hf.fields import Fields
+from harmony_core.interop.hf.parts.attention import (
+    as_attention,
+    attention,
+    attention_fields,
+    attention_weights,
+    head_dim,
+    window,
+)
+from harmony_core.interop.hf.parts.layer_types import FULL, SLIDING, layer_types
+from harmony_core.interop.hf.parts.rope import proportional_parameters, proportional_rope
+from harmony_core.interop.hf.parts.short_conv import short_conv, short_conv_fields
+from harmony_core.interop.hf.weights import Weight
+
+_TYPES = (CONV, SLIDING, FULL)
+
+
+class Lfm3(Lfm2):
+    """`Lfm3ForCausalLM`."""
+
+    model_type = "lfm3"
+    model_class = "Lfm3ForCausalLM"
+    harmless: ClassVar[tuple[str, ...]] = ()
+    training_only: ClassVar[tuple[str, ...]] = ("attention_dropout",)
+    out_norms = ("post_operator_norm", "post_ffn_norm")
+
+    @override
+    def mixers(self, fields: Fields) -> list[Block]:
+        types, seen, gated = (
+            layer_types(fields, "layer_types", *_TYPES),
+            window(fields),
+            fields.flag("use_attention_gate"),
+        )
+        bias, position = fields.flag("attention_bias"), _norm_position(fields)
+        if SLIDING in types and seen is None:
+            raise fields.error("sliding_window", f"layer_types has {SLIDING}: use a whole number from 1")
+        if bias and gated:
+            raise fields.error("attention_bias", "a gate has no bias there and has one here; use false, or no gate")
+        options = {"qk_norm": True, "output_gate": gated, "gate_per_head": gated, "bias": bias, "out_bias": bias}
+        kinds: dict[str, Block] = {CONV: short_conv(fields).model_copy(update={"norm_position": position})}
+        fields.get("rope_parameters")
+        if not {*types} - {CONV}:
+            # Read where they say nothing too.
+            attention(fields, **options)
+        for kind, width in ((SLIDING, seen), (FULL, None)):
+            if kind in types:
+                turning = proportional_rope(fields, head_dim(fields), kind)
+                kinds[kind] = attention(fields, window=width, norm_position=position, **options, **turning)
+        return [kinds[kind] for kind in types]
+
+    @override
+    def channels(self, fields: Fields) -> list[Block]:
+        block = MLP.parse({"d_ff": fields.integer("intermediate_size"), "norm_position": _norm_position(fields)})
+        return [block] * fields.integer("num_hidden_layers")
+
+    @override
+    def layer_fields(self, architecture: Architecture, mixers: list[Block], channels: list[Block]) -> dict[str, Any]:
+        position = only(block.norm_position for block in architecture.blocks)
+        if position == "post":
+            raise DoesNotFit
+        convolutions = [block for block in mixers if isinstance(block, ShortConv)]
+        heads = [as_attention(block) for block in mixers if not isinstance(block, ShortConv)]
+        windows = [block.window for block in heads if isinstance(block, SWA)]
+        found: dict[str, Any] = {
+            "layer_types": [_type(block) for block in mixers],
+            "intermediate_size": swiglu_width(channels),
+            "use_sandwich_norm": position == "both",
+            "sliding_window": only(windows) if windows else None,
+        }
+        if convolutions:
+            found |= short_conv_fields(only(convolutions))
+        if not heads:
+            # Heads that no layer has, and that fit every width.
+            return found | {"num_attention_heads": 1, "num_key_value_heads": 1, "head_dim": 2}
+        first, positions = heads[0], {_type(block): proportional_parameters(block) for block in heads}
+        return found | {
+            **attention_fields(first),
+            "attention_bias": first.bias,
+            "use_attention_gate": first.gate_per_head,
+            "rope_parameters": positions,
+        }
+
+    @override
+    def layer_weights(self, block: Block, ours: str, layer: str) -> Iterable[Weight]:
+        if isinstance(block, Attention):
+            return attention_weights(block, ours, f"{layer}.self_attn", whole=True)
+        return super().layer_weights(block, ours, layer)
+
+
+def _norm_position(fields: Fields) -> str:
+    return "both" if fields.flag("use_sandwich_norm") else "pre"
+
+
+def _type(block: Block) -> str:
+    if isinstance(block, ShortConv):
+        return CONV
+    return SLIDING if isinstance(block, SWA) else FULL
