@@ -35,7 +35,9 @@ RESAMPLES = 10_000
 CLASSES = {
     **dict.fromkeys(("mha", "mqa", "gqa", "mla", "swa"), "attention"),
     **dict.fromkeys(("mamba", "mamba2"), "state space"),
-    **dict.fromkeys(("hyena_se", "hyena_mr", "hyena_li"), "convolution"),
+    **dict.fromkeys(("gated_deltanet", "kda"), "delta rule"),
+    **dict.fromkeys(("hyena_se", "hyena_mr", "hyena_li", "short_conv"), "convolution"),
+    "parallel": "attention and state space",
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from harmony_core.architecture.block import Block, Mode, register
+from harmony_core.architecture.block import Block, Mode, changed_fields, register
 from harmony_core.architecture.mlp import Activation, feed_forward_biases, num_matrices
 
 
@@ -114,13 +114,14 @@ class MoE(Block):
         names = [*self._idle_routing(), *self._idle_balancing()]
         if self.capacity_factor is not None and self.capacity_factor * self.top_k >= self.n_routed:
             names.append("capacity_factor")
-        fields = {name: type(self).model_fields[name].default for name in names}
+        declared = type(self).model_fields
+        fields = {name: declared[name].default for name in names}
         if self.balancing == "aux" and self.aux_coefficient == 0 and self.top_k < self.n_routed:
             fields["balancing"] = "none"
         if self.d_shared is not None:
             experts, rest = divmod(self.d_shared, self.d_expert)
             fields |= {"n_shared": 1} if rest else {"n_shared": experts, "d_shared": None}
-        return self.model_copy(update=fields) if fields else self
+        return changed_fields(self, fields)
 
     def _idle_routing(self) -> list[str]:
         names = []

@@ -56,11 +56,13 @@ class Parallel(Block):
                 raise ValueError(f"{name}: {error}") from None
 
     def canonical(self) -> Block:
-        # Attention's own spelling by the number of its key/value heads would be another class.
-        return changed_fields(self, {"attention": Attention.canonical(self.attention), "ssm": self.ssm.canonical()})
+        return self._spelled(self.ssm.canonical())
 
     def canonical_in(self, d_model: int, norm_epsilon: float = NORM_EPSILON) -> Block:
-        ssm = self.ssm.canonical_in(d_model, norm_epsilon)
+        return self._spelled(self.ssm.canonical_in(d_model, norm_epsilon))
+
+    def _spelled(self, ssm: Block) -> Block:
+        # Attention's own spelling by the number of its key/value heads would be another class.
         return changed_fields(self, {"attention": Attention.canonical(self.attention), "ssm": ssm})
 
     def unreached(self) -> str | None:

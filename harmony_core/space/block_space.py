@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
+from operator import attrgetter
 from typing import Any
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
@@ -49,7 +50,7 @@ class BlockSpace(Frozen):
         valid = tuple(_valid_blocks(kind, domains))
         blocks = tuple(block for block in valid if block.unreached() is None)
         for name, values in domains.items():
-            used = {hyper_parameters.value(block, name) for block in blocks}
+            used = set(map(attrgetter(name), blocks))
             for value in values:
                 if value not in used:
                     raise UserError(f"{where}.{name}", value, _why_unused(name, value, valid))

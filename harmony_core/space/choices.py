@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,8 @@ from numpy.typing import NDArray
 from harmony_core.architecture import Block, Role, block_class
 from harmony_core.space import hyper_parameters
 from harmony_core.space.block_space import BlockSpace, relative_size
-from harmony_core.space.ladder import Ladder, shape, width
+from harmony_core.space.hyper_parameters import shape
+from harmony_core.space.ladder import Ladder, width
 from harmony_core.space.limits import Grid
 
 # On a grid, neighbours are at most this many times wider or narrower, or the next value.
@@ -43,7 +45,7 @@ class Choices:
                     self._offer(kind, block)
         self._canonical = {block: canonical for canonical, blocks in self._spelled.items() for block in blocks}
         self._canonical |= {block: canonical for canonical, block in self._offered.items()}
-        self._values = {kind: self._used_values(kind) for kind in kinds}
+        self._values = self._used_values()
         self._ladders = self._make_ladders()
         self._places = {
             block: (ladder, rung)
@@ -139,12 +141,15 @@ class Choices:
                 if value != hyper_parameters.value(block, name):
                     yield name, hyper_parameters.changed(block, name, value)
 
-    def _used_values(self, kind: str) -> dict[str, list[Any]]:
-        """Choices of each hyper-parameter that occur at this width."""
-        blocks = [block for spelled in self._spelled.values() for block in spelled if block.kind == kind]
+    def _used_values(self) -> dict[str, dict[str, list[Any]]]:
+        """By kind, the choices of each hyper-parameter that occur at this width."""
+        spelled: dict[str, list[Block]] = {kind: [] for kind in self._spaces}
+        for blocks in self._spelled.values():
+            for block in blocks:
+                spelled[block.kind].append(block)
         return {
-            name: list(dict.fromkeys(hyper_parameters.value(block, name) for block in blocks))
-            for name in self._spaces[kind].domains
+            kind: {name: list(dict.fromkeys(map(attrgetter(name), blocks))) for name in self._spaces[kind].domains}
+            for kind, blocks in spelled.items()
         }
 
     def _near_widths(self, block: Block) -> list[Block]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from operator import attrgetter
 from typing import Any
 
 from pydantic.fields import FieldInfo
@@ -33,9 +34,12 @@ def values(block: Block) -> dict[str, Any]:
 
 def value(block: Block, name: str) -> Any:
     """The value of one."""
-    for part in name.split("."):
-        block = getattr(block, part)
-    return block
+    return attrgetter(name)(block)
+
+
+def shape(block: Block) -> tuple[object, ...]:
+    """The kind and every value but that of the block's width."""
+    return (block.kind, *_all_but_width(type(block))(block))
 
 
 def make(cls: type[Block], chosen: Mapping[str, Any]) -> Block:
@@ -62,6 +66,14 @@ def _nested(chosen: Mapping[str, Any]) -> dict[str, Any]:
         else:
             found[outer] = one
     return {name: _nested(one) if isinstance(one, dict) else one for name, one in found.items()}
+
+
+@functools.cache
+def _all_but_width(cls: type[Block]) -> Callable[[Block], tuple[object, ...]]:
+    names = [name for name in fields(cls) if name != cls.width_field]
+    if len(names) > 1:
+        return attrgetter(*names)
+    return lambda block: tuple(getattr(block, name) for name in names)
 
 
 @functools.cache

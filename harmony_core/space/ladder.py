@@ -66,9 +66,3 @@ class Ladder:
 def width(block: Block) -> int:
     """The value of the block's `width_field`; 1 where it has none."""
     return 1 if block.width_field is None else int(hyper_parameters.value(block, block.width_field))
-
-
-def shape(block: Block) -> tuple[object, ...]:
-    """Everything of the block but its width."""
-    found = hyper_parameters.values(block)
-    return (block.kind, *(value for name, value in found.items() if name != block.width_field))

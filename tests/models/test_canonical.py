@@ -96,6 +96,8 @@ def test_two_spellings_have_one_id_and_compute_the_same(spelled, canonical):
     assert one != other
     assert one.id == other.id
     assert one.canonical() == one.canonical().canonical() == other.canonical()
+    assert Architecture.from_json(one.canonical().to_json()) == one.canonical()
+    assert spelled.canonical().canonical() == spelled.canonical()
     first, second = build(one, 0).eval(), build(other, 1).eval()
     for router in routers(first):
         # Moved, as training would move it.

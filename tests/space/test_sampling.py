@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harmony_core.errors import UserError
-from harmony_core.space import Space, sample
+from harmony_core.space import Space, hyper_parameters, sample
 from tests.space.spaces import FREE, SPACES, TINY, VOCAB, drawn, rng
 
 
@@ -24,6 +24,20 @@ def test_samples_are_in_the_space(space, seed):
     assert sample(space, VOCAB, rng(seed)) == variation
 
 
+# What published models have of their own.
+OPTIONS = {
+    "nano": [("parallel", "ssm.norm", {"none", "gate_first"}), ("parallel", "ssm.inner_width", {None, 144, 192, 240})],
+    "harmony": [
+        ("gqa", "sinks", {False, True}),
+        ("swa", "sinks", {False, True}),
+        ("moe", "d_latent", {None, 512}),
+        ("moe", "expert_bias", {False, True}),
+        ("parallel", "ssm.norm", {"none", "gate_first"}),
+        ("parallel", "ssm.n_groups", {1, 2}),
+    ],
+}
+
+
 @pytest.mark.parametrize("name", ["nano", "harmony", "free"])
 def test_samples_reach_everything(name):
     space, generator = SPACES[name], rng(0)
@@ -34,6 +48,9 @@ def test_samples_reach_everything(name):
     assert {block.kind for architecture in drawn_ones for block in architecture.blocks} == set(space.blocks)
     assert len(depths) >= 0.8 * (space.depth.max - space.depth.min + 1)
     assert len({architecture.id for architecture in drawn_ones}) > 390
+    for kind, field, values in OPTIONS.get(name, ()):
+        blocks = [block for architecture in drawn_ones for block in architecture.blocks if block.kind == kind]
+        assert {hyper_parameters.value(block, field) for block in blocks} == values, (kind, field)
 
 
 def test_weights_set_how_often_a_kind_is_drawn():
