@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from typing_extensions import override
 
 from harmony_core.architecture import MLP, SWA, Architecture, Attention, Block
-from harmony_core.interop.hf.family import Layered, only
+from harmony_core.interop.hf.family import Layered, WeightTable, only
 from harmony_core.interop.hf.fields import Fields
 from harmony_core.interop.hf.parts.attention import as_attention, attention, attention_fields, attention_weights, window
 from harmony_core.interop.hf.parts.layer_types import FULL, SLIDING, layer_types
@@ -32,6 +32,10 @@ class Gemma3(Layered):
         "use_bidirectional_attention": (False, None),
     }
     norms = ("input_layernorm", "pre_feedforward_layernorm")
+    weight_table: ClassVar[WeightTable] = {
+        Attention: ("self_attn", attention_weights),
+        MLP: ("mlp", mlp_weights),
+    }
 
     @override
     def head(self, fields: Fields) -> dict[str, Any]:
@@ -82,10 +86,3 @@ class Gemma3(Layered):
         # Norms' weights are stored as their difference from one.
         for weight in super().weights(architecture):
             yield centred(weight, ("norm.weight",))
-
-    @override
-    def layer_weights(self, block: Block, ours: str, layer: str) -> Iterable[Weight]:
-        if isinstance(block, Attention):
-            return attention_weights(block, ours, f"{layer}.self_attn")
-        assert isinstance(block, MLP)
-        return mlp_weights(block, ours, f"{layer}.mlp")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from functools import partial
 from typing import Any, ClassVar
 
 from typing_extensions import override
 
 from harmony_core.architecture import MLP, SWA, Architecture, Attention, Block, ShortConv
 from harmony_core.interop.hf.families.lfm2 import CONV, Lfm2, swiglu_width
-from harmony_core.interop.hf.family import DoesNotFit, only
+from harmony_core.interop.hf.family import DoesNotFit, WeightTable, only
 from harmony_core.interop.hf.fields import Fields
 from harmony_core.interop.hf.parts.attention import (
     as_attention,
@@ -22,7 +22,6 @@ from harmony_core.interop.hf.parts.attention import (
 from harmony_core.interop.hf.parts.layer_types import FULL, SLIDING, layer_types
 from harmony_core.interop.hf.parts.rope import proportional_parameters, proportional_rope
 from harmony_core.interop.hf.parts.short_conv import short_conv, short_conv_fields
-from harmony_core.interop.hf.weights import Weight
 
 _TYPES = (CONV, SLIDING, FULL)
 
@@ -35,6 +34,10 @@ class Lfm3(Lfm2):
     harmless: ClassVar[tuple[str, ...]] = ()
     training_only: ClassVar[tuple[str, ...]] = ("attention_dropout",)
     out_norms = ("post_operator_norm", "post_ffn_norm")
+    weight_table: ClassVar[WeightTable] = {
+        **Lfm2.weight_table,
+        Attention: ("self_attn", partial(attention_weights, whole=True)),
+    }
 
     @override
     def mixers(self, fields: Fields) -> list[Block]:
@@ -91,12 +94,6 @@ class Lfm3(Lfm2):
             "use_attention_gate": first.gate_per_head,
             "rope_parameters": positions,
         }
-
-    @override
-    def layer_weights(self, block: Block, ours: str, layer: str) -> Iterable[Weight]:
-        if isinstance(block, Attention):
-            return attention_weights(block, ours, f"{layer}.self_attn", whole=True)
-        return super().layer_weights(block, ours, layer)
 
 
 def _norm_position(fields: Fields) -> str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from typing_extensions import override
 
 from harmony_core.architecture import MLP, SWA, Architecture, Attention, Block
-from harmony_core.interop.hf.family import Layered, only
+from harmony_core.interop.hf.family import Layered, WeightTable, only
 from harmony_core.interop.hf.fields import Fields
 from harmony_core.interop.hf.parts.attention import (
     as_attention,
@@ -20,7 +19,6 @@ from harmony_core.interop.hf.parts.attention import (
 from harmony_core.interop.hf.parts.layer_types import FULL, SLIDING, layer_types
 from harmony_core.interop.hf.parts.mlp import GATED_ACTIVATIONS, as_mlp, hidden_act, mlp_weights
 from harmony_core.interop.hf.parts.rope import rope, rope_parameters
-from harmony_core.interop.hf.weights import Weight
 
 
 class Qwen3(Layered):
@@ -31,6 +29,10 @@ class Qwen3(Layered):
     # The configuration turns max_window_layers into layer_types, and use_sliding_window into sliding_window.
     harmless: ClassVar[tuple[str, ...]] = ("max_window_layers", "use_sliding_window")
     training_only: ClassVar[tuple[str, ...]] = ("attention_dropout",)
+    weight_table: ClassVar[WeightTable] = {
+        Attention: ("self_attn", attention_weights),
+        MLP: ("mlp", mlp_weights),
+    }
 
     @override
     def mixers(self, fields: Fields) -> list[Block]:
@@ -61,13 +63,6 @@ class Qwen3(Layered):
             "intermediate_size": channel.d_ff,
             "hidden_act": hidden_act(channel.activation),
         }
-
-    @override
-    def layer_weights(self, block: Block, ours: str, layer: str) -> Iterable[Weight]:
-        if isinstance(block, Attention):
-            return attention_weights(block, ours, f"{layer}.self_attn")
-        assert isinstance(block, MLP)
-        return mlp_weights(block, ours, f"{layer}.mlp")
 
 
 def qk_normed(fields: Fields) -> dict[str, Any]:
