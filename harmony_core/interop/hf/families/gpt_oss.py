@@ -17,7 +17,7 @@ from harmony_core.interop.hf.parts.attention import (
     attention,
     attention_fields,
     attention_weights,
-    window,
+    window_of,
 )
 from harmony_core.interop.hf.parts.layer_types import FULL, SLIDING, layer_types
 from harmony_core.interop.hf.parts.moe import as_moe, balancing, balancing_fields
@@ -68,11 +68,10 @@ class GptOss(Layered):
     def mixers(self, fields: Fields) -> list[Block]:
         bias = fields.flag("attention_bias")
         options = {"bias": bias, "out_bias": bias, "sinks": True, **rope(fields)}
-        types, seen = layer_types(fields, "layer_types", FULL, SLIDING), window(fields)
+        types = layer_types(fields, "layer_types", FULL, SLIDING)
+        seen = window_of(fields, types)
         kinds = {FULL: attention(fields, **options)}
         if SLIDING in types:
-            if seen is None:
-                raise fields.error("sliding_window", f"layer_types has {SLIDING}: use a whole number from 1")
             kinds[SLIDING] = attention(fields, window=seen, **options)
         return [kinds[kind] for kind in types]
 

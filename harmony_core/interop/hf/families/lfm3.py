@@ -17,7 +17,7 @@ from harmony_core.interop.hf.parts.attention import (
     attention_fields,
     attention_weights,
     head_dim,
-    window,
+    window_of,
 )
 from harmony_core.interop.hf.parts.layer_types import FULL, SLIDING, layer_types
 from harmony_core.interop.hf.parts.rope import proportional_parameters, proportional_rope
@@ -41,23 +41,17 @@ class Lfm3(Lfm2):
 
     @override
     def mixers(self, fields: Fields) -> list[Block]:
-        types, seen, gated = (
-            layer_types(fields, "layer_types", *_TYPES),
-            window(fields),
-            fields.flag("use_attention_gate"),
-        )
-        bias, position = fields.flag("attention_bias"), _norm_position(fields)
-        if SLIDING in types and seen is None:
-            raise fields.error("sliding_window", f"layer_types has {SLIDING}: use a whole number from 1")
+        types, position = layer_types(fields, "layer_types", *_TYPES), _norm_position(fields)
+        gated, bias = fields.flag("use_attention_gate"), fields.flag("attention_bias")
         if bias and gated:
             raise fields.error("attention_bias", "a gate has no bias there and has one here; use false, or no gate")
         options = {"qk_norm": True, "output_gate": gated, "gate_per_head": gated, "bias": bias, "out_bias": bias}
-        kinds: dict[str, Block] = {CONV: short_conv(fields).model_copy(update={"norm_position": position})}
+        windows = {SLIDING: window_of(fields, types), FULL: None}
+        # Where no layer has attention its fields say nothing, and are read all the same.
+        attention(fields, **options)
         fields.get("rope_parameters")
-        if not {*types} - {CONV}:
-            # Read where they say nothing too.
-            attention(fields, **options)
-        for kind, width in ((SLIDING, seen), (FULL, None)):
+        kinds: dict[str, Block] = {CONV: short_conv(fields).model_copy(update={"norm_position": position})}
+        for kind, width in windows.items():
             if kind in types:
                 turning = proportional_rope(fields, head_dim(fields), kind)
                 kinds[kind] = attention(fields, window=width, norm_position=position, **options, **turning)

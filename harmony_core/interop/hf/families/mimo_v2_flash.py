@@ -11,7 +11,7 @@ from typing_extensions import override
 from harmony_core.architecture import MLP, SWA, Architecture, Attention, Block, MoE
 from harmony_core.interop.hf.family import DoesNotFit, Family, Layered, WeightTable, only
 from harmony_core.interop.hf.fields import Fields
-from harmony_core.interop.hf.parts.attention import as_attention, attention, attention_weights, window
+from harmony_core.interop.hf.parts.attention import as_attention, attention, attention_weights, window_of
 from harmony_core.interop.hf.parts.layer_types import DENSE, FULL, SLIDING, SPARSE, layer_types
 from harmony_core.interop.hf.parts.mlp import GATED_ACTIVATIONS, as_mlp, hidden_act, mlp_weights
 from harmony_core.interop.hf.parts.moe import (
@@ -64,9 +64,7 @@ class MiMoV2Flash(Layered):
         fields.number("attention_value_scale", default=1.0)
         types, heads = layer_types(fields, "layer_types", FULL, SLIDING), fields.integer("num_key_value_heads")
         options = {"v_head_dim": fields.integer("v_head_dim"), "bias": fields.flag("attention_bias")}
-        seen = window(fields)
-        if SLIDING in types and seen is None:
-            raise fields.error("sliding_window", f"layer_types has {SLIDING}: use a whole number from 1")
+        seen = window_of(fields, types)
         own: dict[str, dict[str, Any]] = {
             FULL: {"num_kv_heads": heads},
             SLIDING: {"num_kv_heads": 2 * heads, "window": seen, "sinks": True},

@@ -14,7 +14,7 @@ from harmony_core.interop.hf.parts.attention import (
     attention,
     attention_fields,
     attention_weights,
-    window,
+    window_of,
 )
 from harmony_core.interop.hf.parts.layer_types import FULL, SLIDING, layer_types
 from harmony_core.interop.hf.parts.mlp import GATED_ACTIVATIONS, as_mlp, hidden_act, mlp_weights
@@ -37,11 +37,10 @@ class Qwen3(Layered):
     @override
     def mixers(self, fields: Fields) -> list[Block]:
         options = qk_normed(fields)
-        types, seen = layer_types(fields, "layer_types", FULL, SLIDING), window(fields)
+        types = layer_types(fields, "layer_types", FULL, SLIDING)
+        seen = window_of(fields, types)
         kinds = {FULL: attention(fields, **options)}
         if SLIDING in types:
-            if seen is None:
-                raise fields.error("sliding_window", f"layer_types has {SLIDING}: use a whole number from 1")
             kinds[SLIDING] = attention(fields, window=seen, **options)
         return [kinds[kind] for kind in types]
 
