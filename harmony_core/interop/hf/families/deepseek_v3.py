@@ -62,7 +62,7 @@ class DeepseekV3(DeepseekV2):
         found = super().layer_fields(architecture, mixers, channels)
         if found.pop("mlp_bias", False):
             raise DoesNotFit
-        return {**found, "rope_interleave": True}
+        return {**found, "rope_interleave": True, "num_nextn_predict_layers": 0}
 
     @override
     def expert_fields(self, block: MoE) -> dict[str, Any]:
