@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from harmony_core.architecture.block import Block, Exchange, Mode, changed_fields
-from harmony_core.architecture.rope import RopeScaling, by_length, canonical_positions, check_rope
+from harmony_core.architecture.rope import RopeScaling, canonical_positions, check_rope, length_problem
 
 
 def check_scale(scale: float | None) -> None:
@@ -154,4 +154,4 @@ class Attention(Block):
         return (Exchange("all_gather", self.kv_elements_per_token()),)
 
     def documents_problem(self) -> str | None:
-        return by_length(self.rope_scaling)
+        return length_problem(self.rope_scaling)

@@ -6,7 +6,7 @@ from typing import Any
 
 from harmony_core.architecture.attention import check_scale, is_usual_scale
 from harmony_core.architecture.block import NORM_EPSILON, Block, Mode, changed_fields, register
-from harmony_core.architecture.rope import RopeScaling, by_length, check_rope
+from harmony_core.architecture.rope import RopeScaling, check_rope, length_problem
 
 
 @register
@@ -101,4 +101,4 @@ class MLA(Block):
         return self.kv_lora_rank + self.qk_rope_head_dim
 
     def documents_problem(self) -> str | None:
-        return by_length(self.rope_scaling)
+        return length_problem(self.rope_scaling)

@@ -59,8 +59,10 @@ class RopeScaling(Frozen):
         for name in type(self).model_fields:
             if name not in own and getattr(self, name) != type(self).model_fields[name].default:
                 raise ValueError(f"{name} means nothing to {self.method}; leave it out")
-        if self.method != "linear" and (self.original_context is None or self.original_context < 1):
-            raise ValueError(f"original_context is {self.original_context}; {self.method} needs at least 1")
+        # LongRoPE's factor of the vectors divides by its logarithm.
+        least = 2 if self.method == "longrope" else 1
+        if self.method != "linear" and (self.original_context is None or self.original_context < least):
+            raise ValueError(f"original_context is {self.original_context}; {self.method} needs at least {least}")
         if self.low_frequency_factor <= 0 or self.high_frequency_factor <= self.low_frequency_factor:
             raise ValueError(
                 f"high_frequency_factor {self.high_frequency_factor} is not above low_frequency_factor "
@@ -136,7 +138,7 @@ def check_rope(base: float | None, fraction: float, head_dim: int, scaling: Rope
         raise ValueError(f"rope_fraction {fraction} of {field} {head_dim} turns nothing; use at least two elements")
 
 
-def by_length(scaling: RopeScaling | None) -> str | None:
+def length_problem(scaling: RopeScaling | None) -> str | None:
     """Why documents in one sequence are not kept apart under this scaling; None where they are."""
     if scaling is None or not scaling.by_length:
         return None

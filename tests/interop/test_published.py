@@ -196,6 +196,10 @@ def test_what_is_left_of_a_model_is_said(caplog: pytest.LogCaptureFixture) -> No
         from_hf(theirs)
     for name in ("num_nextn_predict_layers", "quantization_config"):
         assert f"deepseek_v3.{name}: left out" in caplog.text
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        from_hf(random_model("nemotron_h", 0))
+    assert "left out" not in caplog.text
 
 
 def test_weights_in_a_quantised_form_are_refused() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar, TypeVar
 
 from pydantic import ValidationError
@@ -17,6 +17,10 @@ from harmony_core.interop.hf.library import declared_fields
 from harmony_core.interop.hf.weights import Weight, same
 
 _T = TypeVar("_T")
+# The tensors of a block, from how their keys begin here and there.
+BlockWeights = Callable[[Any, str, str], Iterable[Weight]]
+# For each class of block where in a layer it lies, and its tensors.
+WeightTable = Mapping[type[Block], tuple[str, BlockWeights]]
 
 
 class DoesNotFit(Exception):
@@ -60,6 +64,7 @@ class Family(abc.ABC):
     epsilon_field: ClassVar[str] = "rms_norm_eps"
     embedding: ClassVar[str] = "model.embed_tokens.weight"
     final_norm: ClassVar[str] = "model.norm.weight"
+    weight_table: ClassVar[WeightTable] = {}
 
     def variant(self, values: Mapping[str, Any]) -> Family:
         """The family as one configuration lays out its tensors."""
@@ -146,6 +151,11 @@ class Family(abc.ABC):
     def block_weights(self, block: Block, ours: str, index: int) -> Iterable[Weight]:
         """The tensors of block `index`, whose keys begin with `ours` here."""
 
+    def layer_weights(self, block: Block, ours: str, layer: str) -> Iterable[Weight]:
+        """The tensors of a block of a layer, whose keys begin with `layer` there."""
+        path, weights = next(entry for kind, entry in self.weight_table.items() if isinstance(block, kind))
+        return weights(block, ours, f"{layer}.{path}")
+
 
 class Layered(Family):
     """A family whose layers are a token mixer and a channel mixer."""
@@ -191,7 +201,3 @@ class Layered(Family):
     @override
     def block_weights(self, block: Block, ours: str, index: int) -> Iterable[Weight]:
         return self.layer_weights(block, ours, f"model.layers.{index // 2}")
-
-    @abc.abstractmethod
-    def layer_weights(self, block: Block, ours: str, layer: str) -> Iterable[Weight]:
-        """The tensors of a block of a layer, whose keys begin with `layer` there."""

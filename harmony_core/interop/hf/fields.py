@@ -37,18 +37,11 @@ COMMON = (
     "chunk_size_feed_forward",
     "initializer_range",
 )
-# Of every configuration: how weights are stored, and heads that predict further tokens. Neither changes what the model
-# computes; `from_hf` says what of them it leaves.
-BESIDE = (
-    "quantization_config",
-    "num_nextn_predict_layers",
-    "mtp_layers_block_type",
-    "mtp_num_hidden_layers",
-    "mtp_use_dedicated_embeddings",
-    "mtp_transformer_layers",
-    "num_mtp_modules",
-    "use_mtp",
-)
+# Of every configuration: how weights are stored, and how many heads predict further tokens. Neither changes what the
+# model computes; `from_hf` says what of them it leaves.
+LEFT = ("quantization_config", "num_nextn_predict_layers", "mtp_num_hidden_layers", "num_mtp_modules")
+# What goes with them.
+BESIDE = (*LEFT, "mtp_layers_block_type", "mtp_use_dedicated_embeddings", "mtp_transformer_layers", "use_mtp")
 # Of every configuration: what masks and caches of `transformers` look for, declared by its class or not.
 SHARED = ("attention_chunk_size", "is_causal", "layer_types", "num_kv_shared_layers", "sliding_window")
 # Of every configuration: what would make it another kind of model.

@@ -12,7 +12,7 @@ from harmony_core.architecture import Architecture
 from harmony_core.errors import UserError
 from harmony_core.interop.hf.families import FAMILIES
 from harmony_core.interop.hf.family import Family
-from harmony_core.interop.hf.fields import BESIDE
+from harmony_core.interop.hf.fields import LEFT
 from harmony_core.interop.hf.library import transformers
 from harmony_core.interop.hf.unsupported import refusal
 from harmony_core.interop.hf.weights import load
@@ -90,10 +90,10 @@ def from_hf(hf_model: Any) -> HybridLM:
         raise UserError("hf_model", f"a {type(hf_model).__name__}", f"use {family.model_class}")
     values = config.to_dict()
     model = HybridLM(family.architecture(values))
-    for name in BESIDE:
+    for name in LEFT:
         if values.get(name):
             _LOG.warning(
-                "%s.%s: left out; weights are read as they are, without further heads", family.model_type, name
+                "%s.%s: left out; weights are read as they are, without further heads", config.model_type, name
             )
     theirs = hf_model.state_dict()
     if model.architecture.tie_embeddings:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from typing_extensions import override
 
 from harmony_core.architecture import MLP, Architecture, Attention, Block, Mamba2
-from harmony_core.interop.hf.family import Layered, only
+from harmony_core.interop.hf.family import Layered, WeightTable, only
 from harmony_core.interop.hf.fields import Fields
 from harmony_core.interop.hf.parts.attention import attention, attention_fields, attention_weights
 from harmony_core.interop.hf.parts.mamba2 import hybrid_mamba2, hybrid_mamba2_fields, mamba2_weights
 from harmony_core.interop.hf.parts.mlp import ONLY_SILU, as_mlp, mlp_weights
 from harmony_core.interop.hf.parts.rope import rope, rope_parameters
-from harmony_core.interop.hf.weights import Weight
 
 
 class Bamba(Layered):
@@ -33,6 +31,11 @@ class Bamba(Layered):
     fixed: ClassVar[dict[str, tuple[Any, ...]]] = {"z_loss_coefficient": (0.0, 0, None)}
     norms = ("input_layernorm", "pre_ff_layernorm")
     final_norm = "model.final_layernorm.weight"
+    weight_table: ClassVar[WeightTable] = {
+        Attention: ("self_attn", attention_weights),
+        Mamba2: ("mamba", mamba2_weights),
+        MLP: ("feed_forward", mlp_weights),
+    }
 
     @override
     def mixers(self, fields: Fields) -> list[Block]:
@@ -68,12 +71,3 @@ class Bamba(Layered):
             "attention_bias": mixer.bias,
             "rope_parameters": parameters,
         }
-
-    @override
-    def layer_weights(self, block: Block, ours: str, layer: str) -> Iterable[Weight]:
-        if isinstance(block, Attention):
-            return attention_weights(block, ours, f"{layer}.self_attn")
-        if isinstance(block, Mamba2):
-            return mamba2_weights(block, ours, f"{layer}.mamba")
-        assert isinstance(block, MLP)
-        return mlp_weights(block, ours, f"{layer}.feed_forward")

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from functools import partial
 from typing import Any, ClassVar
 
 from typing_extensions import override
 
 from harmony_core.architecture import MLA, MLP, Architecture, Block, MoE
-from harmony_core.interop.hf.family import DoesNotFit, Layered, only
+from harmony_core.interop.hf.family import DoesNotFit, Layered, WeightTable, only
 from harmony_core.interop.hf.fields import Fields
 from harmony_core.interop.hf.parts.mla import mla, mla_fields, mla_weights
 from harmony_core.interop.hf.parts.mlp import GATED_ACTIVATIONS, as_mlp, hidden_act, mlp_weights
-from harmony_core.interop.hf.parts.moe import as_moe, expert_weights, router_weights, shared_weights
-from harmony_core.interop.hf.weights import Weight
+from harmony_core.interop.hf.parts.moe import as_moe, mixture_weights
 
 
 class DeepseekV2(Layered):
@@ -31,9 +30,13 @@ class DeepseekV2(Layered):
     )
     training_only: ClassVar[tuple[str, ...]] = ("attention_dropout",)
     fixed: ClassVar[dict[str, tuple[Any, ...]]] = {"moe_layer_freq": (1,), "scoring_func": ("softmax",)}
-    expert_bias: ClassVar[str | None] = None
     # The modeling code views rotary elements as complex numbers, which must not begin at odd places.
     complex_views: ClassVar[bool] = True
+    weight_table: ClassVar[WeightTable] = {
+        MLA: ("self_attn", partial(mla_weights, halves=False)),
+        MLP: ("mlp", mlp_weights),
+        MoE: ("mlp", mixture_weights(shared="shared_experts")),
+    }
 
     @override
     def mixers(self, fields: Fields) -> list[Block]:
@@ -113,16 +116,3 @@ class DeepseekV2(Layered):
             "n_group": block.n_groups if limited else 1,
             "topk_group": block.top_groups if limited else 1,
         }
-
-    @override
-    def layer_weights(self, block: Block, ours: str, layer: str) -> Iterable[Weight]:
-        if isinstance(block, MLA):
-            return mla_weights(block, ours, f"{layer}.self_attn", halves=False)
-        if isinstance(block, MLP):
-            return mlp_weights(block, ours, f"{layer}.mlp")
-        assert isinstance(block, MoE)
-        return [
-            *router_weights(ours, f"{layer}.mlp.gate", self.expert_bias),
-            *expert_weights(ours, f"{layer}.mlp.experts"),
-            *shared_weights(block, ours, f"{layer}.mlp.shared_experts"),
-        ]

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from functools import partial
 from typing import Any, ClassVar
 
 from typing_extensions import override
 
 from harmony_core.architecture import MLA, Architecture, Block, MoE
 from harmony_core.interop.hf.families.deepseek_v2 import DeepseekV2
-from harmony_core.interop.hf.family import DoesNotFit, Family
+from harmony_core.interop.hf.family import DoesNotFit, Family, WeightTable
 from harmony_core.interop.hf.fields import Fields
 from harmony_core.interop.hf.parts.mla import mla, mla_weights
-from harmony_core.interop.hf.parts.moe import sigmoid_router, sigmoid_router_fields
-from harmony_core.interop.hf.weights import Weight
+from harmony_core.interop.hf.parts.moe import mixture_weights, sigmoid_router, sigmoid_router_fields
 
 
 class DeepseekV3(DeepseekV2):
@@ -32,8 +32,11 @@ class DeepseekV3(DeepseekV2):
         "scoring_func": ("sigmoid",),
         "topk_method": ("noaux_tc",),
     }
-    expert_bias = "e_score_correction_bias"
     complex_views = False
+    weight_table: ClassVar[WeightTable] = {
+        **DeepseekV2.weight_table,
+        MoE: ("mlp", mixture_weights("e_score_correction_bias", shared="shared_experts")),
+    }
 
     @override
     def variant(self, values: Mapping[str, Any]) -> Family:
@@ -59,7 +62,7 @@ class DeepseekV3(DeepseekV2):
         found = super().layer_fields(architecture, mixers, channels)
         if found.pop("mlp_bias", False):
             raise DoesNotFit
-        return {**found, "rope_interleave": True}
+        return {**found, "rope_interleave": True, "num_nextn_predict_layers": 0}
 
     @override
     def expert_fields(self, block: MoE) -> dict[str, Any]:
@@ -76,8 +79,7 @@ class DeepseekV3(DeepseekV2):
 class DeepseekV3InHalves(DeepseekV3):
     """`rope_interleave` false: element i of a rotary vector turns with element i + half its width."""
 
-    @override
-    def layer_weights(self, block: Block, ours: str, layer: str) -> Iterable[Weight]:
-        if isinstance(block, MLA):
-            return mla_weights(block, ours, f"{layer}.self_attn", halves=True)
-        return super().layer_weights(block, ours, layer)
+    weight_table: ClassVar[WeightTable] = {
+        **DeepseekV3.weight_table,
+        MLA: ("self_attn", partial(mla_weights, halves=True)),
+    }

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from typing_extensions import override
 
 from harmony_core.architecture import MLP, SWA, Architecture, Attention, Block
-from harmony_core.interop.hf.family import Layered, only
+from harmony_core.interop.hf.family import Layered, WeightTable, only
 from harmony_core.interop.hf.fields import Fields
-from harmony_core.interop.hf.parts.attention import as_attention, attention, attention_fields, attention_weights, window
+from harmony_core.interop.hf.parts.attention import (
+    as_attention,
+    attention,
+    attention_fields,
+    attention_weights,
+    window_of,
+)
 from harmony_core.interop.hf.parts.layer_types import FULL, SLIDING, layer_types
 from harmony_core.interop.hf.parts.mlp import GATED_ACTIVATIONS, as_mlp, hidden_act, mlp_weights
 from harmony_core.interop.hf.parts.rope import rope, rope_parameters
@@ -32,6 +38,10 @@ class Gemma3(Layered):
         "use_bidirectional_attention": (False, None),
     }
     norms = ("input_layernorm", "pre_feedforward_layernorm")
+    weight_table: ClassVar[WeightTable] = {
+        Attention: ("self_attn", attention_weights),
+        MLP: ("mlp", mlp_weights),
+    }
 
     @override
     def head(self, fields: Fields) -> dict[str, Any]:
@@ -41,10 +51,8 @@ class Gemma3(Layered):
     def mixers(self, fields: Fields) -> list[Block]:
         bias, scale = fields.flag("attention_bias"), fields.integer("query_pre_attn_scalar") ** -0.5
         options = {"bias": bias, "out_bias": bias, "scale": scale, "qk_norm": True, "norm_position": "both"}
-        types, seen = layer_types(fields, "layer_types", FULL, SLIDING), window(fields)
-        windows = {FULL: None, SLIDING: seen}
-        if SLIDING in types and seen is None:
-            raise fields.error("sliding_window", f"layer_types has {SLIDING}: use a whole number from 1")
+        types = layer_types(fields, "layer_types", FULL, SLIDING)
+        windows = {FULL: None, SLIDING: window_of(fields, types)}
         kinds = {
             kind: attention(fields, window=windows[kind], **options, **rope(fields, layer_type=kind))
             for kind in dict.fromkeys(types)
@@ -82,10 +90,3 @@ class Gemma3(Layered):
         # Norms' weights are stored as their difference from one.
         for weight in super().weights(architecture):
             yield centred(weight, ("norm.weight",))
-
-    @override
-    def layer_weights(self, block: Block, ours: str, layer: str) -> Iterable[Weight]:
-        if isinstance(block, Attention):
-            return attention_weights(block, ours, f"{layer}.self_attn")
-        assert isinstance(block, MLP)
-        return mlp_weights(block, ours, f"{layer}.mlp")

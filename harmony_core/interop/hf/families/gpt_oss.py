@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import torch
@@ -10,19 +10,44 @@ from torch import Tensor
 from typing_extensions import override
 
 from harmony_core.architecture import SWA, Architecture, Attention, Block, MoE
-from harmony_core.interop.hf.family import DoesNotFit, Layered, only
+from harmony_core.interop.hf.family import DoesNotFit, Layered, WeightTable, only
 from harmony_core.interop.hf.fields import Fields
 from harmony_core.interop.hf.parts.attention import (
     as_attention,
     attention,
     attention_fields,
     attention_weights,
-    window,
+    window_of,
 )
 from harmony_core.interop.hf.parts.layer_types import FULL, SLIDING, layer_types
 from harmony_core.interop.hf.parts.moe import as_moe, balancing, balancing_fields
 from harmony_core.interop.hf.parts.rope import rope, rope_parameters
 from harmony_core.interop.hf.weights import Part, Reordering, Weight, same
+
+
+def _gates_first(w: Tensor) -> Tensor:
+    """[E, 2F, ..] with a gate before each up to all gates before all ups."""
+    return torch.cat((w[:, ::2], w[:, 1::2]), 1)
+
+
+def _gates_between(w: Tensor) -> Tensor:
+    """The other way round."""
+    return torch.stack(tuple(w.chunk(2, 1)), 2).flatten(1, 2)
+
+
+_TRANSPOSED = Reordering(lambda w: w.mT, lambda w: w.mT)
+_UP = Reordering(lambda w: _gates_first(w.mT), lambda w: _gates_between(w).mT)
+_UP_BIAS = Reordering(_gates_first, _gates_between)
+
+
+def _expert_weights(block: MoE, ours: str, theirs: str) -> Iterator[Weight]:
+    """Experts are stored by input there, and each gate beside its up."""
+    yield same(f"{ours}.router.weight", f"{theirs}.router.weight")
+    yield same(f"{ours}.router.logit_bias", f"{theirs}.router.bias")
+    yield Weight(f"{ours}.up", (Part(f"{theirs}.experts.gate_up_proj", None, _UP),))
+    yield Weight(f"{ours}.up_bias", (Part(f"{theirs}.experts.gate_up_proj_bias", None, _UP_BIAS),))
+    yield Weight(f"{ours}.down", (Part(f"{theirs}.experts.down_proj", None, _TRANSPOSED),))
+    yield same(f"{ours}.down_bias", f"{theirs}.experts.down_proj_bias")
 
 
 class GptOss(Layered):
@@ -34,16 +59,19 @@ class GptOss(Layered):
     harmless: ClassVar[tuple[str, ...]] = ("hidden_act",)
     training_only: ClassVar[tuple[str, ...]] = ("attention_dropout",)
     fixed: ClassVar[dict[str, tuple[Any, ...]]] = {"swiglu_alpha": (1.702,), "swiglu_limit": (7, 7.0)}
+    weight_table: ClassVar[WeightTable] = {
+        Attention: ("self_attn", attention_weights),
+        MoE: ("mlp", _expert_weights),
+    }
 
     @override
     def mixers(self, fields: Fields) -> list[Block]:
         bias = fields.flag("attention_bias")
         options = {"bias": bias, "out_bias": bias, "sinks": True, **rope(fields)}
-        types, seen = layer_types(fields, "layer_types", FULL, SLIDING), window(fields)
+        types = layer_types(fields, "layer_types", FULL, SLIDING)
+        seen = window_of(fields, types)
         kinds = {FULL: attention(fields, **options)}
         if SLIDING in types:
-            if seen is None:
-                raise fields.error("sliding_window", f"layer_types has {SLIDING}: use a whole number from 1")
             kinds[SLIDING] = attention(fields, window=seen, **options)
         return [kinds[kind] for kind in types]
 
@@ -79,34 +107,3 @@ class GptOss(Layered):
             "intermediate_size": moe.d_expert,
             **balancing_fields(moe),
         }
-
-    @override
-    def layer_weights(self, block: Block, ours: str, layer: str) -> Iterable[Weight]:
-        if isinstance(block, Attention):
-            return attention_weights(block, ours, f"{layer}.self_attn")
-        return _expert_weights(ours, f"{layer}.mlp")
-
-
-def _gates_first(w: Tensor) -> Tensor:
-    """[E, 2F, ..] with a gate before each up to all gates before all ups."""
-    return torch.cat((w[:, ::2], w[:, 1::2]), 1)
-
-
-def _gates_between(w: Tensor) -> Tensor:
-    """The other way round."""
-    return torch.stack(tuple(w.chunk(2, 1)), 2).flatten(1, 2)
-
-
-_TRANSPOSED = Reordering(lambda w: w.mT, lambda w: w.mT)
-_UP = Reordering(lambda w: _gates_first(w.mT), lambda w: _gates_between(w).mT)
-_UP_BIAS = Reordering(_gates_first, _gates_between)
-
-
-def _expert_weights(ours: str, theirs: str) -> Iterator[Weight]:
-    """Experts are stored by input there, and each gate beside its up."""
-    yield same(f"{ours}.router.weight", f"{theirs}.router.weight")
-    yield same(f"{ours}.router.logit_bias", f"{theirs}.router.bias")
-    yield Weight(f"{ours}.up", (Part(f"{theirs}.experts.gate_up_proj", None, _UP),))
-    yield Weight(f"{ours}.up_bias", (Part(f"{theirs}.experts.gate_up_proj_bias", None, _UP_BIAS),))
-    yield Weight(f"{ours}.down", (Part(f"{theirs}.experts.down_proj", None, _TRANSPOSED),))
-    yield same(f"{ours}.down_bias", f"{theirs}.experts.down_proj_bias")

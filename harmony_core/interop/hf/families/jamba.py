@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from typing_extensions import override
 
 from harmony_core.architecture import MLP, Architecture, Attention, Block, Mamba, MoE
-from harmony_core.interop.hf.family import DoesNotFit, Layered, only
+from harmony_core.interop.hf.family import DoesNotFit, Layered, WeightTable, only
 from harmony_core.interop.hf.fields import Fields
 from harmony_core.interop.hf.parts.attention import NO_ROPE, attention, attention_fields, attention_weights
 from harmony_core.interop.hf.parts.mamba import mamba, mamba_fields, mamba_weights
 from harmony_core.interop.hf.parts.mlp import ONLY_SILU, as_mlp, mlp_weights
-from harmony_core.interop.hf.parts.moe import as_moe, balancing, balancing_fields, expert_weights, router_weights
-from harmony_core.interop.hf.weights import Weight
+from harmony_core.interop.hf.parts.moe import (
+    as_moe,
+    balancing,
+    balancing_fields,
+    mixture_weights,
+)
 
 _NAMES = {
     "d_state": "mamba_d_state",
@@ -42,6 +45,12 @@ class Jamba(Layered):
     fixed: ClassVar[dict[str, tuple[Any, ...]]] = {"sliding_window": (None,), "mamba_inner_layernorms": (True,)}
     norms = ("input_layernorm", "pre_ff_layernorm")
     final_norm = "model.final_layernorm.weight"
+    weight_table: ClassVar[WeightTable] = {
+        Attention: ("self_attn", attention_weights),
+        Mamba: ("mamba", mamba_weights),
+        MLP: ("feed_forward", mlp_weights),
+        MoE: ("feed_forward", mixture_weights(router="router")),
+    }
 
     @override
     def mixers(self, fields: Fields) -> list[Block]:
@@ -81,17 +90,6 @@ class Jamba(Layered):
             moe = only(sparse)
             found |= {"num_experts": moe.n_routed, "num_experts_per_tok": moe.top_k, **balancing_fields(moe)}
         return found
-
-    @override
-    def layer_weights(self, block: Block, ours: str, layer: str) -> Iterable[Weight]:
-        if isinstance(block, Attention):
-            return attention_weights(block, ours, f"{layer}.self_attn")
-        if isinstance(block, Mamba):
-            return mamba_weights(block, ours, f"{layer}.mamba")
-        channel = f"{layer}.feed_forward"
-        if isinstance(block, MLP):
-            return mlp_weights(block, ours, channel)
-        return [*router_weights(ours, f"{channel}.router"), *expert_weights(ours, f"{channel}.experts")]
 
 
 def _pattern(name: str, layers: list[bool]) -> dict[str, int]:

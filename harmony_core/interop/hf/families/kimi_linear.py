@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from functools import partial
 from typing import Any, ClassVar
 
 from typing_extensions import override
 
 from harmony_core.architecture import KDA, MLA, MLP, Architecture, Block, MoE
-from harmony_core.interop.hf.family import DoesNotFit, Layered, only
+from harmony_core.interop.hf.family import DoesNotFit, Layered, WeightTable, only
 from harmony_core.interop.hf.fields import Fields
 from harmony_core.interop.hf.parts.delta import kda, kda_fields, kda_weights
 from harmony_core.interop.hf.parts.layer_types import DENSE, FULL, RECURRENT, SPARSE, layer_types
@@ -16,13 +16,10 @@ from harmony_core.interop.hf.parts.mla import latent_attention, latent_fields, m
 from harmony_core.interop.hf.parts.mlp import ONLY_SILU, as_mlp, mlp_weights
 from harmony_core.interop.hf.parts.moe import (
     as_moe,
-    expert_weights,
-    router_weights,
-    shared_weights,
+    mixture_weights,
     sigmoid_router,
     sigmoid_router_fields,
 )
-from harmony_core.interop.hf.weights import Weight
 
 # The class's own names of fields that DeepSeek-V3 has under others.
 _ROUTER = {
@@ -55,6 +52,12 @@ class KimiLinear(Layered):
         "moe_layer_freq": (1,),
         "mla_use_nope": (True,),
         "moe_router_activation_func": ("sigmoid",),
+    }
+    weight_table: ClassVar[WeightTable] = {
+        KDA: ("self_attn", kda_weights),
+        MLA: ("self_attn", partial(mla_weights, halves=False)),
+        MLP: ("mlp", mlp_weights),
+        MoE: ("mlp", mixture_weights("e_score_correction_bias", shared="shared_experts")),
     }
 
     @override
@@ -106,21 +109,6 @@ class KimiLinear(Layered):
         if dense:
             found["intermediate_size"] = as_mlp(only(dense)).d_ff
         return found | (_mixture_fields(only(sparse)) if sparse else {})
-
-    @override
-    def layer_weights(self, block: Block, ours: str, layer: str) -> Iterable[Weight]:
-        if isinstance(block, KDA):
-            return kda_weights(block, ours, f"{layer}.self_attn")
-        if isinstance(block, MLA):
-            return mla_weights(block, ours, f"{layer}.self_attn", halves=False)
-        if isinstance(block, MLP):
-            return mlp_weights(block, ours, f"{layer}.mlp")
-        assert isinstance(block, MoE)
-        return [
-            *router_weights(ours, f"{layer}.mlp.gate", "e_score_correction_bias"),
-            *expert_weights(ours, f"{layer}.mlp.experts"),
-            *shared_weights(block, ours, f"{layer}.mlp.shared_experts"),
-        ]
 
 
 def _mixture_fields(moe: MoE) -> dict[str, Any]:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from functools import partial
 from typing import Any, ClassVar
 
 from typing_extensions import override
 
 from harmony_core.architecture import MLP, Architecture, Attention, Block, ShortConv
-from harmony_core.interop.hf.family import DoesNotFit, Layered, only
+from harmony_core.interop.hf.family import DoesNotFit, Layered, WeightTable, only
 from harmony_core.interop.hf.fields import Fields
 from harmony_core.interop.hf.parts.attention import as_attention, attention, attention_fields, attention_weights
 from harmony_core.interop.hf.parts.layer_types import FULL, layer_types
 from harmony_core.interop.hf.parts.mlp import as_mlp, numbered_mlp_weights
 from harmony_core.interop.hf.parts.rope import rope, rope_parameters
 from harmony_core.interop.hf.parts.short_conv import short_conv, short_conv_fields, short_conv_weights
-from harmony_core.interop.hf.weights import Weight
 
 CONV = "conv"
 
@@ -31,6 +30,11 @@ class Lfm2(Layered):
     norms = ("operator_norm", "ffn_norm")
     # The configuration turns full_attn_idxs into layer_types.
     harmless: ClassVar[tuple[str, ...]] = ("full_attn_idxs",)
+    weight_table: ClassVar[WeightTable] = {
+        ShortConv: ("conv", short_conv_weights),
+        Attention: ("self_attn", partial(attention_weights, norm="layernorm", out="out_proj")),
+        MLP: ("feed_forward", numbered_mlp_weights),
+    }
 
     @override
     def mixers(self, fields: Fields) -> list[Block]:
@@ -48,15 +52,6 @@ class Lfm2(Layered):
             "intermediate_size": swiglu_width(channels),
             "block_auto_adjust_ff_dim": False,
         }
-
-    @override
-    def layer_weights(self, block: Block, ours: str, layer: str) -> Iterable[Weight]:
-        if isinstance(block, ShortConv):
-            return short_conv_weights(block, ours, f"{layer}.conv")
-        if isinstance(block, Attention):
-            return attention_weights(block, ours, f"{layer}.self_attn", norm="layernorm", out="out_proj")
-        assert isinstance(block, MLP)
-        return numbered_mlp_weights(ours, f"{layer}.feed_forward", block.d_ff)
 
 
 def mixer_fields(mixers: list[Block]) -> dict[str, Any]:

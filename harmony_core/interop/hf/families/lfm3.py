@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from functools import partial
 from typing import Any, ClassVar
 
 from typing_extensions import override
 
 from harmony_core.architecture import MLP, SWA, Architecture, Attention, Block, ShortConv
 from harmony_core.interop.hf.families.lfm2 import CONV, Lfm2, swiglu_width
-from harmony_core.interop.hf.family import DoesNotFit, only
+from harmony_core.interop.hf.family import DoesNotFit, WeightTable, only
 from harmony_core.interop.hf.fields import Fields
 from harmony_core.interop.hf.parts.attention import (
     as_attention,
@@ -17,12 +17,11 @@ from harmony_core.interop.hf.parts.attention import (
     attention_fields,
     attention_weights,
     head_dim,
-    window,
+    window_of,
 )
 from harmony_core.interop.hf.parts.layer_types import FULL, SLIDING, layer_types
 from harmony_core.interop.hf.parts.rope import proportional_parameters, proportional_rope
 from harmony_core.interop.hf.parts.short_conv import short_conv, short_conv_fields
-from harmony_core.interop.hf.weights import Weight
 
 _TYPES = (CONV, SLIDING, FULL)
 
@@ -35,26 +34,24 @@ class Lfm3(Lfm2):
     harmless: ClassVar[tuple[str, ...]] = ()
     training_only: ClassVar[tuple[str, ...]] = ("attention_dropout",)
     out_norms = ("post_operator_norm", "post_ffn_norm")
+    weight_table: ClassVar[WeightTable] = {
+        **Lfm2.weight_table,
+        Attention: ("self_attn", partial(attention_weights, whole=True)),
+    }
 
     @override
     def mixers(self, fields: Fields) -> list[Block]:
-        types, seen, gated = (
-            layer_types(fields, "layer_types", *_TYPES),
-            window(fields),
-            fields.flag("use_attention_gate"),
-        )
-        bias, position = fields.flag("attention_bias"), _norm_position(fields)
-        if SLIDING in types and seen is None:
-            raise fields.error("sliding_window", f"layer_types has {SLIDING}: use a whole number from 1")
+        types, position = layer_types(fields, "layer_types", *_TYPES), _norm_position(fields)
+        gated, bias = fields.flag("use_attention_gate"), fields.flag("attention_bias")
         if bias and gated:
             raise fields.error("attention_bias", "a gate has no bias there and has one here; use false, or no gate")
         options = {"qk_norm": True, "output_gate": gated, "gate_per_head": gated, "bias": bias, "out_bias": bias}
-        kinds: dict[str, Block] = {CONV: short_conv(fields).model_copy(update={"norm_position": position})}
+        windows = {SLIDING: window_of(fields, types), FULL: None}
+        # Where no layer has attention its fields say nothing, and are read all the same.
+        attention(fields, **options)
         fields.get("rope_parameters")
-        if not {*types} - {CONV}:
-            # Read where they say nothing too.
-            attention(fields, **options)
-        for kind, width in ((SLIDING, seen), (FULL, None)):
+        kinds: dict[str, Block] = {CONV: short_conv(fields).model_copy(update={"norm_position": position})}
+        for kind, width in windows.items():
             if kind in types:
                 turning = proportional_rope(fields, head_dim(fields), kind)
                 kinds[kind] = attention(fields, window=width, norm_position=position, **options, **turning)
@@ -91,12 +88,6 @@ class Lfm3(Lfm2):
             "use_attention_gate": first.gate_per_head,
             "rope_parameters": positions,
         }
-
-    @override
-    def layer_weights(self, block: Block, ours: str, layer: str) -> Iterable[Weight]:
-        if isinstance(block, Attention):
-            return attention_weights(block, ours, f"{layer}.self_attn", whole=True)
-        return super().layer_weights(block, ours, layer)
 
 
 def _norm_position(fields: Fields) -> str:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from typing_extensions import override
 
 from harmony_core.architecture import MLP, Architecture, Attention, Block
-from harmony_core.interop.hf.family import Layered, only
+from harmony_core.interop.hf.family import Layered, WeightTable, only
 from harmony_core.interop.hf.fields import Fields
 from harmony_core.interop.hf.parts.attention import as_attention, attention, attention_fields, attention_weights
 from harmony_core.interop.hf.parts.mlp import GATED_ACTIVATIONS, as_mlp, hidden_act, mlp_weights
 from harmony_core.interop.hf.parts.rope import rope, rope_parameters
-from harmony_core.interop.hf.weights import Weight
 
 
 class Llama(Layered):
@@ -24,6 +22,10 @@ class Llama(Layered):
     # Never read by the modeling code.
     harmless: ClassVar[tuple[str, ...]] = ("pretraining_tp",)
     training_only: ClassVar[tuple[str, ...]] = ("attention_dropout",)
+    weight_table: ClassVar[WeightTable] = {
+        Attention: ("self_attn", attention_weights),
+        MLP: ("mlp", mlp_weights),
+    }
 
     @override
     def mixers(self, fields: Fields) -> list[Block]:
@@ -50,10 +52,3 @@ class Llama(Layered):
             "hidden_act": hidden_act(channel.activation),
             "mlp_bias": channel.bias,
         }
-
-    @override
-    def layer_weights(self, block: Block, ours: str, layer: str) -> Iterable[Weight]:
-        if isinstance(block, Attention):
-            return attention_weights(block, ours, f"{layer}.self_attn")
-        assert isinstance(block, MLP)
-        return mlp_weights(block, ours, f"{layer}.mlp")

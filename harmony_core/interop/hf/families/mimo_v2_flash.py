@@ -9,15 +9,14 @@ from typing import Any, ClassVar
 from typing_extensions import override
 
 from harmony_core.architecture import MLP, SWA, Architecture, Attention, Block, MoE
-from harmony_core.interop.hf.family import DoesNotFit, Family, Layered, only
+from harmony_core.interop.hf.family import DoesNotFit, Family, Layered, WeightTable, only
 from harmony_core.interop.hf.fields import Fields
-from harmony_core.interop.hf.parts.attention import as_attention, attention, attention_weights, window
+from harmony_core.interop.hf.parts.attention import as_attention, attention, attention_weights, window_of
 from harmony_core.interop.hf.parts.layer_types import DENSE, FULL, SLIDING, SPARSE, layer_types
 from harmony_core.interop.hf.parts.mlp import GATED_ACTIVATIONS, as_mlp, hidden_act, mlp_weights
 from harmony_core.interop.hf.parts.moe import (
     as_moe,
-    expert_weights,
-    router_weights,
+    mixture_weights,
     sigmoid_router,
     sigmoid_router_fields,
 )
@@ -50,6 +49,11 @@ class MiMoV2Flash(Layered):
     def __init__(self, value_scale: float = 1.0) -> None:
         self.value_scale = value_scale
 
+    weight_table: ClassVar[WeightTable] = {
+        MLP: ("mlp", mlp_weights),
+        MoE: ("mlp", mixture_weights("e_score_correction_bias")),
+    }
+
     @override
     def variant(self, values: Mapping[str, Any]) -> Family:
         return _scaled(values.get("attention_value_scale"))
@@ -60,9 +64,7 @@ class MiMoV2Flash(Layered):
         fields.number("attention_value_scale", default=1.0)
         types, heads = layer_types(fields, "layer_types", FULL, SLIDING), fields.integer("num_key_value_heads")
         options = {"v_head_dim": fields.integer("v_head_dim"), "bias": fields.flag("attention_bias")}
-        seen = window(fields)
-        if SLIDING in types and seen is None:
-            raise fields.error("sliding_window", f"layer_types has {SLIDING}: use a whole number from 1")
+        seen = window_of(fields, types)
         own: dict[str, dict[str, Any]] = {
             FULL: {"num_kv_heads": heads},
             SLIDING: {"num_kv_heads": 2 * heads, "window": seen, "sinks": True},
@@ -122,11 +124,7 @@ class MiMoV2Flash(Layered):
     def layer_weights(self, block: Block, ours: str, layer: str) -> Iterable[Weight]:
         if isinstance(block, Attention):
             return attention_weights(block, ours, f"{layer}.self_attn", value_scale=self.value_scale)
-        if isinstance(block, MLP):
-            return mlp_weights(block, ours, f"{layer}.mlp")
-        mlp = f"{layer}.mlp"
-        router = router_weights(ours, f"{mlp}.gate", "e_score_correction_bias")
-        return [*router, *expert_weights(ours, f"{mlp}.experts")]
+        return super().layer_weights(block, ours, layer)
 
 
 @functools.cache

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from typing_extensions import override
 
 from harmony_core.architecture import Architecture, Attention, Block, MoE
-from harmony_core.interop.hf.family import DoesNotFit, Layered, only
+from harmony_core.interop.hf.family import DoesNotFit, Layered, WeightTable, only
 from harmony_core.interop.hf.fields import Fields
 from harmony_core.interop.hf.parts.attention import as_attention, attention, attention_fields, attention_weights
 from harmony_core.interop.hf.parts.mlp import GATED_ACTIVATIONS, hidden_act
 from harmony_core.interop.hf.parts.moe import as_moe, expert_weights, router_weights
 from harmony_core.interop.hf.parts.rope import rope, rope_parameters
 from harmony_core.interop.hf.weights import Weight, same
+
+
+def _mixture_weights(block: MoE, ours: str, theirs: str) -> Iterator[Weight]:
+    yield from router_weights(ours, f"{theirs}.gate")
+    # The bias that moves the choice lies beside the router there.
+    yield same(f"{ours}.router.bias_E", f"{theirs}.e_score_correction_bias")
+    yield from expert_weights(ours, f"{theirs}.experts")
 
 
 class MiniMaxM2(Layered):
@@ -32,6 +39,10 @@ class MiniMaxM2(Layered):
         "use_routing_bias": (True,),
         "scoring_func": ("sigmoid",),
         "shared_intermediate_size": (0,),
+    }
+    weight_table: ClassVar[WeightTable] = {
+        Attention: ("self_attn", attention_weights),
+        MoE: ("mlp", _mixture_weights),
     }
 
     @override
@@ -64,11 +75,3 @@ class MiniMaxM2(Layered):
             "intermediate_size": moe.d_expert,
             "hidden_act": hidden_act(moe.activation),
         }
-
-    @override
-    def layer_weights(self, block: Block, ours: str, layer: str) -> Iterable[Weight]:
-        if isinstance(block, Attention):
-            return attention_weights(block, ours, f"{layer}.self_attn")
-        bias = same(f"{ours}.router.bias_E", f"{layer}.mlp.e_score_correction_bias")
-        mlp = f"{layer}.mlp"
-        return [*router_weights(ours, f"{mlp}.gate"), bias, *expert_weights(ours, f"{mlp}.experts")]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from typing_extensions import override
 
 from harmony_core.architecture import SWA, Architecture, Attention, Block, MoE
-from harmony_core.interop.hf.family import Layered, only
+from harmony_core.interop.hf.family import Layered, WeightTable, only
 from harmony_core.interop.hf.fields import Fields
 from harmony_core.interop.hf.parts.attention import (
     as_attention,
@@ -18,9 +17,13 @@ from harmony_core.interop.hf.parts.attention import (
     window,
 )
 from harmony_core.interop.hf.parts.mlp import GATED_ACTIVATIONS, hidden_act
-from harmony_core.interop.hf.parts.moe import as_moe, balancing, balancing_fields, expert_weights, router_weights
+from harmony_core.interop.hf.parts.moe import (
+    as_moe,
+    balancing,
+    balancing_fields,
+    mixture_weights,
+)
 from harmony_core.interop.hf.parts.rope import rope, rope_parameters
-from harmony_core.interop.hf.weights import Weight
 
 
 class Mixtral(Layered):
@@ -29,6 +32,10 @@ class Mixtral(Layered):
     model_type = "mixtral"
     model_class = "MixtralForCausalLM"
     training_only: ClassVar[tuple[str, ...]] = ("attention_dropout", "router_jitter_noise")
+    weight_table: ClassVar[WeightTable] = {
+        Attention: ("self_attn", attention_weights),
+        MoE: ("mlp", mixture_weights()),
+    }
 
     @override
     def mixers(self, fields: Fields) -> list[Block]:
@@ -62,9 +69,3 @@ class Mixtral(Layered):
             "hidden_act": hidden_act(channel.activation),
             **balancing_fields(channel),
         }
-
-    @override
-    def layer_weights(self, block: Block, ours: str, layer: str) -> Iterable[Weight]:
-        if isinstance(block, Attention):
-            return attention_weights(block, ours, f"{layer}.self_attn")
-        return [*router_weights(ours, f"{layer}.mlp.gate"), *expert_weights(ours, f"{layer}.mlp.experts")]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar
 
 from typing_extensions import override
 
 from harmony_core.architecture import MLP, Architecture, Attention, Block, Mamba2, MoE
-from harmony_core.interop.hf.family import DoesNotFit, Family, only
+from harmony_core.interop.hf.family import DoesNotFit, Family, WeightTable, only
 from harmony_core.interop.hf.fields import Fields
 from harmony_core.interop.hf.parts.attention import NO_ROPE, attention, attention_fields, attention_weights
 from harmony_core.interop.hf.parts.mamba2 import mamba2, mamba2_fields, mamba2_weights
@@ -39,6 +39,13 @@ _TYPES: dict[type[Block], str] = {
     MLP: "mlp",
     MoE: "moe",
 }
+
+
+def _mixture_weights(block: MoE, ours: str, theirs: str) -> Iterator[Weight]:
+    yield from router_weights(ours, f"{theirs}.gate", "e_score_correction_bias")
+    yield from expert_weights(ours, f"{theirs}.experts", up="up_proj")
+    yield from latent_weights(block, ours, theirs)
+    yield from shared_weights(block, ours, f"{theirs}.shared_experts")
 
 
 class NemotronH(Family):
@@ -79,6 +86,12 @@ class NemotronH(Family):
     epsilon_field = "layer_norm_epsilon"
     embedding = "model.embeddings.weight"
     final_norm = "model.norm_f.weight"
+    weight_table: ClassVar[WeightTable] = {
+        Attention: ("mixer", attention_weights),
+        Mamba2: ("mixer", mamba2_weights),
+        MLP: ("mixer", mlp_weights),
+        MoE: ("mixer", _mixture_weights),
+    }
 
     @override
     def head(self, fields: Fields) -> dict[str, Any]:
@@ -167,20 +180,7 @@ class NemotronH(Family):
 
     @override
     def block_weights(self, block: Block, ours: str, index: int) -> Iterable[Weight]:
-        theirs = f"model.layers.{index}.mixer"
-        if isinstance(block, Attention):
-            return attention_weights(block, ours, theirs)
-        if isinstance(block, Mamba2):
-            return mamba2_weights(block, ours, theirs)
-        if isinstance(block, MLP):
-            return mlp_weights(block, ours, theirs)
-        assert isinstance(block, MoE)
-        return [
-            *router_weights(ours, f"{theirs}.gate", "e_score_correction_bias"),
-            *expert_weights(ours, f"{theirs}.experts", up="up_proj"),
-            *latent_weights(block, ours, theirs),
-            *shared_weights(block, ours, f"{theirs}.shared_experts"),
-        ]
+        return self.layer_weights(block, ours, f"model.layers.{index}")
 
 
 def _type(block: Block) -> str:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from typing_extensions import override
 
 from harmony_core.architecture import MLP, Architecture, Attention, Block, GatedDeltaNet
-from harmony_core.interop.hf.family import DoesNotFit, Layered, only
+from harmony_core.interop.hf.family import DoesNotFit, Layered, WeightTable, only
 from harmony_core.interop.hf.fields import Fields
 from harmony_core.interop.hf.parts.attention import (
     NO_ROPE,
@@ -31,6 +31,13 @@ from harmony_core.interop.hf.weights import Weight
 _OUT_EPSILON = 1e-5
 
 
+def _recurrent_weights(block: GatedDeltaNet, ours: str, theirs: str) -> Iterable[Weight]:
+    values, heads = block.value_width, block.num_value_heads
+    rows = {"q": block.key_width, "k": block.key_width, "v": values, "g": values, "b": heads, "a": heads}
+    parts = [(f"{name}_proj", count) for name, count in rows.items()]
+    return gated_deltanet_weights(block, ours, theirs, parts, norm="o_norm", out="o_proj")
+
+
 class OlmoHybrid(Layered):
     """`OlmoHybridForCausalLM`."""
 
@@ -46,6 +53,11 @@ class OlmoHybrid(Layered):
         "linear_dt_init_floor",
     )
     training_only: ClassVar[tuple[str, ...]] = ("attention_dropout",)
+    weight_table: ClassVar[WeightTable] = {
+        Attention: ("self_attn", attention_weights),
+        GatedDeltaNet: ("linear_attn", _recurrent_weights),
+        MLP: ("mlp", mlp_weights),
+    }
 
     @override
     def mixers(self, fields: Fields) -> list[Block]:
@@ -84,18 +96,6 @@ class OlmoHybrid(Layered):
             "rope_parameters": rope_parameters(full),
             "intermediate_size": only(as_mlp(block).d_ff for block in channels),
         }
-
-    @override
-    def layer_weights(self, block: Block, ours: str, layer: str) -> Iterable[Weight]:
-        if isinstance(block, Attention):
-            return attention_weights(block, ours, f"{layer}.self_attn")
-        if isinstance(block, GatedDeltaNet):
-            values, heads = block.value_width, block.num_value_heads
-            rows = {"q": block.key_width, "k": block.key_width, "v": values, "g": values, "b": heads, "a": heads}
-            parts = [(f"{name}_proj", count) for name, count in rows.items()]
-            return gated_deltanet_weights(block, ours, f"{layer}.linear_attn", parts, norm="o_norm", out="o_proj")
-        assert isinstance(block, MLP)
-        return mlp_weights(block, ours, f"{layer}.mlp")
 
 
 def _positions(fields: Fields) -> dict[str, Any]:

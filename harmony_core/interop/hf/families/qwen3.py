@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from typing_extensions import override
 
 from harmony_core.architecture import MLP, SWA, Architecture, Attention, Block
-from harmony_core.interop.hf.family import Layered, only
+from harmony_core.interop.hf.family import Layered, WeightTable, only
 from harmony_core.interop.hf.fields import Fields
 from harmony_core.interop.hf.parts.attention import (
     as_attention,
     attention,
     attention_fields,
     attention_weights,
-    window,
+    window_of,
 )
 from harmony_core.interop.hf.parts.layer_types import FULL, SLIDING, layer_types
 from harmony_core.interop.hf.parts.mlp import GATED_ACTIVATIONS, as_mlp, hidden_act, mlp_weights
 from harmony_core.interop.hf.parts.rope import rope, rope_parameters
-from harmony_core.interop.hf.weights import Weight
 
 
 class Qwen3(Layered):
@@ -31,15 +29,18 @@ class Qwen3(Layered):
     # The configuration turns max_window_layers into layer_types, and use_sliding_window into sliding_window.
     harmless: ClassVar[tuple[str, ...]] = ("max_window_layers", "use_sliding_window")
     training_only: ClassVar[tuple[str, ...]] = ("attention_dropout",)
+    weight_table: ClassVar[WeightTable] = {
+        Attention: ("self_attn", attention_weights),
+        MLP: ("mlp", mlp_weights),
+    }
 
     @override
     def mixers(self, fields: Fields) -> list[Block]:
         options = qk_normed(fields)
-        types, seen = layer_types(fields, "layer_types", FULL, SLIDING), window(fields)
+        types = layer_types(fields, "layer_types", FULL, SLIDING)
+        seen = window_of(fields, types)
         kinds = {FULL: attention(fields, **options)}
         if SLIDING in types:
-            if seen is None:
-                raise fields.error("sliding_window", f"layer_types has {SLIDING}: use a whole number from 1")
             kinds[SLIDING] = attention(fields, window=seen, **options)
         return [kinds[kind] for kind in types]
 
@@ -61,13 +62,6 @@ class Qwen3(Layered):
             "intermediate_size": channel.d_ff,
             "hidden_act": hidden_act(channel.activation),
         }
-
-    @override
-    def layer_weights(self, block: Block, ours: str, layer: str) -> Iterable[Weight]:
-        if isinstance(block, Attention):
-            return attention_weights(block, ours, f"{layer}.self_attn")
-        assert isinstance(block, MLP)
-        return mlp_weights(block, ours, f"{layer}.mlp")
 
 
 def qk_normed(fields: Fields) -> dict[str, Any]:

@@ -9,11 +9,18 @@ from typing_extensions import override
 
 from harmony_core.architecture import MLP, Architecture, Block, GatedDeltaNet, MoE
 from harmony_core.interop.hf.families.qwen3_next import Qwen3Next
-from harmony_core.interop.hf.family import DoesNotFit
+from harmony_core.interop.hf.family import DoesNotFit, WeightTable
 from harmony_core.interop.hf.fields import Fields
 from harmony_core.interop.hf.parts.delta import gated_deltanet_weights
 from harmony_core.interop.hf.parts.moe import balancing
 from harmony_core.interop.hf.weights import Weight
+
+
+def _recurrent_weights(block: GatedDeltaNet, ours: str, theirs: str) -> Iterable[Weight]:
+    heads = block.num_value_heads
+    parts = [("qkv", block.conv_width), ("z", block.value_width), ("b", heads), ("a", heads)]
+    named = [(f"in_proj_{name}", rows) for name, rows in parts]
+    return gated_deltanet_weights(block, ours, theirs, named, norm="norm", out="out_proj")
 
 
 class Qwen35(Qwen3Next):
@@ -25,6 +32,10 @@ class Qwen35(Qwen3Next):
     harmless: ClassVar[tuple[str, ...]] = ("full_attention_interval",)
     # The class always has the gate.
     fixed: ClassVar[dict[str, tuple[Any, ...]]] = {"attn_output_gate": (True,)}
+    weight_table: ClassVar[WeightTable] = {
+        **Qwen3Next.weight_table,
+        GatedDeltaNet: ("linear_attn", _recurrent_weights),
+    }
 
     @override
     def channels(self, fields: Fields) -> list[Block]:
@@ -34,15 +45,6 @@ class Qwen35(Qwen3Next):
     def layer_fields(self, architecture: Architecture, mixers: list[Block], channels: list[Block]) -> dict[str, Any]:
         # Whatever this class computes Qwen3-Next's does too, and that one is written.
         raise DoesNotFit
-
-    @override
-    def layer_weights(self, block: Block, ours: str, layer: str) -> Iterable[Weight]:
-        if not isinstance(block, GatedDeltaNet):
-            return super().layer_weights(block, ours, layer)
-        heads = block.num_value_heads
-        parts = [("qkv", block.conv_width), ("z", block.value_width), ("b", heads), ("a", heads)]
-        named = [(f"in_proj_{name}", rows) for name, rows in parts]
-        return gated_deltanet_weights(block, ours, f"{layer}.linear_attn", named, norm="norm", out="out_proj")
 
 
 class Qwen35Moe(Qwen35):

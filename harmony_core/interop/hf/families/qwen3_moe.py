@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from typing_extensions import override
 
 from harmony_core.architecture import MLP, SWA, Architecture, Attention, Block, MoE
 from harmony_core.interop.hf.families.qwen3 import qk_normed, qk_normed_fields
-from harmony_core.interop.hf.family import Layered, only
+from harmony_core.interop.hf.family import Layered, WeightTable, only
 from harmony_core.interop.hf.fields import Fields
 from harmony_core.interop.hf.parts.attention import attention, attention_weights, window
 from harmony_core.interop.hf.parts.mlp import GATED_ACTIVATIONS, as_mlp, hidden_act, mlp_weights
-from harmony_core.interop.hf.parts.moe import as_moe, balancing, balancing_fields, expert_weights, router_weights
-from harmony_core.interop.hf.weights import Weight
+from harmony_core.interop.hf.parts.moe import (
+    as_moe,
+    balancing,
+    balancing_fields,
+    mixture_weights,
+)
 
 
 class Qwen3Moe(Layered):
@@ -25,6 +28,11 @@ class Qwen3Moe(Layered):
     # The configuration turns use_sliding_window into sliding_window.
     harmless: ClassVar[tuple[str, ...]] = ("use_sliding_window",)
     training_only: ClassVar[tuple[str, ...]] = ("attention_dropout",)
+    weight_table: ClassVar[WeightTable] = {
+        Attention: ("self_attn", attention_weights),
+        MLP: ("mlp", mlp_weights),
+        MoE: ("mlp", mixture_weights()),
+    }
 
     @override
     def mixers(self, fields: Fields) -> list[Block]:
@@ -70,11 +78,3 @@ class Qwen3Moe(Layered):
             "hidden_act": hidden_act(moe.activation),
             **balancing_fields(moe),
         }
-
-    @override
-    def layer_weights(self, block: Block, ours: str, layer: str) -> Iterable[Weight]:
-        if isinstance(block, Attention):
-            return attention_weights(block, ours, f"{layer}.self_attn")
-        if isinstance(block, MLP):
-            return mlp_weights(block, ours, f"{layer}.mlp")
-        return [*router_weights(ours, f"{layer}.mlp.gate"), *expert_weights(ours, f"{layer}.mlp.experts")]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from typing_extensions import override
 
 from harmony_core.architecture import MLP, Architecture, Attention, Block, GatedDeltaNet, MoE
-from harmony_core.interop.hf.family import DoesNotFit, Layered, only
+from harmony_core.interop.hf.family import DoesNotFit, Layered, WeightTable, only
 from harmony_core.interop.hf.fields import Fields
 from harmony_core.interop.hf.parts.attention import as_attention, attention, attention_fields, attention_weights
 from harmony_core.interop.hf.parts.delta import (
@@ -26,6 +26,13 @@ from harmony_core.interop.hf.weights import Weight, centred, same
 CENTRED = ("layernorm.weight", "q_norm.weight", "k_norm.weight", "model.norm.weight")
 
 
+def _mixture_weights(block: MoE, ours: str, theirs: str) -> Iterator[Weight]:
+    yield from router_weights(ours, f"{theirs}.gate")
+    yield from expert_weights(ours, f"{theirs}.experts")
+    yield from network_weights(f"{ours}.shared_", f"{theirs}.shared_expert", block.shared_width, "swiglu", False)
+    yield same(f"{ours}.shared_gate", f"{theirs}.shared_expert_gate.weight")
+
+
 class Qwen3Next(Layered):
     """`Qwen3NextForCausalLM`."""
 
@@ -35,6 +42,12 @@ class Qwen3Next(Layered):
     # What layer_types are made of.
     harmless: ClassVar[tuple[str, ...]] = ("full_attention_interval",)
     training_only: ClassVar[tuple[str, ...]] = ("attention_dropout",)
+    weight_table: ClassVar[WeightTable] = {
+        GatedDeltaNet: ("linear_attn", fused_gated_deltanet_weights),
+        Attention: ("self_attn", attention_weights),
+        MLP: ("mlp", mlp_weights),
+        MoE: ("mlp", _mixture_weights),
+    }
 
     @override
     def mixers(self, fields: Fields) -> list[Block]:
@@ -94,24 +107,6 @@ class Qwen3Next(Layered):
     def weights(self, architecture: Architecture) -> Iterator[Weight]:
         for weight in super().weights(architecture):
             yield centred(weight, CENTRED)
-
-    @override
-    def layer_weights(self, block: Block, ours: str, layer: str) -> Iterable[Weight]:
-        if isinstance(block, GatedDeltaNet):
-            return fused_gated_deltanet_weights(block, ours, f"{layer}.linear_attn")
-        if isinstance(block, Attention):
-            return attention_weights(block, ours, f"{layer}.self_attn")
-        if isinstance(block, MLP):
-            return mlp_weights(block, ours, f"{layer}.mlp")
-        assert isinstance(block, MoE)
-        mlp = f"{layer}.mlp"
-        shared = network_weights(f"{ours}.shared_", f"{mlp}.shared_expert", block.shared_width, "swiglu", False)
-        return [
-            *router_weights(ours, f"{mlp}.gate"),
-            *expert_weights(ours, f"{mlp}.experts"),
-            *shared,
-            same(f"{ours}.shared_gate", f"{mlp}.shared_expert_gate.weight"),
-        ]
 
 
 def _mixture_fields(moe: MoE) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from harmony_core.architecture import GQA, SWA, Attention, Block
 from harmony_core.architecture.rope import rotary_width
 from harmony_core.interop.hf.family import DoesNotFit
 from harmony_core.interop.hf.fields import Fields
+from harmony_core.interop.hf.parts.layer_types import SLIDING
 from harmony_core.interop.hf.weights import SAME, Part, Reordering, Weight, rotary, same, scaled
 
 NO_ROPE: dict[str, Any] = {"rope_base": None}
@@ -43,6 +44,13 @@ def head_dim(fields: Fields) -> int:
 def window(fields: Fields) -> int | None:
     """`sliding_window`, in which the token itself counts."""
     return None if fields.get("sliding_window") is None else fields.integer("sliding_window")
+
+
+def window_of(fields: Fields, types: list[str]) -> int | None:
+    """`window`, which there must be where a layer's type asks for one."""
+    if SLIDING in types and fields.get("sliding_window") is None:
+        raise fields.error("sliding_window", f"layer_types has {SLIDING}: use a whole number from 1")
+    return window(fields)
 
 
 def as_attention(block: Block) -> Attention:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from harmony_core.architecture import Block, MoE
-from harmony_core.interop.hf.family import DoesNotFit
+from harmony_core.interop.hf.family import BlockWeights, DoesNotFit
 from harmony_core.interop.hf.fields import Fields
 from harmony_core.interop.hf.parts.mlp import network_weights
 from harmony_core.interop.hf.weights import Weight, same
@@ -69,6 +69,18 @@ def expert_weights(ours: str, theirs: str, up: str = "gate_up_proj") -> Iterator
     """Stacked experts; gate and up are joined there too, the gate first."""
     yield same(f"{ours}.up", f"{theirs}.{up}")
     yield same(f"{ours}.down", f"{theirs}.down_proj")
+
+
+def mixture_weights(bias: str | None = None, shared: str | None = None, router: str = "gate") -> BlockWeights:
+    """The tensors of a mixture: `router` with its `bias`, stacked experts, the shared network, where there are any."""
+
+    def weights(block: MoE, ours: str, theirs: str) -> Iterator[Weight]:
+        yield from router_weights(ours, f"{theirs}.{router}", bias)
+        yield from expert_weights(ours, f"{theirs}.experts")
+        if shared is not None:
+            yield from shared_weights(block, ours, f"{theirs}.{shared}")
+
+    return weights
 
 
 def latent_weights(block: MoE, ours: str, theirs: str) -> Iterator[Weight]:
