@@ -52,7 +52,13 @@ def make(cls: type[Block], chosen: Mapping[str, Any]) -> Block:
 
 
 def changed(block: Block, name: str, new: Any) -> Block:
-    """The block with another value of one, not validated."""
+    """The block with another value of one hyper-parameter, not validated.
+
+    Args:
+        block: is not changed.
+        name: the field's; `.` leads to a field within.
+        new: its value in the result.
+    """
     outer, _, inner = name.partition(".")
     return block.model_copy(update={outer: changed(getattr(block, outer), inner, new) if inner else new})
 

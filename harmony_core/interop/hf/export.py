@@ -78,7 +78,7 @@ def export(
         try:
             exported.save_pretrained(scratch, max_shard_size=1 << 62)
         except SafetensorError as error:
-            # Its own kind, of a full disk too.
+            # This is our own kind of error, also for a full disk.
             raise UserError("directory", folder, f"{error}; free some space and run again") from None
         if fitting is None:
             for name in CODE:
@@ -88,9 +88,9 @@ def export(
             write_tokenizer(tokenizer, Path(scratch), exported.config.max_position_embeddings, side)
         card = model_card(model.architecture, kind, known, tokenizer, context, origin)
         (Path(scratch) / CARD).write_text(card, encoding="utf-8")
-        # The configuration comes last: what can be opened is whole.
+        # The configuration comes last, so that a folder that can be opened is whole.
         paths = sorted(Path(scratch).iterdir(), key=lambda path: path.name == "config.json")
-        # Safetensors keeps weights to their owner; a file's mode is for the umask to say.
+        # Safetensors makes files that their owner alone can read; a file's mode is for the umask to say.
         usual = Path(scratch) / ".usual"
         usual.touch()
         for path in paths:
@@ -156,7 +156,7 @@ def _native(model: HybridLM, family: Family, config: Any) -> Any:
         theirs["lm_head.weight"] = theirs[family.embedding]
     with torch.device("meta"):
         exported = transformers().AutoModelForCausalLM.from_config(config)
-    # Shared experts of no width are tensors there too.
+    # transformers has tensors for shared experts even if they have no width.
     theirs |= {name: torch.zeros(tensor.shape) for name, tensor in exported.state_dict().items() if not tensor.numel()}
     exported.load_state_dict(theirs, assign=True)
     return exported

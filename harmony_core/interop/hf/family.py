@@ -149,7 +149,13 @@ class Family(abc.ABC):
 
     @abc.abstractmethod
     def block_weights(self, block: Block, ours: str, index: int) -> Iterable[Weight]:
-        """The tensors of block `index`, whose keys begin with `ours` here."""
+        """The tensors of one block.
+
+        Args:
+            block: its configuration.
+            ours: how its keys begin here.
+            index: its place among the architecture's blocks, from 0.
+        """
 
     def layer_weights(self, block: Block, ours: str, layer: str) -> Iterable[Weight]:
         """The tensors of a block of a layer, whose keys begin with `layer` there."""
@@ -188,7 +194,16 @@ class Layered(Family):
 
     @abc.abstractmethod
     def layer_fields(self, architecture: Architecture, mixers: list[Block], channels: list[Block]) -> dict[str, Any]:
-        """`fields_of` the layers."""
+        """`fields_of` the layers.
+
+        Args:
+            architecture: all of it.
+            mixers: the token mixer of each layer.
+            channels: the channel mixer of each layer.
+
+        Raises:
+            DoesNotFit: the family has no fields for these.
+        """
 
     @override
     def norm_name(self, index: int) -> str:

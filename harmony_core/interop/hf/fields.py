@@ -10,7 +10,7 @@ from harmony_core.errors import UserError
 
 _LOG = logging.getLogger(__name__)
 
-# Of every configuration: names and token ids, what `generate` or another head reads, first values. The longest
+# Every configuration has these: names and token ids, what `generate` or another head reads, first values. The longest
 # context limits nothing; YaRN without a factor reads it, and then it counts as read.
 COMMON = (
     "model_type",
@@ -44,7 +44,7 @@ LEFT = ("quantization_config", "num_nextn_predict_layers", "mtp_num_hidden_layer
 BESIDE = (*LEFT, "mtp_layers_block_type", "mtp_use_dedicated_embeddings", "mtp_transformer_layers", "use_mtp")
 # Of every configuration: what masks and caches of `transformers` look for, declared by its class or not.
 SHARED = ("attention_chunk_size", "is_causal", "layer_types", "num_kv_shared_layers", "sliding_window")
-# Of every configuration: what would make it another kind of model.
+# These would make any configuration another kind of model.
 COMMON_FIXED: dict[str, tuple[Any, ...]] = {
     "is_encoder_decoder": (False, None),
     "per_layer_config": (None,),
@@ -76,7 +76,16 @@ class Fields:
         return UserError(f"{self.where}.{name}", self.values.get(name), fix)
 
     def integer(self, name: str, least: int = 1, default: int | None = None) -> int:
-        """A whole number of at least `least`; `default`, where given, stands for None."""
+        """A whole number.
+
+        Args:
+            name: the field's.
+            least: that it may be.
+            default: stands for None, where it is given.
+
+        Raises:
+            UserError: it is something else.
+        """
         value = self.get(name)
         if value is None and default is not None:
             return default
@@ -108,9 +117,18 @@ class Fields:
         return meanings[value]
 
     def require(self, name: str, allowed: Iterable[Any], fix: str | None = None) -> None:
-        """Refuses a field that is there with another value than the `allowed` ones."""
+        """Refuses a field that is there with another value than the allowed ones.
+
+        Args:
+            name: the field's.
+            allowed: compared by type too.
+            fix: what to do about it; None names the allowed values.
+
+        Raises:
+            UserError: it has another value.
+        """
         self.seen.add(name)
-        # By type too: 0 is not False, nor 1 True.
+        # This compares types too: 0 is not False, and 1 is not True.
         allowed = tuple(allowed)
         if name in self.values and not any(
             type(self.values[name]) is type(one) and self.values[name] == one for one in allowed

@@ -42,7 +42,7 @@ def _block(block: Block, architecture: Architecture) -> dict[str, Any]:
     if isinstance(block, MLA) and block.latent_epsilon is None:
         values["latent_epsilon"] = architecture.norm_epsilon
     if isinstance(block, GatedDeltaNet | KDA):
-        # How many tokens are one product changes nothing.
+        # No result depends on how many tokens are one product.
         values["chunk_size"] = None
     if isinstance(block, GatedDeltaNet) and block.out_norm_epsilon is None:
         values["out_norm_epsilon"] = architecture.norm_epsilon
@@ -64,7 +64,7 @@ def _factor(scale: float | None, width: int) -> float:
 
 
 def _digits(value: float) -> float:
-    # Twelve digits: x ** -0.5 and 1 / sqrt(x) may differ in the last one.
+    # Twelve digits count: x ** -0.5 and 1 / sqrt(x) may differ in the last one.
     return float(f"{value:.12g}")
 
 

@@ -34,7 +34,13 @@ CONVOLUTION = Reordering(lambda w: w.squeeze(1), lambda w: w.unsqueeze(1))
 
 
 def rotary(head_dim: int, start: int, width: int) -> Reordering:
-    """Rows of heads whose elements `start` to `start + width` turn in halves in theirs, in pairs in ours."""
+    """A head's rotary elements, which turn in halves in theirs, in pairs in ours.
+
+    Args:
+        head_dim: rows of a head.
+        start: its first element that turns.
+        width: elements that turn, even.
+    """
 
     def apply(change: Callable[[Tensor, int], Tensor], w: Tensor) -> Tensor:
         before, turning, after = w.unflatten(0, (-1, head_dim)).tensor_split((start, start + width), 1)
@@ -100,7 +106,13 @@ def same(ours: str, theirs: str) -> Weight:
 
 
 def joined(ours: str, theirs: Iterable[str], rows: int) -> Weight:
-    """Several tensors of as many rows, one below the other."""
+    """Several tensors of as many rows, one below the other.
+
+    Args:
+        ours: the tensor's key here.
+        theirs: their keys there, in order.
+        rows: of each.
+    """
     return Weight(ours, tuple(Part(name, rows) for name in theirs))
 
 

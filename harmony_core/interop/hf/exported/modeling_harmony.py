@@ -51,7 +51,13 @@ def parameter(*shape: int) -> nn.Parameter:
 
 
 class RMSNorm(nn.Module):
-    """x / rms(x) x weight over groups of the last dimension, in fp32."""
+    """x / rms(x) x weight over groups of the last dimension, in fp32.
+
+    Args:
+        width: of the last dimension.
+        epsilon: added to the mean square.
+        groups: equal shares of the width, each normed by itself.
+    """
 
     def __init__(self, width: int, epsilon: float, groups: int = 1) -> None:
         super().__init__()
@@ -118,7 +124,15 @@ def frequencies(width: int, base: float, scaling: dict[str, Any] | None, length:
 def rotate(
     x_BTHK: Tensor, positions_BT: Tensor, width: int, base: float | None, scaling: dict[str, Any] | None
 ) -> Tensor:
-    """Turns the first `width` elements of each head by their token's position; neighbours are a pair. None: nothing."""
+    """Turns the first elements of each head by their token's position; neighbours are a pair.
+
+    Args:
+        x_BTHK: queries or keys.
+        positions_BT: of each token, int64; one row where all are the same.
+        width: elements of a head that turn, even.
+        base: theta; None turns nothing.
+        scaling: method and numbers for long contexts; None is none.
+    """
     if base is None:
         return x_BTHK
     # Of each row its own: dynamic and LongRoPE scaling hang on the length.
@@ -140,7 +154,17 @@ def attend(
     window: int | None = None,
     sinks_H: Tensor | None = None,
 ) -> Tensor:
-    """Causal attention of the last T of S tokens, [B, T, H V]; a head's sink takes weight and has no value."""
+    """Causal attention of the last T of S tokens, [B, T, H V].
+
+    Args:
+        q_BTHK: queries; the heads of a group are neighbours.
+        k_BSGK: keys, the cached ones first.
+        v_BSGV: values, likewise.
+        scale: factor of the scores.
+        tokens: which are padding, and whether torch's function is used.
+        window: tokens that a query sees, itself included; None is all.
+        sinks_H: a score of each head that takes weight and has no value, or none.
+    """
     length, seen, groups = q_BTHK.shape[1], k_BSGK.shape[1], q_BTHK.shape[2] // k_BSGK.shape[2]
     q_BHTK, k_BHSK, v_BHSV = (
         x.repeat_interleave(n, 2).transpose(1, 2) for x, n in ((q_BTHK, 1), (k_BSGK, groups), (v_BSGV, groups))
@@ -163,14 +187,30 @@ def attend(
 
 
 def remembered(state: State, name: str, new: Tensor, limit: int | None = None) -> Tensor:
-    """What is cached under `name` with `new` after it along dimension 1; the last `limit` stay in the cache."""
+    """What is cached, with new tokens behind it.
+
+    Args:
+        state: of the block; filled in place.
+        name: of the tensor in it.
+        new: [B, T, ..].
+        limit: so many last tokens stay in the cache; None is all.
+
+    Returns:
+        [B, cached + T, ..].
+    """
     joined = torch.cat((state[name], new), 1) if name in state else new
     state[name] = joined if limit is None else joined[:, max(0, joined.shape[1] - limit) :]
     return joined
 
 
 class Attention(nn.Module):
-    """mha, mqa, gqa and swa."""
+    """mha, mqa, gqa and swa.
+
+    Args:
+        b: the block's fields, as `config.json` has them.
+        d_model: width D.
+        epsilon: of norms within the block.
+    """
 
     def __init__(self, b: dict[str, Any], d_model: int, epsilon: float) -> None:
         super().__init__()
@@ -191,7 +231,7 @@ class Attention(nn.Module):
         self.scale = 1 / math.sqrt(width) if b["scale"] is None else b["scale"]
 
     def forward(self, x_BTD: Tensor, state: State, tokens: Tokens) -> Tensor:
-        """[B, T, D]."""
+        """[B, T, D]; arguments as for `ResidualBlock.forward`."""
         b, window = self.b, self.b.get("window")
         gates, q, k, v = F.linear(x_BTD, self.qkv, self.qkv_bias).split(self.parts, -1)
         if b["qk_norm_joint"]:
@@ -213,7 +253,10 @@ class Attention(nn.Module):
 
 
 class LatentAttention(nn.Module):
-    """mla: keys and values are rebuilt from a latent and a rotary key that all heads share."""
+    """mla: keys and values are rebuilt from a latent and a rotary key that all heads share.
+
+    Arguments as for `Attention`.
+    """
 
     def __init__(self, b: dict[str, Any], d_model: int, epsilon: float) -> None:
         super().__init__()
@@ -232,7 +275,7 @@ class LatentAttention(nn.Module):
         self.scale = 1 / math.sqrt(qk) if b["scale"] is None else b["scale"]
 
     def forward(self, x_BTD: Tensor, state: State, tokens: Tokens) -> Tensor:
-        """[B, T, D]."""
+        """[B, T, D]; arguments as for `ResidualBlock.forward`."""
         b, x = self.b, x_BTD
         heads, nope, rope = b["num_heads"], b["qk_nope_head_dim"], b["qk_rope_head_dim"]
         if self.q_down is not None and self.q_norm is not None:
@@ -252,7 +295,15 @@ class LatentAttention(nn.Module):
 
 
 def causal_convolution(x_BTE: Tensor, w_EK: Tensor, bias: Tensor | None, state: State, name: str = "conv") -> Tensor:
-    """Depthwise; tap K - 1 is the token itself."""
+    """Depthwise; tap K - 1 is the token itself.
+
+    Args:
+        x_BTE: inputs.
+        w_EK: taps of each channel.
+        bias: [E], or None.
+        state: of the block; filled in place.
+        name: of the inputs in it.
+    """
     taps = w_EK.shape[1]
     state.setdefault(name, x_BTE.new_zeros(x_BTE.shape[0], taps - 1, x_BTE.shape[2]))
     seen_BSE = remembered(state, name, x_BTE, taps - 1)
@@ -260,7 +311,7 @@ def causal_convolution(x_BTE: Tensor, w_EK: Tensor, bias: Tensor | None, state: 
 
 
 class Mamba(nn.Module):
-    """mamba: a decay for each channel and state; token by token."""
+    """mamba: a decay for each channel and state; token by token; arguments as for `Attention`."""
 
     def __init__(self, b: dict[str, Any], d_model: int, epsilon: float) -> None:
         super().__init__()
@@ -280,7 +331,7 @@ class Mamba(nn.Module):
         self.norms = nn.ModuleList(RMSNorm(w, epsilon) if b["inner_norms"] else nn.Identity() for w in self.widths)
 
     def forward(self, x_BTD: Tensor, state: State, tokens: Tokens) -> Tensor:
-        """[B, T, D]."""
+        """[B, T, D]; arguments as for `ResidualBlock.forward`."""
         x_BTI, gate_BTI = F.linear(x_BTD, self.in_proj, self.in_bias).chunk(2, -1)
         x_BTI = F.silu(causal_convolution(tokens.without_padding(x_BTI), self.conv, self.conv_bias, state))
         # Again, for the bias.
@@ -300,7 +351,7 @@ class Mamba(nn.Module):
 
 
 class Mamba2(nn.Module):
-    """mamba2: a decay for each head; chunk by chunk."""
+    """mamba2: a decay for each head; chunk by chunk; arguments as for `Attention`."""
 
     def __init__(self, b: dict[str, Any], d_model: int, epsilon: float) -> None:
         super().__init__()
@@ -316,7 +367,7 @@ class Mamba2(nn.Module):
         self.out, self.out_bias = parameter(d_model, inner), parameter(d_model) if b["bias"] else None
 
     def forward(self, x_BTD: Tensor, state: State, tokens: Tokens) -> Tensor:
-        """[B, T, D]."""
+        """[B, T, D]; arguments as for `ResidualBlock.forward`."""
         b = self.b
         gate, joined, dt_BTH = F.linear(x_BTD, self.in_proj, self.in_bias).split(self.channels, -1)
         gate, dt_BTH = gate * b["multipliers"][0], dt_BTH * b["multipliers"][4]
@@ -358,7 +409,10 @@ class Mamba2(nn.Module):
 
 
 class Parallel(nn.Module):
-    """parallel: attention and Mamba-2 over one input, added up; what each remembers has names of its own."""
+    """parallel: attention and Mamba-2 over one input, added up; what each remembers has names of its own.
+
+    Arguments as for `Attention`.
+    """
 
     def __init__(self, b: dict[str, Any], d_model: int, epsilon: float) -> None:
         super().__init__()
@@ -367,7 +421,7 @@ class Parallel(nn.Module):
         self.ssm = Mamba2(b["ssm"], d_model, epsilon)
 
     def forward(self, x_BTD: Tensor, state: State, tokens: Tokens) -> Tensor:
-        """[B, T, D]."""
+        """[B, T, D]; arguments as for `ResidualBlock.forward`."""
         b = self.b
         heads_BTD: Tensor = self.attention(b["attention_in_multiplier"] * x_BTD, state, tokens)
         ssm_BTD: Tensor = self.ssm(b["ssm_in_multiplier"] * x_BTD, state, tokens)
@@ -376,9 +430,15 @@ class Parallel(nn.Module):
 
 
 def delta_rule(q: Tensor, k: Tensor, v: Tensor, log: Tensor, beta: Tensor, state: State) -> Tensor:
-    """S = decay S + beta k (v - k decay S), y = q S / sqrt(K), token by token: [B, T, H, V] of normalised q and k.
+    """S = decay S + beta k (v - k decay S), y = q S / sqrt(K), token by token: [B, T, H, V].
 
-    Decays are a number a token and head, or one for each of a key's channels, [B, T, H, 1 or K].
+    Args:
+        q: [B, T, H, K], of any length.
+        k: [B, T, H, K], of any length.
+        v: [B, T, H, V].
+        log: logarithms of the decays, [B, T, H, 1], or [B, T, H, K] for each of a key's channels.
+        beta: [B, T, H], how much of a prediction's error is corrected.
+        state: of the block; filled in place.
     """
     q, k = (x.float() * torch.rsqrt(x.float().square().sum(-1, keepdim=True) + 1e-6) for x in (q, k))
     S_BHKV, outputs = state.get("delta", torch.zeros((), device=q.device)), []
@@ -392,7 +452,7 @@ def delta_rule(q: Tensor, k: Tensor, v: Tensor, log: Tensor, beta: Tensor, state
 
 
 class GatedDeltaNet(nn.Module):
-    """gated_deltanet: a delta rule with a decay for each value head."""
+    """gated_deltanet: a delta rule with a decay for each value head; arguments as for `Attention`."""
 
     def __init__(self, b: dict[str, Any], d_model: int, epsilon: float) -> None:
         super().__init__()
@@ -406,7 +466,7 @@ class GatedDeltaNet(nn.Module):
         self.norm = RMSNorm(b["value_head_dim"], epsilon if b["out_norm_epsilon"] is None else b["out_norm_epsilon"])
 
     def forward(self, x_BTD: Tensor, state: State, tokens: Tokens) -> Tensor:
-        """[B, T, D]."""
+        """[B, T, D]; arguments as for `ResidualBlock.forward`."""
         joined, gate, strength, step = F.linear(x_BTD, self.in_proj).split(self.channels, -1)
         joined = F.silu(causal_convolution(tokens.without_padding(joined), self.conv, None, state))
         parts = zip(joined.split(self.parts, -1), self.heads, strict=True)
@@ -421,7 +481,7 @@ class GatedDeltaNet(nn.Module):
 
 
 class KDA(nn.Module):
-    """kda: a delta rule with a decay for each channel, from a narrow projection."""
+    """kda: a delta rule with a decay for each channel, from a narrow projection; arguments as for `Attention`."""
 
     def __init__(self, b: dict[str, Any], d_model: int, epsilon: float) -> None:
         super().__init__()
@@ -434,7 +494,7 @@ class KDA(nn.Module):
         self.norm = RMSNorm(b["head_dim"], epsilon)
 
     def forward(self, x_BTD: Tensor, state: State, tokens: Tokens) -> Tensor:
-        """[B, T, D]."""
+        """[B, T, D]; arguments as for `ResidualBlock.forward`."""
         joined, step, gate, strength = F.linear(x_BTD, self.in_proj).split(self.channels, -1)
         joined = F.silu(causal_convolution(tokens.without_padding(joined), self.conv, None, state))
         q, k, v = joined.unflatten(-1, (3, self.b["num_heads"], -1)).unbind(2)
@@ -447,7 +507,10 @@ class KDA(nn.Module):
 
 
 class Hyena(nn.Module):
-    """hyena_se, hyena_mr and hyena_li: x2 * (h conv (x1 * v) + skip (x1 * v)) of convolved projections."""
+    """hyena_se, hyena_mr and hyena_li: x2 * (h conv (x1 * v) + skip (x1 * v)) of convolved projections.
+
+    Arguments as for `Attention`.
+    """
 
     def __init__(self, b: dict[str, Any], d_model: int, epsilon: float) -> None:
         super().__init__()
@@ -464,7 +527,7 @@ class Hyena(nn.Module):
             self.filter = parameter(b["num_groups"], b["filter_length"])
 
     def forward(self, x_BTD: Tensor, state: State, tokens: Tokens) -> Tensor:
-        """[B, T, D]."""
+        """[B, T, D]; arguments as for `ResidualBlock.forward`."""
         projected = tokens.without_padding(F.linear(x_BTD, self.in_proj))
         projected = causal_convolution(projected, self.conv, None, state)
         x2_BTD, x1_BTD, v_BTD = projected.float().chunk(3, -1)
@@ -503,7 +566,7 @@ class Hyena(nn.Module):
 
 
 class ShortConv(nn.Module):
-    """short_conv: C * (conv(B * x) + bias) of projections B, C and x."""
+    """short_conv: C * (conv(B * x) + bias) of projections B, C and x; arguments as for `Attention`."""
 
     def __init__(self, b: dict[str, Any], d_model: int, epsilon: float) -> None:
         super().__init__()
@@ -514,7 +577,7 @@ class ShortConv(nn.Module):
         )
 
     def forward(self, x_BTD: Tensor, state: State, tokens: Tokens) -> Tensor:
-        """[B, T, D]."""
+        """[B, T, D]; arguments as for `ResidualBlock.forward`."""
         b_BTD, c_BTD, x_BTD = F.linear(x_BTD, self.in_proj, self.in_bias).chunk(3, -1)
         gated_BTD = tokens.without_padding(b_BTD * x_BTD)
         mixed_BTD = causal_convolution(gated_BTD, self.conv, self.conv_bias, state)
@@ -522,7 +585,7 @@ class ShortConv(nn.Module):
 
 
 class MLP(nn.Module):
-    """mlp."""
+    """mlp; arguments as for `Attention`."""
 
     def __init__(self, b: dict[str, Any], d_model: int, epsilon: float) -> None:
         super().__init__()
@@ -532,7 +595,7 @@ class MLP(nn.Module):
         self.down, self.down_bias = parameter(d_model, b["d_ff"]), parameter(d_model) if b["bias"] else None
 
     def forward(self, x_BTD: Tensor, state: State, tokens: Tokens) -> Tensor:
-        """[B, T, D]."""
+        """[B, T, D]; arguments as for `ResidualBlock.forward`."""
         projected = F.linear(x_BTD, self.up, self.up_bias)
         if self.activation in GATED:
             gate, up = projected.chunk(2, -1)
@@ -584,7 +647,7 @@ class Router(nn.Module):
 
 
 class MoE(nn.Module):
-    """moe: expert by expert."""
+    """moe: expert by expert; arguments as for `Attention`."""
 
     def __init__(self, b: dict[str, Any], d_model: int, epsilon: float) -> None:
         super().__init__()
@@ -607,7 +670,7 @@ class MoE(nn.Module):
         self.shared_down_bias = parameter(d_model) if b["shared_bias"] else None
 
     def forward(self, x_BTD: Tensor, state: State, tokens: Tokens) -> Tensor:
-        """[B, T, D]."""
+        """[B, T, D]; arguments as for `ResidualBlock.forward`."""
         weights_RK, chosen_RK = (tensor.flatten(0, 1) for tensor in self.router(x_BTD, tokens))
         x_RD = x_BTD.flatten(0, 1)
         # What the experts read, as wide as the model or a latent.
@@ -661,7 +724,13 @@ class ResidualBlock(GradientCheckpointingLayer):
         self.multiplier = config.residual_multiplier
 
     def forward(self, x_BTD: Tensor, state: State | None, tokens: Tokens) -> Tensor:
-        """The residual stream after the block; without a state nothing is remembered."""
+        """The residual stream after the block.
+
+        Args:
+            x_BTD: the residual stream before it.
+            state: what the block remembers, filled in place; None remembers nothing.
+            tokens: where the tokens stand.
+        """
         read = x_BTD if self.position == "post" else self.norm(x_BTD)
         y_BTD: Tensor = self.inner(read, {} if state is None else state, tokens)
         if self.position != "pre":
@@ -877,7 +946,7 @@ class HarmonyForCausalLM(HarmonyPreTrainedModel, GenerationMixin):
         return_dict: bool | None = None,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast | tuple[Any, ...]:
-        """Logits [B, T, V] of the next tokens.
+        """Logits [B, T, V] of the next tokens; all other arguments as for `HarmonyModel.forward`.
 
         Args:
             input_ids: as `attention_mask`, `position_ids`, `past_key_values`, `inputs_embeds`, `use_cache`,

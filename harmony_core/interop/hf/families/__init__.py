@@ -31,7 +31,7 @@ from harmony_core.interop.hf.families.qwen3_moe import Qwen3Moe
 from harmony_core.interop.hf.families.qwen3_next import Qwen3Next
 from harmony_core.interop.hf.family import Family
 
-# In the order in which `export` tries them: the plainest first.
+# `export` tries them in this order, the plainest first.
 FAMILIES: dict[str, Family] = {
     family.model_type: family
     for family in (

@@ -27,7 +27,7 @@ class Bamba(Layered):
         "ignore_keys_at_rope_validation",
     )
     training_only: ClassVar[tuple[str, ...]] = ("attention_dropout",)
-    # A loss on the size of the logits, which training here does not have.
+    # A loss on the size of the logits; training here has none.
     fixed: ClassVar[dict[str, tuple[Any, ...]]] = {"z_loss_coefficient": (0.0, 0, None)}
     norms = ("input_layernorm", "pre_ff_layernorm")
     final_norm = "model.final_layernorm.weight"
@@ -56,7 +56,7 @@ class Bamba(Layered):
         attentions = {index: block for index, block in enumerate(mixers) if isinstance(block, Attention)}
         channel = as_mlp(only(channels))
         mambas = [block for block in mixers if isinstance(block, Mamba2)]
-        # Fields of a kind of layer that is not there say nothing, but have to be possible ones.
+        # Fields of a kind of layer that is not there mean nothing, but have to be possible.
         found: dict[str, Any] = {"mamba_n_heads": 1, "mamba_d_head": 2 * architecture.d_model}
         found = hybrid_mamba2_fields(only(mambas), architecture.d_model) if mambas else found
         found |= {"intermediate_size": channel.d_ff, "mlp_bias": channel.bias, "attn_layer_indices": [*attentions]}

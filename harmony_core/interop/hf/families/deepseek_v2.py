@@ -20,8 +20,8 @@ class DeepseekV2(Layered):
 
     model_type = "deepseek_v2"
     model_class = "DeepseekV2ForCausalLM"
-    # qk_head_dim follows from two others. The router never normalises, whatever norm_topk_prob says. The other ones
-    # belong to the authors' own code, or to its training.
+    # qk_head_dim follows from two others. The router never normalises, whatever norm_topk_prob says. The authors' own
+    # code, or its training, reads the others.
     harmless: ClassVar[tuple[str, ...]] = (
         "qk_head_dim",
         "pretraining_tp",
@@ -51,7 +51,7 @@ class DeepseekV2(Layered):
         mixture = {ours: fields.get(theirs) for ours, theirs in experts.items()}
         mixture |= {"activation": activation, "shared_bias": bias}
         if dense_layers >= length:
-            # No layer has experts, so what the fields say of them is of no consequence.
+            # No layer has experts, so the fields of experts have no effect.
             self.router(fields, strict=False)
             return [dense] * length
         for name in experts.values():

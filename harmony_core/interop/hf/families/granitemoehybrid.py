@@ -82,7 +82,7 @@ class GraniteMoeHybrid(Layered):
         found: dict[str, Any] = {
             "layer_types": [FULL if isinstance(block, Attention) else RECURRENT for block in mixers]
         }
-        # Without a layer of Mamba-2 its fields say nothing, but have to be possible ones.
+        # Without a layer of Mamba-2 its fields mean nothing, but have to be possible.
         plain = {"mamba_n_heads": 1, "mamba_d_head": 2 * architecture.d_model}
         found |= hybrid_mamba2_fields(only(mambas), architecture.d_model) if mambas else plain
         if attentions:

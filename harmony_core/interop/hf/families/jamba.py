@@ -83,7 +83,7 @@ class Jamba(Layered):
         found |= _pattern("attn", [isinstance(block, Attention) for block in mixers])
         found |= _pattern("expert", [isinstance(block, MoE) for block in channels])
         found |= mamba_fields(only(mambas), _NAMES, architecture.d_model) if mambas else {}
-        # Without a layer of attention its fields say nothing, but have to be possible ones.
+        # Without a layer of attention its fields mean nothing, but have to be possible.
         nothing = {"num_attention_heads": 1, "num_key_value_heads": 1, "head_dim": 2}
         found |= attention_fields(only(attentions)) if attentions else nothing
         if sparse:

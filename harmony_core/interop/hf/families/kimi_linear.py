@@ -21,7 +21,7 @@ from harmony_core.interop.hf.parts.moe import (
     sigmoid_router_fields,
 )
 
-# The class's own names of fields that DeepSeek-V3 has under others.
+# DeepSeek-V3 has these fields under other names.
 _ROUTER = {
     "num_experts_per_tok": "num_experts_per_token",
     "norm_topk_prob": "moe_renormalize",

@@ -63,7 +63,7 @@ def mixer_fields(mixers: list[Block]) -> dict[str, Any]:
         found |= short_conv_fields(only(convolutions))
     if full:
         return found | {**attention_fields(only(full)), "rope_parameters": rope_parameters(only(full))}
-    # Heads that no layer has, and that fit every width.
+    # No layer has these heads; they fit every width.
     return found | {"num_attention_heads": 1, "num_key_value_heads": 1, "head_dim": 2}
 
 

@@ -20,7 +20,7 @@ class Lfm2Moe(Lfm2):
 
     model_type = "lfm2_moe"
     model_class = "Lfm2MoeForCausalLM"
-    # Asked for, the logits of the routers are shown, and no loss is made of them.
+    # If it is asked for, the outputs hold the routers' logits; no loss is made of them.
     harmless: ClassVar[tuple[str, ...]] = ("output_router_logits",)
     expert_bias: ClassVar[str | None] = "expert_bias"
 
@@ -60,7 +60,7 @@ class Lfm2Moe(Lfm2):
             return super().layer_weights(block, ours, layer)
         theirs = f"{layer}.feed_forward"
         weights = [*router_weights(ours, f"{theirs}.gate"), *expert_weights(ours, f"{theirs}.experts")]
-        # The bias that moves the choice lies beside the router there.
+        # There, the bias that moves the choice lies beside the router.
         biases = [] if self.expert_bias is None else [same(f"{ours}.router.bias_E", f"{theirs}.{self.expert_bias}")]
         return [*weights, *biases]
 

@@ -19,7 +19,7 @@ class Llama(Layered):
 
     model_type = "llama"
     model_class = "LlamaForCausalLM"
-    # Never read by the modeling code.
+    # The modeling code never reads these.
     harmless: ClassVar[tuple[str, ...]] = ("pretraining_tp",)
     training_only: ClassVar[tuple[str, ...]] = ("attention_dropout",)
     weight_table: ClassVar[WeightTable] = {

@@ -39,7 +39,8 @@ class Mamba2Family(MambaFamily):
 
     model_type = "mamba2"
     model_class = "Mamba2ForCausalLM"
-    # First values of dt and of the output; the type of the residual stream in lower precision; never read.
+    # These set first values of dt and of the output, and the type of the residual stream in lower precision, or nothing
+    # reads them.
     harmless: ClassVar[tuple[str, ...]] = (
         "time_step_rank",
         "time_step_min",

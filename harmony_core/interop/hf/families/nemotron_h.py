@@ -78,7 +78,7 @@ class NemotronH(Family):
         "num_hidden_layers",
     )
     training_only: ClassVar[tuple[str, ...]] = ("attention_dropout", "hidden_dropout")
-    # A window is never applied, but would cut the cache.
+    # The class never applies a window, but would cut the cache to it.
     fixed: ClassVar[dict[str, tuple[Any, ...]]] = {
         "sliding_window": (None,),
         "mamba_hidden_act": ("silu", "swish"),

@@ -22,7 +22,7 @@ from harmony_core.interop.hf.parts.moe import as_moe, balancing, balancing_field
 from harmony_core.interop.hf.parts.rope import rope, rope_parameters
 from harmony_core.interop.hf.weights import Weight, centred, same
 
-# Norms whose weight is stored as its difference from one.
+# The weights of these norms are stored as their difference from one.
 CENTRED = ("layernorm.weight", "q_norm.weight", "k_norm.weight", "model.norm.weight")
 
 
@@ -97,7 +97,7 @@ class Qwen3Next(Layered):
         if full:
             mixer = only(full)
             found |= {**attention_fields(mixer), "attention_bias": mixer.bias}
-            # Left out, the class would turn a quarter.
+            # If it is left out, the class turns a quarter of a head.
             found["rope_parameters"] = {"partial_rotary_factor": 1.0, **rope_parameters(mixer)}
         if dense:
             found["intermediate_size"] = as_mlp(only(dense.values())).d_ff

@@ -19,7 +19,13 @@ NO_ROPE: dict[str, Any] = {"rope_base": None}
 
 
 def attention(fields: Fields, *, window: int | None = None, **options: Any) -> Block:
-    """The block; `options` are those of `Attention` that the family has, or has other values of."""
+    """The block.
+
+    Args:
+        fields: of the family's configuration.
+        window: tokens that a query sees; None is all.
+        options: those of `Attention` that the family has.
+    """
     if window is None:
         return grouped_attention(fields, **options).canonical()
     return SWA(window=window, **{**_shape(fields), **options})

@@ -48,7 +48,10 @@ def by_key_heads(groups: int, widths: tuple[int, ...]) -> Reordering:
 
 
 def fused_gated_deltanet_weights(block: GatedDeltaNet, ours: str, theirs: str) -> Iterator[Weight]:
-    """Queries, keys, values and gates in one projection, strengths and decays in another, by key head each."""
+    """Queries, keys, values and gates in one projection, strengths and decays in another, by key head each.
+
+    Arguments as for `attention_weights`.
+    """
     groups, repeats = block.num_key_heads, block.num_value_heads // block.num_key_heads
     values = repeats * block.value_head_dim
     projected = by_key_heads(groups, (block.key_head_dim, block.key_head_dim, values, values))
@@ -63,7 +66,16 @@ def fused_gated_deltanet_weights(block: GatedDeltaNet, ours: str, theirs: str) -
 def gated_deltanet_weights(
     block: GatedDeltaNet, ours: str, theirs: str, parts: Iterable[tuple[str, int]], norm: str, out: str
 ) -> Iterator[Weight]:
-    """Its projections in as so many tensors, named with their rows; `norm` and `out` are how those two are called."""
+    """Its projections in as so many tensors, and the rest.
+
+    Args:
+        block: its configuration.
+        ours: how its keys begin here.
+        theirs: how they begin there.
+        parts: the tensors of the projections in, by name, with the rows of each.
+        norm: what the family calls the norm.
+        out: what it calls the projection out.
+    """
     yield Weight(f"{ours}.in_proj", tuple(Part(f"{theirs}.{name}.weight", rows) for name, rows in parts))
     yield from _rest(ours, theirs, f"{theirs}.{norm}.weight", f"{theirs}.{out}.weight")
 
@@ -86,7 +98,10 @@ def kda_fields(block: KDA) -> dict[str, Any]:
 
 
 def kda_weights(block: KDA, ours: str, theirs: str) -> Iterator[Weight]:
-    """Projections to queries, keys, values, both narrow ones and strengths, one below the other."""
+    """Projections to queries, keys, values, both narrow ones and strengths, one below the other.
+
+    Arguments as for `attention_weights`.
+    """
     inner, rank = block.width, block.rank
     rows = {"q_proj": inner, "k_proj": inner, "v_proj": inner, "forget_gate.f_a_proj": rank, "g_a_proj": rank}
     rows |= {"b_proj": block.num_heads}

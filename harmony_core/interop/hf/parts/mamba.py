@@ -12,7 +12,13 @@ from harmony_core.interop.hf.weights import CONVOLUTION, Part, Weight, same
 
 
 def mamba(fields: Fields, names: dict[str, str], inner_norms: bool) -> Mamba:
-    """The block; `names` says what the family calls our fields."""
+    """The block.
+
+    Args:
+        fields: of the family's configuration.
+        names: what the family calls our fields.
+        inner_norms: whether step size, B and C are normed.
+    """
     width = fields.integer("hidden_size")
     rank = fields.integer(names["dt_rank"])
     values: dict[str, Any] = {name: fields.integer(names[name]) for name in ("d_state", "expand", "d_conv")}
@@ -25,7 +31,16 @@ def mamba(fields: Fields, names: dict[str, str], inner_norms: bool) -> Mamba:
 
 
 def mamba_fields(block: Block, names: dict[str, str], d_model: int) -> dict[str, Any]:
-    """The other way round."""
+    """The family's fields of a block.
+
+    Args:
+        block: its configuration.
+        names: what the family calls our fields.
+        d_model: the model's width.
+
+    Raises:
+        DoesNotFit: the block is no Mamba-1.
+    """
     if not isinstance(block, Mamba):
         raise DoesNotFit
     values = {**dict(block), "dt_rank": block.rank(d_model)}
@@ -33,7 +48,10 @@ def mamba_fields(block: Block, names: dict[str, str], d_model: int) -> dict[str,
 
 
 def mamba_weights(block: Mamba, ours: str, theirs: str) -> Iterator[Weight]:
-    """In both, the projection gives x and then the gate, and the second one dt, B and C."""
+    """In both, the projection gives x and then the gate, and the second one dt, B and C.
+
+    Arguments as for `attention_weights`.
+    """
     names = {"in_proj": "in_proj.weight", "x_proj": "x_proj.weight", "dt_proj": "dt_proj.weight"}
     names |= {"dt_bias": "dt_proj.bias", "a_log": "A_log", "skip": "D", "out": "out_proj.weight"}
     if block.bias:
@@ -46,7 +64,13 @@ def mamba_weights(block: Mamba, ours: str, theirs: str) -> Iterator[Weight]:
 
 
 def convolution_weights(ours: str, theirs: str, bias: bool) -> Iterator[Weight]:
-    """The short convolution."""
+    """The short convolution.
+
+    Args:
+        ours: how the block's keys begin here.
+        theirs: how they begin there.
+        bias: whether it has one.
+    """
     yield Weight(f"{ours}.conv", (Part(f"{theirs}.conv1d.weight", None, CONVOLUTION),))
     if bias:
         yield same(f"{ours}.conv_bias", f"{theirs}.conv1d.bias")

@@ -18,7 +18,13 @@ from harmony_core.interop.hf.weights import Weight, same
 
 
 def mamba2(fields: Fields, names: dict[str, str], **options: Any) -> Mamba2:
-    """The block; `names` says what the family calls our fields."""
+    """The block.
+
+    Args:
+        fields: of the family's configuration.
+        names: what the family calls our fields.
+        options: other fields of `Mamba2`.
+    """
     values: dict[str, Any] = {name: fields.flag(names[name]) for name in ("bias", "conv_bias")}
     values |= {name: fields.integer(names[name]) for name in names if name not in values}
     return Mamba2(**values, **options)
@@ -84,13 +90,25 @@ def expansion(block: Mamba2, d_model: int) -> int:
 
 
 def check_heads(fields: Fields, name: str, block: Mamba2) -> None:
-    """Refuses a number of heads that is not inner width / head width."""
+    """Refuses a number of heads that is not inner width / head width.
+
+    Args:
+        fields: of the family's configuration.
+        name: of the field with the number of heads.
+        block: gives inner width and head width.
+
+    Raises:
+        UserError: it is another number.
+    """
     width = fields.integer("hidden_size")
     fields.require(name, (block.num_heads(width),), f"use inner width / head width, {block.num_heads(width)}")
 
 
 def mamba2_weights(block: Mamba2, ours: str, theirs: str) -> Iterator[Weight]:
-    """In both, the projection gives the gate, the convolution's input (x, B, C) and dt."""
+    """In both, the projection gives the gate, the convolution's input (x, B, C) and dt.
+
+    Arguments as for `attention_weights`.
+    """
     names = {"in_proj": "in_proj.weight", "dt_bias": "dt_bias", "a_log": "A_log", "skip": "D"}
     names |= {"out": "out_proj.weight"} | ({} if block.norm == "none" else {"norm.weight": "norm.weight"})
     if block.bias:

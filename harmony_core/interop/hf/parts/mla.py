@@ -64,7 +64,14 @@ def latent_fields(block: MLA) -> dict[str, Any]:
 
 
 def mla_weights(block: MLA, ours: str, theirs: str, halves: bool) -> Iterator[Weight]:
-    """Down- and up-projections, latents' norms, output; `halves` where rotary elements are not pairs there."""
+    """Down- and up-projections, latents' norms, output.
+
+    Args:
+        block: its configuration.
+        ours: how its keys begin here.
+        theirs: how they begin there.
+        halves: whether rotary elements are halves there, and not pairs.
+    """
     rope = block.qk_rope_head_dim
     queries = rotary(block.qk_head_dim, block.qk_nope_head_dim, rope) if halves else SAME
     shared = rotary(block.kv_lora_rank + rope, block.kv_lora_rank, rope) if halves else SAME

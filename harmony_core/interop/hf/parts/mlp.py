@@ -9,7 +9,7 @@ from harmony_core.architecture.mlp import GATED, Activation
 from harmony_core.interop.hf.family import DoesNotFit
 from harmony_core.interop.hf.weights import Weight, joined, same
 
-# `hidden_act` of a gated network, and of one without a gate.
+# The `hidden_act` of a gated network, and of one without a gate.
 GATED_ACTIVATIONS = {
     "silu": "swiglu",
     "swish": "swiglu",
@@ -18,7 +18,7 @@ GATED_ACTIVATIONS = {
     "gelu_pytorch_tanh": "geglu_tanh",
 }
 PLAIN_ACTIVATIONS = {"relu2": "relu2", "gelu": "gelu"}
-# Where the same field is the activation of a Mamba layer's convolution.
+# Here the same field is the activation of a Mamba layer's convolution.
 ONLY_SILU = {"silu": "swiglu", "swish": "swiglu"}
 
 
@@ -45,12 +45,20 @@ def numbered_mlp_weights(block: MLP, ours: str, theirs: str) -> Iterator[Weight]
 
 
 def mlp_weights(block: MLP, ours: str, theirs: str) -> Iterator[Weight]:
-    """`gate_proj` and `up_proj` joined, `down_proj`."""
+    """`gate_proj` and `up_proj` joined, `down_proj`; arguments as for `attention_weights`."""
     yield from network_weights(f"{ours}.", theirs, block.d_ff, block.activation, block.bias)
 
 
 def network_weights(ours: str, theirs: str, width: int, activation: Activation, bias: bool) -> Iterator[Weight]:
-    """The tensors of one network, whose names of ours begin with `ours`."""
+    """The tensors of one network.
+
+    Args:
+        ours: how its keys begin here, with the dot or underscore.
+        theirs: how they begin there.
+        width: hidden width, rows of the gate and of the projection up.
+        activation: says whether there is a gate.
+        bias: whether both projections have one.
+    """
     names = ("gate_proj", "up_proj") if activation in GATED else ("up_proj",)
     for end, suffix in [("", "weight"), ("_bias", "bias")] if bias else [("", "weight")]:
         yield joined(f"{ours}up{end}", [f"{theirs}.{name}.{suffix}" for name in names], width)

@@ -66,7 +66,13 @@ def as_moe(block: Block) -> MoE:
 
 
 def expert_weights(ours: str, theirs: str, up: str = "gate_up_proj") -> Iterator[Weight]:
-    """Stacked experts; gate and up are joined there too, the gate first."""
+    """Stacked experts; gate and up are joined there too, the gate first.
+
+    Args:
+        ours: how the block's keys begin here.
+        theirs: how the experts' keys begin there.
+        up: what the family calls the projection up.
+    """
     yield same(f"{ours}.up", f"{theirs}.{up}")
     yield same(f"{ours}.down", f"{theirs}.down_proj")
 
@@ -84,7 +90,7 @@ def mixture_weights(bias: str | None = None, shared: str | None = None, router: 
 
 
 def latent_weights(block: MoE, ours: str, theirs: str) -> Iterator[Weight]:
-    """Nemotron-3's projections around its experts, where it has them."""
+    """Nemotron-3's projections around its experts, where it has them; arguments as for `attention_weights`."""
     if block.d_latent is None:
         return
     for name, number in (("down", 1), ("up", 2)):
@@ -94,13 +100,19 @@ def latent_weights(block: MoE, ours: str, theirs: str) -> Iterator[Weight]:
 
 
 def router_weights(ours: str, theirs: str, bias: str | None = None) -> Iterator[Weight]:
-    """The router's matrix, and the bias where the family has one."""
+    """The router's matrix, and the bias where the family has one.
+
+    Args:
+        ours: how the block's keys begin here.
+        theirs: how the router's keys begin there.
+        bias: what the family calls the balancing bias; None is none.
+    """
     yield same(f"{ours}.router.weight", f"{theirs}.weight")
     if bias is not None:
         yield same(f"{ours}.router.bias_E", f"{theirs}.{bias}")
 
 
 def shared_weights(block: MoE, ours: str, theirs: str) -> Iterator[Weight]:
-    """The shared experts' one network."""
+    """The shared experts' one network; arguments as for `attention_weights`."""
     if block.n_shared:
         yield from network_weights(f"{ours}.shared_", theirs, block.shared_width, block.activation, block.shared_bias)

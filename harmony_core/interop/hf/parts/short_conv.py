@@ -21,7 +21,7 @@ def short_conv_fields(block: ShortConv) -> dict[str, Any]:
 
 
 def short_conv_weights(block: ShortConv, ours: str, theirs: str) -> Iterator[Weight]:
-    """Both projections and the taps, as they are; biases of all three."""
+    """Both projections and the taps, as they are; biases of all three. Arguments as for `attention_weights`."""
     yield same(f"{ours}.in_proj", f"{theirs}.in_proj.weight")
     yield Weight(f"{ours}.conv", (Part(f"{theirs}.conv.weight", None, CONVOLUTION),))
     yield same(f"{ours}.out", f"{theirs}.out_proj.weight")

@@ -13,7 +13,7 @@ from harmony_core.models.ops.scaling import scaled
 
 
 def silu_gate_reference(y: Tensor, gate: Tensor, multiplier: float = 1.0) -> Tensor:
-    """The formula, in the type of `y`; for tests."""
+    """The formula, in the type of `y`; for tests. Arguments as for `silu_gate`."""
     return y * silu(multiplier * gate)
 
 
