@@ -158,7 +158,13 @@ class Family(abc.ABC):
         """
 
     def layer_weights(self, block: Block, ours: str, layer: str) -> Iterable[Weight]:
-        """The tensors of a block of a layer, whose keys begin with `layer` there."""
+        """The tensors of a block of a layer.
+
+        Args:
+            block: of `architecture`.
+            ours: how its keys begin here.
+            layer: how the layer's keys begin there.
+        """
         path, weights = next(entry for kind, entry in self.weight_table.items() if isinstance(block, kind))
         return weights(block, ours, f"{layer}.{path}")
 

@@ -86,7 +86,14 @@ def activate(projected: Tensor, activation: str) -> Tensor:
 
 
 def frequencies(width: int, base: float, scaling: dict[str, Any] | None, length: int) -> tuple[Tensor, float]:
-    """Angles a token of `width` / 2 pairs, fp64, and the factor of the rotated vectors, for this many tokens."""
+    """Angles a token of `width` / 2 pairs, fp64, and the factor of the rotated vectors.
+
+    Args:
+        width: elements of a head that turn.
+        base: of the frequencies.
+        scaling: the block's `rope_scaling`; None scales nothing.
+        length: tokens of the sequence, which dynamic and LongRoPE scaling depend on.
+    """
     if scaling is not None and scaling["method"] == "dynamic":
         longer = max(length, scaling["original_context"]) / scaling["original_context"]
         base *= (scaling["factor"] * longer - (scaling["factor"] - 1)) ** (width / (width - 2))

@@ -39,7 +39,10 @@ def as_mlp(block: Block) -> MLP:
 
 
 def numbered_mlp_weights(block: MLP, ours: str, theirs: str) -> Iterator[Weight]:
-    """A gated network under LFM2's names: `w1` is the gate, `w3` goes up beside it, `w2` comes down."""
+    """A gated network under LFM2's names: `w1` is the gate, `w3` goes up beside it, `w2` comes down.
+
+    Arguments as for `attention_weights`.
+    """
     yield joined(f"{ours}.up", [f"{theirs}.w1.weight", f"{theirs}.w3.weight"], block.d_ff)
     yield same(f"{ours}.down", f"{theirs}.w2.weight")
 

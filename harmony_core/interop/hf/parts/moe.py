@@ -78,7 +78,13 @@ def expert_weights(ours: str, theirs: str, up: str = "gate_up_proj") -> Iterator
 
 
 def mixture_weights(bias: str | None = None, shared: str | None = None, router: str = "gate") -> BlockWeights:
-    """The tensors of a mixture: `router` with its `bias`, stacked experts, the shared network, where there are any."""
+    """The tensors of a mixture: router, stacked experts, the shared network where there is one.
+
+    Args:
+        bias: name of the router's balancing bias; None where there is none.
+        shared: name of the shared network; None where there is none.
+        router: its name.
+    """
 
     def weights(block: MoE, ours: str, theirs: str) -> Iterator[Weight]:
         yield from router_weights(ours, f"{theirs}.{router}", bias)

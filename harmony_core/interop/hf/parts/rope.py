@@ -54,6 +54,14 @@ def proportional_rope(fields: Fields, head_dim: int, layer_type: str) -> dict[st
 
     They are those of a head of which that part turns, from a smaller base: base ** -(2 i / K) with K the head's width
     is (base ** (W / K)) ** -(2 i / W) with W the width that turns.
+
+    Args:
+        fields: of the configuration.
+        head_dim: width K of a head.
+        layer_type: whose entry of `rope_parameters` is read.
+
+    Raises:
+        UserError: nothing turns, or a field has a value that is not computed.
     """
     parameters = _parameters(fields, layer_type, "proportional")
     if parameters.get("rope_type") != "proportional":
