@@ -103,6 +103,10 @@ class AttentionModule(BlockModule):
 
     def _split(self, joined: Tensor) -> tuple[Tensor, Tensor]:
         """Heads of queries and keys, [.., H + G, K], and of values, [.., G, V]."""
+        if self.head_dim == self.value_dim:
+            heads = (self.num_heads + self.kv_heads, self.kv_heads)
+            turning, v = joined.unflatten(-1, (-1, self.head_dim)).split(heads, -2)
+            return turning, v
         values = self.kv_heads * self.value_dim
         turning, v = joined.split((joined.shape[-1] - values, values), -1)
         return turning.unflatten(-1, (-1, self.head_dim)), v.unflatten(-1, (-1, self.value_dim))

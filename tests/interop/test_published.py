@@ -1,5 +1,7 @@
 """Files as they are published: read, with `transformers`' own number of parameters, or refused for what they have.
 
+`published` and `leftovers` hold configurations from public repositories and pages of the hub, some of them in part.
+
 `python -m tests.interop.test_published` says of each which it is.
 """
 
