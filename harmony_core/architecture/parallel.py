@@ -50,6 +50,8 @@ class Parallel(Block):
 
     def check(self, d_model: int) -> None:
         for name, branch in (("attention", self.attention), ("ssm", self.ssm)):
+            if branch.norm_position != "pre":
+                raise ValueError(f"{name}: norm_position is {branch.norm_position}; it is the whole block's to say")
             try:
                 branch.check(d_model)
             except ValueError as error:

@@ -125,6 +125,10 @@ MISTAKES = {
         {**PARALLEL, "ssm": {"head_dim": 48}},
         "block 0 (parallel): ssm: head_dim 48 does not divide expand x d_model 128",
     ),
+    "a norm within": (
+        {**PARALLEL, "ssm": {"head_dim": 16, "norm_position": "post"}},
+        "block 0 (parallel): ssm: norm_position is post; it is the whole block's to say",
+    ),
     "a factor of a branch": ({**PARALLEL, "ssm_in_multiplier": 0}, "ssm_in_multiplier is 0.0; use a positive number"),
     "filter groups": ({"kind": "hyena_se", "num_groups": 7}, "num_groups 7 does not divide d_model 64; use a divisor"),
     "no filter groups": ({"kind": "hyena_mr", "num_groups": 0}, "num_groups is 0; use at least 1"),
