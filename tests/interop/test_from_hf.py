@@ -61,11 +61,15 @@ def limited(family: str) -> dict[str, Any]:
     return {"time_step_min": 0.2} if family == "nemotron_h" else {"time_step_limit": (0.1, 0.3)}
 
 
-@pytest.mark.parametrize("family", ["mamba2", "bamba", "granitemoehybrid", "nemotron_h"])
+@pytest.mark.parametrize("family", ["mamba2", "bamba", "granitemoehybrid", "nemotron_h", "falcon_h1"])
 @torch.no_grad()
 def test_limits_of_dt_are_those_of_the_parallel_form(family: str) -> None:
     """`transformers` clamps there alone; here a step does as well, so that both forms agree."""
-    drawn = next(DRAWS[family](random.Random(seed)) for seed in range(99) if "linear" in kinds(family, seed))
+    drawn = next(
+        DRAWS[family](random.Random(seed))
+        for seed in range(99)
+        if "linear" in kinds(family, seed) or "hybrid" in kinds(family, seed)
+    )
     theirs = filled(AutoConfig.for_model(family, **{**drawn, **limited(family)}))
     ours, tokens_BT = from_hf(theirs), random_tokens(2, LENGTH)
     expected = theirs(tokens_BT, use_cache=False).logits
