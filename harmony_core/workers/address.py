@@ -87,12 +87,15 @@ class Address:
         """Connects and greets; returns the line and the queue's welcome.
 
         Raises:
-            ConnectionError: nobody answers there in time, or the token is refused.
+            ConnectionError: nobody answers there in time, the token is refused, or another program answers.
         """
         line = Line.connect([(host, self.port) for host in self.hosts], _CONNECT_SECONDS)
         try:
             line.send({**hello, "type": "hello", "token": self.token})
-            return line, line.receive(_WELCOME_SECONDS)
+            answer = line.receive(_WELCOME_SECONDS)
+            if answer.get("type") != "welcome":
+                raise Disconnected(f"what answers at port {self.port} is no queue")
+            return line, answer
         except Disconnected:
             line.close()
             raise

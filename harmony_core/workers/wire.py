@@ -58,13 +58,25 @@ class Line:
 
     @classmethod
     def connect(cls, addresses: list[tuple[str, int]], timeout: float) -> Line:
-        """Connects to the first address that answers; ConnectionError if none does."""
+        """Connects to the first address that answers; ConnectionError if none does.
+
+        Args:
+            addresses: host and port, tried in this order.
+            timeout: for each [s].
+        """
         failures = []
         for host, port in addresses:
             try:
-                return cls(socket.create_connection((host, port), timeout))
+                connection = socket.create_connection((host, port), timeout)
             except OSError as error:
                 failures.append(f"{host}:{port}: {error}")
+                continue
+            # Where nobody listens on this host, the kernel may choose that very port for our end, and TCP then connects
+            # the socket with itself.
+            if connection.getsockname() != connection.getpeername():
+                return cls(connection)
+            connection.close()
+            failures.append(f"{host}:{port}: nobody but this process answers there")
         raise ConnectionError("; ".join(failures))
 
     @property

@@ -10,11 +10,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from harmony_core.errors import UserError
+from harmony_core.host import free_port
 from harmony_core.workers import WorkInterrupted
 from harmony_core.workers import rank as rank_module
 from harmony_core.workers.address import ADDRESS_FILE, Address, publish
@@ -262,6 +264,24 @@ class TestQueuesEnd:
             nobody.close()
             with worker._notices._ours, worker._notices._theirs, pytest.raises(ConnectionError):
                 worker.serve()
+
+    def test_a_port_that_connects_with_itself_is_no_queue(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """As the kernel does it once in a while, when nobody listens on a port of the range that it chooses from."""
+        connect = socket.create_connection
+        monkeypatch.setattr(socket, "create_connection", lambda to, timeout: connect(to, timeout, source_address=to))
+        with pytest.raises(ConnectionError, match="nobody but this process answers there"):
+            Address(("127.0.0.1",), free_port(), "token").connect({"role": "rank"})
+
+    def test_another_program_on_the_port_is_no_queue(self) -> None:
+        def echo() -> None:
+            connection = listener.accept()[0]
+            with connection:
+                connection.sendall(connection.recv(4096))
+
+        with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as pool:
+            pool.submit(echo)
+            with pytest.raises(ConnectionError, match="is no queue"):
+                Address(("127.0.0.1",), listener.getsockname()[1], "token").connect({"role": "rank"})
 
     def test_a_rank_with_nothing_to_do_is_quiet_however_late_it_is(self, tmp_path: Path) -> None:
         settings = {"preload": "json", "threads": 1, "beat_seconds": 0.5}
