@@ -159,7 +159,7 @@ def falcon_h1(d_model: int) -> Fields:
     branches = {"attention_out_multiplier": 0.9375, "ssm_in_multiplier": 1.25, "ssm_out_multiplier": 0.2357}
     projected = {"key_multiplier": 0.390625, "ssm_multipliers": [0.3536, 0.25, 0.3536, 0.5, 0.3536]}
     ends = {"embedding_multiplier": 5.65685, "lm_head_multiplier": 0.0390625, "mlp_multipliers": [0.8839, 0.5859]}
-    widths = {"mamba_d_ssm": inner, "mamba_n_heads": inner // HEAD_DIM, "head_dim": HEAD_DIM}
+    widths = {"mamba_d_ssm": inner, "mamba_n_heads": inner // HEAD_DIM}
     return {**_dense(d_model), **_mamba2(d_model), **widths, **branches, **projected, **ends}
 
 

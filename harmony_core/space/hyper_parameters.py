@@ -5,11 +5,13 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping
 from operator import attrgetter
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic.fields import FieldInfo
 
 from harmony_core.architecture import Block
+
+T = TypeVar("T")
 
 
 def fields(cls: type[Block]) -> dict[str, FieldInfo]:
@@ -17,7 +19,7 @@ def fields(cls: type[Block]) -> dict[str, FieldInfo]:
     found: dict[str, FieldInfo] = {}
     for name, field in cls.model_fields.items():
         inner = _block_of(field)
-        found |= {name: field} if inner is None else {f"{name}.{own}": info for own, info in fields(inner).items()}
+        found |= {name: field} if inner is None else _within(name, fields(inner))
     return found
 
 
@@ -28,7 +30,7 @@ def values(block: Block) -> dict[str, Any]:
         return dict(block)
     found: dict[str, Any] = {}
     for name, one in block:
-        found |= {f"{name}.{own}": inner for own, inner in values(one).items()} if name in held else {name: one}
+        found |= _within(name, values(one)) if name in held else {name: one}
     return found
 
 
@@ -61,6 +63,11 @@ def changed(block: Block, name: str, new: Any) -> Block:
     """
     outer, _, inner = name.partition(".")
     return block.model_copy(update={outer: changed(getattr(block, outer), inner, new) if inner else new})
+
+
+def _within(name: str, inner: Mapping[str, T]) -> dict[str, T]:
+    """Those of a block within. Where its norm stands is the outer block's to say."""
+    return {f"{name}.{own}": one for own, one in inner.items() if own != "norm_position"}
 
 
 def _nested(chosen: Mapping[str, Any]) -> dict[str, Any]:

@@ -31,6 +31,7 @@ def block(text: str, language: str, number: int = 0) -> str:
     return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)[number]
 
 
+@pytest.mark.usefixtures("modules_cache")
 def test_a_card_makes_the_same_weights_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

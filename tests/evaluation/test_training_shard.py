@@ -108,7 +108,7 @@ def test_a_memory_limit_holds_for_the_candidate(prepared: Prepared, candidates: 
     wide = [{"kind": "mlp", "d_ff": 2**21}]
     setting = prepared(execution={"memory_limit_gb": 1.0})
     small, large = sorted(train(setting, candidates([GQA, MLP], wide)), key=lambda row: row["candidate"])
-    assert (small["status"], large["status"]) == ("ok", "out_of_memory")
+    assert (small["status"], large["status"]) == ("ok", "out_of_memory"), small["error"]
 
 
 def test_what_the_journal_holds_is_not_trained_again(prepared: Prepared, candidates: Candidates) -> None:

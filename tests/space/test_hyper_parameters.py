@@ -97,7 +97,7 @@ def test_an_encoding_tells_branches_apart() -> None:
     [
         (
             {"ssm.dstate": [8]},
-            "blocks.parallel.domains.ssm.dstate: parallel: unknown hyper-parameter; use attention.num_h",
+            "blocks.parallel.domains.ssm.dstate: parallel: unknown hyper-parameter; use norm_position, attention.num_h",
         ),
         ({"attention": [8]}, "blocks.parallel.domains.attention: parallel: unknown hyper-parameter"),
         ({"ssm.norm": ["no"]}, "blocks.parallel.domains.ssm.norm: no: input should be 'gate_first', 'norm_first'"),

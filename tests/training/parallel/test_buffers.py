@@ -72,15 +72,15 @@ def test_buffers_survive_export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         tokens_BT = torch.randint(257, (2, 33), generator=torch.Generator().manual_seed(0))
         model.loss(tokens_BT[:, :-1], tokens_BT[:, 1:])
         model.after_step()
-        with pytest.raises(UserError, match="blocks: centred: the exported code has no such block; use mha"):
+        with pytest.raises(UserError, match="blocks: centred: the exported code has no such block; add a family to"):
             export(model, tmp_path / "refused")
         monkeypatch.setitem(modeling_harmony.MODULES, "centred", ExportedCentred)
         assert export(model, tmp_path / "taken") == "harmony"
         written = load_file(tmp_path / "taken" / "model.safetensors")
         for name, buffer, _ in declared_buffers(model):
             assert buffer.any(), name
-            assert torch.equal(written[name], buffer), name
-            assert written[name].dtype == buffer.dtype, name
+            assert torch.equal(written[f"model.{name}"], buffer), name
+            assert written[f"model.{name}"].dtype == buffer.dtype, name
 
 
 def test_a_buffer_that_nobody_declared_is_told_by_name() -> None:
