@@ -119,6 +119,19 @@ class Cluster(Client):
         shutil.rmtree(self.folder)
         assert not left, left
 
+    def told(self) -> str:
+        """What Slurm says of jobs and nodes, and the ends of its logs: for whoever wonders why a test failed."""
+        asked = (
+            ("squeue", "--states=all", "--format=%i %T %r %S %N"),
+            ("squeue", "--states=all", "--steps"),
+            ("sinfo", "--Node", "--long"),
+        )
+        found = ["\n".join((" ".join(command), self.try_run(*command).stdout)) for command in asked]
+        for log in sorted(self.folder.rglob("slurm*.log")):
+            lines = log.read_text(errors="replace").splitlines()[-40:]
+            found.append("\n".join((str(log.relative_to(self.folder)), *lines)))
+        return "\n\n".join(found)
+
     def wait_for_nodes(self) -> None:
         """Waits until every node is idle."""
 
@@ -185,7 +198,8 @@ class Cluster(Client):
         self.run("scancel", f"--user={getpass.getuser()}")
         kill_all(self.job_processes)
         for name in self.nodes:
-            if self.node_state(name) != "idle":
+            # Slurm may not have noticed yet that a daemon is gone.
+            if self.node_state(name) != "idle" or not self._slurmd[name].running:
                 self.node_up(name)
         wait_until(lambda: not self.run("squeue", "--noheader"), "the queue to be empty", seconds=120)
         self.wait_for_nodes()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,18 @@ def start(packages: dict[str, str], **description: Any) -> Iterator[Cluster]:
         yield cluster
     finally:
         cluster.stop()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """With a test that fails, what its cluster knows."""
+    report = yield
+    if report.when == "call" and report.failed and isinstance(item, pytest.Function):
+        for one in item.funcargs.values():
+            if isinstance(one, Cluster):
+                report.sections.append(("Slurm", one.told()))
+                break
+    return report
 
 
 @pytest.fixture(scope="session")

@@ -134,27 +134,10 @@ class RunningSearch:
         try:
             status = self.main.wait(timeout=seconds)
         except subprocess.TimeoutExpired:
-            pytest.fail(f"the search did not end within {seconds:g} s:\n{self.said}\n{self._states()}")
+            pytest.fail(f"the search did not end within {seconds:g} s:\n{self.said}")
         self._log.close()
         assert status == 0, self.said
         self.check(undisturbed)
-
-    def _states(self) -> str:
-        """What Slurm says of jobs and nodes, with the ends of the controller's and the jobs' logs."""
-        asked = (
-            ["squeue", "--states=all", "--steps"],
-            ["squeue", "--states=all", "--format=%i %T %r %S %N"],
-            ["sinfo", "--Node", "--long"],
-        )
-        said = [
-            subprocess.run(command, capture_output=True, text=True, check=False, env=dict(self._environment)).stdout
-            for command in asked
-        ]
-        logs = [*Path(self._environment["SLURM_CONF"]).parent.rglob("*ctld.log"), *self.folder.rglob("*_log.*")]
-        for log in logs:
-            lines = log.read_text(errors="replace").splitlines()[-40:]
-            said.append("\n".join((f"== {log.name}", *lines)))
-        return "\n".join(said)
 
     def check(self, undisturbed: Path) -> None:
         """Results are those of the undisturbed search, nothing recorded twice, none lost."""
