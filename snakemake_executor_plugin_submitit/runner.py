@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import time
 from types import FrameType, TracebackType
 
 from .backend import TRY_AGAIN, Work
@@ -12,6 +13,10 @@ from .guardian import Guardian
 
 GRACE_SECONDS = 20.0
 """Between SIGTERM and SIGKILL to a command; within the 30 s that Slurm's KillWait leaves by default."""
+TOLD_FIRST = (128 + signal.SIGTERM, 128 + signal.SIGINT)
+"""How a command ends that the scheduler's signal has reached."""
+TOLD_SECONDS = 2.0
+"""So long it may be on its way to this process: a scheduler tells all processes of a job, one after another."""
 
 
 class Runner:
@@ -51,6 +56,8 @@ class Runner:
                 signals.pass_on_to(child)
                 code = child.wait()
                 signals.ended.set()
+                if code in TOLD_FIRST:
+                    signals.wait_until_told()
                 # Where a signal ended the command, the scheduler explains it (cancelled, time limit, requeued), unless
                 # the command used its grace to come to an end that counts.
                 if not signals.stopped or code in (0, TRY_AGAIN):
@@ -105,6 +112,13 @@ class Signals:
         if self._active:
             for number, handler in self._before.items():
                 signal.signal(number, handler)
+
+    def wait_until_told(self) -> None:
+        """Wait for a signal that the command may have got before this process."""
+        limit = time.monotonic() + TOLD_SECONDS
+        while not self.stopped and time.monotonic() < limit:
+            # Handlers run in this thread, which may not hold an event's lock then.
+            time.sleep(0.01)
 
     def stop(self) -> None:
         """End the command: SIGTERM, and SIGKILL after a grace."""

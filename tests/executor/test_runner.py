@@ -170,6 +170,28 @@ def test_a_stopped_job_ends_its_command_and_leaves_the_verdict_to_the_scheduler(
     assert find_state(folder, "target-content", 1) is None
 
 
+def test_a_command_that_the_scheduler_tells_first_leaves_the_verdict_to_it_too(
+    folder: Folder, work: Works, jobs: list[subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    job = start(work(command="echo $$ > shell; sleep 600"), folder, jobs)
+    shell = read_pid(tmp_path / "shell")
+    psutil.Process(shell.pid).terminate()
+    wait_until(lambda: is_gone(shell))
+    job.terminate()
+    assert job.wait(60) == 128 + signal.SIGTERM
+    assert find_state(folder, "target-content", 1) is None
+
+
+def test_a_command_that_ends_so_by_itself_has_failed(
+    folder: Folder, work: Works, jobs: list[subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    job = start(work(command="touch shell; kill $$"), folder, jobs)
+    assert job.wait(60) == 128 + signal.SIGTERM
+    state = find_state(folder, "target-content", 1)
+    assert state is not None
+    assert state["rc"] == 128 + signal.SIGTERM
+
+
 def test_a_command_that_will_not_end_is_killed_after_the_grace(
     folder: Folder, work: Works, jobs: list[subprocess.Popen[bytes]], tmp_path: Path
 ) -> None:
