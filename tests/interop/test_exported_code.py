@@ -112,6 +112,29 @@ def test_padding_on_either_side_changes_nothing(name: str, tmp_path: Path) -> No
 
 
 @torch.no_grad()
+def test_rows_are_turned_by_their_own_lengths(tmp_path: Path) -> None:
+    """Where frequencies depend on the length, of which padding is no part: shorter and longer than the original."""
+    longrope = {"method": "longrope", "factor": 4.0, "short_factors": [1, 1, 1.5, 2], "long_factors": [1, 2, 3, 4]}
+    scalings = ({"method": "dynamic", "factor": 4.0, "original_context": 8}, {**longrope, "original_context": 8})
+    blocks = [{"kind": "gqa", **HEADS, "num_kv_heads": 2, "rope_scaling": scaling} for scaling in scalings]
+    ours = filled(build(Architecture(d_model=32, vocab_size=VOCAB, blocks=blocks)))
+    assert export(ours, tmp_path) == "harmony"
+    theirs, tokens_BT, lengths = opened(tmp_path), random_tokens(3, LENGTH), (LENGTH, 5, 11)
+    for left in (False, True):
+        spans = [slice(LENGTH - length, LENGTH) if left else slice(0, length) for length in lengths]
+        mask_BT = torch.zeros_like(tokens_BT)
+        for row, span in enumerate(spans):
+            mask_BT[row, span] = 1
+        logits_BTV = theirs(tokens_BT, attention_mask=mask_BT).logits
+        for row, span in enumerate(spans):
+            torch.testing.assert_close(logits_BTV[row, span], ours(tokens_BT[row : row + 1, span])[0], **TOLERANCE)
+    found_BT = theirs.generate(tokens_BT, attention_mask=mask_BT, max_new_tokens=6, do_sample=False)
+    for row, span in enumerate(spans):
+        expected_BT = generate(ours, tokens_BT[row : row + 1, span], 6, temperature=0)
+        assert torch.equal(found_BT[row, span.start :], expected_BT[0])
+
+
+@torch.no_grad()
 def test_padding_fills_no_expert(tmp_path: Path) -> None:
     mixture = {**EXPERTS, "capacity_factor": 0.6}
     blocks = [{"kind": "gqa", **HEADS, "num_kv_heads": 2}, mixture]

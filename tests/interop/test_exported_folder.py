@@ -167,11 +167,14 @@ def test_the_card_says_what_it_is_and_how_it_is_made_again(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("kind", MIXERS)
-def test_the_cards_own_code_runs(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cards_own_code_runs(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     export(model(kind, 257), tmp_path, tokenizer=ByteTokenizer())
     _, _, rest = (tmp_path / "README.md").read_text().partition("```python\n")
     monkeypatch.chdir(tmp_path)
     exec(rest.partition("```")[0], {})
+    assert "Once" in capsys.readouterr().out
 
 
 def test_a_trainer_trains_it_further(tmp_path: Path) -> None:

@@ -132,6 +132,8 @@ def test_a_file_is_read_like_its_folder(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("{", "file: .*: not JSON .*; give a config.json"),
+        pytest.param("[" * 100_000, "file: .*: not JSON .*; give a config.json", id="deep"),
+        ('{"model_type": "llama", "num_attention_heads": 0}', "file: .*ZeroDivisionError.*; give a config.json"),
         ("[1]", "it has no model_type; give a config.json"),
         ('{"vocab_size": 3}', "it has no model_type; give a config.json"),
         ('{"model_type": "no_such"}', "model_type: no_such: unknown family; use one of llama"),

@@ -36,12 +36,13 @@ def architecture_from_file(path: Path | str) -> Architecture:
 
 
 def _config(values: dict[str, Any], path: Path | str) -> Any:
-    from huggingface_hub.errors import StrictDataclassError
-
     try:
         return renamed(values)
-    except (StrictDataclassError, KeyError, TypeError, ValueError) as error:
-        # What a class of configuration says of values that it does not take; some of it on several lines.
+    except UserError:
+        raise
+    except Exception as error:
+        # A class of configuration computes with what it is given, and errs as that goes wrong; some say it on several
+        # lines.
         words = " ".join(str(error).split())
         fix = f"{type(error).__name__} ({words}); give a config.json that transformers reads"
         raise UserError("file", path, fix) from None
@@ -53,7 +54,7 @@ def _read(path: Path) -> dict[str, Any]:
         values = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError("file", file, f"{error.strerror}; name a config.json, or a folder that has one") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError("file", file, f"not JSON ({error}); give a config.json of transformers") from None
     if not isinstance(values, dict) or not isinstance(values.get("model_type"), str):
         raise UserError("file", file, "it has no model_type; give a config.json of transformers")
