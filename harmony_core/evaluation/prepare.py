@@ -156,7 +156,7 @@ def _git_commit() -> str | None:
 
     def git(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = ["git", "-C", str(root), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+        return subprocess.run(command, capture_output=True, text=True, errors="replace", env=environment, check=False)
 
     try:
         commit = git("rev-parse", "HEAD")
