@@ -101,7 +101,7 @@ def _manifest(
 ) -> Manifest:
     import torch
 
-    from harmony_core.training.engine import device_for_training
+    from harmony_core.training.device import device_for_training
     from harmony_core.training.precision import resolve_precision
 
     device = device_for_training()
