@@ -10,6 +10,7 @@ from torch import Tensor
 
 from harmony_core.architecture import MoE
 from harmony_core.models.ops.matmul import linear
+from harmony_core.models.ops.moe.assignments import occurrences
 from harmony_core.models.ops.moe.routing import route
 from harmony_core.models.ops.precision import at_least_fp32, without_autocast
 from harmony_core.models.parameter import Declared, ParameterSpec, constant, matrix
@@ -51,7 +52,7 @@ class Router(Declared):
         auxiliary = self._balancing_loss(scores_BTE, chosen_BTK, real_BT) if config.balancing == "aux" else None
         if self.training and self.counting:
             counted = None if real_BT is None else real_BT.unsqueeze(-1).expand_as(chosen_BTK).flatten().float()
-            self.counts_E += torch.bincount(chosen_BTK.flatten(), counted, config.n_routed)
+            self.counts_E += occurrences(chosen_BTK.flatten(), config.n_routed, counted)
         return weights_BTK, chosen_BTK, auxiliary
 
     def _balancing_loss(self, scores_BTE: Tensor, chosen_BTK: Tensor, real_BT: Tensor | None) -> Tensor:
@@ -77,10 +78,9 @@ class Router(Declared):
     @torch.no_grad()
     def after_step(self) -> None:
         """Publishes the load of the step, moves the bias towards balance, and begins a new count."""
-        total = self.counts_E.sum()
-        if total == 0:
-            return
         if self.config.balancing == "bias":
             self.bias_E += self.config.bias_update_rate * torch.sign(self.counts_E.mean() - self.counts_E)
-        torch.div(self.counts_E, total, out=self.load_E)
+        # Where nothing was counted the load stays; that is not asked of the device, which would have to be waited for.
+        total = self.counts_E.sum()
+        torch.where(total > 0, self.counts_E / total.clamp_min(1), self.load_E, out=self.load_E)
         self.counts_E.zero_()

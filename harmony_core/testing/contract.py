@@ -129,7 +129,7 @@ def check_waiting(block: Fields) -> None:
     x_BTD, whole = draw(4, LENGTH * 4, WIDTH), documents()
     whole = Documents(whole.number_BT.repeat(2, 4).sort(1).values)
     module(x_BTD)
-    with _noted_reads() as found:
+    with noted_reads() as found:
         y_BTD, auxiliary = module.forward_with_loss(x_BTD.requires_grad_())
         (y_BTD.sum() if auxiliary is None else y_BTD.sum() + auxiliary).backward()
         if config.documents_problem() is None:
@@ -168,7 +168,7 @@ class HostReads(TorchDispatchMode):
 
 
 @contextmanager
-def _noted_reads() -> Iterator[list[str]]:
+def noted_reads() -> Iterator[list[str]]:
     """Names of what is read back meanwhile."""
     reads = HostReads()
     names = ("item", "tolist", "numpy", "cpu", "__bool__", "__int__", "__float__", "__index__")

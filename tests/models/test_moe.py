@@ -9,8 +9,10 @@ from torch.nn.functional import linear
 from harmony_core.architecture import MoE
 from harmony_core.models.moe import MoEModule
 from harmony_core.models.ops.activation import activate_reference
+from harmony_core.models.ops.moe import experts
 from harmony_core.models.ops.moe.routing import route_reference
 from harmony_core.models.parameter import initialise
+from harmony_core.testing.contract import noted_reads
 
 WIDTH = 16
 CASES = {
@@ -209,3 +211,33 @@ def peer_weights(family, ours):
 
 def test_the_path_is_named():
     assert module_of().kernel_path() == "sorted slices"
+
+
+# The grouped product takes no biases, and rows of whole 16 bytes.
+GROUPED = [
+    name for name, options in CASES.items() if "expert_bias" not in options and options.get("d_latent", 0) % 4 == 0
+]
+
+
+@pytest.mark.parametrize("case", GROUPED)
+@pytest.mark.parametrize("balancing", ["none", "bias", "aux"])
+def test_a_step_of_grouped_products_waits_for_nothing(case, balancing, monkeypatch):
+    monkeypatch.setattr(experts, "grouped_product", lambda *_: torch.nn.functional.grouped_mm)
+    module = module_of(**{**CASES[case], "balancing": balancing}).train()
+    x = draw(3, 8, WIDTH).requires_grad_()
+    with noted_reads() as found:
+        y, auxiliary = module.forward_with_loss(x)
+        (y.sum() if auxiliary is None else y.sum() + auxiliary).backward()
+        module.after_step()
+    assert not found
+
+
+def test_a_step_without_tokens_leaves_load_and_bias():
+    module = module_of(balancing="bias").train()
+    module(draw(3, 8, WIDTH))
+    module.after_step()
+    load, bias = module.router.load_E.clone(), module.router.bias_E.clone()
+    module.after_step()
+    assert load.sum() == pytest.approx(1.0)
+    assert torch.equal(module.router.load_E, load)
+    assert torch.equal(module.router.bias_E, bias)

@@ -50,7 +50,8 @@ def dispatched_experts(
     assigned, ends_E = sort_into_groups(chosen_RK, kept_RK, len(up_XUD) * ep.size)
     counts_NX = ends_E.long().diff(prepend=ends_E.new_zeros(1)).view(ep.size, -1)
     received_NX = ep.exchange_counts(counts_NX)
-    sent, received = counts_NX.sum(1).tolist(), received_NX.sum(1).tolist()
+    # One wait for both: the sizes of what is sent and received must be known here.
+    sent, received = torch.stack((counts_NX.sum(1), received_NX.sum(1))).tolist()
     rows_AD = _Gather.apply(x_RD, assigned, sum(sent), compute_dtype(x_RD))  # type: ignore[no-untyped-call]
     rows_SD = ep.exchange(rows_AD, sent, received)
     local_X = torch.arange(len(up_XUD), device=x_RD.device)

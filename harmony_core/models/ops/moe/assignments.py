@@ -78,7 +78,7 @@ def sort_into_slices(
     if chosen_RK.device.type == "cpu" and chosen_RK.numel() <= FEW:
         return _sort_few(chosen_RK, kept_RK, 2 if even else 1)
     key_A = _sort_key(chosen_RK, kept_RK, experts)
-    counts_E = key_A.bincount(minlength=experts + 1)[:experts]
+    counts_E = occurrences(key_A, experts + 1)[:experts]
     sizes_E = _aligned(counts_E, chosen_RK.numel())
     shifts_E = (sizes_E - counts_E).cumsum(0) - (sizes_E - counts_E)
     ends = sizes_E.cumsum(0).tolist()
@@ -131,7 +131,7 @@ def sort_into_groups(chosen_RK: Tensor, kept_RK: Tensor | None, experts: int) ->
         experts: E.
     """
     key_A = _sort_key(chosen_RK, kept_RK, experts)
-    ends_E = key_A.bincount(minlength=experts + 1)[:experts].cumsum(0).to(torch.int32)
+    ends_E = occurrences(key_A, experts + 1)[:experts].cumsum(0).to(torch.int32)
     order_A = key_A.argsort(stable=True)
     place_A = torch.empty_like(key_A)
     place_A[order_A] = torch.arange(len(order_A), device=key_A.device)
@@ -139,6 +139,18 @@ def sort_into_groups(chosen_RK: Tensor, kept_RK: Tensor | None, experts: int) ->
     if kept_RK is not None:
         place_RK = place_RK.where(kept_RK, 0)
     return Assignments(order_A.div(chosen_RK.shape[1], rounding_mode="floor"), place_RK, kept_RK), ends_E
+
+
+def occurrences(key_A: Tensor, size: int, weight_A: Tensor | None = None) -> Tensor:
+    """How often each number from 0 to `size` - 1 is there, in the type of the weights: no wait, as `bincount` has one.
+
+    Args:
+        key_A: int64, each below `size`.
+        size: numbers that are counted.
+        weight_A: what each counts for; None is 1, in int64. Whole ones have the same sum in any order.
+    """
+    weight_A = torch.ones_like(key_A) if weight_A is None else weight_A
+    return weight_A.new_zeros(size).scatter_add_(0, key_A, weight_A)
 
 
 def _sort_key(chosen_RK: Tensor, kept_RK: Tensor | None, experts: int) -> Tensor:
@@ -158,7 +170,7 @@ def within_capacity(chosen_BTK: Tensor, experts: int, capacity: int) -> Tensor:
     batch = chosen_BTK.shape[0]
     sequence_B11 = torch.arange(batch, device=chosen_BTK.device).view(batch, 1, 1)
     key_A = (chosen_BTK + sequence_B11 * experts).flatten()
-    counts = key_A.bincount(minlength=batch * experts)
+    counts = occurrences(key_A, batch * experts)
     order_A = key_A.argsort(stable=True)
     ranks_A = torch.arange(len(order_A), device=key_A.device) - (counts.cumsum(0) - counts)[key_A[order_A]]
     kept_A = torch.empty_like(order_A, dtype=torch.bool)
