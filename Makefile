@@ -2,7 +2,7 @@
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
-EXTRAS ?= dev,hf
+EXTRAS ?= dev,hf,bo
 SEARCH ?= nano
 PIP_ARGS ?=
 PYTEST_ARGS ?=
@@ -30,7 +30,7 @@ export DS_BUILD_OPS := 0
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-install: $(INSTALLED)  ## the virtual environment (VENV=.venv, EXTRAS=dev,hf)
+install: $(INSTALLED)  ## the virtual environment (VENV=.venv, EXTRAS=dev,hf,bo)
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
