@@ -43,6 +43,7 @@ class Attention(Block):
     """
 
     role = "mixer"
+    grows = ("num_heads",)
     num_heads: int
     head_dim: int
     v_head_dim: int | None = None
