@@ -15,11 +15,14 @@ from harmony_core.errors import UserError
 from harmony_core.evolution.bayesian import most_promising
 from harmony_core.evolution.context import Context, Trial
 from harmony_core.evolution.engine import Engine
+from harmony_core.evolution.generation import mutate_generation, select_generation
 from harmony_core.evolution.merit import merits
 from harmony_core.evolution.proposal import Sample, Take
+from harmony_core.resources import resource
 from harmony_core.search.config import Config, SearchConfig
 from harmony_core.search.objective import Objective
-from harmony_core.space import Space
+from harmony_core.space import Space, Stratum, sample
+from harmony_core.store import SearchFolder, population
 from harmony_core.testing.algorithms import check_algorithm
 
 LOSS = "val_bits_per_byte"
@@ -150,6 +153,54 @@ def test_bayesian_optimisation_finds_what_chance_does_not() -> None:
 
     found = {picks: np.mean([regret(picks, seed) for seed in range(2)]) for picks in ("bayesian", "random")}
     assert found["bayesian"] < 0.5 * found["random"]
+
+
+def test_of_a_large_space_samples_and_mutations_are_weighed() -> None:
+    """3^16 designs: what is taken is new, of whole depth, and the same again."""
+    space = Space.from_yaml("composer-mamba")
+    drawn = [sample(space, VOCAB, np.random.default_rng(seed), deepest()).architecture for seed in range(6)]
+    history = tuple(trial(one, 0, n, 3.0 - 0.1 * one.num_mixers) for n, one in enumerate(drawn))
+    context = Context(space, VOCAB, 1, history)
+    first, again = (engine("one_shot").ask(context, np.random.default_rng(1)) for _ in range(2))
+    assert first == again
+    assert isinstance(first, Take)
+    assert space.violations(first.architecture) == []
+    assert len(first.architecture.blocks) == 16
+    assert first.architecture.id not in context.trials
+    # More mixers are better, as far as the model has seen.
+    assert first.architecture.num_mixers > np.mean([one.num_mixers for one in drawn])
+
+
+def deepest() -> Stratum:
+    return Stratum(depth=0.99, size=0.5, experts=0.0, variety=0.9, mixer=0.5)
+
+
+def test_it_runs_in_the_loop_and_resumes_to_the_byte(
+    start: Callable[..., SearchFolder], measure: Callable[..., None]
+) -> None:
+    space = resource("spaces/composer.yaml").read_text()
+    algorithm = {"kind": "one_shot", "start": 2}
+    folder = start(space=space, population=4, algorithm=algorithm, objectives=[{"name": LOSS}])
+
+    def run_from(generation: int) -> dict[str, bytes]:
+        for later in range(generation, 3):
+            mutate_generation(folder, later)
+            measure(folder, later)
+            select_generation(folder, later)
+        paths = sorted(folder.path.rglob("generation=*/*.parquet"))
+        return {str(path.relative_to(folder.path)): path.read_bytes() for path in paths}
+
+    whole = run_from(0)
+    rows = population(folder).collect()
+    assert rows["origin"].to_list() == ["proposal"] * 12
+    assert rows["architecture_id"].n_unique() == 12
+    operators = rows["operator"].to_list()
+    assert [text.startswith("whole: the best by qLogNEI of ") for text in operators] == [False] * 4 + [True] * 8
+    for name in ("population", "ledger", "selection"):
+        (folder.generation(2) / f"{name}.parquet").unlink()
+    # A process that goes on has drawn other numbers before.
+    torch.manual_seed(11)
+    assert run_from(2) == whole
 
 
 def points(count: int, seed: int) -> np.ndarray:
