@@ -46,7 +46,7 @@ def most_promising(
     """The open point of the largest logarithm of noisy expected improvement.
 
     The model is BoTorch's SingleTaskGP with its RBF kernel, one length scale a feature, noise included (Ament et al.
-    2023, arXiv:2310.20708; Composer, arXiv:2510.00379, section 4). All chance is from `seed`, on one thread; torch's
+    2023, arXiv:2310.20708; Composer, arXiv:2510.00379). All chance is from `seed`, on one thread; torch's
     own generator and threads are as before afterwards.
 
     Args:

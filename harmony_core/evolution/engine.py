@@ -1,4 +1,4 @@
-"""What Composer's engines share (arXiv:2510.00379, section 4): designs that are open, of which one is picked."""
+"""What Composer's engines share (arXiv:2510.00379): designs that are open, of which one is picked."""
 
 from __future__ import annotations
 

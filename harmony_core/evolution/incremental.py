@@ -1,4 +1,4 @@
-"""Engines that search a few units of depth at a time and freeze them (Composer, arXiv:2510.00379, section 4)."""
+"""Engines that search a few units of depth at a time and freeze them (Composer, arXiv:2510.00379)."""
 
 from __future__ import annotations
 

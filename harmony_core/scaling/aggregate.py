@@ -1,4 +1,4 @@
-"""One design from the best of a search: Composer's aggregators (arXiv:2510.00379, section 5)."""
+"""One design from the best of a search: Composer's aggregators (arXiv:2510.00379)."""
 
 from __future__ import annotations
 

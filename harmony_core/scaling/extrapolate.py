@@ -1,4 +1,4 @@
-"""From few blocks to many: Composer's stretching and stacking (arXiv:2510.00379, section 5), as we read them.
+"""From few blocks to many: Composer's stretching and stacking (arXiv:2510.00379), as we read them.
 
 Its code was never released. Stretching rounds every run up, which can overshoot the depth that is wanted; how what is
 too much is taken away again is our own rule, and is said at `stretch`.

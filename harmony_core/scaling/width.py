@@ -1,7 +1,7 @@
 """An architecture at another width, so that it has a given number of parameters, or of elements of state.
 
 Both are functions of the architecture alone. An equal number of parameters (iso-parameter) is asked of what is compared
-after it was found (`grow`); an equal state (iso-state) is how MAD compares token mixers (arXiv:2403.17844, section 4).
+after it was found (`grow`); an equal state (iso-state) is how MAD compares token mixers (arXiv:2403.17844).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""End-layer incremental: the frozen units stay at the embedding (Composer, arXiv:2510.00379, section 4)."""
+"""End-layer incremental: the frozen units stay at the embedding (Composer, arXiv:2510.00379)."""
 
 from __future__ import annotations
 

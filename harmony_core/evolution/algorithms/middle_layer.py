@@ -1,4 +1,4 @@
-"""Middle-layer incremental: frozen units are split, and what is between is searched (arXiv:2510.00379, section 4)."""
+"""Middle-layer incremental: frozen units are split, and what is between is searched (arXiv:2510.00379)."""
 
 from __future__ import annotations
 

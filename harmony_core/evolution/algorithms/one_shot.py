@@ -1,4 +1,4 @@
-"""One-shot: all units of depth at once, by Bayesian optimisation (Composer, arXiv:2510.00379, section 4)."""
+"""One-shot: all units of depth at once, by Bayesian optimisation (Composer, arXiv:2510.00379)."""
 
 from __future__ import annotations
 
