@@ -6,6 +6,7 @@ after it was found (`grow`); an equal state (iso-state) is how MAD compares toke
 
 from __future__ import annotations
 
+import bisect
 import math
 from collections.abc import Callable
 from typing import Any
@@ -100,26 +101,39 @@ def _nearest(block: Block, d_model: int, measure: Callable[[Block], int], target
 def _at_ratio(architecture: Architecture, target: int) -> Architecture:
     """Of the ratios k / divisor, k whole, at which all blocks are valid, the architecture nearest to the target."""
     own = architecture.d_model
-    fields = {block: _growing(block) for block in architecture.blocks}
+    growing = [value for block in architecture.blocks for value in _growing(block).values()]
     # Widths stay multiples of eight where they were.
-    divisor = math.gcd(own // math.gcd(own, _STEP), *(value for values in fields.values() for value in values.values()))
-    best = architecture
-    for step in range(1, bounds.WIDTH // (own // divisor)):
-        grown = {
-            block: _valid(
-                block, {name: value // divisor * step for name, value in values.items()}, own // divisor * step
-            )
-            for block, values in fields.items()
-        }
-        blocks = tuple(block for block in map(grown.__getitem__, architecture.blocks) if block is not None)
-        if len(blocks) < len(architecture.blocks):
-            continue
-        found = architecture.replace(d_model=own // divisor * step, blocks=blocks)
-        if abs(body_params(found) - target) < abs(body_params(best) - target):
-            best = found
-        if body_params(found) >= target:
-            break
-    return best
+    divisor = math.gcd(own // math.gcd(own, _STEP), *growing)
+
+    def at(ratio: int) -> Architecture | None:
+        return _times(architecture, ratio, divisor)
+
+    def size(ratio: int) -> int:
+        return body_params(_times_unchecked(architecture, ratio, divisor))
+
+    ratios = range(1, bounds.WIDTH * divisor // own + 1)
+    # Parameters grow with the ratio.
+    first = bisect.bisect_left(ratios, target, key=size)
+    sides = (filter(None, map(at, ratios[:first][::-1])), filter(None, map(at, ratios[first:])))
+    found = [one for one in (next(side, None) for side in sides) if one is not None]
+    return min(found, key=lambda one: abs(body_params(one) - target), default=architecture)
+
+
+def _times_unchecked(architecture: Architecture, ratio: int, divisor: int) -> Architecture:
+    """With width and all that grows with it times ratio / divisor, which need not go together."""
+    blocks = []
+    for block in architecture.blocks:
+        for name, value in _growing(block).items():
+            block = hyper_parameters.changed(block, name, value // divisor * ratio)
+        blocks.append(block)
+    return architecture.model_copy(update={"d_model": architecture.d_model // divisor * ratio, "blocks": tuple(blocks)})
+
+
+def _times(architecture: Architecture, ratio: int, divisor: int) -> Architecture | None:
+    """The same, or None where a block is not valid so."""
+    found = _times_unchecked(architecture, ratio, divisor)
+    blocks = tuple(_valid(block, {}, found.d_model) for block in dict.fromkeys(found.blocks))
+    return None if None in blocks else found
 
 
 def _with_channels(architecture: Architecture, target: int) -> Architecture:
@@ -142,7 +156,7 @@ def _with_channels(architecture: Architecture, target: int) -> Architecture:
 
     # Parameters are a constant and a multiple of these widths.
     own, doubled = body_params(architecture), body_params(at(2.0))
-    return at(max(0.0, 1 + (target - own) / (doubled - own)))
+    return at(max(0.0, 1 + (target - own) / (doubled - own))) if doubled > own else architecture
 
 
 def _growing(block: Block) -> dict[str, int]:
