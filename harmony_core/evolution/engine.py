@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,7 +13,7 @@ from pydantic import Field
 
 from harmony_core import bounds
 from harmony_core.architecture import Architecture
-from harmony_core.evolution.bayesian import most_promising, require_botorch
+from harmony_core.evolution.bayesian import Surrogate, require_botorch
 from harmony_core.evolution.context import Context
 from harmony_core.evolution.merit import merits
 from harmony_core.evolution.proposal import Proposal, Sample, Take
@@ -58,11 +58,13 @@ class Open:
         designs: architectures of the space, known ones among them.
         told: where they come from, for people.
         parents: ids of what they go on from.
+        room: how many of them this generation may have; None is any number.
     """
 
     designs: Sequence[Architecture] = ()
     told: str = ""
     parents: tuple[str, ...] = ()
+    room: int | None = None
 
 
 class Engine(SelectAndBreed):
@@ -78,12 +80,21 @@ class Engine(SelectAndBreed):
 
     def __init__(self, settings: EngineConfig, objectives: Sequence[Objective], population: int) -> None:
         super().__init__(settings, objectives, population)
+        self.population = population
         # What this generation has been given so far; the context does not know of it yet.
         self._proposed: dict[str, Architecture] = {}
+        # What follows from the context alone is made once for all candidates that are bred from it.
+        self._context: Context | None = None
+        self._open = Open()
+        self._by_id: dict[str, Architecture] = {}
+        self._surrogate: Surrogate | None = None
 
     @abstractmethod
     def open(self, context: Context, rng: np.random.Generator) -> Open:
-        """What is open by the history; nothing where the engine has ended, or waits for results."""
+        """What is open by the history; nothing where the engine has ended, or waits for results.
+
+        Asked for once a context, with the generator of the first candidate that is bred from it.
+        """
 
     def grade(self, scored: Sequence[Scored]) -> list[tuple[int, float | None, float | None]]:
         """As `SelectAndBreed.grade`."""
@@ -92,13 +103,18 @@ class Engine(SelectAndBreed):
     def tell(self, scored: Sequence[Scored]) -> list[Placement]:
         """As `Algorithm.tell`."""
         self._proposed.clear()
+        self._context = None
         return super().tell(scored)
 
     def ask(self, context: Context, rng: np.random.Generator) -> Proposal:
         """As `Algorithm.ask`: one of the open designs, or a sample where none is."""
-        found = self.open(context, rng)
-        new = [one for one in found.designs if one.id not in context.trials and one.id not in self._proposed]
-        if not new:
+        if context is not self._context:
+            self._open, self._surrogate = self.open(context, rng), None
+            self._by_id = {one.id: one for one in self._open.designs}
+            self._context = context
+        found, known = self._open, {**context.trials, **self._proposed}
+        new = [one for architecture_id, one in self._by_id.items() if architecture_id not in known]
+        if not new or (found.room is not None and len(self._proposed) >= found.room):
             return Sample()
         number, how = self._pick(context, new, rng)
         self._proposed[new[number].id] = new[number]
@@ -115,10 +131,15 @@ class Engine(SelectAndBreed):
             return int(rng.integers(len(new))), "any"
         encoding = Encoding(context.space)
 
-        def features(architectures: Sequence[Architecture]) -> NDArray[np.float64]:
+        def features(architectures: Iterable[Architecture]) -> NDArray[np.float64]:
             return np.array([encoding.vector(one) for one in architectures]).reshape(-1, len(encoding))
 
-        seen = features([context.architecture(one) for one in known])
-        pending = features(list(self._proposed.values()))
-        seed = int(rng.integers(2**31))
-        return most_promising(seen, np.array(list(known.values())), features(new), pending, seed), "the best by qLogNEI"
+        if self._surrogate is None:
+            seen, merits_N = map(context.architecture, known), np.array(list(known.values()))
+            self._surrogate = Surrogate(features(seen), merits_N, features(self._open.designs), _seed(rng))
+        pending = features(self._proposed.values())
+        return self._surrogate.best(features(new), pending, _seed(rng)), "the best by qLogNEI"
+
+
+def _seed(rng: np.random.Generator) -> int:
+    return int(rng.integers(2**31))

@@ -77,8 +77,7 @@ class Incremental(Engine):
             tried = [one for one in designs if one.id in context.trials]
             wanted = min(self.settings.trials or len(designs), len(designs))
             if len(tried) < wanted:
-                given = sum(one.id in self._proposed for one in designs)
-                return Open(designs if len(tried) + given < wanted else (), self._told(frozen), parents)
+                return Open(designs, self._told(frozen), parents, room=wanted - len(tried))
             ended = [one for one in tried if context.trials[one.id].status is not None]
             if len(ended) < wanted:
                 return Open()

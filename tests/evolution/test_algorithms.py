@@ -17,7 +17,7 @@ from harmony_core.space import Space
 OBJECTIVES = (Objective(name="val_bits_per_byte"), Objective(name="latency_seconds", target=0.6))
 SURVIVORS = 6
 ENGINES = {"one_shot", "end_layer", "middle_layer"}
-SPACE = Space.from_yaml("composer")
+CONTEXT = Context(Space.from_yaml("composer"), 256)
 # How many parents a child may have; regularised evolution has no crossover, and engines make their own.
 PARENTS = {
     "nsga2": {1, 2},
@@ -38,7 +38,7 @@ def algorithm(kind: str, **settings: object) -> Algorithm:
 
 
 def ask(one: Algorithm, rng: np.random.Generator) -> Proposal:
-    return one.ask(Context(SPACE, 256), rng)
+    return one.ask(CONTEXT, rng)
 
 
 def is_fresh(kind: str, proposal: Proposal) -> bool:

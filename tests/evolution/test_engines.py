@@ -12,7 +12,7 @@ import torch
 
 from harmony_core.architecture import Architecture
 from harmony_core.errors import UserError
-from harmony_core.evolution.bayesian import most_promising
+from harmony_core.evolution.bayesian import Surrogate
 from harmony_core.evolution.context import Context, Trial
 from harmony_core.evolution.engine import Engine
 from harmony_core.evolution.generation import mutate_generation, select_generation
@@ -214,14 +214,15 @@ def test_the_acquisition_is_a_function_of_its_arguments() -> None:
     torch.manual_seed(3)
     torch.set_num_threads(2)
     state = torch.get_rng_state()
-    first = most_promising(seen, values, choices, pending, 7)
+    first = Surrogate(seen, values, choices, 7).best(choices, pending, 8)
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.get_num_threads() == 2
     torch.manual_seed(4)
     torch.set_num_threads(1)
-    assert most_promising(seen, values, choices, pending, 7) == first
+    again = Surrogate(seen, values, choices, 7)
+    assert again.best(choices, pending, 8) == first
     # What is pending already is worth little again.
-    assert most_promising(seen, values, choices, choices[[first]], 7) != first
+    assert again.best(choices, choices[[first]], 8) != first
 
 
 def test_merit_is_the_standardised_mean_of_the_objectives_and_targets_come_first() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 import numpy as np
@@ -13,7 +13,7 @@ from harmony_core.evolution.context import Context
 from harmony_core.evolution.engine import ENUMERABLE, Engine, EngineConfig, Open, Picks
 from harmony_core.evolution.registry import register
 from harmony_core.search.objective import Objective
-from harmony_core.space import DeadEnd, Depth, Space, every_architecture, mutate, num_architectures, sample
+from harmony_core.space import DeadEnd, Depth, Variation, every_architecture, mutate, num_architectures, sample
 
 # Where a space is too large to be looked at whole: so many samples, and so many mutations of the best so far.
 _SAMPLES, _MUTATIONS, _BEST = 256, 256, 8
@@ -29,19 +29,22 @@ class OneShot(Engine):
         if num_architectures(space) <= ENUMERABLE:
             return Open(list(every_architecture(space, context.vocab_size)), "whole")
         known = self.fitted(context)
-        if not known:
-            return Open([sample(space, context.vocab_size, rng).architecture], "whole")
-        best = [context.architecture(one) for one in sorted(known, key=known.__getitem__)[-_BEST:]]
-        drawn = [sample(space, context.vocab_size, rng).architecture for _ in range(_SAMPLES)]
-        drawn += _mutations(space, [one for one in best if not space.structure_violations(one)], rng)
+        parents = [context.architecture(one) for one in sorted(known, key=known.__getitem__)[-_BEST:]]
+        parents = [one for one in parents if not space.structure_violations(one)]
+        # To pick at random, no more are needed than this generation has candidates.
+        samples = self.population + (_SAMPLES if known else 0)
+        drawn = [
+            *_drawn(samples, lambda number: sample(space, context.vocab_size, rng)),
+            *_drawn(_MUTATIONS if parents else 0, lambda number: mutate(space, parents[number % len(parents)], rng)),
+        ]
         return Open(list({one.id: one for one in drawn}.values()), "whole")
 
 
-def _mutations(space: Space, parents: Sequence[Architecture], rng: np.random.Generator) -> Iterator[Architecture]:
-    """So many tries in turns; a parent without acceptable children gives none."""
-    for number in range(_MUTATIONS if parents else 0):
+def _drawn(tries: int, draw: Callable[[int], Variation]) -> Iterator[Architecture]:
+    """What comes of so many tries; a dead end is a try."""
+    for number in range(tries):
         with contextlib.suppress(DeadEnd):
-            yield mutate(space, parents[number % len(parents)], rng).architecture
+            yield draw(number).architecture
 
 
 @register
