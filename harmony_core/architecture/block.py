@@ -55,6 +55,8 @@ class Block(Frozen):
     implementation: ClassVar[str | None] = None
     # The whole number that sets the block's size and changes nothing else of it, which a budget is solved with.
     width_field: ClassVar[str | None] = None
+    # The whole numbers that a wider model has more of, in proportion to its width: heads, ranks, inner widths.
+    grows: ClassVar[tuple[str, ...]] = ()
     norm_position: NormPosition = "pre"
 
     def num_params(self, d_model: int) -> int:

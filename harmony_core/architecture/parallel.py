@@ -31,6 +31,7 @@ class Parallel(Block):
     kind = "parallel"
     role = "mixer"
     width_field = "ssm.d_state"
+    grows = ("attention.num_heads", "attention.num_kv_heads", "ssm.inner_width")
     attention: GQA
     ssm: Mamba2
     attention_in_multiplier: float = 1.0

@@ -57,6 +57,7 @@ MAY_IMPORT = {
     "progress": {"metrics", "results", "search", "store"},
     "site": {"data", "search", "slurm"},
     "slurm": set(),
+    "scaling": {"architecture", "space"},
     "evolution": {"architecture", "metrics", "results", "search", "space", "store"},
     "terminal": {"metrics", "progress", "store", "training.curve", "training.learner"},
 }
