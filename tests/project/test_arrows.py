@@ -26,6 +26,7 @@ MAY_IMPORT = {
     "models": {"architecture"},
     "interop": {"architecture", "data", "models"},
     "training": {"architecture", "models", "data", "machines"},
+    "mad": set(),
     "calibration": {"architecture", "machines", "models", "training"},
     "search": {
         "architecture",
