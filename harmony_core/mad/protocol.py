@@ -82,7 +82,8 @@ def full_protocol(tasks: Sequence[str] = (), mode: Mode = "faithful") -> list[Fu
 def chosen_tasks(names: Sequence[str]) -> list[str]:
     """These in the paper's order, or all where none is named; UserError for one that does not exist, or named twice."""
     for name in names:
-        task_class(name)
+        if name not in task_names():
+            raise UserError("tasks", name, f"no such task; use {', '.join(task_names())}")
     if len(set(names)) < len(names):
         raise UserError("tasks", ", ".join(names), "list each once")
     return [name for name in task_names() if name in names or not names]

@@ -24,6 +24,7 @@ from harmony_core.evolution.algorithm import Algorithm
 from harmony_core.evolution.algorithms.nsga2 import NSGA2Config
 from harmony_core.evolution.registry import AnyAlgorithm
 from harmony_core.machines import Machine
+from harmony_core.mad.config import MadConfig
 from harmony_core.resources import FOLDERS
 from harmony_core.search.frame import AUTO, KEY, Frame
 from harmony_core.search.objective import Objective
@@ -31,6 +32,7 @@ from harmony_core.space import Space, mutations_of
 from harmony_core.store.evaluators import DEFAULT, find_table, require_table, tables
 from harmony_core.training.recipe import Recipe
 
+MAD = "mad"
 DEFAULT_OBJECTIVES = (
     Objective(name="val_bits_per_byte"),
     Objective(name="latency_seconds"),
@@ -111,6 +113,7 @@ class Config(Frozen):
     Args:
         space: a search-space YAML file, the name of one in resources/spaces, or a space in full.
         evaluators: what is measured of candidates; `training` always is.
+        mad: what the evaluator of this name trains.
     """
 
     search: SearchConfig = SearchConfig()
@@ -122,6 +125,7 @@ class Config(Frozen):
     promote: PromoteConfig = PromoteConfig()
     budget: BudgetConfig = BudgetConfig()
     evaluators: tuple[str, ...] = DEFAULT
+    mad: MadConfig = MadConfig()
 
     @classmethod
     def from_yaml(cls, path: Path | str) -> Config:
@@ -235,11 +239,16 @@ class Config(Frozen):
         return self.model_copy(update={"space": space})
 
     def recorded(self) -> dict[str, Any]:
-        """What a manifest holds: everything, but for `evaluators` where they are those that always were run."""
+        """What a manifest holds: everything, but for `evaluators` where they are those that always were run.
+
+        Nor has it a section of an evaluator that is not run.
+        """
         data = self.model_dump(mode="json")
+        # Without these keys the identity is that of searches from before there was a choice.
         if set(self.evaluators) == set(DEFAULT):
-            # Without the key the identity is that of searches from before there was a choice.
             del data["evaluators"]
+        if MAD not in self.evaluators:
+            del data[MAD]
         return data
 
     def identity(self) -> dict[str, Any]:

@@ -121,8 +121,8 @@ def test_training_always_is_and_each_is_named_once(names: list[str]) -> None:
 
 
 def test_names_that_nobody_has_and_objectives_that_nobody_measures_are_refused() -> None:
-    with pytest.raises(UserError, match=r"^evaluators: mad: not installed; there are training, latency"):
-        Config.parse({"evaluators": ["training", "latency", "mad"]}).check_names()
+    with pytest.raises(UserError, match=r"^evaluators: proxy: not installed; there are training, latency, mad"):
+        Config.parse({"evaluators": ["training", "latency", "proxy"]}).check_names()
     with pytest.raises(UserError, match=r"^search\.objectives: latency_seconds: latency measures it; add that"):
         Config.parse({"evaluators": ["training"]}).check_names()
 

@@ -249,7 +249,7 @@ def test_settings_in_which_there_is_nothing_to_ask_are_refused(name: str, change
 
 
 def test_a_task_that_does_not_exist_is_refused() -> None:
-    with pytest.raises(UserError, match=r"^task: recall: no such task; use in_context_recall, fuzzy_recall, "):
+    with pytest.raises(UserError, match=r"^tasks: recall: no such task; use in_context_recall, fuzzy_recall, "):
         chosen_tasks(["recall"])
     with pytest.raises(UserError, match=r"^tasks: compression, compression: list each once"):
         chosen_tasks(["compression", "compression"])
