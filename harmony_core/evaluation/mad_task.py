@@ -9,14 +9,11 @@ from typing import Any
 import torch
 
 from harmony_core.architecture import Architecture
-from harmony_core.architecture.presets import with_vocab
 from harmony_core.evaluation.evaluators.mad import NO_SCORES
+from harmony_core.evaluation.mad_trained import what_is_trained
 from harmony_core.host import host_name
-from harmony_core.mad import MadTask
 from harmony_core.mad.config import MadConfig
-from harmony_core.mad.iso_state import iso_state
 from harmony_core.mad.learning import Diverged
-from harmony_core.mad.projection import project
 from harmony_core.mad.quick import QuickResult, run_quick
 from harmony_core.metrics.mad import MAD_SCORE, MAD_TASKS
 from harmony_core.models import keep_freed_memory
@@ -64,23 +61,3 @@ def _told(payload: dict[str, Any], device: torch.device) -> dict[str, Any]:
         **{MAD_TASKS[name]: score for name, score in scores.items()},
         MAD_SCORE: config.score(scores),
     }
-
-
-def what_is_trained(architecture: Architecture, config: MadConfig, task: MadTask) -> tuple[Architecture, str]:
-    """The model of a task's vocabulary, and what the row says of it.
-
-    Args:
-        architecture: the candidate.
-        config: says whether it is projected, and to equal state.
-        task: has the vocabulary.
-
-    Raises:
-        UserError: it cannot be projected.
-    """
-    if config.trained == "stack":
-        return with_vocab(architecture, task.vocab_size), f"the stack: {architecture.pattern()}"
-    projection = project(architecture, task.vocab_size)
-    if not config.iso_state:
-        return projection.architecture, projection.told
-    small, told = iso_state(projection.architecture)
-    return small, f"{projection.told}; {told}"

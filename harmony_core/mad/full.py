@@ -13,13 +13,14 @@ import torch
 
 from harmony_core.architecture import Architecture
 from harmony_core.mad.accuracy import macro_accuracy_of_batches
-from harmony_core.mad.examples import Examples, make_examples
+from harmony_core.mad.examples import Examples, Split, make_examples
 from harmony_core.mad.learning import Learning
 from harmony_core.mad.model import model_for
 from harmony_core.mad.protocol import BATCH_SIZE, ENOUGH, EPOCHS, LEAST_LEARNING_RATE, NUM_TEST, SEED, FullRun
 
 # Beside the numbers of the tasks, for the order of the examples.
 _OF_ORDER = 1000
+_HELD_OUT: tuple[Split, ...] = ("test", "validation")
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ class FullResult:
     """How a training ended.
 
     Args:
-        test_accuracy: of its last weights, macro-averaged over classes, mean over batches.
+        test_accuracy: of its last weights, macro-averaged over classes, mean over batches; the end may be chosen by it.
+        validation_accuracy: the same on examples that nothing was chosen by.
         loss: of its last step, in nats a token.
         epochs: how many it took.
         steps: optimiser steps of all of them.
@@ -35,6 +37,7 @@ class FullResult:
     """
 
     test_accuracy: float
+    validation_accuracy: float
     loss: float
     epochs: int
     steps: int
@@ -58,23 +61,27 @@ def run_full(
     """
     task = run.task
     train = make_examples(task, "train", range(task.num_train), SEED)
-    test = make_examples(task, "test", range(NUM_TEST), SEED)
+    test, validation = (make_examples(task, split, range(NUM_TEST), SEED) for split in _HELD_OUT)
     model = model_for(task, architecture, has_readout=True)
     model.initialise_as_the_paper(SEED)
     model.to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=run.learning_rate, weight_decay=run.weight_decay)
     learning = Learning(model, optimizer, precision)
-    loss = steps = accuracy = 0.0
+    loss, steps, accuracy = 0.0, 0, 0.0
     for epoch in range(epochs):
         factor = _cosine(epoch, run.learning_rate)
         for batch in _batches(train, epoch):
             loss = learning.step(batch, factor)
             steps += 1
-        answers_NT = learning.answers(test, BATCH_SIZE)
-        accuracy = macro_accuracy_of_batches(answers_NT, test.targets_NT, BATCH_SIZE)
+        accuracy = _accuracy(learning, test)
         if accuracy >= ENOUGH:
             break
-    return FullResult(accuracy, loss, epoch + 1, int(steps), ", ".join(model.stack.kernel_paths()))
+    paths = ", ".join(model.stack.kernel_paths())
+    return FullResult(accuracy, _accuracy(learning, validation), loss, epoch + 1, steps, paths)
+
+
+def _accuracy(learning: Learning, examples: Examples) -> float:
+    return macro_accuracy_of_batches(learning.answers(examples, BATCH_SIZE), examples.targets_NT, BATCH_SIZE)
 
 
 def _cosine(epoch: int, peak: float) -> float:

@@ -5,6 +5,7 @@ Poli et al. 2024 (arXiv:2403.17844), section 3 and appendix B; the numbers are t
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -58,6 +59,12 @@ class FullRun:
 def describe(task: MadTask) -> str:
     """A setting as canonical JSON, its task's name included."""
     return canonical_json({"task": task.name, **task.model_dump()})
+
+
+def described(text: str) -> MadTask:
+    """The setting that `describe` wrote."""
+    fields = json.loads(text)
+    return task_class(fields.pop("task")).parse(fields)
 
 
 def full_protocol(tasks: Sequence[str] = (), mode: Mode = "faithful") -> list[FullRun]:

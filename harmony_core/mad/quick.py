@@ -29,11 +29,13 @@ class QuickResult:
     Args:
         score: area under accuracy over the logarithm of steps, in [0, 1].
         curve: (steps, validation accuracy), ascending.
+        loss: of the last step, in nats a token.
         kernel_paths: which implementation each kind of block took.
     """
 
     score: float
     curve: tuple[tuple[int, float], ...]
+    loss: float
     kernel_paths: str
 
 
@@ -67,15 +69,15 @@ def run_quick(
     )
     learning = Learning(model, optimizer, precision, training.gradient_clip)
     held_out = make_examples(task, "validation", range(training.num_validation), seed)
-    curve = []
+    curve, loss = [], 0.0
     for step in range(training.steps):
         first = step * training.batch_size
         batch = make_examples(task, "train", range(first, first + training.batch_size), seed)
-        learning.step(batch, min(1.0, (step + 1) / training.warmup_steps))
+        loss = learning.step(batch, min(1.0, (step + 1) / training.warmup_steps))
         if step + 1 in training.checkpoints:
             answers_NT = learning.answers(held_out, training.batch_size)
             curve.append((step + 1, accuracy(answers_NT, held_out.targets_NT)))
-    return QuickResult(area_over_log_steps(curve), tuple(curve), ", ".join(model.stack.kernel_paths()))
+    return QuickResult(area_over_log_steps(curve), tuple(curve), loss, ", ".join(model.stack.kernel_paths()))
 
 
 def area_over_log_steps(curve: Sequence[tuple[int, float]]) -> float:
