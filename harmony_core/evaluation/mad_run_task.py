@@ -32,7 +32,7 @@ def run(payload: Row) -> Row:
             before).
     """
     keep_freed_memory()
-    started, begin = datetime.now(UTC).isoformat(), time.monotonic()
+    started, begin, cpu = datetime.now(UTC).isoformat(), time.monotonic(), time.process_time()
     device, row = device_for_training(), payload["row"]
     known = {**row, **NO_RESULT, "device": device_name(device), "host": host_name(), "started_at": started}
     try:
@@ -43,7 +43,8 @@ def run(payload: Row) -> Row:
         if not is_out_of_memory(error):
             raise
         told = {"status": "out_of_memory", "error": str(error), "kernel_paths": ""}
-    return {"rows": [{**known, **told, "seconds": time.monotonic() - begin}]}
+    took = {"seconds": time.monotonic() - begin, "cpu_seconds": time.process_time() - cpu}
+    return {"rows": [{**known, **told, **took}]}
 
 
 def _full(payload: Row, device: torch.device) -> Row:

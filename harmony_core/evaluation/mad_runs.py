@@ -26,7 +26,7 @@ from harmony_core.workers.lease import Lease
 
 TARGET = "harmony_core.evaluation.mad_run_task:run"
 FILE_NAME = "mad.parquet"
-NO_RESULT = dict.fromkeys(("test_accuracy", "validation_accuracy", "score", "epochs", "steps", "loss"))
+NO_RESULT = dict.fromkeys(("test_accuracy", "validation_accuracy", "score", "epochs", "steps", "loss", "cpu_seconds"))
 _IDENTITY = ("architecture_id", "trained", "protocol", "run_id", "task", "seed", "precision")
 
 
@@ -120,11 +120,27 @@ def run_trainings(
         Held: somebody else trains there.
     """
     work = SearchFolder(folder).work("mad")
-    with Lease(work / "lease"), TaskJournal(work / "journal.jsonl", tasks, _is_answer) as journal:
-        records = run_journalled(pool, journal, _answer, lambda record, *counts: report(record["rows"][0], *counts))
-        rows = [{**row, "started_at": datetime.fromisoformat(row["started_at"])} for r in records for row in r["rows"]]
-        write_table(folder / FILE_NAME, rows, MAD_RUNS)
+    with Lease(work / "lease"):
+        rows = journalled_rows(work / "journal.jsonl", tasks, pool, report)
+        timed = [{**row, "started_at": datetime.fromisoformat(row["started_at"])} for row in rows]
+        write_table(folder / FILE_NAME, timed, MAD_RUNS)
     return read_table(folder / FILE_NAME, MAD_RUNS)
+
+
+def journalled_rows(
+    journal: Path, tasks: Sequence[Task], pool: Pool, report: Callable[[dict[str, Any], int, int], None]
+) -> list[dict[str, Any]]:
+    """The rows of these trainings in order, with times as ISO text; what the journal holds is not trained again.
+
+    Args:
+        journal: its file.
+        tasks: with distinct keys; others as for `run_trainings`.
+        pool: where they run.
+        report: called with each new row, how many are done and how many there are.
+    """
+    with TaskJournal(journal, tasks, _is_answer) as opened:
+        records = run_journalled(pool, opened, _answer, lambda record, *counts: report(record["rows"][0], *counts))
+    return [row for record in records for row in record["rows"]]
 
 
 def _is_answer(record: Record, task: Task) -> bool:

@@ -27,15 +27,15 @@ Trained = Literal["stack", "projection"]
 _QUICK: Mapping[str, MadTask] = {
     task.name: task
     for task in (
-        InContextRecall(length=64),
-        FuzzyRecall(length=64),
-        NoisyRecall(length=64),
-        SelectiveCopying(length=32, num_copied=5),
+        InContextRecall(length=32),
+        FuzzyRecall(length=48),
+        NoisyRecall(vocab_size=24, length=32),
+        SelectiveCopying(vocab_size=8, length=32, num_copied=5),
         Compression(length=16),
         Memorisation(vocab_size=2048),
     )
 }
-STEPS = 80
+STEPS = 200
 # Steps before accuracy is read first.
 _FIRST = 8
 QUICK_TASKS = ("in_context_recall", "noisy_recall", "selective_copying", "memorisation")
@@ -62,7 +62,7 @@ class QuickTraining(Frozen):
     """
 
     steps: int = Field(default=STEPS, ge=2 * _FIRST, le=10**7)
-    batch_size: int = Field(default=16, ge=1, le=bounds.BATCH)
+    batch_size: int = Field(default=8, ge=1, le=bounds.BATCH)
     num_validation: int = Field(default=64, ge=1, le=bounds.BATCH)
     num_checkpoints: int = Field(default=8, ge=2, le=1000)
     first_checkpoint: int = Field(default=_FIRST, ge=1, le=_FIRST)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from harmony_core.metrics.metric import Metric, register
+from harmony_core.metrics.reference import of_losses
 
 _TASKS = {
     "in_context_recall": "in-context recall",
@@ -24,6 +25,7 @@ def _score(name: str, label: str, description: str) -> str:
         source="mad",
         direction="maximise",
         format="decimal",
+        reference=of_losses,
     )
     return register(declared).name
 

@@ -458,6 +458,7 @@ MAD_RUNS = table(
         column("steps", INT64, "optimiser steps; null if it failed", unit="steps", nullable=True),
         column("loss", FLOAT, "of the last step; null if it failed", unit="nats/token", nullable=True),
         column("seconds", FLOAT, "training and evaluation", unit="s"),
+        column("cpu_seconds", FLOAT, "of its process for that; null if it died", unit="s", nullable=True),
         DEVICE_SECONDS,
         DEVICE,
         KERNEL_PATHS,

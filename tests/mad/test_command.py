@@ -83,6 +83,7 @@ class Pool:
                 "steps": 400,
                 "loss": 1.0,
                 "seconds": 1.0,
+                "cpu_seconds": 1.0,
                 "device": "cpu",
                 "kernel_paths": "",
                 "host": "here",
