@@ -27,6 +27,7 @@ JOURNAL = RESULTS / "mad.jsonl"
 SECONDS_A_QUICK_TASK, SECONDS_A_FULL_STEP = 15, 0.6
 FINDINGS: dict[str, Callable[[list[Row]], dict[str, Any]]] = {
     "spread": findings.spread,
+    "left_out": findings.spread,
     "retest": findings.retest,
     "orderings": findings.orderings,
     "longer": findings.alone,

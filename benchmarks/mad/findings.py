@@ -12,7 +12,6 @@ from benchmarks.mad.architectures import HYBRIDS, PUBLISHED_MEMORISATION, drawn
 from benchmarks.mad.judgement import Table, agreement, interval, partial_spearman, spearman, spreads, table
 from harmony_core.architecture import Architecture
 from harmony_core.evaluation.mad_runs import full_scores
-from harmony_core.mad.config import QUICK_TASKS
 
 Row = dict[str, Any]
 Found = dict[str, Any]
@@ -27,15 +26,13 @@ def alone(rows: Sequence[Row]) -> Found:
 
 
 def spread(rows: Sequence[Row]) -> Found:
-    """How far each task's scores spread over architectures, and what all tasks of the quick score took of each."""
-    quick = [row for row in rows if row["task"] in QUICK_TASKS]
-    found, of_score = table(rows), table(quick)
-    own = spreads(found) | {"mad_score": spreads(of_score)["mad_score"]} if len(found) > 2 else {}
+    """How far each task's scores spread over architectures, and what all tasks took of each."""
+    found = table(rows)
+    own = spreads(found) if len(found) > 2 else {}
     return {
         "scores": _rounded(found),
-        "mad_score": {label: round(scores["mad_score"], 4) for label, scores in of_score.items()},
         "standard_deviation_points": {name: round(value, 2) for name, value in own.items()},
-        "core_seconds": {label: round(seconds, 1) for label, seconds in _core_seconds(quick).items()},
+        "core_seconds": {label: round(seconds, 1) for label, seconds in _core_seconds(rows).items()},
     }
 
 

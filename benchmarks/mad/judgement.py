@@ -14,11 +14,15 @@ Table = dict[str, dict[str, float]]
 
 
 def table(rows: Sequence[dict[str, Any]]) -> Table:
-    """By architecture's label the score of each task, their mean as `mad_score`; those that failed are left out."""
+    """By architecture's label the score of each task, their mean as `mad_score`.
+
+    Those that failed at a task, or have not been trained on all that others have, are left out.
+    """
     found: Table = {}
     for row in rows:
         found.setdefault(row["label"], {})[row["task"]] = row["score"]
-    whole = {label: scores for label, scores in found.items() if None not in scores.values()}
+    tasks = {row["task"] for row in rows if row["score"] is not None}
+    whole = {label: one for label, one in found.items() if tasks == one.keys() and None not in one.values()}
     return {label: {**scores, "mad_score": float(np.mean(list(scores.values())))} for label, scores in whole.items()}
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from rich.console import Console
 
+from harmony_core.architecture.demands import Demands
 from harmony_core.architecture.presets import load_preset
 from harmony_core.cli.train_asked import folder_refusals
 from harmony_core.errors import UserError
@@ -61,6 +62,7 @@ def mad(
 
     architecture = load_preset(file)
     chosen = _precision(precision, protocol)
+    architecture.check_demands(Demands(precision=chosen))
     names = [name.strip() for name in tasks.split(",") if name.strip()]
     if protocol == "full":
         if steps is not None or trained == "projection" or seed:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from harmony_core.architecture import Architecture
+from harmony_core.errors import UserError
 from harmony_core.evaluation.evaluators.mad import NO_SCORES
 from harmony_core.evaluation.mad_trained import what_is_trained
 from harmony_core.host import host_name
@@ -39,13 +40,15 @@ def _told(payload: dict[str, Any], device: torch.device) -> dict[str, Any]:
     """The columns that training decides."""
     config = MadConfig.parse(payload["mad"])
     architecture, row = Architecture.from_json(payload["architecture"]), payload["row"]
-    _, trained = what_is_trained(architecture, config, config.settings[0])
-    failed = {**NO_SCORES, "trained": trained, "kernel_paths": ""}
+    failed = {**NO_SCORES, "trained": "", "kernel_paths": ""}
     results: dict[str, QuickResult] = {}
     for task in config.settings:
-        small, _ = what_is_trained(architecture, config, task)
         try:
+            small, failed["trained"] = what_is_trained(architecture, config, task)
             results[task.name] = run_quick(small, task, config.training, row["seed"], row["precision"], device)
+        except UserError as error:
+            # A candidate without a projection is one that failed, and no mistake of a person's.
+            return {**failed, "status": "invalid", "error": str(error)}
         except Diverged as error:
             return {**failed, "status": "diverged", "error": f"{task.name}: {error}"}
         except (MemoryError, RuntimeError) as error:

@@ -12,6 +12,7 @@ import pytest
 from benchmarks.mad import campaign, findings, losses
 from benchmarks.mad.architectures import HYBRIDS, PUBLISHED_MEMORISATION, drawn, ordered, pure
 from benchmarks.mad.judgement import agreement, interval, partial_spearman, spreads, tau
+from harmony_core.mad import task_names
 from harmony_core.mad.config import QUICK_TASKS, STEPS
 from harmony_core.mad.projection import project
 from harmony_core.store import Journal
@@ -35,6 +36,8 @@ def test_the_parts_are_what_was_promised() -> None:
     steps = {name: {one.labels.get("asked_steps") for one in some} for name, some in parts.items()}
     assert (steps["retest"], steps["longer"]) == ({STEPS}, {10 * STEPS})
     assert {one.labels["asked_seed"] for one in parts["orderings"]} == {0, 1, 2}
+    tasks = {name: {task.payload["row"]["task"] for task in some} for name, some in trainings.items()}
+    assert (tasks["spread"], tasks["left_out"]) == (set(QUICK_TASKS), set(task_names()) - set(QUICK_TASKS))
     assert len(trainings["memorisation"]) == 36 * len(PUBLISHED_MEMORISATION)
 
 
@@ -107,4 +110,3 @@ def test_the_journals_first_word_counts(tmp_path: Path) -> None:
         for score in (0.5, 0.7):
             journal.append({"event": "final", "key": "a", "answer": {"rows": [{"score": score}]}})
     assert campaign.held(tmp_path / "mad.jsonl") == {"a": {"score": 0.5}}
-    assert set(QUICK_TASKS) <= {one.task.payload["row"]["task"] for one in campaign.parts()["spread"]}

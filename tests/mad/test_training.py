@@ -208,6 +208,17 @@ def test_a_candidate_that_diverges_is_a_row(monkeypatch: pytest.MonkeyPatch) -> 
     assert row["trained"] == "2x(mha-mlp) for mha-mlp"
 
 
+def test_a_candidate_without_a_projection_is_a_row() -> None:
+    payload = {
+        "architecture": SMALL.replace(blocks=SMALL.blocks[1:]).to_json(),
+        "mad": MadConfig(trained="projection").model_dump(mode="json"),
+        "row": {"seed": 1, "precision": "fp32"},
+    }
+    (row,) = run_task(payload)["rows"]
+    assert (row["status"], row["mad_score"], row["trained"]) == ("invalid", None, "")
+    assert row["error"] == "architecture: mlp: it has no token mixer to project; train the stack"
+
+
 def test_promotion_has_a_seed_of_its_own(prepared: Callable[..., OpenedSearch]) -> None:
     setting = prepared()
     row = {"generation": None, "candidate": 0, "architecture_id": SMALL.id, "architecture": SMALL.to_json()}
