@@ -25,6 +25,7 @@ from harmony_core.evolution.algorithms.nsga2 import NSGA2Config
 from harmony_core.evolution.registry import AnyAlgorithm
 from harmony_core.machines import Machine
 from harmony_core.mad.config import MadConfig
+from harmony_core.metrics.mad import MAD_TASKS
 from harmony_core.resources import FOLDERS
 from harmony_core.search.frame import AUTO, KEY, Frame
 from harmony_core.search.objective import Objective
@@ -201,6 +202,12 @@ class Config(Frozen):
         if by and not set(by) & set(self.evaluators):
             raise UserError("search.objectives", metric, f"{by[0]} measures it; add that to evaluators")
 
+    def _check_mad_task(self, metric: str) -> None:
+        """Refuses the score of a task that MAD does not train in this search."""
+        task = {name: one for one, name in MAD_TASKS.items()}.get(metric)
+        if task is not None and task not in self.mad.tasks:
+            raise UserError("search.objectives", metric, f"its task is not trained; add {task} to mad.tasks")
+
     @property
     def demands(self) -> Demands:
         """What the search asks of every block that it trains and measures."""
@@ -230,6 +237,7 @@ class Config(Frozen):
             yield {"evaluators"}, "evaluators", partial(require_table, name)
         for one in self.search.objectives:
             yield {"search", "evaluators"}, "search.objectives", partial(self._check_measured, one.name)
+            yield {"search", "mad"}, "search.objectives", partial(self._check_mad_task, one.name)
         if (machine := self.latency.machine) is not None:
             yield {"latency"}, "latency.source", partial(Machine.from_yaml, machine)
 

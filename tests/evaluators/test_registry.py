@@ -125,6 +125,10 @@ def test_names_that_nobody_has_and_objectives_that_nobody_measures_are_refused()
         Config.parse({"evaluators": ["training", "latency", "proxy"]}).check_names()
     with pytest.raises(UserError, match=r"^search\.objectives: latency_seconds: latency measures it; add that"):
         Config.parse({"evaluators": ["training"]}).check_names()
+    by_task = {"evaluators": ["training", "mad"], "search": {"objectives": [{"name": "mad_compression"}]}}
+    with pytest.raises(UserError, match=r"^search\.objectives: mad_compression: its task is not trained; add compress"):
+        Config.parse(by_task).check_names()
+    Config.parse({**by_task, "mad": {"tasks": ["compression"]}}).check_names()
 
 
 @pytest.mark.parametrize(
