@@ -26,6 +26,7 @@ JOURNAL = RESULTS / "mad.jsonl"
 # About what one core takes for a quick training, and for a step of memorisation in the full protocol.
 SECONDS_A_QUICK_TASK, SECONDS_A_FULL_STEP = 15, 0.6
 FINDINGS: dict[str, Callable[[list[Row]], dict[str, Any]]] = {
+    "presets": findings.spread,
     "spread": findings.spread,
     "left_out": findings.spread,
     "retest": findings.retest,
@@ -42,7 +43,7 @@ def main() -> int:
     if arguments.plan:
         _plan(parts)
         return 0
-    os.nice(12)
+    os.nice(10)
     for name in arguments.parts or parts:
         if not arguments.judge:
             _run(name, parts[name][: arguments.most], arguments.workers)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from harmony_core.architecture import Architecture
+from harmony_core.architecture.presets import load_preset
 from harmony_core.space import Space, draw_strata, sample
 
 # The paper's layers at width 128 (the authors' configuration files): 16 heads of 8; 4 states a channel, which makes the
@@ -28,6 +29,11 @@ def layers(*mixers: str) -> Architecture:
     """Mixers, each with a channel mixer after it, at width 128."""
     blocks = [block for name in mixers for block in (_MIXERS[name], _CHANNELS)]
     return Architecture.parse({"d_model": 128, "vocab_size": _VOCABULARY, "blocks": blocks})
+
+
+def presets() -> dict[str, Architecture]:
+    """Known models at the nano budget, the slowest to train first."""
+    return {name: load_preset(name) for name in ("jamba-nano", "mamba-2-nano", "llama-nano", "stripedhyena-2-nano")}
 
 
 def pure(name: str) -> Architecture:

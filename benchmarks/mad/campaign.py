@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.mad.architectures import PUBLISHED_MEMORISATION, drawn, ordered, pure
+from benchmarks.mad.architectures import PUBLISHED_MEMORISATION, drawn, ordered, presets, pure
 from harmony_core.architecture import Architecture
 from harmony_core.evaluation.mad_runs import full_trainings, journalled_rows, quick_trainings
 from harmony_core.mad import task_names
@@ -62,6 +62,7 @@ def parts() -> dict[str, list[Training]]:
     longer = MadConfig(steps=LONGER * STEPS)
     fuzzy = MadConfig(tasks=("fuzzy_recall",), steps=LONGER * STEPS)
     return {
+        "presets": quick("presets", presets(), MadConfig(), SEEDS[0]),
         "spread": quick("spread", spread, MadConfig(), SEEDS[0]),
         "left_out": quick("left_out", spread, left_out, SEEDS[0]),
         "retest": [one for seed in SEEDS[:2] for one in quick("retest", retest, MadConfig(), seed)],
