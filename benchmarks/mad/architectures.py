@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
 from harmony_core.architecture import Architecture
@@ -46,6 +48,7 @@ def ordered() -> dict[str, Architecture]:
     return {name: pure(name) for name in _MIXERS} | {name: layers(*parts) for name, parts in HYBRIDS.items()}
 
 
+@functools.cache
 def drawn(part: str) -> dict[str, Architecture]:
     """A stratified sample of space nano, drawn as a search's first generation; one of its own for each part."""
     rng = np.random.default_rng(_SAMPLE_SEEDS[part])

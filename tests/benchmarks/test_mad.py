@@ -9,13 +9,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.mad import campaign, findings, losses
+from benchmarks.mad import campaign, findings, judgement, losses
 from benchmarks.mad.architectures import HYBRIDS, PUBLISHED_MEMORISATION, drawn, ordered, pure
 from benchmarks.mad.judgement import agreement, interval, partial_spearman, spreads, tau
 from harmony_core.mad import task_names
 from harmony_core.mad.config import QUICK_TASKS, STEPS
 from harmony_core.mad.projection import project
 from harmony_core.store import Journal
+
+
+@pytest.fixture(autouse=True)
+def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(judgement, "RESAMPLES", 200)
 
 
 def test_the_parts_are_what_was_promised() -> None:
