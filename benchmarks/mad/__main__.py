@@ -53,7 +53,7 @@ def main() -> int:
         for name in parts
         if rows[name]
     }
-    found |= findings.together(rows)
+    found |= {**findings.together(rows), "generation_seconds_of_12800": findings.generation_seconds()}
     write_result("mad", found)
     print(json.dumps(found, indent=2))
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,12 +13,26 @@ from benchmarks.mad.architectures import HYBRIDS, PUBLISHED_MEMORISATION, drawn
 from benchmarks.mad.judgement import Table, agreement, interval, partial_spearman, spearman, spreads, table
 from harmony_core.architecture import Architecture
 from harmony_core.evaluation.mad_runs import full_scores
+from harmony_core.mad import make_examples, task_class, task_names
 
 Row = dict[str, Any]
 Found = dict[str, Any]
 
 _ATTENTION = ("mha", "mqa", "gqa", "mla", "swa")
 _CONTEXT = 256
+
+
+def generation_seconds() -> dict[str, float]:
+    """What one core takes for the paper's training set of each baseline, or for as many examples; the best of three."""
+    found = {}
+    for name in task_names():
+        task, times = task_class(name).parse({}), []
+        for _ in range(3):
+            began = time.process_time()
+            make_examples(task, "train", range(12_800))
+            times.append(time.process_time() - began)
+        found[name] = round(min(times), 4)
+    return found
 
 
 def alone(rows: Sequence[Row]) -> Found:
