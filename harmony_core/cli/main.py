@@ -18,6 +18,7 @@ from harmony_core.cli import (
     doctor,
     export,
     grow,
+    mad,
     migrate,
     plan,
     query,
@@ -52,6 +53,7 @@ app.command()(calibrate.calibrate)
 app.command()(plan.plan)
 app.command()(train.train)
 app.command()(scale.scale)
+app.command()(mad.mad)
 app.command()(watch.watch)
 app.command()(resume.resume)
 app.command()(migrate.migrate)

@@ -24,6 +24,8 @@ from harmony_core.evolution.algorithm import Algorithm
 from harmony_core.evolution.algorithms.nsga2 import NSGA2Config
 from harmony_core.evolution.registry import AnyAlgorithm
 from harmony_core.machines import Machine
+from harmony_core.mad.config import MadConfig
+from harmony_core.metrics.mad import MAD_TASKS
 from harmony_core.resources import FOLDERS
 from harmony_core.search.frame import AUTO, KEY, Frame
 from harmony_core.search.objective import Objective
@@ -31,6 +33,7 @@ from harmony_core.space import Space, mutations_of
 from harmony_core.store.evaluators import DEFAULT, find_table, require_table, tables
 from harmony_core.training.recipe import Recipe
 
+MAD = "mad"
 DEFAULT_OBJECTIVES = (
     Objective(name="val_bits_per_byte"),
     Objective(name="latency_seconds"),
@@ -111,6 +114,7 @@ class Config(Frozen):
     Args:
         space: a search-space YAML file, the name of one in resources/spaces, or a space in full.
         evaluators: what is measured of candidates; `training` always is.
+        mad: what the evaluator of this name trains.
     """
 
     search: SearchConfig = SearchConfig()
@@ -122,6 +126,7 @@ class Config(Frozen):
     promote: PromoteConfig = PromoteConfig()
     budget: BudgetConfig = BudgetConfig()
     evaluators: tuple[str, ...] = DEFAULT
+    mad: MadConfig = MadConfig()
 
     @classmethod
     def from_yaml(cls, path: Path | str) -> Config:
@@ -197,6 +202,12 @@ class Config(Frozen):
         if by and not set(by) & set(self.evaluators):
             raise UserError("search.objectives", metric, f"{by[0]} measures it; add that to evaluators")
 
+    def _check_mad_task(self, metric: str) -> None:
+        """Refuses the score of a task that MAD does not train in this search."""
+        task = {name: one for one, name in MAD_TASKS.items()}.get(metric)
+        if task is not None and task not in self.mad.tasks:
+            raise UserError("search.objectives", metric, f"its task is not trained; add {task} to mad.tasks")
+
     @property
     def demands(self) -> Demands:
         """What the search asks of every block that it trains and measures."""
@@ -228,6 +239,7 @@ class Config(Frozen):
             yield {"evaluators"}, "evaluators", partial(require_table, name)
         for one in self.search.objectives:
             yield {"search", "evaluators"}, "search.objectives", partial(self._check_measured, one.name)
+            yield {"search", "mad"}, "search.objectives", partial(self._check_mad_task, one.name)
         if (machine := self.latency.machine) is not None:
             yield {"latency"}, "latency.source", partial(Machine.from_yaml, machine)
 
@@ -237,11 +249,16 @@ class Config(Frozen):
         return self.model_copy(update={"space": space})
 
     def recorded(self) -> dict[str, Any]:
-        """What a manifest holds: everything, but for `evaluators` where they are those that always were run."""
+        """What a manifest holds: everything, but for `evaluators` where they are those that always were run.
+
+        Nor has it a section of an evaluator that is not run.
+        """
         data = self.model_dump(mode="json")
+        # Without these keys the identity is that of searches from before there was a choice.
         if set(self.evaluators) == set(DEFAULT):
-            # Without the key the identity is that of searches from before there was a choice.
             del data["evaluators"]
+        if MAD not in self.evaluators:
+            del data[MAD]
         return data
 
     def identity(self) -> dict[str, Any]:

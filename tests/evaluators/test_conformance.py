@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from harmony_core.evaluation import evaluators
 from harmony_core.evaluation.evaluator import EVALUATORS
 from harmony_core.evaluation.shard import Shard
+from harmony_core.mad.config import MadConfig
 from harmony_core.testing import evaluators as suite
 from tests.evaluation.conftest import candidates, prepared  # noqa: F401
 from tests.plugins.harmony_toys import evaluator
@@ -31,14 +33,15 @@ def shard(prepared: Callable[..., Any], candidates: Callable[..., list[dict[str,
 
     def make(measured: bool = False) -> Shard:
         latency = {"source": "measured", "modes": ["prefill"], "warmup_seconds": 0.01, "repeats": 3}
-        setting = prepared(**({"latency": latency} if measured else {}))
-        return Shard(suite.with_evaluators(setting, *NAMES), candidates(*STACKS), 0, 0)
+        setting = suite.with_evaluators(prepared(**({"latency": latency} if measured else {})), *NAMES)
+        config = setting.config.model_copy(update={"mad": MadConfig(tasks=("memorisation",), steps=16)})
+        return Shard(dataclasses.replace(setting, config=config), candidates(*STACKS), 0, 0)
 
     return make
 
 
-def test_there_are_three() -> None:
-    assert set(NAMES) == {"training", "latency", "toy"}
+def test_there_are_four() -> None:
+    assert set(NAMES) == {"training", "latency", "mad", "toy"}
 
 
 @pytest.mark.parametrize("name", NAMES)

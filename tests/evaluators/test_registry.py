@@ -121,10 +121,14 @@ def test_training_always_is_and_each_is_named_once(names: list[str]) -> None:
 
 
 def test_names_that_nobody_has_and_objectives_that_nobody_measures_are_refused() -> None:
-    with pytest.raises(UserError, match=r"^evaluators: mad: not installed; there are training, latency"):
-        Config.parse({"evaluators": ["training", "latency", "mad"]}).check_names()
+    with pytest.raises(UserError, match=r"^evaluators: proxy: not installed; there are training, latency, mad"):
+        Config.parse({"evaluators": ["training", "latency", "proxy"]}).check_names()
     with pytest.raises(UserError, match=r"^search\.objectives: latency_seconds: latency measures it; add that"):
         Config.parse({"evaluators": ["training"]}).check_names()
+    by_task = {"evaluators": ["training", "mad"], "search": {"objectives": [{"name": "mad_compression"}]}}
+    with pytest.raises(UserError, match=r"^search\.objectives: mad_compression: its task is not trained; add compress"):
+        Config.parse(by_task).check_names()
+    Config.parse({**by_task, "mad": {"tasks": ["compression"]}}).check_names()
 
 
 @pytest.mark.parametrize(

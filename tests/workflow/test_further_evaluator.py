@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from harmony_core.results import leaderboard
-from harmony_core.store import SearchFolder, missing, population, results
+from harmony_core.store import SearchFolder, missing, population, results, selection
 from tests.plugins.harmony_toys import evaluator
 from tests.plugins.install import environment, install
 from tests.workflow.conftest import ROOT, Completed, command, harmony, write_config
@@ -36,7 +36,7 @@ def configured(folder: Path, evaluators: list[str] | None = None) -> Path:
             "objectives": [{"name": "val_bits_per_byte"}, {"name": "num_params"}],
         },
         recipe={"tokens": 512},
-        promote={"top_k": 0, "baselines": ["llama-nano"] if evaluators != ["training"] else []},
+        promote={"top_k": 0, "baselines": ["llama-nano"]},
     )
     if evaluators is not None:
         with path.open("a") as file:
@@ -121,12 +121,38 @@ def test_what_is_measured_is_a_part_of_what_a_search_is(measured: tuple[Path, Pa
     assert "evaluators" in line
 
 
-def test_a_search_may_go_without_latency(tmp_path: Path) -> None:
-    done = run(tmp_path, configured(tmp_path, ["training"]), None)
+def test_a_search_may_go_by_mad_scores_and_without_latency(tmp_path: Path) -> None:
+    config = write_config(
+        tmp_path,
+        search={
+            "generations": 2,
+            "population": 2,
+            "objectives": [{"name": "val_bits_per_byte"}, {"name": "mad_score"}],
+        },
+        recipe={"tokens": 512},
+        promote={"top_k": 1, "baselines": []},
+        mad={"tasks": ["memorisation", "compression"], "weights": {"memorisation": 3.0}, "steps": 16},
+    )
+    with config.open("a") as file:
+        file.write("evaluators: [training, mad]\n")
+    done = run(tmp_path, config, None)
     assert done.returncode == 0, done.stdout + done.stderr
     folder = tmp_path / "results" / "tiny"
     assert not list(folder.rglob("latency"))
-    assert leaderboard(folder).collect()["latency_seconds"].null_count() == 2
+    best = leaderboard(folder).collect()
+    assert best["latency_seconds"].null_count() == len(best) == 4
+    rows = {
+        row["candidate"]: row for row in results(folder, "mad").filter(pl.col("generation") == 0).collect().to_dicts()
+    }
+    chosen = selection(folder).filter(pl.col("generation") == 0).collect()
+    for row in chosen.to_dicts():
+        own = rows[row["candidate"]]
+        weighted = (3 * own["mad_memorisation"] + own["mad_compression"]) / 4
+        assert row["mad_score"] == own["mad_score"] == pytest.approx(weighted)
+        assert own["mad_fuzzy_recall"] is None
+    seeds = {promoted: set(results(folder, "mad", promoted=promoted).collect()["seed"]) for promoted in (False, True)}
+    assert len(seeds[False]) == len(seeds[True]) == 1
+    assert seeds[False] != seeds[True]
     assert harmony(tmp_path, "top", "tiny").returncode == 0
     assert missing(SearchFolder(folder)) == []
 
