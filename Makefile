@@ -6,6 +6,8 @@ EXTRAS ?= dev,hf,bo
 SEARCH ?= nano
 PIP_ARGS ?=
 PYTEST_ARGS ?=
+GPU_CHECK ?= benchmarks/results/gpu_check
+GPU_CHECK_ARGS ?=
 SNAKEMAKE_ARGS ?=
 
 REFERENCES := mamba-ssm==2.3.2.post1 causal-conv1d==1.7.0
@@ -25,10 +27,10 @@ TEST_SLURM = $(BIN)/python -m pytest -m 'not chaos' -n 4 --dist loadfile --no-lo
 export PATH := $(BIN):$(PATH)
 export DS_BUILD_OPS := 0
 
-.PHONY: help install search test test-slurm chaos bench lint format clean
+.PHONY: help install search test test-slurm chaos bench gpu-check lint format clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(INSTALLED)  ## the virtual environment (VENV=.venv, EXTRAS=dev,hf,bo)
 
@@ -66,6 +68,9 @@ bench: install  ## every benchmark of benchmarks/
 	@status=0; for name in worker_start training_throughput engine_overhead rounding operators planner_machine planner_published search_run baselines queue_claims planning executor \
 		utilisation simulation lag_quality search_quality latency_under_load variation balancing token_budgets every_mixer composer_engines; do \
 		echo "== $$name"; $(BIN)/python -m benchmarks.$$name || status=1; done; exit $$status
+
+gpu-check: install  ## what no CPU can show, in nine minutes on one GPU, without a network
+	$(BIN)/python -m benchmarks.gpu_check --out $(GPU_CHECK).json --page $(GPU_CHECK).html $(GPU_CHECK_ARGS)
 
 lint: install  ## ruff, mypy and snakefmt, changing nothing
 	$(BIN)/ruff check .

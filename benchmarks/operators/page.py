@@ -34,13 +34,24 @@ th, td { text-align: left; padding: .25em .7em; border-bottom: 1px solid #dde1e6
 def html_page(figures: Mapping[str, Any]) -> str:
     """The page of a result as `operators.json` has it."""
     shown = ("command", "cpu", "python", "packages", "measured_at", "seconds", "rounds", "attention", "note")
-    facts = "".join(f"<li>{escape(name)}: {escape(str(figures[name]))}</li>" for name in shown if name in figures)
     sections = []
     for part, rows in figures["parts"].items():
         curves = _CURVES[part](rows) if part in _CURVES else ""
         sections.append(f"<h2>{TITLES[part]}</h2>\n{curves}\n{table(part, rows).to_html()}")
-    head = f'<meta charset="utf-8">\n<title>Operators</title>\n<style>{_STYLE}</style>'
-    body = f"<h1>Operators</h1>\n<ul>{facts}</ul>\n" + "\n".join(sections)
+    return document("Operators", {name: figures[name] for name in shown if name in figures}, sections)
+
+
+def document(title: str, facts: Mapping[str, Any], sections: Iterable[str]) -> str:
+    """A page of a benchmark.
+
+    Args:
+        title: of it.
+        facts: what was measured on and with, by name.
+        sections: HTML.
+    """
+    listed = "".join(f"<li>{escape(name)}: {escape(str(value))}</li>" for name, value in facts.items())
+    head = f'<meta charset="utf-8">\n<title>{title}</title>\n<style>{_STYLE}</style>'
+    body = f"<h1>{title}</h1>\n<ul>{listed}</ul>\n" + "\n".join(sections)
     return f'<!doctype html>\n<html lang="en">\n<head>\n{head}\n</head>\n<body>\n{body}\n</body>\n</html>\n'
 
 

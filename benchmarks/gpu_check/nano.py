@@ -1,0 +1,67 @@
+"""Nano candidates an hour with so many processes on one GPU, through the pool that a search has."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from benchmarks.gpu_check.repeat import prepared, recipe_of
+from benchmarks.gpu_check.row import attempted
+from benchmarks.gpu_check.settings import Before, Row, Setting
+from benchmarks.trainings import Training, run_trainings
+from harmony_core.architecture.presets import load_preset, with_vocab
+from harmony_core.data import DataManifest
+from harmony_core.workers.children import Children
+from harmony_core.workers.pool import PRELOAD, WarmPool
+
+# A dense one, one whose steps are many small kernels, one of experts.
+_PRESETS = ("llama-nano", "mamba-2-nano", "mixtral-nano", "jamba-nano")
+_PROCESSES = (1, 4, 8, 16)
+
+
+def rows(setting: Setting, before: Before) -> Iterator[Row]:
+    """A row a number of processes at once; what starts candidates is warm before the first is timed."""
+    Children(PRELOAD).wait_until_warm()
+    with tempfile.TemporaryDirectory() as folder:
+        data = prepared(Path(folder) / "data", setting)
+        for processes in setting.choose(_PROCESSES, (2,)):
+            work = Path(folder) / str(processes)
+            work.mkdir()
+            identity = {"processes": processes}
+            yield attempted(identity, lambda n=processes, w=work: _measured(n, data, w, setting))
+
+
+def _measured(processes: int, data: Path, work: Path, setting: Setting) -> Row:
+    """Twice as many candidates as processes, so that starts overlap with training as in a search; each preset at least
+    once.
+    """
+    steps, count = setting.choose(48, 2), setting.choose(max(2 * processes, len(_PRESETS)), processes)
+    recipe, vocab_size = recipe_of(setting, steps), DataManifest.load(data).vocab_size
+    presets = setting.choose(_PRESETS, _PRESETS[:1])
+    trainings = [
+        Training(
+            key=f"{number}-{presets[number % len(presets)]}",
+            architecture=with_vocab(load_preset(presets[number % len(presets)]), vocab_size),
+            recipe=recipe,
+            seed=number,
+            labels={},
+            splits=(),
+        )
+        for number in range(count)
+    ]
+    begin = time.monotonic()
+    found = run_trainings(WarmPool(work / "logs", workers=processes), trainings, data, work / "journal.jsonl")
+    seconds = time.monotonic() - begin
+    bad = [f"{row['status']}: {row['error']}" for row in found if row["status"] != "ok"]
+    if bad:
+        raise RuntimeError(f"{len(bad)} of {count} candidates: {bad[0]}")
+    rate = round(3600 * count / seconds)
+    return {
+        "candidates": count,
+        "steps": steps,
+        "tokens": recipe.tokens,
+        "seconds": seconds,
+        "candidates_an_hour": rate,
+    }
