@@ -18,7 +18,7 @@ from harmony_core.mad.learning import Diverged
 from harmony_core.mad.protocol import FullRun, described
 from harmony_core.mad.quick import run_quick
 from harmony_core.models import keep_freed_memory
-from harmony_core.training.engine import device_for_training
+from harmony_core.training.device import device_for_training
 from harmony_core.training.process import device_name, is_out_of_memory
 
 Row = dict[str, Any]
