@@ -29,8 +29,7 @@ def rows(setting: Setting, before: Before) -> Iterator[Row]:
         for processes in setting.choose(_PROCESSES, (2,)):
             work = Path(folder) / str(processes)
             work.mkdir()
-            identity = {"processes": processes}
-            yield attempted(identity, lambda n=processes, w=work: _measured(n, data, w, setting))
+            yield attempted({"processes": processes}, _measured, processes, data, work, setting)
 
 
 def _measured(processes: int, data: Path, work: Path, setting: Setting) -> Row:

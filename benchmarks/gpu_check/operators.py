@@ -26,7 +26,7 @@ def rows(setting: Setting, before: Before) -> Iterator[Row]:
         for operator in OPERATORS:
             identity = {"operator": operator.name, "d_model": sizes.d_model, "tokens": length}
             identity["precision"] = "fp32" if setting.small else "bf16"
-            yield attempted(identity, lambda o=operator, n=length: measured(o, sizes, n, setting))
+            yield attempted(identity, measured, operator, sizes, length, setting)
             if not setting.small:
                 torch.cuda.empty_cache()
 

@@ -168,8 +168,12 @@ def _channel_inputs(sizes: Sizes, length: int, dtype: torch.dtype, draw: Draw) -
     return qk, v, logsigmoid(draw(1, length, sizes.heads, sizes.head) + 3), beta
 
 
-def _in_type(x: Tensor, like: Tensor) -> Tensor:
-    return x.to(like.dtype)
+def _gated_delta(qk: Tensor, v: Tensor, log: Tensor, beta: Tensor) -> Tensor:
+    return gated_delta(qk, v, log, beta, _CHUNK)[0].to(v.dtype)
+
+
+def _kda(qk: Tensor, v: Tensor, log: Tensor, beta: Tensor) -> Tensor:
+    return kda(qk, v, log, beta, _CHUNK)[0].to(v.dtype)
 
 
 def _fla_delta(module: str, name: str) -> Callable[[], Function]:
@@ -236,13 +240,13 @@ OPERATORS = (
     Operator(
         "gated delta rule",
         _delta_inputs,
-        lambda *inputs: _in_type(gated_delta(*inputs, _CHUNK)[0], inputs[1]),
+        _gated_delta,
         {_FLA: _fla_delta("fla.ops.gated_delta_rule", "chunk_gated_delta_rule")},
     ),
     Operator(
         "Kimi delta rule",
         _channel_inputs,
-        lambda *inputs: _in_type(kda(*inputs, _CHUNK)[0], inputs[1]),
+        _kda,
         {_FLA: _fla_delta("fla.ops.kda", "chunk_kda")},
     ),
     Operator(

@@ -39,10 +39,10 @@ def rows(setting: Setting, before: Before) -> Iterator[Row]:
         for precision in LIMITS:
             identity = {"kind": case.block["kind"], "d_model": case.d_model, "head_width": case.head_width}
             identity |= {"tokens": case.length, "precision": precision, "note": case.note}
-            yield attempted(identity, lambda c=case, p=precision, r=reference: compare(c, p, setting, r))
+            yield attempted(identity, compare, case, precision, setting, reference)
     for precision in LIMITS:
         identity = {"kind": "loss", "vocab_size": setting.choose(_VOCAB_SIZE, 1031), "precision": precision}
-        yield attempted(identity, lambda p=precision: compare_loss(p, setting))
+        yield attempted(identity, compare_loss, precision, setting)
 
 
 def compare(case: Case, precision: str, setting: Setting, reference: list[Found]) -> Row:
@@ -62,8 +62,13 @@ def compare(case: Case, precision: str, setting: Setting, reference: list[Found]
         reference.append(gradients(copy.deepcopy(module).double(), _in_fp64(case), x_BTD.double(), dy_BTD.double()))
     device = torch.device(setting.device)
     module.to(device)
-    with autocast(device, precision):
-        found = gradients(module, lambda m, x: m(x), x_BTD.to(device), dy_BTD.to(device))
+
+    def run(module: BlockModule, x_BTD: Tensor) -> Tensor:
+        with autocast(device, precision):
+            y_BTD: Tensor = module(x_BTD)
+        return y_BTD
+
+    found = gradients(module, run, x_BTD.to(device), dy_BTD.to(device))
     return {**errors(found, reference[0], LIMITS[precision]), "path": module.kernel_path()}
 
 
@@ -129,9 +134,13 @@ def compare_loss(precision: str, setting: Setting) -> Row:
     targets_R = torch.randint(vocab_size, (tokens,), generator=generator)
     expected = _loss(lambda h, w: cross_entropy(h @ w.T, targets_R), hidden_RD.double(), head_VD.double())
     device = torch.device(setting.device)
-    with autocast(device, precision):
-        on_device = targets_R.to(device)
-        found = _loss(lambda h, w: linear_cross_entropy(h, w, on_device), hidden_RD.to(device), head_VD.to(device))
+    on_device = targets_R.to(device)
+
+    def run(hidden_RD: Tensor, head_VD: Tensor) -> Tensor:
+        with autocast(device, precision):
+            return linear_cross_entropy(hidden_RD, head_VD, on_device)
+
+    found = _loss(run, hidden_RD.to(device), head_VD.to(device))
     return errors(found, expected, LIMITS[precision])
 
 

@@ -27,8 +27,8 @@ _WARM_UP = 2
 def rows(setting: Setting, before: Before) -> Iterator[Row]:
     """A row a kind, with the place of the first wait where there is one; then how often the trainer's step waits."""
     for kind in block_kinds():
-        yield attempted({"what": f"a step of {kind}"}, lambda k=kind: _of_kind(k, setting))
-    yield attempted({"what": "the trainer's step, losses read"}, lambda: _of_trainer(setting))
+        yield attempted({"what": f"a step of {kind}"}, _of_kind, kind, setting)
+    yield attempted({"what": "the trainer's step, losses read"}, _of_trainer, setting)
 
 
 def architecture(kind: str, setting: Setting) -> Architecture:
@@ -91,7 +91,7 @@ def waits(step: Callable[[], Any], setting: Setting) -> list[str]:
             step()
         finally:
             torch.cuda.set_sync_debug_mode("default")
-    return [f"{one.filename}:{one.lineno}" for one in caught if "synchronizing CUDA" in str(one.message)]
+    return [f"{one.filename}:{one.lineno}" for one in caught if "called a synchronizing" in str(one.message)]
 
 
 def _tokens(setting: Setting) -> np.ndarray:
