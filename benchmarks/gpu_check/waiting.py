@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.gpu_check.cases import USUAL, block
+from benchmarks.gpu_check.cases import USUAL, block, kinds
 from benchmarks.gpu_check.row import attempted
 from benchmarks.gpu_check.settings import SEED, Before, Row, Setting
-from harmony_core.architecture import Architecture, block_class, block_from_dict, block_kinds
+from harmony_core.architecture import Architecture, block_class, block_from_dict
 from harmony_core.models import build
 from harmony_core.testing.contract import noted_reads
 from harmony_core.training.learner import Learner
@@ -26,7 +26,7 @@ _WARM_UP = 2
 
 def rows(setting: Setting, before: Before) -> Iterator[Row]:
     """A row a kind, with the place of the first wait where there is one; then how often the trainer's step waits."""
-    for kind in block_kinds():
+    for kind in kinds():
         yield attempted({"what": f"a step of {kind}"}, _of_kind, kind, setting)
     yield attempted({"what": "the trainer's step, losses read"}, _of_trainer, setting)
 
