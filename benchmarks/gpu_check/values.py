@@ -6,6 +6,7 @@ R rows (tokens), V vocabulary, B batch, T tokens, D model width.
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 
@@ -118,9 +119,9 @@ def errors(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], limit: f
         name: float((_like(found[name]) - value).norm()) / max(float(value.norm()), least)
         for name, value in gradients.items()
     }
-    worst = max(relative, key=lambda name: relative[name])
+    # What is not a number is the worst.
+    worst = max(relative, key=lambda name: (math.isnan(relative[name]), relative[name]))
     figures = {"output_error": _short(output), "gradient_error": _short(relative[worst]), "worst_gradient": worst}
-    # Written so that what is not a number is not within it.
     return {**figures, "limit": limit, "ok": output <= limit and relative[worst] <= limit}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -100,13 +101,13 @@ def test_without_a_gpu_it_is_refused_in_one_line(
     assert not out.exists()
 
 
-@pytest.mark.parametrize("bad", [["--limit", "541"], ["--limit", "0"], ["--page", "."]])
+@pytest.mark.parametrize("bad", [["--limit", "541"], ["--limit", "0"], ["--page", "."], ["--page", "/proc/check.html"]])
 def test_bad_input_is_refused_before_anything_runs(
     bad: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["--small", "--out", str(tmp_path / "check.json"), *bad]) == UserError.EXIT_CODE
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"{bad[0]}: ")
+    assert bad[0] in line.split(":")[0]
 
 
 def test_every_kind_comes_at_every_width_of_a_head_and_with_experts_that_have_no_token() -> None:
@@ -124,7 +125,14 @@ def test_values_that_differ_or_are_no_numbers_are_not_as_they_should_be() -> Non
     expected = {"output": torch.ones(4).double(), "w": torch.ones(4).double(), "decay": torch.zeros(4).double()}
     close = {name: value + 1e-5 for name, value in expected.items()}
     assert values.errors(close, expected, 1e-3)["ok"] is True
-    for name, difference in (("output", 0.1), ("w", 0.1), ("decay", 0.1), ("w", float("nan"))):
+    for name, difference in (
+        ("output", 0.1),
+        ("w", 0.1),
+        ("decay", 0.1),
+        ("w", math.nan),
+        ("decay", math.nan),
+        ("output", math.nan),
+    ):
         found = values.errors({**close, name: close[name] + difference}, expected, 1e-3)
         assert found["ok"] is False, name
 
