@@ -63,8 +63,13 @@ def _of_kind(kind: str, setting: Setting) -> Row:
 def _of_trainer(setting: Setting) -> Row:
     """Nothing is promised of it: a loss that is told has been read."""
     length = setting.choose(256, 16)
-    recipe = Recipe(batch_size=_BATCH, sequence_length=length, tokens=_BATCH * length, validation_tokens=length)
-    recipe = recipe.model_copy(update={"precision": setting.choose("bf16", "fp32")})
+    recipe = Recipe(
+        batch_size=_BATCH,
+        sequence_length=length,
+        tokens=_BATCH * length,
+        validation_tokens=length,
+        precision=setting.choose("bf16", "fp32"),
+    )
     learner = Learner(architecture("gqa", setting), recipe, SEED, torch.device(setting.device))
     rows_BT = _tokens(setting)
     for _ in range(_WARM_UP):

@@ -46,6 +46,7 @@ def test_the_small_run_measures_every_step_and_says_that_it_is_no_gpu(tmp_path: 
     assert code == 0
     assert figures["small"] is True
     assert "no figure here is a GPU's" in figures["measured_on"]
+    assert "<h1>GPU check, a small run on a CPU</h1>" in page.read_text()
     assert "no figure here is a GPU&#x27;s" in page.read_text()
     assert {row["kind"] for row in found["values"]["rows"]} == {*block_kinds(), "loss"}
     peers = {name for row in found["operators"]["rows"] for name in (*row["peer_over_harmony"], *row["not_measured"])}
