@@ -40,8 +40,10 @@ def arguments() -> argparse.ArgumentParser:
 def main(given: Sequence[str] | None = None) -> int:
     """Runs what was asked for; 0 if all of it ran and is as it should be, 1 if not, 2 for bad input."""
     begin, asked = time.monotonic(), arguments().parse_args(given)
+    command = shlex.join(["python", "-m", "benchmarks.gpu_check", *(sys.argv[1:] if given is None else given)])
     try:
         _check(asked)
+        figures = _begun(asked, command)
     except UserError as error:
         print(error, file=sys.stderr)
         return UserError.EXIT_CODE
@@ -49,16 +51,6 @@ def main(given: Sequence[str] | None = None) -> int:
     if asked.small:
         os.environ.update(dict.fromkeys(_NO_GPUS, ""))
     steps = [step for step in STEPS if asked.steps is None or step.name in asked.steps]
-    figures: dict[str, Any] = {
-        "benchmark": "gpu_check",
-        "small": asked.small,
-        "measured_on": _SMALL if asked.small else "a GPU",
-        "command": shlex.join(["python", "-m", "benchmarks.gpu_check", *(sys.argv[1:] if given is None else given)]),
-        **circumstances(),
-        "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "limit_seconds": asked.limit,
-        "steps": [],
-    }
     if figures["torch_note"]:
         tell(figures["torch_note"])
 
@@ -71,6 +63,31 @@ def main(given: Sequence[str] | None = None) -> int:
 
     run(steps, Setting(asked.small), asked.limit - (time.monotonic() - begin), report)
     return 0 if all(is_good(step) for step in figures["steps"]) else 1
+
+
+def _begun(asked: argparse.Namespace, command: str) -> dict[str, Any]:
+    """The result before the first step, written to see that it can be.
+
+    Raises:
+        UserError: it cannot.
+    """
+    figures = {
+        "benchmark": "gpu_check",
+        "small": asked.small,
+        "measured_on": _SMALL if asked.small else "a GPU",
+        "command": command,
+        **circumstances(),
+        "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seconds": 0.0,
+        "limit_seconds": asked.limit,
+        "steps": [],
+    }
+    try:
+        write(figures, asked.out, asked.page)
+    except OSError as error:
+        fix = f"cannot be written ({error.strerror}); name another file"
+        raise UserError("--out, --page", error.filename, fix) from None
+    return figures
 
 
 def _check(asked: argparse.Namespace) -> None:

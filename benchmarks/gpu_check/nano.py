@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import product
 from pathlib import Path
 
 from benchmarks.gpu_check.repeat import prepared, recipe_of
@@ -16,8 +17,8 @@ from harmony_core.data import DataManifest
 from harmony_core.workers.children import Children
 from harmony_core.workers.pool import PRELOAD, WarmPool
 
-# A dense one, one whose steps are many small kernels, one of experts.
-_PRESETS = ("llama-nano", "mamba-2-nano", "mixtral-nano", "jamba-nano")
+# Trained together. Each process of the second tunes mamba-ssm's kernels where that is, and so may take all the time.
+_MIXES = (("llama-nano", "mixtral-nano"), ("mamba-2-nano", "jamba-nano"))
 _PROCESSES = (1, 4, 8, 16)
 
 
@@ -26,20 +27,16 @@ def rows(setting: Setting, before: Before) -> Iterator[Row]:
     Children(PRELOAD).wait_until_warm()
     with tempfile.TemporaryDirectory() as folder:
         data = prepared(Path(folder) / "data", setting)
-        for processes in setting.choose(_PROCESSES, (2,)):
-            work = Path(folder) / str(processes)
-            work.mkdir()
-            identity = {"processes": processes}
-            yield attempted(identity, lambda n=processes, w=work: _measured(n, data, w, setting))
+        for presets, processes in setting.choose(tuple(product(_MIXES, _PROCESSES)), ((_MIXES[0][:1], 2),)):
+            work = Path(tempfile.mkdtemp(dir=folder))
+            identity = {"presets": ", ".join(presets), "processes": processes}
+            yield attempted(identity, _measured, presets, processes, data, work, setting)
 
 
-def _measured(processes: int, data: Path, work: Path, setting: Setting) -> Row:
-    """Twice as many candidates as processes, so that starts overlap with training as in a search; each preset at least
-    once.
-    """
-    steps, count = setting.choose(48, 2), setting.choose(max(2 * processes, len(_PRESETS)), processes)
+def _measured(presets: Sequence[str], processes: int, data: Path, work: Path, setting: Setting) -> Row:
+    """Twice as many candidates as processes, so that starts overlap with training as in a search."""
+    steps, count = setting.choose(48, 2), setting.choose(2 * processes, processes)
     recipe, vocab_size = recipe_of(setting, steps), DataManifest.load(data).vocab_size
-    presets = setting.choose(_PRESETS, _PRESETS[:1])
     trainings = [
         Training(
             key=f"{number}-{presets[number % len(presets)]}",

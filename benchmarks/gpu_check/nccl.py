@@ -21,7 +21,7 @@ def rows(setting: Setting, before: Before) -> Iterator[Row]:
     x_N = torch.arange(numbers, dtype=torch.float32, device=setting.device)
     for name, collective in collectives(x_N).items():
         identity = {"backend": dist.get_backend(), "collective": name, "bytes": 4 * numbers}
-        yield attempted(identity, lambda run=collective: _checked(run, x_N, setting))
+        yield attempted(identity, _checked, collective, x_N, setting)
     stop()
 
 

@@ -19,7 +19,8 @@ def html_page(figures: Mapping[str, Any]) -> str:
     sections = [
         f"<h2>{escape(step['title'])}</h2>\n<p>{escape(_state(step))}</p>\n{_html(step)}" for step in figures["steps"]
     ]
-    return document("GPU check", facts, sections)
+    title = "GPU check, a small run on a CPU" if figures["small"] else "GPU check"
+    return document(title, facts, sections)
 
 
 def table(rows: Sequence[Row]) -> Table:

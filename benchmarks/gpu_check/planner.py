@@ -27,7 +27,7 @@ def rows(setting: Setting, before: Before) -> Iterator[Row]:
         elif model.name not in measured:
             yield {**identity, "note": "its training was not measured"}
         else:
-            yield attempted(identity, lambda m=model, n=name: _compared(m, n, measured[m.name], setting))
+            yield attempted(identity, _compared, model, name, measured[model.name], setting)
 
 
 def described(device: str, setting: Setting) -> str | None:

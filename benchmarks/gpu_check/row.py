@@ -6,15 +6,17 @@ import math
 import sys
 import traceback
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ParamSpec
 
 from benchmarks.gpu_check.settings import Row
 
+_P = ParamSpec("_P")
 
-def attempted(identity: Row, measure: Callable[[], Row]) -> Row:
-    """What was to be measured, with what was found or the error that came instead."""
+
+def attempted(identity: Row, measure: Callable[_P, Row], *args: _P.args, **kwargs: _P.kwargs) -> Row:
+    """What was to be measured, with what `measure` found or the error that came instead."""
     try:
-        return {**identity, **measure()}
+        return {**identity, **measure(*args, **kwargs)}
     except Exception as error:
         # Whatever it is, it is this row's result, and the others are still to be measured.
         traceback.print_exc(limit=-3)

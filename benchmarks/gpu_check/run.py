@@ -20,6 +20,7 @@ from typing import Any
 
 from benchmarks.gpu_check.row import plain, said
 from benchmarks.gpu_check.settings import LEAST_SECONDS, Before, Row, Setting, Step
+from harmony_core.host import dying_with
 
 Result = dict[str, Any]
 # What every step of a small run imports.
@@ -35,7 +36,8 @@ def run(steps: Sequence[Step], setting: Setting, limit_seconds: float, report: C
         limit_seconds: for all of them together.
         report: told of each step that is over.
     """
-    begin, before = time.monotonic(), {}
+    begin = time.monotonic()
+    before: dict[str, list[Row]] = {}
     for step in steps:
         left = limit_seconds - (time.monotonic() - begin)
         if left < LEAST_SECONDS:
@@ -48,17 +50,20 @@ def run(steps: Sequence[Step], setting: Setting, limit_seconds: float, report: C
 
 def _run_one(step: Step, setting: Setting, before: Before, seconds: float) -> Result:
     # A process that begins from nothing holds no device of another one's. Without devices a fork is enough.
-    context = multiprocessing.get_context("forkserver" if setting.small else "spawn")
-    if setting.small:
-        context.set_forkserver_preload(_PRELOADED)
+    forks, spawns = multiprocessing.get_context("forkserver"), multiprocessing.get_context("spawn")
+    forks.set_forkserver_preload(_PRELOADED)
+    start = forks.Process if setting.small else spawns.Process
     begin = time.monotonic()
-    with tempfile.TemporaryDirectory() as folder:
+    # What the step has written is gone with this folder, even where the step was killed.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         log = Path(folder) / "rows.jsonl"
-        process = context.Process(target=_work, args=(step.rows, setting, dict(before), log))
+        process = start(target=_work, args=(step.rows, setting, dict(before), log))
         process.start()
-        process.join(seconds)
-        late = process.is_alive()
-        _end(process)
+        try:
+            process.join(seconds)
+            late = process.is_alive()
+        finally:
+            _end(process)
         rows, error = _read(log)
     took = time.monotonic() - begin
     if late:
@@ -76,6 +81,9 @@ def _result(step: Step, status: str, rows: list[Row], seconds: float, error: str
 def _work(rows: str, setting: Setting, before: Before, log: Path) -> None:
     """What a step's process does; it leads a group, so that all it starts can be ended with it."""
     os.setsid()
+    if (die := dying_with(os.getppid())) is not None:
+        die()
+    tempfile.tempdir = str(log.parent)
     module, function = rows.split(":")
     with log.open("a", encoding="utf-8") as file:
         try:

@@ -97,7 +97,7 @@ def rows(setting: Setting, before: Before) -> Iterator[Row]:
     for model in models(setting):
         identity = {"model": model.name, "batch_size": model.batch_size, "tokens_a_sequence": model.length}
         identity |= {"parameters": model.architecture().num_params(), "precision": precision(setting)}
-        yield attempted(identity, lambda m=model: _measured(m, setting))
+        yield attempted(identity, _measured, model, setting)
         if not setting.small:
             torch.cuda.empty_cache()
 

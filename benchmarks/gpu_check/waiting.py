@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.gpu_check.cases import USUAL, block
+from benchmarks.gpu_check.cases import USUAL, block, kinds
 from benchmarks.gpu_check.row import attempted
 from benchmarks.gpu_check.settings import SEED, Before, Row, Setting
-from harmony_core.architecture import Architecture, block_class, block_from_dict, block_kinds
+from harmony_core.architecture import Architecture, block_class, block_from_dict
 from harmony_core.models import build
 from harmony_core.testing.contract import noted_reads
 from harmony_core.training.learner import Learner
@@ -26,9 +26,9 @@ _WARM_UP = 2
 
 def rows(setting: Setting, before: Before) -> Iterator[Row]:
     """A row a kind, with the place of the first wait where there is one; then how often the trainer's step waits."""
-    for kind in block_kinds():
-        yield attempted({"what": f"a step of {kind}"}, lambda k=kind: _of_kind(k, setting))
-    yield attempted({"what": "the trainer's step, losses read"}, lambda: _of_trainer(setting))
+    for kind in kinds():
+        yield attempted({"what": f"a step of {kind}"}, _of_kind, kind, setting)
+    yield attempted({"what": "the trainer's step, losses read"}, _of_trainer, setting)
 
 
 def architecture(kind: str, setting: Setting) -> Architecture:
@@ -63,8 +63,13 @@ def _of_kind(kind: str, setting: Setting) -> Row:
 def _of_trainer(setting: Setting) -> Row:
     """Nothing is promised of it: a loss that is told has been read."""
     length = setting.choose(256, 16)
-    recipe = Recipe(batch_size=_BATCH, sequence_length=length, tokens=_BATCH * length, validation_tokens=length)
-    recipe = recipe.model_copy(update={"precision": setting.choose("bf16", "fp32")})
+    recipe = Recipe(
+        batch_size=_BATCH,
+        sequence_length=length,
+        tokens=_BATCH * length,
+        validation_tokens=length,
+        precision=setting.choose("bf16", "fp32"),
+    )
     learner = Learner(architecture("gqa", setting), recipe, SEED, torch.device(setting.device))
     rows_BT = _tokens(setting)
     for _ in range(_WARM_UP):
@@ -91,7 +96,7 @@ def waits(step: Callable[[], Any], setting: Setting) -> list[str]:
             step()
         finally:
             torch.cuda.set_sync_debug_mode("default")
-    return [f"{one.filename}:{one.lineno}" for one in caught if "synchronizing CUDA" in str(one.message)]
+    return [f"{one.filename}:{one.lineno}" for one in caught if "called a synchronizing" in str(one.message)]
 
 
 def _tokens(setting: Setting) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,7 @@ def test_the_small_run_measures_every_step_and_says_that_it_is_no_gpu(tmp_path: 
     assert code == 0
     assert figures["small"] is True
     assert "no figure here is a GPU's" in figures["measured_on"]
+    assert "<h1>GPU check, a small run on a CPU</h1>" in page.read_text()
     assert "no figure here is a GPU&#x27;s" in page.read_text()
     assert {row["kind"] for row in found["values"]["rows"]} == {*block_kinds(), "loss"}
     peers = {name for row in found["operators"]["rows"] for name in (*row["peer_over_harmony"], *row["not_measured"])}
@@ -100,13 +102,13 @@ def test_without_a_gpu_it_is_refused_in_one_line(
     assert not out.exists()
 
 
-@pytest.mark.parametrize("bad", [["--limit", "541"], ["--limit", "0"], ["--page", "."]])
+@pytest.mark.parametrize("bad", [["--limit", "541"], ["--limit", "0"], ["--page", "."], ["--page", "/proc/check.html"]])
 def test_bad_input_is_refused_before_anything_runs(
     bad: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["--small", "--out", str(tmp_path / "check.json"), *bad]) == UserError.EXIT_CODE
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"{bad[0]}: ")
+    assert bad[0] in line.split(":")[0]
 
 
 def test_every_kind_comes_at_every_width_of_a_head_and_with_experts_that_have_no_token() -> None:
@@ -124,7 +126,14 @@ def test_values_that_differ_or_are_no_numbers_are_not_as_they_should_be() -> Non
     expected = {"output": torch.ones(4).double(), "w": torch.ones(4).double(), "decay": torch.zeros(4).double()}
     close = {name: value + 1e-5 for name, value in expected.items()}
     assert values.errors(close, expected, 1e-3)["ok"] is True
-    for name, difference in (("output", 0.1), ("w", 0.1), ("decay", 0.1), ("w", float("nan"))):
+    for name, difference in (
+        ("output", 0.1),
+        ("w", 0.1),
+        ("decay", 0.1),
+        ("w", math.nan),
+        ("decay", math.nan),
+        ("output", math.nan),
+    ):
         found = values.errors({**close, name: close[name] + difference}, expected, 1e-3)
         assert found["ok"] is False, name
 
