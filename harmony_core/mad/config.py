@@ -35,7 +35,7 @@ _QUICK: Mapping[str, MadTask] = {
         Memorisation(vocab_size=2048),
     )
 }
-STEPS = 200
+STEPS = 140
 # Steps before accuracy is read first.
 _FIRST = 8
 QUICK_TASKS = ("in_context_recall", "noisy_recall", "selective_copying", "memorisation")
