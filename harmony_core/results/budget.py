@@ -117,7 +117,7 @@ def promotion_allowance(folder: SearchFolder, members: int) -> Allowance:
 
 def _promotion_scale(config: Config) -> float:
     """Cost of a promoted member, in candidates of the search."""
-    return config.promote.replicates * config.promotion_recipe().tokens / config.recipe.tokens
+    return config.promote.replicates * config.promotion_recipe().all_tokens / config.recipe.all_tokens
 
 
 def spending(folder: SearchFolder, last: int | None = None) -> str | None:
