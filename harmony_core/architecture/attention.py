@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 from harmony_core.architecture.block import Block, Exchange, Mode, changed_fields
 from harmony_core.architecture.rope import RopeScaling, canonical_positions, check_rope, length_problem
@@ -43,6 +43,7 @@ class Attention(Block):
     """
 
     role = "mixer"
+    grows: ClassVar[tuple[str, ...]] = ("num_heads",)
     num_heads: int
     head_dim: int
     v_head_dim: int | None = None

@@ -26,6 +26,7 @@ class GatedDeltaNet(Block):
     kind = "gated_deltanet"
     role = "mixer"
     width_field = "value_head_dim"
+    grows = ("num_key_heads", "num_value_heads")
     num_key_heads: int
     num_value_heads: int
     key_head_dim: int = 128

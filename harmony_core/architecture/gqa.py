@@ -13,6 +13,7 @@ class GQA(Attention):
     """Attention with `num_kv_heads` key/value heads; 1 of them is mqa, all of them is mha."""
 
     kind = "gqa"
+    grows = ("num_heads", "num_kv_heads")
     num_kv_heads: int
 
     @property

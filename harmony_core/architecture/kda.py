@@ -23,6 +23,7 @@ class KDA(Block):
 
     kind = "kda"
     role = "mixer"
+    grows = ("num_heads",)
     num_heads: int
     head_dim: int = 128
     gate_rank: int | None = None

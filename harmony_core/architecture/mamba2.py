@@ -34,6 +34,7 @@ class Mamba2(Block):
     kind = "mamba2"
     role = "mixer"
     width_field = "d_state"
+    grows = ("inner_width",)
     d_state: int = 128
     expand: int = 2
     head_dim: int = 64

@@ -32,6 +32,7 @@ class MLA(Block):
     kind = "mla"
     role = "mixer"
     width_field = "kv_lora_rank"
+    grows = ("num_heads", "kv_lora_rank", "q_lora_rank")
     num_heads: int
     kv_lora_rank: int
     qk_nope_head_dim: int

@@ -43,6 +43,7 @@ class MLP(Block):
     kind = "mlp"
     role = "channel"
     width_field = "d_ff"
+    grows = ("d_ff",)
     d_ff: int
     activation: Activation = "swiglu"
     bias: bool = False

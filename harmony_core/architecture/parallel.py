@@ -48,6 +48,12 @@ class Parallel(Block):
         """The blocks that it is made of."""
         return self.attention, self.ssm
 
+    def widened(self, factor: float) -> Block:
+        """Both branches widened."""
+        return self.model_validate(
+            {**dict(self), "attention": self.attention.widened(factor), "ssm": self.ssm.widened(factor)}
+        )
+
     def check(self, d_model: int) -> None:
         for name, branch in (("attention", self.attention), ("ssm", self.ssm)):
             if branch.norm_position != "pre":

@@ -13,6 +13,7 @@ class SWA(Attention):
     """Attention in which a token sees itself and the `window` - 1 tokens before it."""
 
     kind = "swa"
+    grows = ("num_heads", "num_kv_heads")
     num_kv_heads: int
     window: int
 

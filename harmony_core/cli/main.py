@@ -16,6 +16,7 @@ from harmony_core.cli import (
     cost,
     doctor,
     export,
+    isoflop,
     migrate,
     plan,
     query,
@@ -48,6 +49,7 @@ app.command()(calibrate.calibrate)
 app.command()(plan.plan)
 app.command()(train.train)
 app.command()(scale.scale)
+app.command()(isoflop.isoflop)
 app.command()(watch.watch)
 app.command()(resume.resume)
 app.command()(migrate.migrate)
