@@ -55,7 +55,7 @@ class Block(Frozen):
     implementation: ClassVar[str | None] = None
     # The whole number that sets the block's size and changes nothing else of it, which a budget is solved with.
     width_field: ClassVar[str | None] = None
-    # The whole numbers that grow with the model's width, so that a wider model has the same shape.
+    # The whole numbers that a wider model has more of, in proportion to its width: heads, ranks, inner widths.
     grows: ClassVar[tuple[str, ...]] = ()
     norm_position: NormPosition = "pre"
 
@@ -176,16 +176,6 @@ class Block(Frozen):
     def decoding_problem(self) -> str | None:
         """Why no token can follow another one by itself; None where the module has a state, a prefill and a step."""
         return None
-
-    def widened(self, factor: float) -> Block:
-        """The block of a model that is so many times as wide; whole numbers are rounded, and at least 1.
-
-        Raises:
-            ValueError: the rounded numbers do not fit each other.
-        """
-        values = {name: getattr(self, name) for name in self.grows}
-        grown = {name: max(1, round(factor * value)) for name, value in values.items() if value is not None}
-        return self.model_validate({**dict(self), **grown})
 
     def check(self, d_model: int) -> None:
         """Raises ValueError where the block does not fit a model of this width."""

@@ -27,6 +27,7 @@ class Mamba(Block):
     kind = "mamba"
     role = "mixer"
     width_field = "d_state"
+    grows = ("dt_rank",)
     d_state: int = 16
     expand: int = 2
     d_conv: int = 4

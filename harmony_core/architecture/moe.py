@@ -46,7 +46,7 @@ class MoE(Block):
     kind = "moe"
     role = "channel"
     width_field = "d_expert"
-    grows = ("d_expert", "d_latent", "d_shared")
+    grows = ("d_expert", "d_shared", "d_latent")
     # An expert's number of tokens decides the sizes of its products, so a step reads it back.
     waits_for_device = True
     n_routed: int

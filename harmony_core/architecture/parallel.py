@@ -31,6 +31,7 @@ class Parallel(Block):
     kind = "parallel"
     role = "mixer"
     width_field = "ssm.d_state"
+    grows = ("attention.num_heads", "attention.num_kv_heads", "ssm.inner_width")
     attention: GQA
     ssm: Mamba2
     attention_in_multiplier: float = 1.0
@@ -47,12 +48,6 @@ class Parallel(Block):
     def branches(self) -> tuple[Block, Block]:
         """The blocks that it is made of."""
         return self.attention, self.ssm
-
-    def widened(self, factor: float) -> Block:
-        """Both branches widened."""
-        return self.model_validate(
-            {**dict(self), "attention": self.attention.widened(factor), "ssm": self.ssm.widened(factor)}
-        )
 
     def check(self, d_model: int) -> None:
         for name, branch in (("attention", self.attention), ("ssm", self.ssm)):

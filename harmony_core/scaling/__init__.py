@@ -1,1 +1,1 @@
-"""From small to large: growth of what a search found, and laws of how losses fall with size and budget."""
+"""From small to large: what was found is put together, grown in depth and width, and compared. No torch."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from harmony_core.architecture import Architecture
 from harmony_core.errors import UserError
 from harmony_core.scaling.config import IsoflopConfig
-from harmony_core.scaling.width import grow_width
+from harmony_core.scaling.resize import resized
 
 _SHARE_OF_WARMUP = 0.05
 # Of the ladder, up or down: at the least spacing, 20 times the size.
@@ -39,7 +39,7 @@ class Ladder:
         if step not in self._grown:
             size = round(self.origin.num_active_non_embedding_params() * self.config.spacing**step)
             try:
-                self._grown[step] = self.origin if step == 0 else grow_width(self.origin, size)
+                self._grown[step] = self.origin if step == 0 else resized(self.origin, size)
             except UserError as error:
                 raise UserError("architectures", self.name, f"with {size} parameters {error.fix}") from None
         return self._grown[step]

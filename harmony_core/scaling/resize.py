@@ -27,13 +27,20 @@ def widened(architecture: Architecture, d_model: int) -> Architecture | None:
     """
     factor = d_model / architecture.d_model
     try:
-        blocks = tuple(block.widened(factor) for block in architecture.blocks)
+        blocks = tuple(_widened(block, factor) for block in architecture.blocks)
         return architecture.replace(d_model=d_model, blocks=blocks)
     except ValueError:
         return None
 
 
-def grow_width(architecture: Architecture, params: int) -> Architecture:
+def _widened(block: Block, factor: float) -> Block:
+    """Whole numbers that grow with the width are rounded, and at least 1; ValueError where they do not go together."""
+    values = hyper_parameters.values(block)
+    grown = {name: max(1, round(factor * values[name])) for name in block.grows if values[name] is not None}
+    return hyper_parameters.make(type(block), {**values, **grown})
+
+
+def resized(architecture: Architecture, params: int) -> Architecture:
     """The architecture at the width that gives it so many active non-embedding parameters, within `TOLERANCE`.
 
     Widths come in steps of eight and heads in whole ones, which alone miss small sizes; what is left is met by the

@@ -6,7 +6,7 @@ import pytest
 
 from harmony_core.architecture.presets import load_preset
 from harmony_core.errors import UserError
-from harmony_core.scaling.width import TOLERANCE, grow_width, widened
+from harmony_core.scaling.resize import TOLERANCE, resized, widened
 
 NANO = ["llama-nano", "samba-nano", "stripedhyena-2-nano", "mamba-2-nano", "mixtral-nano", "deepseek-nano",
         "falcon-h1-nano", "qwen3-next-nano", "kimi-linear-nano", "jamba-nano", "gpt-oss-nano"]  # fmt: skip
@@ -17,7 +17,7 @@ NANO = ["llama-nano", "samba-nano", "stripedhyena-2-nano", "mamba-2-nano", "mixt
 def test_a_size_is_met_within_two_per_cent(name: str, factor: float) -> None:
     before = load_preset(name)
     wanted = int(factor * before.num_active_non_embedding_params())
-    grown = grow_width(before, wanted)
+    grown = resized(before, wanted)
     assert abs(grown.num_active_non_embedding_params() / wanted - 1) <= TOLERANCE
     assert [block.kind for block in grown.blocks] == [block.kind for block in before.blocks]
     assert grown.vocab_size == before.vocab_size
@@ -38,7 +38,7 @@ def test_heads_and_inner_widths_are_in_proportion() -> None:
 
 def test_its_own_size_is_itself() -> None:
     llama = load_preset("llama-nano")
-    assert grow_width(llama, llama.num_active_non_embedding_params()) == llama
+    assert resized(llama, llama.num_active_non_embedding_params()) == llama
 
 
 def test_a_size_that_no_width_has_is_refused() -> None:
@@ -46,4 +46,4 @@ def test_a_size_that_no_width_has_is_refused() -> None:
     with pytest.raises(
         UserError, match=r"^params: 900: no width comes within 2%; the nearest size is \d+; use another"
     ):
-        grow_width(llama, 900)
+        resized(llama, 900)
