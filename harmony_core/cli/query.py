@@ -179,6 +179,11 @@ def promoted(search: Path) -> None:
             row["pattern"],
         )
     console.print(table)
+    # This imports scipy, which takes a second.
+    from harmony_core.scaling.promoted import small_to_large
+
+    for told in small_to_large(search):
+        console.print(str(told), markup=False)
 
 
 def failed(search: Path) -> str:
