@@ -70,8 +70,10 @@ def replacing(path: Path | str) -> Iterator[Path]:
     try:
         yield temporary
         sync(temporary)
-        os.replace(temporary, target)
-        sync(target.parent)
+        with _opened(target.parent) as folder:
+            os.replace(temporary, target)
+            # By its descriptor, since whoever waited for this file may already have renamed the folder.
+            os.fsync(folder)
     except OSError as error:
         raise no_space(target, error) from error
     finally:
@@ -117,8 +119,14 @@ def refusal(error: OSError) -> UserError:
 
 def sync(path: Path) -> None:
     """Waits until a file's content, or a folder's entries, are on the disk."""
+    with _opened(path) as descriptor:
+        os.fsync(descriptor)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        yield descriptor
     finally:
         os.close(descriptor)

@@ -43,15 +43,18 @@ def usable_memory_bytes() -> int:
 def visible_gpus() -> list[str]:
     """The GPUs that this process may use, as a variable of the environment names them or the kernel counts them.
 
-    Empty on a CPU. AMD's names count among those that ROCR_VISIBLE_DEVICES leaves (`harmony_core.workers.gpus`).
+    Empty on a CPU. AMD's names count among those that ROCR_VISIBLE_DEVICES leaves (`harmony_core.workers.gpus`). A
+    container may have NVIDIA's devices without its folder in /proc; Windows' subsystem for Linux shows them as one.
     """
     for variable in ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES"):
         if variable in os.environ:
             return [part for part in os.environ[variable].split(",") if part.strip() not in ("", "-1")]
     nvidia = Path("/proc/driver/nvidia/gpus")
     if nvidia.is_dir():
-        return [str(index) for index in range(len(list(nvidia.iterdir())))]
-    return [str(index) for index in range(_amd_gpus())]
+        count = len(list(nvidia.iterdir()))
+    else:
+        count = len(list(Path("/dev").glob("nvidia[0-9]*"))) or _amd_gpus() or int(Path("/dev/dxg").exists())
+    return [str(index) for index in range(count)]
 
 
 def free_port() -> int:

@@ -13,8 +13,12 @@ LARGE_BLOCK = 6 << 20
 # Bytes of the scores of a short block of queries, over the sequences and heads that are computed together, that a
 # core's cache holds until the next product reads them.
 CACHED_BYTES = 1 << 20
-# Elements of the logits that the loss sees at a time.
+# Elements of the logits that the loss sees at a time, where the vocabulary is small: few enough for a core's cache.
 LOGITS_SLICE = 1 << 19
+# Rows of a slice at least, by device, since each slice reads the head's weights and adds to their gradient again.
+LOGITS_ROWS = {"cpu": 1 << 9, "cuda": 1 << 13}
+# Elements of a slice that these rows may not exceed.
+LOGITS_MEMORY = {"cpu": 1 << 25, "cuda": 1 << 28}
 # Tokens of a chunk of the Mamba-2 scan at most: more cost a CPU more products than they save it calls.
 SCAN_CHUNK = 64
 # Bytes of the largest matrices of the chunks of a delta rule that are computed together.
@@ -27,6 +31,17 @@ SCAN_STATES = 1 << 19
 SHORT_CONV_ELEMENTS = 1 << 16
 # Rows that an expert's slice is rounded up to at most.
 MOST_ALIGNED = 64
+
+
+def logits_rows(vocab_size: int, device_type: str = "cpu") -> int:
+    """Rows (tokens) of a slice of the logits.
+
+    Args:
+        vocab_size: elements of a row.
+        device_type: "cpu" or "cuda", which ROCm is called, too.
+    """
+    large = min(LOGITS_ROWS[device_type], LOGITS_MEMORY[device_type] // vocab_size)
+    return max(1, LOGITS_SLICE // vocab_size, large)
 
 
 def query_block(repeats: int, width: int, context: int, window: int | None, typed_bytes: int) -> int:

@@ -18,6 +18,7 @@ from harmony_core.evaluation.single_run import SingleRun, TrainingOrder, checkpo
 from harmony_core.store import SearchFolder
 from harmony_core.terminal.format import count
 from harmony_core.terminal.training_display import TrainingDisplay
+from harmony_core.training.device import uses_gpu
 from harmony_core.training.heartbeat import STOOD_STILL
 from harmony_core.training.process import peak_memory_bytes
 from harmony_core.training.rendezvous import NotMet, first_decides, start, stop
@@ -47,7 +48,7 @@ def train_rank(asked: Asked, world: World, told: threading.Event) -> int:
         WorkInterrupted: it was told to leave, and left a checkpoint.
         UserError: the folder, the data or the layout is not as it should be.
     """
-    if not torch.cuda.is_available():
+    if not uses_gpu():
         torch.set_num_threads(asked.threads)
     try:
         start(world, _PATIENCE * asked.timeout_seconds)

@@ -16,7 +16,7 @@ from harmony_core.evaluation.interleaved import MOST_MEASUREMENTS, STEADY, Measu
 from harmony_core.evaluation.latency_row import NOT_MEASURED
 from harmony_core.host import host_name
 from harmony_core.models import HybridLM, build, keep_freed_memory
-from harmony_core.training.engine import device_for_training
+from harmony_core.training.device import device_for_training
 from harmony_core.training.precision import autocast
 from harmony_core.training.process import device_name, is_out_of_memory
 

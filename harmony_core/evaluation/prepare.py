@@ -101,7 +101,7 @@ def _manifest(
 ) -> Manifest:
     import torch
 
-    from harmony_core.training.engine import device_for_training
+    from harmony_core.training.device import device_for_training
     from harmony_core.training.precision import resolve_precision
 
     device = device_for_training()
@@ -157,7 +157,7 @@ def git_commit() -> str | None:
 
     def git(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = ["git", "-C", str(root), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+        return subprocess.run(command, capture_output=True, text=True, errors="replace", env=environment, check=False)
 
     try:
         commit = git("rev-parse", "HEAD")

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from harmony_core.training.engine import device_for_training
+from harmony_core.training.device import device_for_training
 
 _SIZE = 64
 _SECONDS = 30.0

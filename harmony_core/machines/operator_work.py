@@ -11,7 +11,7 @@ import math
 
 from harmony_core.architecture import Architecture, Block
 from harmony_core.machines.blocks import NORM_KERNELS, Shape, Work, costs_of, num_norms
-from harmony_core.tiling import LOGITS_SLICE
+from harmony_core.tiling import logits_rows
 
 
 def model_work(architecture: Architecture, batch_size: int, context: int, typed_bytes: int, train: bool) -> list[Work]:
@@ -53,7 +53,7 @@ def _embedding_work(shape: Shape) -> Work:
 def _head_work(vocab_size: int, shape: Shape) -> Work:
     """Of the last norm, the product with the vocabulary, and the loss where there is one."""
     logits = float(shape.tokens * vocab_size)
-    slices = math.ceil(logits / LOGITS_SLICE)
+    slices = math.ceil(shape.tokens / logits_rows(vocab_size))
     return {
         "product": 2 * shape.d_model * logits,
         "logit": logits,

@@ -66,7 +66,7 @@ class Sweep:
             raise UserError("name", config.name, f"{folder} is a search's folder; use another name")
         data, settled = prepare(config.data, data_root(folder), log), _settled(folder)
         if settled is None:
-            from harmony_core.training.engine import device_for_training
+            from harmony_core.training.device import device_for_training
             from harmony_core.training.precision import resolve_precision
 
             return cls(folder, config, data, resolve_precision(config.recipe.precision, device_for_training()))

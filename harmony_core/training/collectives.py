@@ -6,6 +6,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from harmony_core.training.device import uses_gpu
+
 
 def largest(values: list[float]) -> list[float]:
     """Each number's maximum over all processes: a collective operation."""
@@ -36,4 +38,4 @@ def sum_over_world(x: Tensor) -> Tensor:
 
 def collective_device() -> torch.device:
     """Where a tensor must be for the backend: this process's GPU for NCCL, the CPU for gloo."""
-    return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
+    return torch.device("cuda", torch.cuda.current_device()) if uses_gpu() else torch.device("cpu")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import warnings
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from harmony_core.machines import Layout
+from harmony_core.training.device import name_accelerator, uses_gpu
 from harmony_core.training.stage_pass import StagePass
 
 # Elements of ZeRO's bucket of gradients. A model with fewer parameters has a bucket of its own size.
@@ -20,22 +20,17 @@ _BUCKET = 200_000_000
 MicroBatches = Sequence[tuple[Tensor, Tensor]]
 
 
-def device_for_training() -> torch.device:
-    """The one place that chooses a device: this process's GPU where there is one, else the CPU."""
-    if torch.cuda.is_available():
-        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-    return torch.device("cpu")
-
-
 def import_deepspeed() -> Any:
     """Imports DeepSpeed quietly; it touches no device and starts no process group.
 
-    Its shared-memory collective is compiled at the first start on a CPU, for 40 s, so it is declared unavailable
-    before anything asks for it.
+    Left to itself it asks for devices as it is imported. On a CPU its shared-memory collective is compiled at the first
+    start, for 40 s, so it is declared unavailable before anything asks for it; on a GPU even the list asks for devices.
     """
+    name_accelerator()
     import deepspeed
 
-    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    if not uses_gpu():
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
     # DeepSpeed calls this collective by its older name.
     warnings.filterwarnings("ignore", message=r".*all_gather_into_tensor.*", category=FutureWarning)

@@ -7,6 +7,8 @@ import sys
 
 import torch
 
+from harmony_core.training.device import uses_gpu
+
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception is the allocator's, on a CPU or a GPU."""
@@ -18,7 +20,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def peak_memory_bytes() -> int:
     """Peak memory of this process: resident on a CPU, allocated on a GPU."""
-    if torch.cuda.is_available():
+    if uses_gpu():
         return int(torch.cuda.max_memory_allocated())
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

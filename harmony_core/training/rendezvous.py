@@ -14,6 +14,7 @@ from torch.distributed import HashStore, Store, TCPStore  # type: ignore[attr-de
 
 from harmony_core.errors import UserError
 from harmony_core.models import keep_freed_memory
+from harmony_core.training.device import uses_gpu
 from harmony_core.training.engine import import_deepspeed
 from harmony_core.training.world import World
 
@@ -42,17 +43,14 @@ def start(world: World, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
         UserError: this is rank 0, and its port is taken.
     """
     keep_freed_memory()
-    if not torch.cuda.is_available():
-        # Without it DeepSpeed warns that it found no other accelerator.
-        os.environ.setdefault("DS_ACCELERATOR", "cpu")
     deepspeed = import_deepspeed()
     # Also in a world that exists: DeepSpeed asks for them whenever an engine is made.
     os.environ.update(_for_deepspeed(world))
     if not dist.is_initialized():
-        if torch.cuda.is_available():
+        if uses_gpu():
             torch.cuda.set_device(world.device_index)
         dist.init_process_group(
-            "nccl" if torch.cuda.is_available() else "gloo",
+            "nccl" if uses_gpu() else "gloo",
             store=_met(world, timeout_seconds),
             rank=world.rank,
             world_size=world.size,

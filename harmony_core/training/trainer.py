@@ -17,7 +17,7 @@ from harmony_core.machines import Layout, Machine
 from harmony_core.training.collectives import largest
 from harmony_core.training.course import Course
 from harmony_core.training.curve import CurvePoint
-from harmony_core.training.engine import device_for_training
+from harmony_core.training.device import device_for_training
 from harmony_core.training.held_out import summarise
 from harmony_core.training.learner import Learner, StepLosses
 from harmony_core.training.process import device_name, is_out_of_memory, peak_memory_bytes

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from harmony_core.errors import UserError
-from harmony_core.host import visible_gpus
 from harmony_core.workers import child
 from harmony_core.workers.child import INTERRUPTED, MACHINE_ERROR, USER_ERROR
 from harmony_core.workers.task import MACHINE, OUTSIDE, Outcome, Task
@@ -216,5 +215,3 @@ def _set_thread_environment(threads: int) -> None:
         os.environ[name] = str(threads)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
-    if not visible_gpus():
-        os.environ.setdefault("DS_ACCELERATOR", "cpu")

@@ -18,6 +18,7 @@ def test_rms_norm():
 
 def test_linear_cross_entropy(monkeypatch):
     monkeypatch.setattr(tiling, "LOGITS_SLICE", 40)
+    monkeypatch.setitem(tiling.LOGITS_ROWS, "cpu", 5)
     hidden, head = draw(23, 6), draw(11, 6)
     targets = torch.arange(23) % 11
     assert_same(
@@ -25,6 +26,22 @@ def test_linear_cross_entropy(monkeypatch):
         lambda h, w: cross_entropy.cross_entropy_reference(h, w, targets),
         (hidden, head),
     )
+
+
+@pytest.mark.parametrize(
+    ("vocab_size", "device_type", "rows"),
+    [
+        (256, "cpu", 2048),
+        (1024, "cpu", 512),
+        (32_000, "cpu", 512),
+        (128_256, "cpu", 261),
+        (128_256, "cuda", 2093),
+        (256, "cuda", 8192),
+        (1 << 30, "cpu", 1),
+    ],
+)
+def test_slices_of_logits_have_rows_enough_and_bounded_memory(vocab_size: int, device_type: str, rows: int) -> None:
+    assert tiling.logits_rows(vocab_size, device_type) == rows
 
 
 def test_cross_entropy_survives_huge_logits():

@@ -62,7 +62,7 @@ MAY_IMPORT = {
         "results",
         "space",
         "store",
-        "training.engine",
+        "training.device",
         "training.precision",
         "training.recipe",
         "workers",

@@ -29,9 +29,15 @@ class Client:
         return done.stdout
 
     def try_run(self, *command: str, seconds: float = 60.0) -> subprocess.CompletedProcess[str]:
-        """Runs a command on the cluster that may fail."""
+        """Runs a command on the cluster that may fail; a stranger's job may have a name that is not UTF-8."""
         return subprocess.run(
-            command, capture_output=True, text=True, env=self.environment, timeout=seconds, check=False
+            command,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            env=self.environment,
+            timeout=seconds,
+            check=False,
         )
 
     def submit(self, script: str, *options: str) -> str:

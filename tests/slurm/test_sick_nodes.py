@@ -10,10 +10,22 @@ from tests.slurm.cluster import Cluster
 from tests.slurm.searches import SELECTION, TWO_NODES, RunningSearch, copy_search
 
 # As a fault of the machine would: before a child of a rank on the sick node does anything. Python imports this itself.
+# The other node's children wait for the first fault: it might have trained everybody before the sick one is up.
 FAULT = """\
-import os, sys
-if os.environ.get("SLURMD_NODENAME") == {node!r} and "harmony_core.workers" in " ".join(sys.orig_argv):
+import os, pathlib, sys, time
+if os.environ.get("SLURMD_NODENAME") and "harmony_core.workers" in " ".join(sys.orig_argv):
     import importlib.abc, importlib.machinery
+
+    work, struck = None, pathlib.Path({struck!r})
+
+    def fail(target, payload, setup):
+        struck.touch()
+        {fault}
+
+    def wait_and_work(target, payload, setup):
+        while not struck.exists():
+            time.sleep(0.05)
+        return work(target, payload, setup)
 
     class Finder(importlib.abc.MetaPathFinder):
         def find_spec(self, name, path, target=None):
@@ -23,12 +35,10 @@ if os.environ.get("SLURMD_NODENAME") == {node!r} and "harmony_core.workers" in "
             execute = spec.loader.exec_module
 
             def execute_with_fault(module):
+                global work
                 execute(module)
-
-                def _work(target, payload, setup):
-                    {fault}
-
-                module._work = _work
+                work = module._work
+                module._work = fail if os.environ["SLURMD_NODENAME"] == {node!r} else wait_and_work
 
             spec.loader.exec_module = execute_with_fault
             return spec
@@ -43,7 +53,7 @@ def begin_on_sick(bred: Path, folder: Path, cluster: Cluster, node: str, fault: 
     """Starts the search where every child on one node meets a fault."""
     patch = folder / "patch"
     patch.mkdir()
-    (patch / "sitecustomize.py").write_text(FAULT.format(node=node, fault=fault))
+    (patch / "sitecustomize.py").write_text(FAULT.format(node=node, fault=fault, struck=str(folder / "struck")))
     path = ":".join(filter(None, (str(patch), cluster.environment.get("PYTHONPATH"))))
     environment = {**cluster.environment, "PYTHONPATH": path}
     return RunningSearch(copy_search(bred, folder / "search"), environment, SELECTION, *TWO_NODES)

@@ -56,6 +56,20 @@ def test_it_is_synced_before_it_is_renamed_and_the_folder_after(
     assert events == ["file", "rename", "folder"]
 
 
+def test_whoever_waited_for_the_file_may_rename_its_folder_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace = os.replace
+
+    def replace_and_rename(source: Path, target: Path) -> None:
+        replace(source, target)
+        (tmp_path / "writing").rename(tmp_path / "committed")
+
+    monkeypatch.setattr(os, "replace", replace_and_rename)
+    atomic_write(tmp_path / "writing" / "receipt", b"x")
+    assert (tmp_path / "committed" / "receipt").read_bytes() == b"x"
+
+
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
 def test_a_full_disk_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
     def full(descriptor: int) -> None:

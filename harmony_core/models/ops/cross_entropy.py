@@ -39,7 +39,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         total = torch.zeros((), dtype=torch.float32, device=x_RD.device)
         dx_RD = torch.empty_like(hidden_RD) if needs_gradient else None
         dw_VD = torch.zeros_like(head_VD, dtype=torch.float32) if needs_gradient else None
-        step = max(1, tiling.LOGITS_SLICE // head_VD.shape[0])
+        step = tiling.logits_rows(head_VD.shape[0], x_RD.device.type)
         for start in range(0, rows, step):
             x_CD, targets_C1 = x_RD[start : start + step], targets_R[start : start + step, None]
             logits_CV = product(x_CD, w_VD).float()

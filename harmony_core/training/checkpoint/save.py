@@ -55,7 +55,9 @@ class Save(threading.Thread):
             if self._commit is not None:
                 self._commit()
         except Exception as error:
-            self._error = error
+            # On another rank than 0 a folder that went away was given up by rank 0, which `finish` finds out and tells.
+            if self._commit is not None or not isinstance(error, FileNotFoundError) or self._writing.exists():
+                self._error = error
             if self._commit is not None:
                 # This tells the other ranks. A file that cannot be deleted now is a leftover, which counts for nothing.
                 shutil.rmtree(self._writing, ignore_errors=True)

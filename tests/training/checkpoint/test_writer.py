@@ -197,6 +197,27 @@ def test_pieces_that_are_no_whole_tensor_are_refused(
     assert_state(newest(tmp_path), 2)
 
 
+def test_a_rank_that_still_writes_when_rank_0_gives_up_is_told_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = writers(tmp_path, 2)
+    gate = Gate(monkeypatch)
+    second.save(1, whole(state(1)), {})
+    assert gate.reached.wait(10)
+
+    def full(*_: Any) -> tuple[int, int]:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(save, "write_tensors", full)
+    first.save(1, whole(state(1)), {})
+    with pytest.raises(UserError, match="No space left"):
+        first.wait()
+    gate.opened.set()
+    with pytest.raises(RuntimeError, match="rank 0 could not commit it"):
+        second.wait()
+    assert newest(tmp_path) is None
+
+
 def test_a_rank_that_does_not_save_is_named(tmp_path: Path) -> None:
     ranks = writers(tmp_path, 4, timeout_seconds=0.2)
     for rank in (0, 2):
