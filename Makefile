@@ -2,7 +2,7 @@
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
-EXTRAS ?= dev,hf
+EXTRAS ?= dev,hf,bo
 SEARCH ?= nano
 PIP_ARGS ?=
 PYTEST_ARGS ?=
@@ -30,7 +30,7 @@ export DS_BUILD_OPS := 0
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-install: $(INSTALLED)  ## the virtual environment (VENV=.venv, EXTRAS=dev,hf)
+install: $(INSTALLED)  ## the virtual environment (VENV=.venv, EXTRAS=dev,hf,bo)
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -64,7 +64,7 @@ chaos: install  ## searches that are killed at random moments and resumed
 
 bench: install  ## every benchmark of benchmarks/
 	@status=0; for name in worker_start training_throughput engine_overhead rounding operators planner_machine planner_published search_run baselines queue_claims planning executor \
-		utilisation simulation lag_quality search_quality latency_under_load variation balancing token_budgets every_mixer; do \
+		utilisation simulation lag_quality search_quality latency_under_load variation balancing token_budgets every_mixer composer_engines; do \
 		echo "== $$name"; $(BIN)/python -m benchmarks.$$name || status=1; done; exit $$status
 
 lint: install  ## ruff, mypy and snakefmt, changing nothing

@@ -11,11 +11,13 @@ from rich.markup import escape
 
 from harmony_core.atomic import refusal
 from harmony_core.cli import (
+    aggregate,
     calibrate,
     config,
     cost,
     doctor,
     export,
+    grow,
     isoflop,
     migrate,
     plan,
@@ -44,6 +46,8 @@ app.command()(query.show)
 app.command()(report.report)
 app.command()(export.export)
 app.command()(reproduce.reproduce)
+app.command("aggregate")(aggregate.aggregate_search)
+app.command("grow")(grow.grow_architecture)
 app.command()(cost.cost)
 app.command()(calibrate.calibrate)
 app.command()(plan.plan)

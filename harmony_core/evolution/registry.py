@@ -19,6 +19,7 @@ from harmony_core.errors import UserError
 from harmony_core.evolution.algorithm import Algorithm
 from harmony_core.plugins import find
 from harmony_core.search.objective import Objective
+from harmony_core.space import Space
 
 DEFAULT_KIND = "nsga2"
 
@@ -50,6 +51,17 @@ class AlgorithmConfig(Frozen, ABC):
 
         Raises:
             UserError: its field is that within `search`.
+        """
+
+    def check_space(self, space: Space, population: int) -> None:
+        """Refuses what does not go together with the space, or is not installed, before a search begins.
+
+        Args:
+            space: what will be searched.
+            population: candidates a generation.
+
+        Raises:
+            UserError: its field is that within the whole configuration.
         """
 
     @model_serializer(mode="wrap")

@@ -10,6 +10,7 @@ from harmony_core import bounds
 from harmony_core.architecture import Architecture, Block
 from harmony_core.base import Frozen
 from harmony_core.errors import UserError
+from harmony_core.scaling.extrapolate import WAYS
 from harmony_core.scaling.resize import resized
 
 # Blocks in order and how many are wanted, to as many blocks.
@@ -18,7 +19,7 @@ Deepening = Callable[[tuple[Block, ...], int], list[Block]]
 _MOST_PARAMS = 10**15
 
 # Ways to more blocks by name; what is not here grows in width alone.
-DEEPENINGS: dict[str, Deepening] = {}
+DEEPENINGS: dict[str, Deepening] = dict(WAYS)
 WIDTH = "width"
 
 

@@ -209,6 +209,8 @@ class Config(Frozen):
         space = functools.cache(lambda: Space.read(self.space))
         yield {"space", "recipe"}, "space", lambda: space().check_length(length)
         yield {"space"}, "space", lambda: mutations_of(space())
+        algorithm, population = self.search.algorithm, self.search.population
+        yield {"space", "search"}, "search.algorithm", lambda: algorithm.check_space(space(), population)
         yield {"space", "recipe", "latency"}, "space", lambda: space().check_demands(self.demands)
         if self.recipe.document_boundaries:
             yield {"recipe", "execution"}, "recipe.document_boundaries", self.execution.training_layout.check_documents

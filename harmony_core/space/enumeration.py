@@ -30,6 +30,11 @@ def every_architecture(space: Space, vocab_size: int) -> Iterator[Architecture]:
                     yield architecture
 
 
+def every_unit(space: Space, d_model: int) -> list[tuple[Block, ...]]:
+    """Every layer at a width, or every block when the pattern is free, in a fixed order."""
+    return list(itertools.product(*_options(space, d_model)))
+
+
 def _options(space: Space, d_model: int) -> list[list[Block]]:
     choices = space.choices(d_model)
     return [[block for kind in kinds for block in choices.blocks(kind)] for kinds in space.unit_kinds(d_model)]

@@ -9,6 +9,7 @@ import pytest
 from harmony_core.architecture import Architecture, Mamba, MoE
 from harmony_core.architecture.attention import Attention
 from harmony_core.architecture.presets import load_preset, preset_names, with_vocab
+from harmony_core.scaling.extrapolate import WAYS
 
 NANO = [name for name in preset_names() if name.endswith("-nano")]
 FULL = {
@@ -26,7 +27,11 @@ FULL = {
     "lfm2-nano": "lfm2-700m",
     "olmo-hybrid-nano": "olmo-hybrid-7b",
     "nemotron-3-nano": "nemotron-3-nano-30b-a3b",
+    "composer-stacked-nano": "composer-stacked-1b",
+    "composer-stretched-nano": "composer-stretched-1b",
 }
+# Whose full size is not a longer beginning, but grown from the small one.
+GROWN = {"composer-stretched-nano": "stretch"}
 OTHER_SIZES = {"hybrid-36b", "stripedhyena-2-1b", "stripedhyena-2-40b"}
 
 
@@ -53,11 +58,19 @@ def test_nano_presets_are_small_and_read_bytes(name):
     assert 900_000 <= architecture.num_active_non_embedding_params() <= 1_100_000
 
 
-@pytest.mark.parametrize("name", NANO)
+@pytest.mark.parametrize("name", sorted(set(NANO) - set(GROWN)))
 def test_nano_has_the_pattern_of_its_model(name):
     """The small sequence of kinds is how the large one begins (its whole period, where there is one)."""
     small, large = kinds(load_preset(name)), kinds(load_preset(FULL[name]))
     assert large[: len(small)] == small
+
+
+@pytest.mark.parametrize(("name", "by"), [*GROWN.items(), ("composer-stacked-nano", "stack")])
+def test_composers_full_size_is_grown_from_what_it_found(name, by):
+    small, large = load_preset(name), load_preset(FULL[name])
+    assert kinds(large) == WAYS[by](kinds(small), len(large.blocks))
+    # The primitives are Llama's, which is what Composer fixes them to.
+    assert set(large.blocks) == set(load_preset("llama-3.2-1b").blocks)
 
 
 @pytest.mark.parametrize("name", ["jamba-nano", "jamba-v0.1"])

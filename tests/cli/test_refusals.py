@@ -24,6 +24,7 @@ SEARCHES = ("locked", "closed", "file", LONG, "nowhere")
 OF_A_SEARCH = (
     ("top", "{}"),
     ("pareto", "{}"),
+    ("aggregate", "{}"),
     ("report", "{}"),
     ("watch", "{}", "--once"),
     ("resume", "{}"),
@@ -35,6 +36,7 @@ FILES = ("locked.yaml", "latin.yaml", "folder.yaml", f"{LONG}.yaml", "nowhere.ya
 OF_A_FILE = (
     ("cost", "{}"),
     ("plan", "{}"),
+    ("grow", "{}"),
     ("train", "{}", "--out", "file"),
     ("train", "llama-nano", "--out", "file", "--recipe", "{}"),
     ("cost", "llama-nano", "--machine", "{}"),
@@ -55,6 +57,7 @@ WRITERS = (
     ("train", "small.yaml", "--out", "{}"),
     ("calibrate", "-o", "{}/machine.yaml"),
     ("plan", "small.yaml", "--plot", "{}/figure.html"),
+    ("grow", "small.yaml", "--out", "{}/large.yaml"),
 )
 
 

@@ -40,7 +40,7 @@ def told(algorithm: Any) -> list[str]:
 @pytest.mark.parametrize(
     ("algorithm", "said"),
     [
-        ({"kind": "nsga3"}, "kind: nsga3: unknown algorithm; use one of fitness, nsga2, random, regularized_evolution"),
+        ({"kind": "nsga3"}, "kind: nsga3: unknown algorithm; use one of end_layer, fitness, middle_layer, nsga2, "),
         ({"kind": ["nsga2"]}, "kind: ['nsga2']: unknown algorithm; use one of "),
         ({"survivor": 3}, "survivor: 3: unknown key; did you mean 'survivors'?"),
         (

@@ -37,6 +37,7 @@ FREE: dict[str, Any] = {
 SPACES = {
     "nano": Space.from_yaml("nano"),
     "harmony": Space.from_yaml("harmony"),
+    "composer": Space.from_yaml("composer"),
     "free": Space.parse(FREE),
     "tiny": Space.parse(TINY),
 }

@@ -1,0 +1,121 @@
+"""What is told of the replays: regret by engine and budget with a paired test, and how often aggregators hit."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from benchmarks.composer_engines.replay import (
+    AGGREGATORS,
+    ENGINES,
+    ONE_SHOT,
+    RANDOM,
+    Draw,
+    aggregated,
+    chosen,
+    draw,
+    replay,
+)
+from benchmarks.composer_engines.table import Losses
+from harmony_core.architecture import Architecture
+from harmony_core.scaling.aggregate import CLUSTERS
+
+DRAWS, BUDGETS, TOP, HITS = 30, (8, 16), 3, 20
+
+
+def judge(table: Losses, designs: Mapping[str, Architecture], draws: int = DRAWS) -> dict[str, Any]:
+    """All figures of the table.
+
+    Args:
+        table: losses by design, one a seed.
+        designs: the architectures, by name.
+        draws: replays of every engine.
+    """
+    worlds = [draw(table, number) for number in range(draws)]
+    tried = {name: [replay(ENGINES[name], one, designs, max(BUDGETS)) for one in worlds] for name in ENGINES}
+    regrets = {
+        budget: {
+            name: [one.regret(chosen(of[:budget], one)) for one, of in zip(worlds, tried[name], strict=True)]
+            for name in ENGINES
+        }
+        for budget in BUDGETS
+    }
+    return {
+        "designs": len(table),
+        "draws": draws,
+        "seeds_agree": seeds_agree(table),
+        "best_by_all_seeds": sorted(table, key=lambda one: (statistics.fmean(table[one]), one))[:TOP],
+        "regret": {str(budget): compared(of) for budget, of in regrets.items()},
+        "aggregators": {
+            f"{name} of {where}": hits(worlds, sets, designs, context)
+            for name, context in AGGREGATORS.items()
+            for where, sets in (
+                (f"{max(BUDGETS)} one-shot trials", tried[ONE_SHOT]),
+                ("all designs of the greatest depth", [[*table]] * draws),
+            )
+        },
+    }
+
+
+def compared(regrets: Mapping[str, Sequence[float]]) -> dict[str, dict[str, float]]:
+    """By engine: median and quartiles of the regret, and the paired test against random over the draws."""
+    return {
+        name: {
+            "median": float(np.median(of)),
+            "lower_quartile": float(np.quantile(of, 0.25)),
+            "upper_quartile": float(np.quantile(of, 0.75)),
+            "p_against_random": paired(of, regrets[RANDOM]),
+        }
+        for name, of in regrets.items()
+    }
+
+
+def paired(first: Sequence[float], second: Sequence[float]) -> float:
+    """Two-sided p-value of Wilcoxon's signed-rank test; pairs that are equal count as Pratt has it."""
+    if np.array_equal(first, second):
+        return 1.0
+    return float(stats.wilcoxon(first, second, zero_method="pratt").pvalue)
+
+
+def hits(
+    worlds: Sequence[Draw], tried: Sequence[Sequence[str]], designs: Mapping[str, Architecture], context: int | None
+) -> dict[str, float]:
+    """In how many draws the aggregator's design is among the truly best three, and its median regret.
+
+    Args:
+        worlds: the draws.
+        tried: the designs that are aggregated in each.
+        designs: the architectures, by name.
+        context: of the aggregator.
+    """
+    made = [aggregated(of, one, designs, context, CLUSTERS) for one, of in zip(worlds, tried, strict=True)]
+    found = sum(design in one.best(TOP) for one, design in zip(worlds, made, strict=True))
+    regrets = [one.regret(design) for one, design in zip(worlds, made, strict=True)]
+    return {"among_best_three": found, "median_regret": float(np.median(regrets))}
+
+
+def seeds_agree(table: Losses) -> dict[str, float]:
+    """Mean Spearman correlation of two seeds over the designs of the greatest depth, and their spread and noise."""
+    depth = max(map(len, table))
+    losses_NS = np.array([table[one] for one in sorted(table) if len(one) == depth])
+    pairs = [(a, b) for a in range(losses_NS.shape[1]) for b in range(a)]
+    found = [float(stats.spearmanr(losses_NS[:, a], losses_NS[:, b]).statistic) for a, b in pairs]
+    return {
+        "spearman": statistics.fmean(found),
+        "spread_of_designs": float(losses_NS.mean(1).std(ddof=1)),
+        "spread_of_seeds": float(np.sqrt(losses_NS.var(1, ddof=1).mean())),
+    }
+
+
+def kept(found: Mapping[str, Any]) -> dict[str, bool]:
+    """Whether each promise is."""
+    first = found["regret"][str(BUDGETS[0])]
+    return {
+        "one_shot_below_random": first[ONE_SHOT]["median"] < first[RANDOM]["median"],
+        "n0_among_best_three": found["aggregators"][f"n0 of {max(BUDGETS)} one-shot trials"]["among_best_three"]
+        >= HITS,
+    }
