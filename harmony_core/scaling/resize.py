@@ -15,7 +15,21 @@ TOLERANCE = 0.02
 _UNIT = 8
 # So many widths on either side of the one that is nearest to the wanted size are tried.
 _NEIGHBOURS = 12
+_OF_ITS_OWN = 0.1
 _HALVINGS = 40
+
+
+Size = Callable[[Architecture], int]
+
+
+def with_head(architecture: Architecture) -> int:
+    """Active parameters without the embedding's look-up, the output head included."""
+    return architecture.num_active_non_embedding_params()
+
+
+def body_params(architecture: Architecture) -> int:
+    """Active parameters without embedding and output head: what is equal in comparisons of depth and width."""
+    return architecture.num_active_non_embedding_params() - architecture.vocab_size * architecture.d_model
 
 
 def widened(architecture: Architecture, d_model: int) -> Architecture | None:
@@ -40,54 +54,57 @@ def _widened(block: Block, factor: float) -> Block:
     return hyper_parameters.make(type(block), {**values, **grown})
 
 
-def resized(architecture: Architecture, params: int) -> Architecture:
-    """The architecture at the width that gives it so many active non-embedding parameters, within `TOLERANCE`.
+def resized(architecture: Architecture, params: int, size: Size = with_head) -> Architecture:
+    """The architecture at the width that gives it so many parameters, within `TOLERANCE`.
 
     Widths come in steps of eight and heads in whole ones, which alone miss small sizes; what is left is met by the
-    inner widths of the channel mixers, all by one factor, or where there are none by what sets the mixers' size. Of the
-    widths that meet the size, the one counts whose factor is nearest to 1.
+    inner widths of the channel mixers, all by one factor, or where there are none by what sets the mixers' size. Its
+    own width stays where a factor within a tenth meets the size; else the width counts whose factor is nearest to 1.
 
     Args:
         architecture: what grows, or shrinks.
-        params: active non-embedding parameters (`Architecture.num_active_non_embedding_params`).
+        params: of the result.
+        size: which parameters count: the active ones without the embedding's look-up, or `body_params`.
 
     Raises:
         UserError: no width comes within the tolerance; it tells the nearest size.
     """
+    factor, own = _met(architecture, params, size)
+    if abs(factor - 1) <= _OF_ITS_OWN and _misses(size(own), params) <= TOLERANCE:
+        return own
     found = [
         (factor, one)
-        for d_model in _near(architecture, params)
+        for d_model in _near(architecture, params, size)
         if (wide := widened(architecture, d_model)) is not None
-        for factor, one in [_met(wide, params)]
+        for factor, one in [_met(wide, params, size)]
     ]
-    fitting = [(abs(factor - 1), one.d_model, one) for factor, one in found if _miss(one, params) <= TOLERANCE]
+    fitting = [(abs(factor - 1), one.d_model, one) for factor, one in found if _misses(size(one), params) <= TOLERANCE]
     if fitting:
         return min(fitting, key=lambda three: three[:2])[2]
-    sizes = [one.num_active_non_embedding_params() for _, one in found]
-    nearest = min(sizes, key=lambda size: abs(size - params), default=None)
+    sizes = [size(one) for _, one in found]
+    nearest = min(sizes, key=lambda one: abs(one - params), default=None)
     fix = "no width fits its blocks" if nearest is None else f"no width comes within 2%; the nearest size is {nearest}"
     raise UserError("params", params, f"{fix}; use another size, or blocks with other heads")
 
 
-def _near(architecture: Architecture, params: int) -> Iterator[int]:
+def _near(architecture: Architecture, params: int, size: Size) -> Iterator[int]:
     """Widths about the one whose size, were all in proportion, is the wanted one."""
-    first = architecture.num_active_non_embedding_params()
+    body = body_params(architecture)
 
-    def size(steps: float) -> float:
-        # The blocks grow as the square of the width, the output head in proportion to it.
+    def proportional(steps: float) -> float:
+        # The blocks grow as the square of the width, the output head, where it counts, in proportion to it.
         factor = steps * _UNIT / architecture.d_model
-        head = architecture.vocab_size * architecture.d_model
-        return factor**2 * (first - head) + factor * head
+        return factor**2 * body + factor * (size(architecture) - body)
 
-    middle = round(_solve(size, params, 0.0, architecture.d_model + params**0.5))
+    middle = round(_solve(proportional, params, 0.0, architecture.d_model + params**0.5))
     for steps in range(max(1, middle - _NEIGHBOURS), middle + _NEIGHBOURS + 1):
         yield steps * _UNIT
 
 
-def _met(architecture: Architecture, params: int) -> tuple[float, Architecture]:
+def _met(architecture: Architecture, params: int, size: Size) -> tuple[float, Architecture]:
     """The factor of the inner widths under which the size is nearest, and the architecture."""
     scaled = partial(_with_inner, architecture)
-    factor = _solve(lambda one: scaled(one).num_active_non_embedding_params(), params, 0.0, 4.0)
+    factor = _solve(lambda one: size(scaled(one)), params, 0.0, 4.0)
     return factor, scaled(factor)
 
 
@@ -114,5 +131,5 @@ def _solve(size: Callable[[float], float], wanted: float, low: float, high: floa
     return min(low, high, key=lambda one: abs(size(one) - wanted))
 
 
-def _miss(architecture: Architecture, params: int) -> float:
-    return abs(architecture.num_active_non_embedding_params() / params - 1)
+def _misses(size: int, params: int) -> float:
+    return abs(size / params - 1)
