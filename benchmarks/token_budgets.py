@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from benchmarks.common import RESULTS, ROOT, write_result
 from benchmarks.trainings import SECONDS_A_TRAINING, Row, Training, run_trainings
 from harmony_core.architecture import Architecture
 from harmony_core.data import prepare
+from harmony_core.scaling.rank import rank_correlation
 from harmony_core.search.config import Config
 from harmony_core.space import Space, draw_strata, sample
 from harmony_core.training.recipe import Recipe
@@ -31,7 +31,6 @@ from harmony_core.workers.pool import WarmPool
 COUNT, SAMPLE_SEED, SEEDS, LONGER = 32, 2026, (0, 1), 4
 JOURNAL = RESULTS / "token_budgets.jsonl"
 TRUNKS = ROOT / "build" / "token_budgets"
-RESAMPLES = 10_000
 CLASSES = {
     **dict.fromkeys(("mha", "mqa", "gqa", "mla", "swa"), "attention"),
     **dict.fromkeys(("mamba", "mamba2"), "state space"),
@@ -95,13 +94,8 @@ def best(rows: Sequence[Row], seed: int) -> tuple[list[int], list[float]]:
 
 def correlation(first: Sequence[float], second: Sequence[float]) -> dict[str, float]:
     """Spearman's, with its 95% interval (percentile bootstrap over the architectures)."""
-    pairs_N2 = np.array([first, second]).T
-    rng = np.random.default_rng(0)
-    drawn_RN = rng.choice(len(pairs_N2), size=(RESAMPLES, len(pairs_N2)))
-    found_R = [float(stats.spearmanr(*pairs_N2[one_N].T).statistic) for one_N in drawn_RN]
-    low, high = np.nanquantile(found_R, (0.025, 0.975))
-    value = float(stats.spearmanr(first, second).statistic)
-    return {"spearman": round(value, 3), "low": round(float(low), 3), "high": round(float(high), 3)}
+    found = rank_correlation(first, second)
+    return {"spearman": round(found.value, 3), "low": round(found.low, 3), "high": round(found.high, 3)}
 
 
 def explained(values: Sequence[float], classes: Sequence[str]) -> float:

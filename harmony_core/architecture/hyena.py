@@ -81,6 +81,7 @@ class GroupedFIR(Hyena):
         filter_length: taps of each filter.
     """
 
+    grows = ("num_groups",)
     num_groups: int
     filter_length: int
 

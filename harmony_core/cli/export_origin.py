@@ -48,8 +48,9 @@ class Trained:
     def row(self) -> dict[str, Any] | None:
         """Its training row; None while it has not ended."""
         mine = [pl.col(name) == value for name, value in self.key.items()]
-        rows = training(self.folder, promoted=self.promoted).filter(*mine).collect()
-        return rows.row(0, named=True) if rows.height else None
+        rows = training(self.folder, promoted=self.promoted).filter(*mine).sort("rung").collect()
+        # Its weights are those after the last rung.
+        return rows.row(-1, named=True) if rows.height else None
 
     def context(self) -> int:
         """Tokens of the sequences that it was trained on."""

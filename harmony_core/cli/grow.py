@@ -16,7 +16,7 @@ from harmony_core.errors import UserError
 from harmony_core.scaling import width
 from harmony_core.scaling.grow import grow
 from harmony_core.scaling.pattern import is_pattern, pattern_text, read_pattern, with_blocks_of
-from harmony_core.scaling.width import body_params
+from harmony_core.scaling.resize import body_params
 from harmony_core.terminal.format import count
 
 console = Console(highlight=False, soft_wrap=True)

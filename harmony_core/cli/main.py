@@ -18,6 +18,7 @@ from harmony_core.cli import (
     doctor,
     export,
     grow,
+    isoflop,
     mad,
     migrate,
     plan,
@@ -53,6 +54,7 @@ app.command()(calibrate.calibrate)
 app.command()(plan.plan)
 app.command()(train.train)
 app.command()(scale.scale)
+app.command()(isoflop.isoflop)
 app.command()(mad.mad)
 app.command()(watch.watch)
 app.command()(resume.resume)

@@ -75,8 +75,9 @@ def show(
     for told in _other_objectives(folder, row):
         console.print(told)
     results = _rows_of(row, training(folder), training(folder, promoted=True))
+    has_rungs = (results["rung"] > 0).any()
     for result in results.iter_rows(named=True):
-        console.print(_result_line(result))
+        console.print(_result_line(result, has_rungs))
     times = _rows_of(row, latency(folder), latency(folder, promoted=True))
     for time in times.iter_rows(named=True):
         median, low, high = (seconds(time[f"seconds_{name}"]) for name in ("median", "p10", "p90"))
@@ -178,6 +179,11 @@ def promoted(search: Path) -> None:
             row["pattern"],
         )
     console.print(table)
+    # This imports scipy, which takes a second.
+    from harmony_core.scaling.promoted import small_to_large
+
+    for told in small_to_large(search):
+        console.print(str(told), markup=False)
 
 
 def failed(search: Path) -> str:
@@ -249,10 +255,11 @@ def _table_of_blocks(d_model: int, vocab_size: int, tie_embeddings: bool) -> Tab
     return table
 
 
-def _result_line(result: dict[str, Any]) -> str:
+def _result_line(result: dict[str, Any], has_rungs: bool) -> str:
     stage = "promoted" if result["generation"] is None else "trained"
     run = f"replicate {result['replicate']}, learning rate {result['learning_rate']:g}, attempt {result['attempt']}"
-    head = f"{stage} ({run}): {result['status']}"
+    rung = f", rung {result['rung']}" if has_rungs else ""
+    head = f"{stage} ({run}{rung}): {result['status']}"
     if result["status"] != "ok":
         return f"{head}: {escape(str(result['error']))}"
     if result["test_bits_per_byte"] is not None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from harmony_core.cli.candidate import IdArgument, SearchOption, find_candidate, find_promoted
 from harmony_core.cli.query import console
 from harmony_core.store import Run
+
+if TYPE_CHECKING:
+    from harmony_core.evaluation.reproduce import Reproduction
 
 
 def reproduce(
@@ -33,15 +36,21 @@ def reproduce(
     folder, row = (find_promoted if promoted else find_candidate)(architecture_id, search)
     with tempfile.TemporaryDirectory(prefix="harmony-") as work:
         found = train_again(OpenedSearch.open(folder.path), row, Run(replicate, rate), Path(work), typer.echo)
-    console.print(f"{'':20}{'then':>24}{'now':>24}", markup=False)
+    for number, rung in enumerate(found):
+        _tell(rung, f"rung {number}" if len(found) > 1 else "")
+    for name in ("device", "kernel_paths"):
+        if found[-1].then[name] != found[-1].now[name]:
+            console.print(f"{name}: {found[-1].then[name]} then, {found[-1].now[name]} now", markup=False)
+    apart = max(rung.apart for rung in found)
+    if apart == 0:
+        console.print(f"equal to the bit, as are the losses of all {len(found[-1].curve_now)} steps")
+        return
+    console.print("different" if math.isinf(apart) else f"losses are at most {apart:.1e} apart")
+    if apart > tolerance:
+        raise typer.Exit(1)
+
+
+def _tell(found: Reproduction, heading: str) -> None:
+    console.print(f"{heading:20}{'then':>24}{'now':>24}", markup=False)
     for name, then, now in found.figures():
         console.print(f"{name:20}{then!s:>24}{now!s:>24}", markup=False)
-    for name in ("device", "kernel_paths"):
-        if found.then[name] != found.now[name]:
-            console.print(f"{name}: {found.then[name]} then, {found.now[name]} now", markup=False)
-    if found.apart == 0:
-        console.print(f"equal to the bit, as are the losses of all {len(found.curve_now)} steps")
-        return
-    console.print("different" if math.isinf(found.apart) else f"losses are at most {found.apart:.1e} apart")
-    if found.apart > tolerance:
-        raise typer.Exit(1)

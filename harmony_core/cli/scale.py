@@ -134,6 +134,8 @@ def _sizes(chosen: _Layouts, folder: Path, numbers: list[int], recipe: dict[str,
     from harmony_core.training.recipe import Recipe
 
     smallest = Recipe.parse(recipe, "recipe")
+    if smallest.rungs is not None:
+        raise UserError("recipe.rungs", list(smallest.rungs), "speed is measured at one budget; leave them out")
     chosen.architecture.check_length(smallest.sequence_length)
     chosen.architecture.check_demands(smallest.demands)
     sizes = []

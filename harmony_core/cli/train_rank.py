@@ -103,7 +103,9 @@ class _Keeper:
         peak = None
         if asked.machine is not None:
             peak = asked.machine.compute(recipe.resolved_precision).peak_flops.value * asked.layout.num_processes
-        _say(f"{asked.layout}, {recipe.precision}, {recipe.num_steps} steps of {recipe.batch_size} sequences")
+        branches = "" if recipe.rungs is None else f", and {recipe.all_steps - recipe.num_steps} in branches"
+        size = f"{recipe.num_steps} steps of {recipe.batch_size} sequences{branches}"
+        _say(f"{asked.layout}, {recipe.precision}, {size}")
         return TrainingDisplay(console, recipe.num_steps, flops, peak, peak_memory_bytes)
 
     def keep(self, result: TrainingResult) -> None:

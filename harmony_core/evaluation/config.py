@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import (
+    Field,
+    SerializationInfo,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from harmony_core import bounds
 from harmony_core.base import Frozen
 from harmony_core.errors import UserError
 from harmony_core.machines import Layout
+from harmony_core.scaling.growth import Growth
 
 LatencyMode = Literal["train", "prefill", "decode"]
 
@@ -120,6 +127,8 @@ class PromoteConfig(Frozen):
         baselines: presets trained beside them with the same recipe.
         tokens: training tokens; None is the recipe's.
         keep_weights: whether their last checkpoints stay, for `harmony export`: 12 bytes a parameter.
+        grow: further sizes: the members of the front are grown to each, and the baselines widened to equal parameters,
+            and trained with the same recipe.
     """
 
     top_k: int = Field(default=3, ge=0, le=bounds.PROMOTED)
@@ -127,18 +136,35 @@ class PromoteConfig(Frozen):
     baselines: tuple[str, ...] = ()
     tokens: int | None = Field(default=None, ge=1, le=bounds.TOKENS)
     keep_weights: bool = True
+    grow: tuple[Growth, ...] = ()
+
+    @model_serializer(mode="wrap")
+    def _short(self, write: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
+        """Without growth where nothing grows, unless all is asked for: searches keep their hashes."""
+        data: dict[str, Any] = write(self)
+        if not self.grow and not (info.context or {}).get("all"):
+            data.pop("grow", None)
+        return data
+
+    @property
+    def members(self) -> int:
+        """How many are trained at most: the front's, the baselines, and all of them at every further size."""
+        return (self.top_k + len(self.baselines)) * (1 + len(self.grow))
 
     @model_validator(mode="after")
     def _check(self) -> PromoteConfig:
         if len(set(self.baselines)) < len(self.baselines):
             raise UserError("baselines", ", ".join(self.baselines), "list each once")
+        if len(set(self.grow)) < len(self.grow):
+            raise UserError("grow", ", ".join(map(str, self.grow)), "list each size once")
         return self
 
     def without_more(self, before: PromoteConfig) -> PromoteConfig:
-        """The same, but as `before` where it only trains more: members, fresh seeds, baselines."""
+        """The same, but as `before` where it only trains more: members, fresh seeds, baselines, sizes."""
         more = {
             "top_k": self.top_k >= before.top_k,
             "replicates": self.replicates >= before.replicates,
             "baselines": set(self.baselines) >= set(before.baselines),
+            "grow": set(self.grow) >= set(before.grow),
         }
         return self.model_copy(update={name: getattr(before, name) for name, is_more in more.items() if is_more})

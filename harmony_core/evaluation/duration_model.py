@@ -54,7 +54,8 @@ class DurationModel:
         named = setting.config.latency.machine or "frontier"
         durations = cls(Machine.from_yaml(named if visible_gpus() else "cpu"), recipe)
         trained = _trained(setting, before)
-        durations.learn([Architecture.from_json(text) for text, _ in trained], [seconds for _, seconds in trained])
+        seconds = [seconds * recipe.all_steps / steps for _, steps, seconds in trained]
+        durations.learn([Architecture.from_json(text) for text, *_ in trained], seconds)
         return durations
 
     def learn(self, architectures: Sequence[Architecture], seconds: Sequence[float]) -> None:
@@ -87,21 +88,23 @@ class DurationModel:
         prices: dict[str, float] = {}
         for part in parts:
             kind = part.name.partition("(")[2].rstrip(")") or part.name
-            prices[kind] = prices.get(kind, 0.0) + part.seconds * recipe.num_steps
+            prices[kind] = prices.get(kind, 0.0) + part.seconds * recipe.all_steps
         return prices
 
 
-def _trained(setting: OpenedSearch, before: int | None) -> list[tuple[str, float]]:
-    """Architecture JSON and seconds of the newest trainings that ran to their end."""
+def _trained(setting: OpenedSearch, before: int | None) -> list[tuple[str, int, float]]:
+    """Architecture JSON, steps and their seconds of the newest trainings that ran to their end, or to a rung's."""
     folder, found, left = setting.folder, [], _MOST_TRAININGS
     for generation in reversed(folder.generations()):
         files = folder.shards(generation, "training")
         if not left or not files or (before is not None and generation >= before):
             continue
-        columns = ["candidate", "status", "seconds"]
+        columns = ["candidate", "status", "steps", "seconds"]
         rows = pl.concat([read_table(path, TRAINING, columns) for path in files])
         rows = rows.filter((pl.col("status") == "ok") & (pl.col("seconds") > 0))
         born = read_table(folder.population(generation), POPULATION, ["candidate", "architecture"])
-        found.append(rows.join(born, on="candidate").sort("candidate").select("architecture", "seconds").head(left))
+        found.append(
+            rows.join(born, on="candidate").sort("candidate").select("architecture", "steps", "seconds").head(left)
+        )
         left -= found[-1].height
     return list(pl.concat(found).iter_rows()) if found else []

@@ -116,8 +116,8 @@ def _manifest(
         config_hash=config.hash,
         seed=config.search.seed,
         precision=precision,
-        packages=_versions(),
-        git_commit=_git_commit(),
+        packages=versions(),
+        git_commit=git_commit(),
         data={
             "id": data.id,
             "source": data.source,
@@ -139,17 +139,18 @@ def _manifest(
     )
 
 
-def _versions() -> dict[str, str]:
-    versions = {}
+def versions() -> dict[str, str]:
+    """The versions of what a result may hang on, by package."""
+    found = {}
     for name in _PACKAGES:
         try:
-            versions[name] = version(name)
+            found[name] = version(name)
         except PackageNotFoundError:
-            versions[name] = "not installed"
-    return versions
+            found[name] = "not installed"
+    return found
 
 
-def _git_commit() -> str | None:
+def git_commit() -> str | None:
     """The commit of the checkout that this code runs from, with `+` where it has been changed."""
     root = Path(__file__).resolve().parents[2]
     environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}

@@ -27,7 +27,7 @@ _CLOSE = ("train_loss", "val_loss", "val_bits_per_byte", "test_loss", "test_bits
 
 @dataclasses.dataclass(frozen=True)
 class Reproduction:
-    """Two trainings that should be one.
+    """Two trainings that should be one, up to a rung.
 
     Args:
         then: the stored training row.
@@ -57,7 +57,7 @@ class Reproduction:
 
 def reproduce(
     setting: OpenedSearch, candidate: dict[str, Any], run: Run, work: Path, log: Callable[[str], object]
-) -> Reproduction:
+) -> list[Reproduction]:
     """Trains a candidate again with its row's seeds, recipe and data, on this machine; writes nothing to the store.
 
     Args:
@@ -67,6 +67,9 @@ def reproduce(
         work: folder of logs and checkpoints.
         log: told what goes on.
 
+    Returns:
+        What came of each rung, the last one's at the end; one without rungs.
+
     Raises:
         UserError: there is no such training; this version would train it otherwise; the data is gone or damaged.
     """
@@ -75,21 +78,20 @@ def reproduce(
     key &= (pl.col("replicate") == run.replicate) & (pl.col("rate") == run.rate)
     if not promoted:
         key &= pl.col("generation") == generation
-    rows = training(setting.folder, promoted=promoted).filter(key).collect().to_dicts()
-    if not rows:
+    then = training(setting.folder, promoted=promoted).filter(key).sort("rung").collect().to_dicts()
+    if not then:
         there = "use a replicate and a rate that were trained, or wait for them"
         value = f"{run.replicate}, rate {run.rate}"
         raise UserError("replicate", value, f"{candidate['architecture_id']} has no such row; {there}")
-    (then,) = rows
     recipe = setting.config.promotion_recipe() if promoted else setting.config.recipe
     recipe = recipe.model_copy(update={"precision": setting.precision})
     evaluator = Training(recipe=recipe, splits=("validation", "test") if promoted else ("validation",))
-    shard = Shard(setting, [candidate], generation, then["shard"])
+    shard = Shard(setting, [candidate], generation, then[-1]["shard"])
     task = evaluator.task(shard, candidate, run, DurationModel.of(setting, recipe, 0))
     for name in IDENTITY:
-        if task.payload["row"][name] != then[name]:
+        if task.payload["row"][name] != then[-1][name]:
             fix = f"this version would train with {task.payload['row'][name]}; use the search's ({_version(setting)})"
-            raise UserError(name, then[name], fix)
+            raise UserError(name, then[-1][name], fix)
     # These lie apart from the search's own checkpoints, since the search may be running.
     task.payload["checkpoints"] = {"folder": str(work / "checkpoints"), "every_seconds": None, "keep": False}
     evaluator.prepare(shard)
@@ -98,8 +100,16 @@ def reproduce(
     with Launcher().training(setting, work, generation) as pool:
         pool.run([task], outcomes.append, lambda begun, attempt: None)
     answer = evaluator.answer(shard, outcomes[-1])
-    losses = curves(setting.folder, promoted=promoted).filter(key).sort("step").collect()["train_loss"].to_list()
-    return Reproduction(then, answer["row"], losses, [point["train_loss"] for point in answer["curve"]])
+    steps = curves(setting.folder, promoted=promoted).filter(key).sort("step").collect()
+    return [
+        Reproduction(row, now["row"], _losses(steps, row["rung"]), [point["train_loss"] for point in now["curve"]])
+        for row, now in zip(then, (*answer.get("rungs", ()), answer), strict=True)
+    ]
+
+
+def _losses(steps: pl.DataFrame, rung: int) -> list[float]:
+    found: list[float] = steps.filter(pl.col("rung") == rung)["train_loss"].to_list()
+    return found
 
 
 def _version(setting: OpenedSearch) -> str:

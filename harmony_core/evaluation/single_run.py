@@ -16,7 +16,7 @@ from harmony_core.base import Frozen
 from harmony_core.errors import UserError
 from harmony_core.evaluation.prepare import settle_search
 from harmony_core.evaluation.seeds import data_seed, init_seed
-from harmony_core.evaluation.training_task import curve_columns, training_columns
+from harmony_core.evaluation.training_rows import answers, keys_of_curves
 from harmony_core.host import host_name
 from harmony_core.machines import Layout
 from harmony_core.search.config import Config
@@ -129,7 +129,7 @@ class SingleRun:
     def _ended(self) -> str | None:
         if not self.results.exists():
             return None
-        status: str = read_table(self.results, schemas.TRAINING)["status"].item()
+        status: str = read_table(self.results, schemas.TRAINING).sort("rung")["status"][-1]
         return status
 
     def begin(self) -> None:
@@ -141,13 +141,12 @@ class SingleRun:
         self._record("interruption", device_seconds=(time.monotonic() - self._since) * processes)
 
     def write(self, result: TrainingResult, layout: Layout) -> dict[str, Any]:
-        """Writes the curve and the training row; returns the row."""
+        """Writes the curve and the training row of every rung; returns the last one's row."""
         recipe, data = self._setting.recipe, self._setting.manifest.data
         architecture, order = Architecture.from_json(self._row["architecture"]), self.order
         began = result.first_step_at
-        row = {
+        known = {
             **{name: self._row[name] for name in ("search", "generation", "candidate", "architecture_id")},
-            **training_columns(result),
             "shard": _SHARD,
             "recipe_id": recipe.id(data["checksum"]),
             "layout": json.dumps(layout.model_dump()),
@@ -156,24 +155,22 @@ class SingleRun:
             "data_seed": order.data_seed,
             "replicate": 0,
             "rate": 0,
-            "rung": 0,
             "attempt": self._attempt,
             "learning_rate": recipe.peak_learning_rate,
             "lr_scaling": recipe.lr_scaling,
-            "flops": architecture.flops_per_token(recipe.sequence_length, "train") * result.tokens,
             "start_seconds": None if began is None else began - self._since,
-            "device_seconds": self._device_seconds + (time.monotonic() - self._since) * layout.num_processes,
+            "device_seconds": 0.0,
             "host": host_name(),
             "data_checksum": data["checksum"],
             "tokenizer_checksum": data["tokenizer_checksum"],
             "started_at": self._begun,
         }
-        named = ("search", "generation", "shard", "candidate", "architecture_id", "replicate", "rate", "rung")
-        keys = {name: row[name] for name in named}
-        folder = self._setting.folder
-        curve = [{**keys, **point} for point in curve_columns(result)]
-        write_table(folder.shard(_GENERATION, "curves", _SHARD), curve, schemas.CURVES)
-        write_table(self.results, [row], schemas.TRAINING)
+        rungs = answers(known, result, architecture.flops_per_token(recipe.sequence_length, "train"))
+        row: dict[str, Any] = rungs[-1]["row"]
+        row["device_seconds"] = self._device_seconds + (time.monotonic() - self._since) * layout.num_processes
+        curves = [{**keys_of_curves(one["row"]), **point} for one in rungs for point in one["curve"]]
+        write_table(self._setting.folder.shard(_GENERATION, "curves", _SHARD), curves, schemas.CURVES)
+        write_table(self.results, [one["row"] for one in rungs], schemas.TRAINING)
         return row
 
     def _record(self, event: str, **facts: float) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import logging
 import math
@@ -15,10 +14,10 @@ from typing import Any
 import torch.distributed as dist
 
 from harmony_core.architecture import Architecture
+from harmony_core.evaluation.training_rows import answers
 from harmony_core.host import host_name
 from harmony_core.machines import Layout
 from harmony_core.training.recipe import Recipe
-from harmony_core.training.result import TrainingResult
 from harmony_core.training.resume import CheckpointPolicy
 from harmony_core.training.status import Status
 from harmony_core.training.trainer import Conduct, TrainingInterrupted, train
@@ -28,6 +27,7 @@ from harmony_core.workers.child import INTERRUPTED
 def run(payload: dict[str, Any]) -> dict[str, Any]:
     """Trains the payload's architecture; the answer holds the training `row` and its `curve`.
 
+    Where the recipe has rungs, these are the last one's, and `rungs` holds a row and a curve of each earlier one.
     On a team of ranks each runs this, and has the same answer. SIGTERM makes it write a checkpoint and leave; the next
     attempt goes on from there, under any layout.
 
@@ -75,38 +75,16 @@ def run(payload: dict[str, Any]) -> dict[str, Any]:
     kept = keep and result.status is Status.OK
     if dist.get_rank() == 0 and folder.exists() and not kept:
         shutil.rmtree(folder)
-    row = {
+    known = {
         **payload["row"],
-        **training_columns(result),
         "attempt": payload["attempt"],
         "layout": json.dumps(layout.model_dump()),
         "precision": recipe.precision,
         "learning_rate": recipe.peak_learning_rate,
         "lr_scaling": recipe.lr_scaling,
-        "flops": architecture.flops_per_token(recipe.sequence_length, "train") * result.tokens,
         "start_seconds": None if result.first_step_at is None else result.first_step_at - payload["forked_at"],
         "host": host_name(),
         "started_at": started.isoformat(),
     }
-    return {"row": row, "curve": curve_columns(result)}
-
-
-def training_columns(result: TrainingResult) -> dict[str, Any]:
-    """The columns of the training schema that the result itself decides; numbers that are not finite become null."""
-    values = {
-        field.name: getattr(result, field.name)
-        for field in dataclasses.fields(result)
-        if field.name not in ("curve", "first_step_at", "status")
-    }
-    finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
-    speed = result.tokens / result.seconds if result.seconds else None
-    return {**finite, "status": result.status.value, "tokens_per_second": speed}
-
-
-def curve_columns(result: TrainingResult) -> list[dict[str, Any]]:
-    """The curve up to the last finite loss; a gradient norm that is not finite is null."""
-    points = [dataclasses.asdict(point) for point in result.curve if math.isfinite(point.train_loss)]
-    return [
-        {**point, "gradient_norm": point["gradient_norm"] if math.isfinite(point["gradient_norm"]) else None}
-        for point in points
-    ]
+    *earlier, last = answers(known, result, architecture.flops_per_token(recipe.sequence_length, "train"))
+    return {**last, "rungs": earlier} if earlier else last

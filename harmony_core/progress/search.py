@@ -172,8 +172,7 @@ def _work(
     rates = len(config.recipe.learning_rates)
     done = sum(one.done for one in generations)
     total = sum(one.total for one in generations) + search.population * rates * (search.generations - len(generations))
-    weight = config.promotion_recipe().tokens / config.recipe.tokens
-    members = promote.top_k + len(promote.baselines)
-    again = members * promote.replicates * rates if promotion is None else promotion.total
+    weight = config.promotion_recipe().all_tokens / config.recipe.all_tokens
+    again = promote.members * promote.replicates * rates if promotion is None else promotion.total
     again_done = 0 if promotion is None else promotion.done
     return done + weight * again_done, total - done + weight * (again - again_done)

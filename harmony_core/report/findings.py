@@ -181,6 +181,7 @@ def _reduced_curves(steps: pl.LazyFrame, shown: pl.DataFrame) -> pl.DataFrame:
     """Mean loss over equal windows of steps, so that noise and size do not grow with the budget."""
     keys = ["generation", "candidate", "rate"]
     chosen = steps.filter(pl.col("replicate") == 0).join(shown.lazy().select(keys), on=keys, how="semi")
+    chosen = chosen.filter(pl.col("rung") == pl.col("rung").max().over(keys))
     last_step = pl.col("step").max().over(keys)
     window = ((pl.col("step") - 1) * MAX_CURVE_POINTS // last_step.clip(lower_bound=MAX_CURVE_POINTS)).alias("w")
     return (

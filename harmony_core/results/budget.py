@@ -99,25 +99,39 @@ def generation_allowance(folder: SearchFolder, config: Config, generation: int) 
     promoted, _ = _recorded(folder, config.evaluators, [None])
     account = _account(folder, config, range(source + 1), promoted, sum(flying))
     members = config.promote.top_k + len(config.promote.baselines)
-    kept = members * _promotion_scale(config) * account.candidate_seconds
+    kept = members * _sizes(folder, config, source) * _promotion_scale(config) * account.candidate_seconds
     return dataclasses.replace(account, kept_seconds=kept).allow(wanted, least=_LEAST_GENERATION)
 
 
-def promotion_allowance(folder: SearchFolder, members: int) -> Allowance:
+def promotion_allowance(folder: SearchFolder, members: int, cost: float = 1.0) -> Allowance:
     """How many members promotion may train, each on all its replicates.
 
     Rows of an earlier promotion are not counted: this one takes their place.
+
+    Args:
+        folder: the search's.
+        members: how many are wanted.
+        cost: of a step of one of them, in the mean, in steps of a candidate; above 1 where they were grown.
     """
     _, config = read_settings(folder)
     if config.budget.gpu_hours is None:
         return Allowance(members, members)
     account = _account(folder, config, folder.generations())
-    return account.allow(members, scale=_promotion_scale(config))
+    return account.allow(members, scale=cost * _promotion_scale(config))
 
 
 def _promotion_scale(config: Config) -> float:
     """Cost of a promoted member, in candidates of the search."""
-    return config.promote.replicates * config.promotion_recipe().tokens / config.recipe.tokens
+    return config.promote.replicates * config.promotion_recipe().all_tokens / config.recipe.all_tokens
+
+
+def _sizes(folder: SearchFolder, config: Config, generation: int) -> float:
+    """What a member costs at all sizes that promotion gives it, in members of the size of a generation's."""
+    if not config.promote.grow:
+        return 1.0
+    size = "num_active_non_embedding_params"
+    params = read_table(folder.population(generation), POPULATION, [size])[size]
+    return 1.0 + sum(growth.params for growth in config.promote.grow) * len(params) / math.fsum(params)
 
 
 def spending(folder: SearchFolder, last: int | None = None) -> str | None:

@@ -55,6 +55,9 @@ class TrainingDisplay:
 
     def update(self, point: CurvePoint, losses: StepLosses) -> None:
         """Hears of a step."""
+        if self._points and point.step <= self._points[-1].step:
+            # A rung's branch is over, and the trunk goes on from before it.
+            self._points.clear()
         self._points.append(point)
         pause = _LIVE_SECONDS if self._console.is_interactive else _LINE_SECONDS
         last = point.step + 1 == self._num_steps

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Annotated, Any, Literal
 
@@ -27,6 +28,7 @@ _Rates = Annotated[
     Annotated[_Rate, Tag("one")] | Annotated[tuple[_Rate, ...], Tag("list")],
     Discriminator(lambda value: "list" if isinstance(value, list | tuple) else "one"),
 ]
+_Tokens = Annotated[int, Field(ge=1, le=bounds.TOKENS)]
 ResolvedPrecision = Literal["fp32", "bf16"]
 _WARMUP_SHARE = 0.05
 Precision = Literal["auto", "fp32", "bf16"]
@@ -44,7 +46,9 @@ class Recipe(Frozen):
         min_learning_rate_ratio: the schedule's end over its peak.
         warmup_tokens: tokens with a rising learning rate; None is 5% of `tokens`. Trainings of several lengths have one
             trunk where this is given.
-        decay_fraction: share of the steps that decay, for `wsd`.
+        rungs: smaller token budgets, in rising order: for each the training leaves its trunk, decays, is read, and goes
+            on from where it left. `tokens` is the last rung. The warm-up's 5% are then of the first.
+        decay_fraction: share of the steps that decay, for `wsd`; of each rung's own.
         schedule: `wsd` (warm-up, stable, linear decay; MiniCPM, arXiv:2404.06395), whose trunk before the decay is
             that of any longer training, or `cosine`.
         weight_decay: AdamW's decoupled decay, on matrices alone.
@@ -68,6 +72,7 @@ class Recipe(Frozen):
     learning_rate: _Rates = 3e-3
     min_learning_rate_ratio: float = Field(default=0.1, ge=0, le=1)
     warmup_tokens: int | None = Field(default=None, ge=0, le=bounds.TOKENS)
+    rungs: tuple[_Tokens, ...] | None = None
     decay_fraction: float = Field(default=0.2, ge=0, le=1)
     schedule: Literal["wsd", "cosine"] = "wsd"
     # A step shrinks a matrix by rate x decay. At a rate of 1 and a decay of 1 nothing is left, so ten is beyond any
@@ -90,10 +95,11 @@ class Recipe(Frozen):
 
     @model_serializer(mode="wrap")
     def _short(self, write: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
-        """Without boundaries where they are off, unless all is asked for: recipes and searches keep their hashes."""
+        """Without rungs and boundaries where there are none, unless all is asked for: hashes stay what they were."""
         data: dict[str, Any] = write(self)
-        if not self.document_boundaries and not (info.context or {}).get("all"):
-            data.pop("document_boundaries", None)
+        for name in ("rungs", "document_boundaries"):
+            if not getattr(self, name) and not (info.context or {}).get("all"):
+                data.pop(name, None)
         return data
 
     @model_validator(mode="after")
@@ -107,6 +113,7 @@ class Recipe(Frozen):
             )
         self._check_rates()
         self._check_overlap()
+        self._check_rungs()
         return self
 
     def _check_overlap(self) -> None:
@@ -118,6 +125,33 @@ class Recipe(Frozen):
         elif self.warmup_tokens + decay * self.tokens > self.tokens:
             fix = f"overlaps with the decay; use at most {int((1 - decay) * self.tokens)}, or a smaller decay_fraction"
             raise UserError("warmup_tokens", self.warmup_tokens, fix)
+
+    def _check_rungs(self) -> None:
+        if self.rungs is None:
+            return
+        told = list(self.rungs)
+        if self.schedule != "wsd":
+            raise UserError("rungs", told, f"{self.schedule} has no trunk to branch off; use schedule wsd, or no rungs")
+        if not told:
+            raise UserError("rungs", "[]", "no budgets; list some below tokens, or leave the key out")
+        if told != sorted(set(told)):
+            raise UserError("rungs", told, "list each budget once, in rising order")
+        if told[-1] >= self.tokens:
+            fix = f"rungs end below tokens ({self.tokens}), which is itself the last rung; list smaller ones"
+            raise UserError("rungs", told[-1], fix)
+        self._check_rung_steps(self.batch_size * self.sequence_length)
+
+    def _check_rung_steps(self, step: int) -> None:
+        for short, long in itertools.pairwise(self.budgets):
+            if short < step:
+                raise UserError("rungs", short, f"less than one step; use at least {step}")
+            if short // step == long // step:
+                raise UserError("rungs", short, f"as many steps of {step} tokens as at {long}; put them further apart")
+            # A share of the first rung, which is taken where no warm-up is given, is always shorter.
+            warmup = self.warmup_tokens or 0
+            if warmup + self.decay_fraction * short > short:
+                fix = f"ends before warm-up ({warmup} tokens) and decay are over; use longer rungs or a shorter warm-up"
+                raise UserError("rungs", short, fix)
 
     def _check_rates(self) -> None:
         rates = self.learning_rates
@@ -134,6 +168,19 @@ class Recipe(Frozen):
     def at_rate(self, number: int) -> Recipe:
         """The recipe of one training: that of the rate of this number."""
         return self.model_copy(update={"learning_rate": self.learning_rates[number]})
+
+    @property
+    def budgets(self) -> tuple[int, ...]:
+        """Tokens of every rung, the last one's being `tokens`."""
+        return (*(self.rungs or ()), self.tokens)
+
+    def at_rung(self, number: int) -> Recipe:
+        """The recipe of a training that stops at the rung of this number: its trunk is that of all the others."""
+        if self.rungs is None:
+            return self
+        warmup = self.warmup_steps * self.batch_size * self.sequence_length
+        given = warmup if self.warmup_tokens is None else self.warmup_tokens
+        return self.model_copy(update={"tokens": self.budgets[number], "rungs": None, "warmup_tokens": given})
 
     @property
     def peak_learning_rate(self) -> float:
@@ -164,7 +211,7 @@ class Recipe(Frozen):
     @property
     def warmup_steps(self) -> int:
         """Steps with a rising learning rate."""
-        tokens = _WARMUP_SHARE * self.tokens if self.warmup_tokens is None else self.warmup_tokens
+        tokens = _WARMUP_SHARE * self.budgets[0] if self.warmup_tokens is None else self.warmup_tokens
         return math.ceil(tokens / (self.batch_size * self.sequence_length))
 
     @property
@@ -176,6 +223,17 @@ class Recipe(Frozen):
     def trunk_steps(self) -> int:
         """Steps before the decay: up to here a longer training of the same recipe is the same; 0 with `cosine`."""
         return max(self.warmup_steps, self.num_steps - self.decay_steps) if self.schedule == "wsd" else 0
+
+    @property
+    def all_steps(self) -> int:
+        """Optimiser steps of the trunk and of every rung's decay; `num_steps` where there are no rungs."""
+        branches = [self.at_rung(number) for number in range(len(self.budgets) - 1)]
+        return self.num_steps + sum(one.num_steps - one.trunk_steps for one in branches)
+
+    @property
+    def all_tokens(self) -> int:
+        """Tokens that a training reads in all: `tokens`, and those of every earlier rung's decay."""
+        return self.tokens + (self.all_steps - self.num_steps) * self.batch_size * self.sequence_length
 
     def id(self, data_checksum: str) -> str:
         """First 16 hex digits of the SHA-256 of the recipe and the data it reads (precision resolved)."""

@@ -15,6 +15,8 @@ class TrainingResult:
 
     Losses are means in nats per token; `train_loss` is over the last tenth of the steps.
     Standard errors are in bits per byte; works are `WorkLoss` (`harmony_core.training.held_out`) as mappings.
+    A training with rungs has the last one's result, and those of the `earlier` ones in order, each as if it had been
+    asked to stop there; a rung that was not reached has what ended the training before it.
     """
 
     status: Status = Status.OK
@@ -38,3 +40,20 @@ class TrainingResult:
     device: str = ""
     kernel_paths: str = ""
     curve: list[CurvePoint] = dataclasses.field(default_factory=list)
+    earlier: list[TrainingResult] = dataclasses.field(default_factory=list)
+
+    @property
+    def rungs(self) -> list[TrainingResult]:
+        """The result of every rung, the last one's being this."""
+        return [*self.earlier, self]
+
+    def end_all(self, rungs: int) -> None:
+        """Gives what the process alone knows to every rung, and to those that were not reached how it ended.
+
+        Args:
+            rungs: how many the recipe has.
+        """
+        for one in self.earlier:
+            one.first_step_at, one.peak_memory_bytes = self.first_step_at, self.peak_memory_bytes
+        while len(self.earlier) < rungs - 1:
+            self.earlier.append(dataclasses.replace(self, curve=list(self.curve), earlier=[]))

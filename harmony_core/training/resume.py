@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -26,9 +28,14 @@ from harmony_core.training.curve import CurvePoint
 from harmony_core.training.learner import Learner
 from harmony_core.training.recipe import Recipe
 from harmony_core.training.result import TrainingResult
+from harmony_core.training.status import Status
 
 # These fields of a recipe do not affect the steps before the decay.
-_OF_THE_BRANCH = {"tokens", "decay_fraction", "min_learning_rate_ratio", "validation_tokens", "warmup_tokens"}
+_OF_THE_BRANCH = {
+    "tokens", "rungs", "decay_fraction", "min_learning_rate_ratio", "validation_tokens", "warmup_tokens",
+}  # fmt: skip
+# Results of rungs that a training has passed, and of each the steps of its branch alone.
+_EARLIER = "earlier"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +59,11 @@ class CheckpointPolicy:
     keep_last: int = 2
     keep_trunk: bool = False
     trunk_of: Path | None = None
+
+    def of_rung(self, number: int) -> CheckpointPolicy:
+        """Where the branch of an earlier rung keeps its own until the training has ended, beside the trunk's."""
+        folder = self.folder / f"rung={number:03d}"
+        return CheckpointPolicy(folder, self.every_steps, self.every_seconds, at_end=False, keep_last=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +116,7 @@ class Checkpointing:
         self._rank, self._size = dist.get_rank(), dist.get_world_size()
         self._writer: CheckpointWriter | None = None
         self._trunk_steps = identity.recipe.trunk_steps
-        self._saved_step = 0
+        self._saved_step = self._saved_rungs = 0
         self._saved_at = time.monotonic()
         # A short training touches no disk; here the leftovers of a killed one are put in order.
         if anybody(policy.folder.exists())[0]:
@@ -132,7 +144,7 @@ class Checkpointing:
         found = newest(self._policy.folder, rank=self._rank, world_size=self._size, agree=everybody)
         if found is not None:
             check_same(found.facts, self._identity.facts())
-            self._saved_step = found.step
+            self._saved_step, self._saved_rungs = found.step, len(found.facts.get(_EARLIER, ()))
         elif self._policy.trunk_of is not None:
             found = self._shorter_trunk(self._policy.trunk_of)
         return found
@@ -146,10 +158,26 @@ class Checkpointing:
             raise UserError("trunk_of", folder, fix)
         found = open_checkpoint(trunks[0], rank=self._rank, world_size=self._size, agree=everybody)
         check_same(found.facts["trunk"], self._identity.trunk())
-        if found.step > self._identity.recipe.trunk_steps:
-            fix = f"its trunk has {found.step} steps, and this one {self._identity.recipe.trunk_steps}; use more tokens"
-            raise UserError("trunk_of", folder, fix)
+        first = self._identity.recipe.at_rung(0).trunk_steps
+        if found.step > first:
+            plain = f"this one {first}; use more tokens"
+            own = (
+                plain if self._identity.recipe.rungs is None else f"this one branches off at {first}; use longer rungs"
+            )
+            raise UserError("trunk_of", folder, f"its trunk has {found.step} steps, and {own}")
         return found
+
+    def restore(self, result: TrainingResult, checkpoint: Checkpoint) -> None:
+        """Fills in what had been reached when this training's checkpoint, or a shorter one's trunk, was written."""
+        result.curve = [CurvePoint(*point) for point in checkpoint.facts["curve"]]
+        last = result.curve[-1]
+        result.steps, result.tokens, result.seconds = last.step + 1, last.tokens, last.seconds
+        # Earlier versions wrote no such fact into checkpoints; the next step gives it.
+        result.router_loss = checkpoint.facts.get("router_loss")
+        # The rungs of a shorter training are none of this one's.
+        if checkpoint.facts["recipe"] == self._identity.facts()["recipe"]:
+            texts, recipe = checkpoint.facts.get(_EARLIER, ()), self._identity.recipe
+            result.earlier = [_rung(text, result, recipe.at_rung(number)) for number, text in enumerate(texts)]
 
     def is_due(self, steps: int) -> bool:
         """Whether this rank's clock or the number of steps asks for a checkpoint."""
@@ -180,8 +208,8 @@ class Checkpointing:
             wait: return only once it is committed.
         """
         curve, steps = result.curve, len(result.curve)
-        if steps > self._saved_step:
-            since = [point.train_loss for point in curve[self._saved_step :]]
+        if steps > self._saved_step or (steps and len(result.earlier) > self._saved_rungs):
+            since = [point.train_loss for point in curve[min(self._saved_step, steps - 1) :]]
             facts = {
                 **self._identity.facts(),
                 "trunk": self._identity.trunk(),
@@ -190,18 +218,32 @@ class Checkpointing:
                 "layout": layout.model_dump(mode="json"),
                 "curve": [list(dataclasses.astuple(point)) for point in curve],
                 "router_loss": result.router_loss,
+                **self._passed(result),
             }
             score = math.fsum(since) / len(since)
             self._open().save(steps, learner.state.pieces(), facts, score=score)
-            self._saved_step, self._saved_at = steps, time.monotonic()
+            self._saved_step, self._saved_rungs, self._saved_at = steps, len(result.earlier), time.monotonic()
         if wait:
             self.wait()
 
+    def forget_branches(self) -> None:
+        """Deletes what branches have kept, once the training has ended."""
+        if self._rank == 0:
+            for folder in self._policy.folder.glob("rung=*"):
+                shutil.rmtree(folder)
 
-def restore(result: TrainingResult, checkpoint: Checkpoint) -> None:
-    """Fills in what had been reached."""
-    result.curve = [CurvePoint(*point) for point in checkpoint.facts["curve"]]
-    last = result.curve[-1]
-    result.steps, result.tokens, result.seconds = last.step + 1, last.tokens, last.seconds
-    # Earlier versions wrote no such fact into checkpoints; the next step gives it.
-    result.router_loss = checkpoint.facts.get("router_loss")
+    def _passed(self, result: TrainingResult) -> dict[str, Any]:
+        if self._identity.recipe.rungs is None:
+            return {}
+        found = []
+        for number, one in enumerate(result.earlier):
+            branch = one.curve[self._identity.recipe.at_rung(number).trunk_steps :]
+            # As text, for a branch that has diverged has numbers that a manifest's JSON does not take.
+            found.append(json.dumps({**vars(one), "curve": [dataclasses.astuple(point) for point in branch]}))
+        return {_EARLIER: found}
+
+
+def _rung(text: str, trunk: TrainingResult, recipe: Recipe) -> TrainingResult:
+    values = json.loads(text)
+    curve = [*trunk.curve[: recipe.trunk_steps], *(CurvePoint(*point) for point in values["curve"])]
+    return TrainingResult(**{**values, "curve": curve, "status": Status(values["status"])})

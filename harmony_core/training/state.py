@@ -37,6 +37,33 @@ class Reader(Protocol):
         """
 
 
+class StateCopy:
+    """What one rank holds of a state, in host memory; a `Reader` for that rank under the same layout."""
+
+    def __init__(self) -> None:
+        self._values: dict[tuple[str, int], Tensor] = {}
+
+    def keep(self, name: str, start: int, values: Tensor) -> None:
+        """Takes a copy of a range of a flattened tensor.
+
+        Args:
+            name: the tensor's.
+            start: first element.
+            values: [length].
+        """
+        self._values[name, start] = values.detach().to("cpu", copy=True)
+
+    def fill(self, name: str, start: int, out: Tensor) -> None:
+        """Copies a range that was kept.
+
+        Args:
+            name: the tensor's.
+            start: first element.
+            out: [length], of a range that was kept as it is.
+        """
+        out.copy_(self._values[name, start])
+
+
 @dataclasses.dataclass(frozen=True)
 class _Place:
     """Where a local parameter lies in the whole one, and who saves it.
@@ -86,17 +113,26 @@ class TrainingState:
             if place.saves:
                 yield Piece(f"weights/{place.name}", place.first, place.size, parameter.detach().view(-1))
         for tensor, run in self._runs():
-            state = self._optimizer.state[tensor]
             # Without ZeRO each copy has all moments; with it each rank has its own.
             if run.place.elsewhere or (self._zero is None and not run.place.saves):
                 continue
-            for moment in _MOMENTS:
-                flat = state[moment].view(-1) if state else torch.zeros(tensor.numel(), device=tensor.device)
-                values = flat[run.offset : run.offset + run.length]
-                yield Piece(f"{moment}/{run.place.name}", run.first, run.place.size, values)
+            for name, values in self._moments(tensor, run):
+                yield Piece(name, run.first, run.place.size, values)
         if self._mesh.data_rank == 0:
             for name, buffer, _ in declared_buffers(self._stage):
                 yield Piece(f"{BUFFERS}/{name}", 0, buffer.numel(), buffer.view(-1))
+
+    def copy(self) -> StateCopy:
+        """All that this rank holds, for `load` to put back."""
+        kept = StateCopy()
+        for parameter, place in self._places.items():
+            kept.keep(f"weights/{place.name}", place.first, parameter.view(-1))
+        for tensor, run in self._runs():
+            for name, values in self._moments(tensor, run):
+                kept.keep(name, run.first, values)
+        for name, buffer, _ in declared_buffers(self._stage):
+            kept.keep(f"{BUFFERS}/{name}", 0, buffer.view(-1))
+        return kept
 
     @torch.no_grad()
     def load(self, reader: Reader, steps: int) -> None:
@@ -118,6 +154,13 @@ class TrainingState:
                 reader.fill(f"{moment}/{run.place.name}", run.first, out)
         for name, buffer, _ in declared_buffers(self._stage):
             reader.fill(f"{BUFFERS}/{name}", 0, buffer.view(-1))
+
+    def _moments(self, tensor: Tensor, run: _Run) -> Iterator[tuple[str, Tensor]]:
+        """Names and values of AdamW's moments of a parameter's part; zeros before the first step."""
+        state = self._optimizer.state[tensor]
+        for moment in _MOMENTS:
+            flat = state[moment].view(-1) if state else torch.zeros(tensor.numel(), device=tensor.device)
+            yield f"{moment}/{run.place.name}", flat[run.offset : run.offset + run.length]
 
     def _located(self) -> Iterator[tuple[nn.Parameter, _Place]]:
         layout, stage = self._mesh.layout, self._stage

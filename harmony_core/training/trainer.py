@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -15,8 +14,8 @@ import numpy as np
 from harmony_core.architecture import Architecture
 from harmony_core.data import TokenDataset
 from harmony_core.machines import Layout, Machine
-from harmony_core.training.checkpoint import Checkpoint
 from harmony_core.training.collectives import largest
+from harmony_core.training.course import Course
 from harmony_core.training.curve import CurvePoint
 from harmony_core.training.device import device_for_training
 from harmony_core.training.held_out import summarise
@@ -25,12 +24,12 @@ from harmony_core.training.process import device_name, is_out_of_memory, peak_me
 from harmony_core.training.recipe import Recipe
 from harmony_core.training.rendezvous import World, start
 from harmony_core.training.result import TrainingResult
-from harmony_core.training.resume import Checkpointing, CheckpointPolicy, Identity, restore
+from harmony_core.training.resume import Checkpointing, CheckpointPolicy, Identity
 from harmony_core.training.schedule import learning_rate_factor
-from harmony_core.training.status import DivergenceRule, Status
+from harmony_core.training.state import StateCopy
+from harmony_core.training.status import Status
 from harmony_core.training.watchdog import Watchdog
 
-_LOG = logging.getLogger(__name__)
 Split = Literal["validation", "test"]
 OnStep = Callable[[CurvePoint, StepLosses], None]
 
@@ -75,7 +74,7 @@ def train(
     *,
     init_seed: int,
     data_seed: int,
-    splits: Iterable[Split] = ("validation",),
+    splits: Sequence[Split] = ("validation",),
     conduct: Conduct | None = None,
 ) -> TrainingResult:
     """Trains `architecture` from scratch, or from its newest checkpoint on, and reads its loss on `splits`.
@@ -92,7 +91,8 @@ def train(
         conduct: layout, checkpoints, limits.
 
     Returns:
-        The result, whatever became of the run: divergence, memory and time are statuses here.
+        The result, whatever became of the run: divergence, memory and time are statuses here. Of several rungs it is
+        the last one's, and has those of the others.
         Any other exception is a mistake in the code and is raised.
 
     Raises:
@@ -112,20 +112,22 @@ def train(
             run.go(splits)
         except OutOfTime as error:
             result.status, result.error = Status.TIMED_OUT, str(error)
-        if run.checkpoints is not None:
-            run.checkpoints.wait()
+        run.end()
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
         result.status, result.error = Status.OUT_OF_MEMORY, (str(error).splitlines() or [type(error).__name__])[0]
         result.peak_memory_bytes = peak_memory_bytes()
-        return result
-    result.peak_memory_bytes = int(largest([float(peak_memory_bytes())])[0])
+    else:
+        result.peak_memory_bytes = int(largest([float(peak_memory_bytes())])[0])
+        # By now no rank waits for a branch's checkpoint any more.
+        run.forget_branches()
+    result.end_all(len(recipe.budgets))
     return result
 
 
 class _Run:
-    """The state of one training."""
+    """The state of one training: its trunk, and the course on which it is now, which may be a rung's branch."""
 
     def __init__(
         self,
@@ -136,7 +138,7 @@ class _Run:
         conduct: Conduct,
         result: TrainingResult,
     ) -> None:
-        self.recipe, self.data, self.data_seed, self.conduct, self.result = recipe, data, seeds[1], conduct, result
+        self.recipe, self.data, self.data_seed, self.conduct = recipe, data, seeds[1], conduct
         self.deadline = time.monotonic() + conduct.time_limit_seconds
         self.train_data = self._open("train")
         if architecture.vocab_size != self.train_data.vocab_size:
@@ -144,64 +146,84 @@ class _Run:
                 f"vocab_size {architecture.vocab_size} of the architecture is not the data's "
                 f"{self.train_data.vocab_size}"
             )
-        self.checkpoints: Checkpointing | None = None
-        found: Checkpoint | None = None
-        if conduct.checkpoints is not None:
-            identity = Identity(architecture, recipe, *seeds, self.train_data.manifest.checksum)
-            self.checkpoints = Checkpointing(conduct.checkpoints, identity)
-            found = self.checkpoints.find()
+        self.identity = Identity(architecture, recipe, *seeds, self.train_data.manifest.checksum)
+        checkpoints = None if conduct.checkpoints is None else Checkpointing(conduct.checkpoints, self.identity)
+        found = None if checkpoints is None else checkpoints.find()
         device = device_for_training()
         separator = self.train_data.manifest.separator
         self.learner = Learner(architecture, recipe, seeds[0], device, conduct.layout, conduct.machine, separator)
-        self.rule = DivergenceRule(architecture.vocab_size, recipe.warmup_steps)
-        if found is not None:
-            self._restore(found)
+        last = recipe.at_rung(len(recipe.budgets) - 1)
+        self.trunk = self.now = Course(last, result, checkpoints, architecture.vocab_size)
+        self.trunk.go_on(found, self.learner)
+        # The state in which a branch has left the trunk.
+        self.left: StateCopy | None = None
         result.device = device_name(device)
         result.kernel_paths = ", ".join(self.learner.stage.kernel_paths())
 
     def _open(self, split: Literal["train"] | Split) -> TokenDataset:
         return TokenDataset(self.data, split, verify=self.conduct.verify_data)
 
-    def _restore(self, found: Checkpoint) -> None:
-        """Goes on where the checkpoint was written; the rule has seen all that came before."""
-        _LOG.info("goes on from the checkpoint of step %d", found.step)
-        with found:
-            self.learner.state.load(found, found.step)
-            restore(self.result, found)
-        for point in self.result.curve:
-            self.rule.verdict(point.step, point.train_loss, point.gradient_norm)
-
-    def _record(self, point: CurvePoint, losses: StepLosses) -> None:
-        result = self.result
-        result.curve.append(point)
-        result.steps, result.tokens, result.seconds = point.step + 1, point.tokens, point.seconds
-        result.router_loss = losses.auxiliary
-
-    def go(self, splits: Iterable[Split]) -> None:
-        """Trains to the end or to divergence, then evaluates."""
-        result = self.result
+    def go(self, splits: Sequence[Split]) -> None:
+        """Trains to the end or to divergence; evaluates at every rung."""
+        result = self.trunk.result
         result.first_step_at = time.monotonic()
-        begin = result.first_step_at - result.seconds
-        for step in range(result.steps, self.recipe.num_steps):
-            self._look_up(step, f"step {step}")
+        for number in range(len(result.earlier), len(self.recipe.budgets) - 1):
+            if not self._train_to(self.recipe.at_rung(number).trunk_steps):
+                return
+            self._branch(number, splits)
+        if self._train_to(self.trunk.recipe.num_steps):
+            if self.trunk.checkpoints is not None and self.trunk.checkpoints.at_end:
+                self.trunk.checkpoints.save(self.learner, self.conduct.layout, result)
+            self._conclude(splits)
+
+    def end(self) -> None:
+        """Returns when all that was saved is on disk."""
+        for course in (self.now, self.trunk):
+            if course.checkpoints is not None:
+                course.checkpoints.wait()
+
+    def forget_branches(self) -> None:
+        """Deletes the branches' checkpoints."""
+        if self.trunk.checkpoints is not None:
+            self.trunk.checkpoints.forget_branches()
+
+    def _branch(self, number: int, splits: Sequence[Split]) -> None:
+        """Decays for a rung, reads its loss, and goes back to where it left the trunk."""
+        checkpoints = None
+        if self.conduct.checkpoints is not None:
+            identity = dataclasses.replace(self.identity, recipe=self.recipe.at_rung(number))
+            checkpoints = Checkpointing(self.conduct.checkpoints.of_rung(number), identity)
+        self.left = self.learner.state.copy()
+        self.now = self.trunk.branch(self.recipe.at_rung(number), checkpoints)
+        self.now.go_on(None if checkpoints is None else checkpoints.find(), self.learner)
+        if self._train_to(self.now.recipe.num_steps):
+            self._conclude(splits)
+        if checkpoints is not None:
+            checkpoints.wait()
+        self.trunk.result.earlier.append(self.now.result)
+        self._back_to_trunk()
+
+    def _back_to_trunk(self) -> None:
+        if self.left is not None:
+            self.learner.state.load(self.left, self.trunk.result.steps)
+        self.now, self.left = self.trunk, None
+
+    def _train_to(self, end: int) -> bool:
+        """Goes on to step `end`; whether it got there without diverging."""
+        result = self.now.result
+        begin = time.monotonic() - result.seconds
+        for step in range(result.steps, end):
+            self._look_up(f"step {step}")
             point, losses = self._step(step, begin)
-            self._record(point, losses)
+            self.now.record(point, losses)
             if self.conduct.on_step is not None:
                 self.conduct.on_step(point, losses)
-            if (why := self.rule.verdict(step, point.train_loss, point.gradient_norm)) is not None:
-                result.status, result.error = Status.DIVERGED, why
-                return
-        if self.checkpoints is not None and self.checkpoints.at_end:
-            self.checkpoints.save(self.learner, self.conduct.layout, result)
-        tail = result.curve[-max(1, len(result.curve) // 10) :]
-        result.train_loss = math.fsum(point.train_loss for point in tail) / len(tail)
-        begin = time.monotonic()
-        for split in splits:
-            self._evaluate(split)
-        result.eval_seconds = time.monotonic() - begin
+            if result.status is not Status.OK:
+                return False
+        return True
 
     def _step(self, step: int, begin: float) -> tuple[CurvePoint, StepLosses]:
-        recipe, factor, layout = self.recipe, learning_rate_factor(self.recipe, step), self.conduct.layout
+        recipe, factor, layout = self.recipe, learning_rate_factor(self.now.recipe, step), self.conduct.layout
         # A replica takes its share of the step's rows as if the batch were that small.
         number, share = step * layout.dp + self.learner.mesh.replica, recipe.batch_size // layout.dp
         losses = self.learner.step(self.train_data.batch(number, share, recipe.sequence_length, self.data_seed), factor)
@@ -209,38 +231,59 @@ class _Run:
         rate, seconds = recipe.peak_learning_rate * factor, time.monotonic() - begin
         return CurvePoint(step, tokens, losses.cross_entropy, rate, losses.gradient_norm, seconds), losses
 
+    def _conclude(self, splits: Sequence[Split]) -> None:
+        self.now.conclude()
+        begin = time.monotonic()
+        for split in splits:
+            self._evaluate(split)
+        self.now.result.eval_seconds = time.monotonic() - begin
+
     def _evaluate(self, split: Split) -> None:
-        recipe, dataset = self.recipe, self._open(split)
+        recipe, dataset, result = self.recipe, self._open(split), self.now.result
         length, most = recipe.sequence_length, recipe.validation_tokens
         nats, num_bytes = [], []
         for rows in dataset.windows(recipe.batch_size, length, most):
-            self._look_up(self.result.steps, f"evaluation on {split}")
+            self._look_up(f"evaluation on {split}")
             nats.append(self.learner.evaluate(rows))
             num_bytes.append(dataset.token_bytes[rows[:, 1:]].sum(axis=1))
         documents_N = dataset.documents_of(dataset.evaluation_windows(length, most), length)
         found = summarise(np.concatenate(nats), np.concatenate(num_bytes), length, documents_N, dataset.documents)
         if not math.isfinite(found.loss):
-            self.result.status, self.result.error = Status.DIVERGED, f"{split} loss is {found.loss}"
+            result.status, result.error = Status.DIVERGED, f"{split} loss is {found.loss}"
             return
         works = None if found.works is None else [dataclasses.asdict(work) for work in found.works]
         if split == "validation":
-            self.result.val_loss, self.result.val_bits_per_byte = found.loss, found.bits_per_byte
-            self.result.val_standard_error, self.result.val_works = found.standard_error, works
+            result.val_loss, result.val_bits_per_byte = found.loss, found.bits_per_byte
+            result.val_standard_error, result.val_works = found.standard_error, works
         else:
-            self.result.test_loss, self.result.test_bits_per_byte = found.loss, found.bits_per_byte
-            self.result.test_standard_error, self.result.test_works = found.standard_error, works
+            result.test_loss, result.test_bits_per_byte = found.loss, found.bits_per_byte
+            result.test_standard_error, result.test_works = found.standard_error, works
 
-    def _look_up(self, step: int, where: str) -> None:
+    def _look_up(self, where: str) -> None:
         """Between two steps, or two batches that are evaluated: is it time for something else?"""
+        now = self.now
         if self.conduct.watchdog is not None:
-            self.conduct.watchdog.mark(step, where)
-        trains = self.result.steps < self.recipe.num_steps
-        due = trains and self.checkpoints is not None and self.checkpoints.is_due(self.result.steps)
+            self.conduct.watchdog.mark(self._steps_done(), where)
+        trains = now.result.steps < now.recipe.num_steps
+        due = trains and now.checkpoints is not None and now.checkpoints.is_due(now.result.steps)
         late = time.monotonic() > self.deadline
         stop, late, due = (flag > 0 for flag in largest([self.conduct.stop(), late, due]))
-        if self.checkpoints is not None and (stop or due):
-            self.checkpoints.save(self.learner, self.conduct.layout, self.result, wait=stop)
+        if due and not stop:
+            self._save(wait=False)
         if stop:
+            self._save(wait=True)
+            if self.left is not None:
+                self._back_to_trunk()
+                self._save(wait=True)
             raise TrainingInterrupted(f"told to stop at {where}")
         if late:
             raise OutOfTime(f"time limit of {self.conduct.time_limit_seconds:g} s passed at {where}")
+
+    def _save(self, wait: bool) -> None:
+        if self.now.checkpoints is not None:
+            self.now.checkpoints.save(self.learner, self.conduct.layout, self.now.result, wait=wait)
+
+    def _steps_done(self) -> int:
+        """Steps of the trunk and of all branches so far: a number that never falls, by which ranks are compared."""
+        passed = [self.recipe.at_rung(number) for number in range(len(self.trunk.result.earlier))]
+        return self.now.result.steps + sum(one.num_steps - one.trunk_steps for one in passed)

@@ -147,6 +147,6 @@ def trained(setting: OpenedSearch, generation: int, ends: list[tuple[str, float]
         names = {"search": "small", "generation": generation, "candidate": index}
         born.append(population_row(architecture, **names, sequence_length=64, origin="sample", operator="given"))
         seconds = factor * new().seconds(architecture)
-        rows.append({**blank(TRAINING), **names, "status": status, "seconds": seconds})
+        rows.append({**blank(TRAINING), **names, "status": status, "steps": RECIPE.num_steps, "seconds": seconds})
     write_table(setting.folder.population(generation), born, POPULATION)
     write_table(setting.folder.shard(generation, "training", 0), rows, TRAINING)

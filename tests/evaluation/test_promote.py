@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from harmony_core.errors import UserError
 from harmony_core.evaluation.config import PromoteConfig
 from harmony_core.evaluation.evaluator import Evaluator
 from harmony_core.evaluation.evaluators import Latency
@@ -19,6 +20,7 @@ from harmony_core.evaluation.shard import Shard
 from harmony_core.metrics import METRICS, Metric
 from harmony_core.results import promoted_results
 from harmony_core.results.budget import Allowance
+from harmony_core.scaling.growth import DEEPENINGS
 from harmony_core.search.opened import OpenedSearch
 from harmony_core.store import LATENCY, LEDGER, POPULATION, TRAINING, Run, read_table
 
@@ -35,7 +37,8 @@ def test_the_first_members_are_trained_and_the_rest_is_told(
 ) -> None:
     asked = []
 
-    def allow(folder: object, members: int) -> Allowance:
+    def allow(folder: object, members: int, cost: float) -> Allowance:
+        assert cost == 1.0
         asked.append(members)
         return ALLOWED
 
@@ -122,13 +125,15 @@ def test_what_is_added_is_trained_and_what_was_there_stays(prepared: Prepared) -
         ({"replicates": 1}, {"replicates"}),
         ({"baselines": ["llama-nano", "samba-nano"]}, {"baselines"}),
         ({"tokens": 4096}, {"tokens"}),
+        ({"top_k": 3, "grow": [{"params": 10**6}]}, set()),
         ({"top_k": 5, "keep_weights": False}, {"keep_weights"}),
     ],
     ids=str,
 )
 def test_only_more_is_no_change(now: dict[str, Any], changed: set[str]) -> None:
     before = PromoteConfig(top_k=3, replicates=2, baselines=("llama-nano", "jamba-nano"))
-    seen = before.model_copy(update=PromoteConfig(**now).model_dump(include=set(now))).without_more(before)
+    asked = PromoteConfig(**now)
+    seen = before.model_copy(update={name: getattr(asked, name) for name in now}).without_more(before)
     assert {name for name in PromoteConfig.model_fields if getattr(seen, name) != getattr(before, name)} == changed
 
 
@@ -141,3 +146,61 @@ def test_the_promoted_have_the_searchs_own_objectives_too(prepared: Prepared, mo
     promote(setting, nothing, Launcher())
     (row,) = read_table(setting.folder.population(None), POPULATION).to_dicts()
     assert (row["name"], row["depth"]) == ("llama-nano", row["num_blocks"])
+
+
+def test_members_and_baselines_are_trained_at_further_sizes(
+    prepared: Prepared, candidates: Callable[..., list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(DEEPENINGS, "twice", lambda blocks, depth: [*blocks] * 2)
+    grow = [{"params": 400_000}, {"by": "twice", "blocks": 4, "params": 300_000}, {"params": 900}]
+    setting = prepared(promote={"top_k": 1, "baselines": ["llama-nano"], "grow": grow})
+    found = candidates(
+        [{"kind": "gqa", "num_heads": 2, "num_kv_heads": 1, "head_dim": 16}, {"kind": "mlp", "d_ff": 64}]
+    )
+    front = pl.DataFrame([{**found[0], "val_bits_per_byte": 2.0}])
+    costs: list[float] = []
+
+    def allow(folder: object, members: int, cost: float) -> Allowance:
+        costs.append(cost)
+        return Allowance(members, members)
+
+    room = "harmony_core.evaluation.promote"
+    monkeypatch.setattr(f"{room}.evaluate_shard", lambda *_, **__: None)
+    monkeypatch.setattr(f"{room}.pareto_front", lambda folder: front.lazy())
+    monkeypatch.setattr(f"{room}.promotion_allowance", allow)
+    promote(setting, nothing, Launcher())
+    rows = read_table(setting.folder.population(None), POPULATION).to_dicts()
+    assert [(row["role"], row["name"]) for row in rows] == [("front", None), ("baseline", "llama-nano")] * 3
+    sizes = [row["num_active_non_embedding_params"] for row in rows]
+    assert sizes[2:] == pytest.approx([400_000, 400_000, 300_000, 300_000], rel=0.02)
+    assert [row["num_blocks"] for row in rows] == [2, 8, 2, 8, 4, 8]
+    assert {tuple(row["parents"]) for row in rows if row["role"] == "front"} == {(found[0]["architecture_id"],)}
+    assert rows[4]["operator"] == "promoted from the front: twice to 4 blocks, width for 300000 parameters"
+    # In the mean a member costs less than the baseline at its own size, and more than what was found.
+    assert costs[0] == pytest.approx(sum(sizes) / 6 / (sum(sizes[:2]) / 2), rel=0.1)
+    # Nobody comes within two per cent of 900 parameters: that is told, and keeps nobody else.
+    told = read_table(setting.folder.ledger(None), LEDGER).to_dicts()
+    assert [row["count"] for row in told] == [1, 1]
+    assert all("width for 900 parameters: params: 900: no width" in row["reason"] for row in told)
+
+
+@pytest.mark.parametrize(
+    ("growth", "message"),
+    [
+        ({"params": 10**6, "by": "strech", "blocks": 8}, r"promote.grow.0.by: strech: use width"),
+        ({"params": 10**6, "blocks": 8}, r"promote.grow.0.blocks: 8: width keeps the blocks; leave it out"),
+        ({"params": 10**6, "by": "twice"}, r"promote.grow.0.blocks: missing: say how many blocks twice makes"),
+        ({"by": "width"}, r"promote.grow.0.params: missing"),
+    ],
+)
+def test_growth_that_makes_no_sense_is_refused(
+    growth: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(DEEPENINGS, "twice", lambda blocks, depth: [*blocks] * 2)
+    with pytest.raises(UserError, match=message):
+        PromoteConfig.parse({"grow": [growth]}, "promote")
+
+
+def test_a_promotion_that_grows_nobody_has_the_hash_that_it_had() -> None:
+    assert "grow" not in PromoteConfig().model_dump()
+    assert PromoteConfig(top_k=2, baselines=("a",), grow=({"params": 10**6},)).members == 6

@@ -50,7 +50,7 @@ def test_a_row_of_another_recipe_or_of_nobody_is_refused(
     setting, population = prepared(), candidates(MLP)
     evaluate_shard(Training(), Shard(setting, population, 0, 0), report=lambda *_: None, launcher=Launcher())
     told: list[str] = []
-    again = reproduce(setting, population[0], Run(), tmp_path / "again", told.append)
+    (again,) = reproduce(setting, population[0], Run(), tmp_path / "again", told.append)
     assert again.apart == 0
     assert len(again.curve_now) == again.now["steps"] == 4
     assert len(told) == 1
@@ -61,3 +61,12 @@ def test_a_row_of_another_recipe_or_of_nobody_is_refused(
     write_table(path, [{**row, "recipe_id": "another"}], TRAINING)
     with pytest.raises(UserError, match=r"^recipe_id: another: this version would train with .*; use the search's"):
         reproduce(setting, population[0], Run(), tmp_path / "again", told.append)
+
+
+def test_all_rungs_are_compared(
+    prepared: Callable[..., OpenedSearch], candidates: Callable[..., list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    setting, population = prepared(recipe={"tokens": 2048, "rungs": [1024]}), candidates(MLP)
+    evaluate_shard(Training(), Shard(setting, population, 0, 0), report=lambda *_: None, launcher=Launcher())
+    rungs = reproduce(setting, population[0], Run(), tmp_path / "again", lambda line: None)
+    assert [(rung.apart, len(rung.curve_now), rung.now["rung"]) for rung in rungs] == [(0, 4, 0), (0, 8, 1)]

@@ -18,6 +18,7 @@ from harmony_core.evaluation.launcher import Launcher
 from harmony_core.evaluation.shard import Shard
 from harmony_core.search.opened import OpenedSearch
 from harmony_core.store import CURVES, TRAINING, best_runs, read_table
+from harmony_core.store.evaluators import TRAINING_TABLE
 
 GQA = {"kind": "gqa", "num_heads": 2, "num_kv_heads": 1, "head_dim": 16}
 MLP = {"kind": "mlp", "d_ff": 32}
@@ -66,6 +67,33 @@ def test_a_candidate_is_trained_at_every_rate_with_equal_seeds_and_tokens(
     assert rows["recipe_id"].n_unique() == rows["val_bits_per_byte"].n_unique() == 2
     curves = read_table(setting.folder.shard(0, "curves", 0), CURVES)
     assert curves.group_by("rate").len().sort("rate").rows() == [(0, 4), (1, 4)]
+
+
+def test_every_rung_is_a_row_and_a_curve_and_the_last_one_counts(prepared: Prepared, candidates: Candidates) -> None:
+    setting = prepared(recipe={"tokens": 8 * 256, "rungs": [2 * 256, 4 * 256]})
+    (told,) = train(setting, candidates([GQA, MLP]))
+    training = read_table(setting.folder.shard(0, "training", 0), TRAINING).sort("rung")
+    assert training.select("rung", "tokens", "steps").rows() == [(0, 512, 2), (1, 1024, 4), (2, 2048, 8)]
+    assert training["val_bits_per_byte"].n_unique() == 3
+    assert training["flops"].to_list() == [training["flops"][0] * factor for factor in (1, 2, 4)]
+    # What the training took is told once.
+    assert [seconds > 0 for seconds in training["device_seconds"]] == [False, False, True]
+    assert told["rung"] == 2
+    assert best_runs(training.lazy()).collect()["tokens"].to_list() == [2048]
+    curves = read_table(setting.folder.shard(0, "curves", 0), CURVES)
+    assert curves.group_by("rung").len().sort("rung").rows() == [(0, 2), (1, 4), (2, 8)]
+    assert setting.config.recipe.all_tokens == 2048 + 256 + 256
+
+
+def test_a_death_is_a_row_of_every_rung(prepared: Prepared, candidates: Candidates) -> None:
+    setting = prepared(
+        recipe={"tokens": 8 * 256, "rungs": [2 * 256]}, execution={"memory_limit_gb": 1.0, "attempts": 1}
+    )
+    wide = [{"kind": "mlp", "d_ff": 2**21}]
+    train(setting, candidates(wide))
+    training = read_table(setting.folder.shard(0, "training", 0), TRAINING).sort("rung")
+    assert training.select("rung", "status").rows() == [(0, "out_of_memory"), (1, "out_of_memory")]
+    assert TRAINING_TABLE.failures(training.lazy()).collect()["rung"].to_list() == [1]
 
 
 def test_one_rate_that_diverges_fails_nobody(prepared: Prepared, candidates: Candidates) -> None:

@@ -19,7 +19,7 @@ SPACE = {
     "d_model": [32],
     "blocks": {"mha": {"domains": {"num_heads": [2], "head_dim": [16]}}, "mlp": {"domains": {"d_ff": [64]}}},
 }
-ENTRY = {"name": "num_params"}
+ENTRIES = {"objectives": {"name": "num_params"}, "grow": {"params": 10**6}}
 GRID = {"min": 8, "max": 16, "step": 8}
 
 Path = tuple[str | int, ...]
@@ -105,7 +105,7 @@ def holding(cls: type[Frozen], path: Path, value: Any) -> dict[str, Any]:
     for index in reversed(range(len(path))):
         key, inner = path[index], path[index - 1] if index else ""
         # An entry of a list of sections has what is required beside the number, and so has a grid of widths.
-        beside = ENTRY if inner == 0 else GRID if path[index - 2 : index - 1] == ("domains",) else {}
+        beside = ENTRIES[path[index - 2]] if inner == 0 else GRID if path[index - 2 : index - 1] == ("domains",) else {}
         tree = [tree] if isinstance(key, int) else {**beside, key: tree}
     return merged(SPACE, tree) if cls is Space else tree
 

@@ -9,7 +9,8 @@ from harmony_core.errors import UserError
 from harmony_core.scaling.extrapolate import stack, stretch
 from harmony_core.scaling.grow import grow
 from harmony_core.scaling.pattern import groups, is_pattern, pattern_text, read_pattern, with_blocks_of
-from harmony_core.scaling.width import TOLERANCE, body_params, to_params
+from harmony_core.scaling.resize import TOLERANCE, body_params
+from harmony_core.scaling.width import to_params
 
 # What Composer found in 6 and in 16 blocks.
 STACKED, STRETCHED = "2A+4M", "2A+5M+2A+3M+1A+3M"

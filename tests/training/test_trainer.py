@@ -21,7 +21,7 @@ from harmony_core.training.rendezvous import World, start
 from harmony_core.training.result import TrainingResult
 from harmony_core.training.resume import Checkpointing, CheckpointPolicy, Identity
 from harmony_core.training.schedule import learning_rate_factor
-from harmony_core.training.status import Status
+from harmony_core.training.status import DivergenceRule, Status
 
 torch.set_num_threads(1)
 
@@ -109,7 +109,7 @@ def test_all_that_is_told_of_the_steps_survives_them(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     policy, judged = CheckpointPolicy(tmp_path / "checkpoints"), []
-    monkeypatch.setattr(trainer.DivergenceRule, "verdict", lambda _, step, *__: judged.append(step))
+    monkeypatch.setattr(DivergenceRule, "verdict", lambda _, step, *__: judged.append(step))
     whole, evaluated_again = (run(data, HYBRID, checkpoints=policy) for _ in range(2))
     assert judged == 2 * list(range(12))
     assert whole.router_loss
@@ -160,7 +160,7 @@ def test_mistakes_in_the_code_are_not_swallowed(data: Path, monkeypatch: pytest.
     def broken(*_: object) -> str:
         raise RuntimeError("a mistake")
 
-    monkeypatch.setattr(trainer.DivergenceRule, "verdict", broken)
+    monkeypatch.setattr(DivergenceRule, "verdict", broken)
     with pytest.raises(RuntimeError, match="a mistake"):
         run(data, HYBRID)
 

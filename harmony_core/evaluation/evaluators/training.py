@@ -16,6 +16,7 @@ from harmony_core.evaluation.launcher import Launcher
 from harmony_core.evaluation.seeds import data_seed, init_seed
 from harmony_core.evaluation.shard import Row, Shard
 from harmony_core.evaluation.task_journal import Record
+from harmony_core.evaluation.training_rows import keys_of_curves
 from harmony_core.machines import fitting
 from harmony_core.search.opened import OpenedSearch
 from harmony_core.store import Run, SearchFolder, best_runs, schemas, training
@@ -27,13 +28,12 @@ from harmony_core.workers import Outcome, Pool, Task
 TARGET = "harmony_core.evaluation.training_task:run"
 IDENTITY = ("recipe_id", "init_seed", "data_seed")
 _CHECKPOINTS = "checkpoints"
-_OF_CURVES = ("search", "generation", "shard", "candidate", "architecture_id", "replicate", "rate", "rung")
 
 
 @register
 @dataclasses.dataclass(frozen=True)
 class Training(Evaluator):
-    """Trains candidates; a task's answer holds its `row` and its `curve`.
+    """Trains candidates; a task's answer holds its `row` and its `curve`, and those of earlier rungs.
 
     Args:
         recipe: None is the search's; it may list several learning rates.
@@ -93,7 +93,7 @@ class Training(Evaluator):
             "data_seed": data_seed(seed, purpose, run.replicate),
             "replicate": run.replicate,
             "rate": run.rate,
-            "rung": 0,
+            "rung": len(recipe.budgets) - 1,
             "data_checksum": setting.manifest.data["checksum"],
             "tokenizer_checksum": setting.manifest.data["tokenizer_checksum"],
         }
@@ -143,27 +143,27 @@ class Training(Evaluator):
 
     def answer(self, shard: Shard, outcome: Outcome) -> Record:
         """The child's own answer, or a row that says how it died."""
-        told = outcome.result
-        if told is None:
-            told = {"row": self.failed_row(shard, outcome), "curve": []}
-        return {**told, "row": {**told["row"], "device_seconds": outcome.device_seconds}}
+        told = self._failed(shard, outcome) if outcome.result is None else outcome.result
+        # The last rung's row has the device seconds of the whole training, and those before it have none.
+        found = _with_seconds(told, outcome.device_seconds)
+        earlier = [_with_seconds(one, 0.0) for one in told.get("rungs", ())]
+        return {**found, "rungs": earlier} if earlier else found
 
     def is_answer(self, record: Record, task: Task) -> bool:
         """Whether it was trained with the same recipe, data and seeds."""
         return all(record["row"][name] == task.payload["row"][name] for name in IDENTITY)
 
     def told(self, shard: Shard, record: Record) -> Row:
-        """The training's row."""
+        """The training's row, of several rungs the last one's."""
         row: Row = record["row"]
         return row
 
     def rows(self, shard: Shard, records: list[Record]) -> dict[str, list[Row]]:
         """The trainings, and the points of their curves."""
-        rows = [completed(record["row"], self.table.schema) for record in records]
+        rungs = [rung for record in records for rung in (*record.get("rungs", ()), record)]
+        rows = [completed(rung["row"], self.table.schema) for rung in rungs]
         points = [
-            {**{name: row[name] for name in _OF_CURVES}, **point}
-            for row, record in zip(rows, records, strict=True)
-            for point in record["curve"]
+            {**keys_of_curves(row), **point} for row, rung in zip(rows, rungs, strict=True) for point in rung["curve"]
         ]
         return {"curves": points, self.name: rows}
 
@@ -177,6 +177,12 @@ class Training(Evaluator):
             folder = shard.setting.folder
             _keep_only(folder, best_runs(training(folder, promoted=True)).collect().to_dicts())
 
+    def _failed(self, shard: Shard, outcome: Outcome) -> Record:
+        """A row that says how the process died, and no curve, for every rung: nobody knows how far it came."""
+        row = self.failed_row(shard, outcome)
+        earlier = [{"row": {**row, "rung": number}, "curve": []} for number in range(row["rung"])]
+        return {"row": row, "curve": [], "rungs": earlier}
+
     def _recipe(self, setting: OpenedSearch) -> Recipe:
         return self.recipe or setting.recipe
 
@@ -184,6 +190,10 @@ class Training(Evaluator):
         if self.keep_weights:
             return shard.setting.folder.weights(candidate["architecture_id"], candidate["candidate"], run)
         return shard.work(self.name) / _CHECKPOINTS / _key(candidate, run)
+
+
+def _with_seconds(answer: Record, seconds: float) -> Record:
+    return {**answer, "row": {**answer["row"], "device_seconds": seconds}}
 
 
 def _key(candidate: Row, run: Run) -> str:

@@ -8,11 +8,13 @@ import polars as pl
 
 from harmony_core.store import schemas
 from harmony_core.store.evaluators.registry import register
-from harmony_core.store.evaluators.table import KEY, EvaluatorTable, Settings
+from harmony_core.store.evaluators.table import KEY, EvaluatorTable, Row, Settings
 
 
 class TrainingTable(EvaluatorTable):
     """Of a candidate's learning rates the one with the lowest mean of validation bits per byte counts.
+
+    Of a training with rungs the last one's row counts, whatever the earlier ones say.
 
     A candidate's status is that of its first replicate that failed at every rate. Losses are null unless all replicates
     of a rate are ok: a mean over the lucky ones would flatter.
@@ -27,7 +29,7 @@ class TrainingTable(EvaluatorTable):
     @property
     def columns(self) -> tuple[str, ...]:
         """What `by_candidate` and `failures` read."""
-        return (*super().columns, "replicate", "rate", "attempt", "learning_rate")
+        return (*super().columns, "replicate", "rate", "rung", "attempt", "learning_rate")
 
     def by_candidate(self, rows: pl.LazyFrame, settings: Settings) -> pl.LazyFrame:
         """Status, val_loss [nats/token], val_bits_per_byte, rate, learning_rate and how many replicates there are."""
@@ -35,7 +37,11 @@ class TrainingTable(EvaluatorTable):
 
     def failures(self, rows: pl.LazyFrame) -> pl.LazyFrame:
         """The rows of candidates without a result: one that failed at some learning rates only has one."""
-        return super().failures(rows.join(best_runs(rows).select(KEY), on=KEY, how="anti"))
+        return super().failures(_final(rows).join(best_runs(rows).select(KEY), on=KEY, how="anti"))
+
+    def counts(self, row: Row, settings: Settings) -> bool:
+        """Whether it is of the last rung."""
+        return bool(row.get("rung", 0) == len(settings["recipe"].get("rungs") or ()))
 
 
 def best_runs(training: pl.LazyFrame) -> pl.LazyFrame:
@@ -46,10 +52,10 @@ def best_runs(training: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def _final(training: pl.LazyFrame) -> pl.LazyFrame:
-    """One row a run."""
+    """One row a run, that of its last rung."""
     # A workflow writes one row for each. Where people put files together there can be several, and then the order of
     # the rows must not matter.
-    return training.sort("attempt", "shard", descending=[True, False]).unique(
+    return training.sort("attempt", "rung", "shard", descending=[True, True, False]).unique(
         [*KEY, "replicate", "rate"], keep="first", maintain_order=True
     )
 

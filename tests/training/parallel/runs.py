@@ -27,6 +27,35 @@ def recipe() -> Recipe:
     return Recipe.parse({**fields, "precision": "fp32", "gradient_clip": 0.5})
 
 
+def rungs_of(data: Path, folder: Path, layout: Layout) -> Any:
+    """A training with a rung, whole; one that stops at the rung; and one that leaves in its branch and goes on.
+
+    Returns:
+        Curve (without its clock) and validation loss of the rungs, of the one alone, and of the one in two parts, and
+        the steps of the last.
+    """
+    rungs = Recipe.parse({**recipe().model_dump(), "rungs": [6 * 4 * 32], "decay_fraction": 0.25})
+    did: list[int] = []
+
+    def trained(asked: Recipe, **options: Any) -> list[torch.Tensor]:
+        conduct = Conduct(layout=layout, **options)
+        result = train(architecture(), asked, data, init_seed=3, data_seed=4, conduct=conduct)
+        return [
+            torch.tensor([(p.train_loss, p.gradient_norm) for p in one.curve] + [(one.val_loss, 0.0)]).double()
+            for one in result.rungs
+        ]
+
+    def in_parts() -> list[torch.Tensor]:
+        options = {"checkpoints": CheckpointPolicy(folder), "on_step": lambda point, _: did.append(point.step)}
+        try:
+            trained(rungs, stop=lambda: len(did) == 5, **options)
+        except TrainingInterrupted:
+            return trained(rungs, **options)
+        raise AssertionError("it did not leave")
+
+    return {"rungs": trained(rungs), "alone": trained(rungs.at_rung(0))[0], "again": in_parts(), "did": did}
+
+
 def part_of(data: Path, folder: Path | None, layout: Layout, leave_at: int | None = None, **policy: Any) -> Any:
     """Trains to the end, or until one rank is told to leave before step `leave_at`.
 

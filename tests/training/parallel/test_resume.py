@@ -15,7 +15,7 @@ from harmony_core.models.parameter import declared_buffers
 from harmony_core.training.checkpoint import newest
 from harmony_core.training.trained import load_trained
 from tests.ranks import run_on_ranks
-from tests.training.parallel.runs import STEPS, architecture, part_of
+from tests.training.parallel.runs import STEPS, architecture, part_of, rungs_of
 
 ONE = Layout()
 DATA = Layout(dp=2, zero_stage=1)
@@ -70,6 +70,14 @@ def test_another_layout_goes_on_within_rounding(
     expected, got = undisturbed(ONE), leave_and_go_on(data, tmp_path, first, second)
     torch.testing.assert_close(got["curve"], expected["curve"], rtol=1e-5, atol=1e-9)
     assert got["val_loss"] == pytest.approx(expected["val_loss"], rel=1e-5)
+
+
+def test_rungs_branch_off_and_go_on_bit_for_bit(data: Path, tmp_path: Path) -> None:
+    """On every rank: the whole training, one that stops at its first rung, and one that leaves in a branch."""
+    for found in run_on_ranks(partial(rungs_of, data, tmp_path / "kept", ALL), ALL.num_processes, tmp_path):
+        assert found["did"] == [*range(6), *range(4, STEPS)]
+        assert torch.equal(found["rungs"][0], found["alone"])
+        assert all(torch.equal(*pair) for pair in zip(found["rungs"], found["again"], strict=True))
 
 
 def test_a_checkpoint_knows_no_layout(data: Path, tmp_path: Path) -> None:

@@ -1,0 +1,135 @@
+"""Growth by width: the same blocks in a wider or narrower model of a given size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+from harmony_core.architecture import Architecture, Block
+from harmony_core.errors import UserError
+from harmony_core.space import hyper_parameters
+
+# Sizes are equal where their active non-embedding parameters are.
+TOLERANCE = 0.02
+# Widths are multiples of it: kernels and tensor cores work on eights.
+_UNIT = 8
+# So many widths on either side of the one that is nearest to the wanted size are tried.
+_NEIGHBOURS = 12
+_OF_ITS_OWN = 0.1
+_HALVINGS = 40
+
+
+Size = Callable[[Architecture], int]
+
+
+def with_head(architecture: Architecture) -> int:
+    """Active parameters without the embedding's look-up, the output head included."""
+    return architecture.num_active_non_embedding_params()
+
+
+def body_params(architecture: Architecture) -> int:
+    """Active parameters without embedding and output head: what is equal in comparisons of depth and width."""
+    return architecture.num_active_non_embedding_params() - architecture.vocab_size * architecture.d_model
+
+
+def widened(architecture: Architecture, d_model: int) -> Architecture | None:
+    """The architecture at another width, its blocks' heads and inner widths in proportion; None where they do not fit.
+
+    Args:
+        architecture: what grows, or shrinks.
+        d_model: the new width.
+    """
+    factor = d_model / architecture.d_model
+    try:
+        blocks = tuple(_widened(block, factor) for block in architecture.blocks)
+        return architecture.replace(d_model=d_model, blocks=blocks)
+    except ValueError:
+        return None
+
+
+def _widened(block: Block, factor: float) -> Block:
+    """Whole numbers that grow with the width are rounded, and at least 1; ValueError where they do not go together."""
+    values = hyper_parameters.values(block)
+    grown = {name: max(1, round(factor * values[name])) for name in block.grows if values[name] is not None}
+    return hyper_parameters.make(type(block), {**values, **grown})
+
+
+def resized(architecture: Architecture, params: int, size: Size = with_head) -> Architecture:
+    """The architecture at the width that gives it so many parameters, within `TOLERANCE`.
+
+    Widths come in steps of eight and heads in whole ones, which alone miss small sizes; what is left is met by the
+    inner widths of the channel mixers, all by one factor, or where there are none by what sets the mixers' size. Its
+    own width stays where a factor within a tenth meets the size; else the width counts whose factor is nearest to 1.
+
+    Args:
+        architecture: what grows, or shrinks.
+        params: of the result.
+        size: which parameters count: the active ones without the embedding's look-up, or `body_params`.
+
+    Raises:
+        UserError: no width comes within the tolerance; it tells the nearest size.
+    """
+    factor, own = _met(architecture, params, size)
+    if abs(factor - 1) <= _OF_ITS_OWN and _misses(size(own), params) <= TOLERANCE:
+        return own
+    found = [
+        (factor, one)
+        for d_model in _near(architecture, params, size)
+        if (wide := widened(architecture, d_model)) is not None
+        for factor, one in [_met(wide, params, size)]
+    ]
+    fitting = [(abs(factor - 1), one.d_model, one) for factor, one in found if _misses(size(one), params) <= TOLERANCE]
+    if fitting:
+        return min(fitting, key=lambda three: three[:2])[2]
+    sizes = [size(one) for _, one in found]
+    nearest = min(sizes, key=lambda one: abs(one - params), default=None)
+    fix = "no width fits its blocks" if nearest is None else f"no width comes within 2%; the nearest size is {nearest}"
+    raise UserError("params", params, f"{fix}; use another size, or blocks with other heads")
+
+
+def _near(architecture: Architecture, params: int, size: Size) -> Iterator[int]:
+    """Widths about the one whose size, were all in proportion, is the wanted one."""
+    body = body_params(architecture)
+
+    def proportional(steps: float) -> float:
+        # The blocks grow as the square of the width, the output head, where it counts, in proportion to it.
+        factor = steps * _UNIT / architecture.d_model
+        return factor**2 * body + factor * (size(architecture) - body)
+
+    middle = round(_solve(proportional, params, 0.0, architecture.d_model + params**0.5))
+    for steps in range(max(1, middle - _NEIGHBOURS), middle + _NEIGHBOURS + 1):
+        yield steps * _UNIT
+
+
+def _met(architecture: Architecture, params: int, size: Size) -> tuple[float, Architecture]:
+    """The factor of the inner widths under which the size is nearest, and the architecture."""
+    scaled = partial(_with_inner, architecture)
+    factor = _solve(lambda one: size(scaled(one)), params, 0.0, 4.0)
+    return factor, scaled(factor)
+
+
+def _with_inner(architecture: Architecture, factor: float) -> Architecture:
+    sized = [block for block in architecture.blocks if block.width_field is not None]
+    role = "channel" if any(block.role == "channel" for block in sized) else "mixer"
+    blocks = tuple(_inner(block, factor) if block.role == role else block for block in architecture.blocks)
+    return architecture.model_copy(update={"blocks": blocks})
+
+
+def _inner(block: Block, factor: float) -> Block:
+    if block.width_field is None:
+        return block
+    value = int(hyper_parameters.value(block, block.width_field))
+    unit = _UNIT if value >= _UNIT**2 else 1
+    return hyper_parameters.changed(block, block.width_field, max(unit, unit * round(factor * value / unit)))
+
+
+def _solve(size: Callable[[float], float], wanted: float, low: float, high: float) -> float:
+    """Where a rising function is nearest to a value, by halving."""
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if size(middle) < wanted else (low, middle)
+    return min(low, high, key=lambda one: abs(size(one) - wanted))
+
+
+def _misses(size: int, params: int) -> float:
+    return abs(size / params - 1)
