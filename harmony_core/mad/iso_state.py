@@ -6,11 +6,9 @@ Poli et al. 2024 (arXiv:2403.17844), section 3.2: 4,096 elements in all, 2,048 a
 from __future__ import annotations
 
 from harmony_core.architecture import Architecture, Block
-from harmony_core.errors import UserError
-from harmony_core.space import hyper_parameters
+from harmony_core.space.block_width import nearest_width
 
 TOTAL = 4096
-_WIDEST = 1024
 
 
 def iso_state(architecture: Architecture, total: int = TOTAL) -> tuple[Architecture, str]:
@@ -36,17 +34,4 @@ def iso_state(architecture: Architecture, total: int = TOTAL) -> tuple[Architect
 def _of_state(block: Block, d_model: int, share: float) -> Block:
     if block.width_field is None or not block.state_elements(d_model):
         return block
-    found = [one for width in range(1, _WIDEST + 1) if (one := _of_width(block, d_model, width)) is not None]
-    return min(found, key=lambda one: abs(one.state_elements(d_model) - share))
-
-
-def _of_width(block: Block, d_model: int, width: int) -> Block | None:
-    """The block of this width; None where there is none."""
-    assert block.width_field is not None
-    values = hyper_parameters.values(block) | {block.width_field: width}
-    try:
-        one = hyper_parameters.make(type(block), values)
-        one.check(d_model)
-    except (UserError, ValueError):
-        return None
-    return one
+    return nearest_width(block, d_model, lambda one: one.state_elements(d_model), share)

@@ -16,13 +16,6 @@ from harmony_core.errors import UserError
 
 WIDTH = 128
 NUM_BLOCKS = 4
-# What grows with a model's width; a head, a state, a window, a filter and the number of experts keep their sizes.
-_SCALED = frozenset(
-    (
-        "d_expert", "d_ff", "d_latent", "d_shared", "gate_rank", "inner_width", "kv_lora_rank", "num_groups",
-        "num_heads", "num_key_heads", "num_kv_heads", "num_value_heads", "q_lora_rank",
-    )
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -87,7 +80,7 @@ def _left_out(architecture: Architecture, chosen: list[Block]) -> str:
 
 
 def _scaled(block: Block, ratio: float) -> Block:
-    """The block in a model of another width.
+    """The block in a model of another width: what it names in `grows` is scaled, the rest keeps its size.
 
     Raises:
         UserError: its sizes do not go together there.
@@ -96,7 +89,7 @@ def _scaled(block: Block, ratio: float) -> Block:
     for name, one in values.items():
         if isinstance(one, Block):
             values[name] = _scaled(one, ratio)
-        elif name in _SCALED and one is not None:
+        elif name in block.grows and one is not None:
             values[name] = max(1, round(one * ratio))
     if values.get("inner_width") is not None:
         # Its heads keep their width, so that it is a whole number of them.

@@ -6,15 +6,10 @@ after it was found (`grow`); an equal state (iso-state) is how MAD compares toke
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
-from pydantic import ValidationError
-
 from harmony_core.architecture import Architecture, Block
 from harmony_core.errors import UserError
 from harmony_core.scaling.resize import TOLERANCE, body_params, resized
-from harmony_core.space import hyper_parameters
+from harmony_core.space.block_width import nearest_width
 
 
 def to_params(architecture: Architecture, target: int) -> Architecture:
@@ -57,7 +52,7 @@ def to_state(architecture: Architecture, elements: int, context: int) -> Archite
     fixed = sum(state(block) for number, block in enumerate(architecture.blocks) if number not in free)
     share = (elements - fixed) / len(free)
     blocks = tuple(
-        _nearest(block, architecture.d_model, state, share) if number in free else block
+        nearest_width(block, architecture.d_model, state, share) if number in free else block
         for number, block in enumerate(architecture.blocks)
     )
     found = sum(map(state, blocks))
@@ -65,28 +60,3 @@ def to_state(architecture: Architecture, elements: int, context: int) -> Archite
         fix = f"the nearest is {found}, of which {fixed} are of mixers whose state is fixed; use that, or other blocks"
         raise UserError("to_state", elements, fix)
     return architecture.replace(blocks=blocks)
-
-
-def _nearest(block: Block, d_model: int, measure: Callable[[Block], int], target: float) -> Block:
-    """The block with the width at which it measures nearest to the target; the measure grows evenly with the width."""
-    assert block.width_field is not None
-    name, own = block.width_field, int(hyper_parameters.value(block, block.width_field))
-    slope = measure(hyper_parameters.changed(block, name, own + 1)) - measure(block)
-    wanted = own + round((target - measure(block)) / slope) if slope else own
-    # Some widths are none that the block can have, such as one that its groups do not divide.
-    for distance in range(max(own, wanted, 1)):
-        for width in (wanted - distance, wanted + distance):
-            found = _valid(block, {name: width}, d_model) if width >= 1 else None
-            if found is not None:
-                return found
-    return block
-
-
-def _valid(block: Block, changes: dict[str, Any], d_model: int) -> Block | None:
-    """The block with other values, or None where they do not go together or do not fit the width."""
-    try:
-        found = hyper_parameters.make(type(block), {**hyper_parameters.values(block), **changes})
-        found.check(d_model)
-    except (ValidationError, ValueError):
-        return None
-    return found
