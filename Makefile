@@ -55,7 +55,7 @@ $(VENV)/.references: $(INSTALLED)
 
 test: install $(VENV)/.references  ## every test but chaos
 	@status=0; \
-		$(BIN)/python -m pytest -m 'not chaos' -n 3 --dist loadfile --no-loadscope-reorder --durations=15 $(ROOMS) $(PYTEST_ARGS) || status=1; \
+		$(BIN)/python -m pytest -m 'not chaos' -n 4 --dist loadfile --no-loadscope-reorder --durations=15 $(ROOMS) $(PYTEST_ARGS) || status=1; \
 		$(TEST_SLURM) || status=1; exit $$status
 
 test-slurm: install  ## of these the executor plugin's, and those on a real Slurm, which they start and stop
