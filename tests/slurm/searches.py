@@ -171,7 +171,9 @@ def strike_and_end_well(strike: Strike, begin: Begin, cluster: Cluster, undistur
 def kill_srun(search: RunningSearch, cluster: Cluster) -> None:
     """Kills the srun that holds the ranks, and the helper that it has."""
     for process in search.processes("srun", "-m harmony_core.workers"):
-        process.kill()
+        # The helper ends by itself where the other one was quicker to die.
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 def breed(folder: Path, **changes: dict[str, Any]) -> Path:

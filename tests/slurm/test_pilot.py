@@ -137,7 +137,8 @@ def test_an_interrupted_main_leaves_nothing_in_the_queue(workflow: PilotWorkflow
     [
         ("slurm_partition=nowhere", "Slurm refuses the job: .*invalid partition.* slurm_partition"),
         ("gpus_per_node=99", "Slurm refuses the job: .*gpus"),
-        ("nodes=9", "Slurm will never start it: PartitionNodeLimit .*nodes"),
+        # Slurm says the one or the other, by whether it looks at the partition's limits or at its nodes first.
+        ("nodes=9", r"Slurm will never start it: Partition(NodeLimit .*nodes|Config .*a resource) is beyond"),
     ],
 )
 def test_an_allocation_that_slurm_will_never_give_is_asked_for_once(
