@@ -8,7 +8,7 @@ from harmony_core.machines.blocks import Shape
 from harmony_core.machines.machine import Precision
 from harmony_core.machines.roofline import BYTES_PER_ELEMENT
 from harmony_core.machines.traffic import block_traffic
-from harmony_core.tiling import logits_rows
+from harmony_core.tiling import LOGITS_BYTES, logits_rows
 
 # An fp32 weight and AdamW's two moments; gradients come during the backward pass.
 _BYTES_PER_PARAM = 3 * 4
@@ -50,8 +50,8 @@ def _training(architecture: Architecture, shape: Shape) -> float:
     """The largest of: the loss, each block's backward pass, and the optimiser's step."""
     d_model, head = architecture.d_model, 4 * architecture.vocab_size * architecture.d_model
     kept = sum(kept_bytes(block, shape) for block in architecture.blocks)
-    # The loss holds about three fp32 tensors of a slice of the logits (`models/ops/cross_entropy.py`).
-    logits = 3 * 4 * min(logits_rows(architecture.vocab_size), shape.tokens) * architecture.vocab_size
+    rows = min(logits_rows(architecture.vocab_size, "cuda" if shape.fused else "cpu"), shape.tokens)
+    logits = LOGITS_BYTES * rows * architecture.vocab_size
     loss = shape.tokens * (4 * (d_model + 1) + 2 * shape.typed_bytes * d_model) + head + logits
     most, gradients = kept + loss, float(head)
     for block in reversed(architecture.blocks):

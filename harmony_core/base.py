@@ -5,16 +5,27 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import re
 import reprlib
 import typing
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
 from harmony_core.errors import UserError
+
+
+def _folder_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise ValueError("use letters, digits, '.', '_' and '-', starting with a letter or digit")
+    return name
+
+
+# The name of a folder under results/.
+FolderName = Annotated[str, AfterValidator(_folder_name)]
 
 
 class Frozen(BaseModel):

@@ -18,7 +18,7 @@ LOGITS_SLICE = 1 << 19
 # Rows of a slice at least, by device, since each slice reads the head's weights and adds to their gradient again.
 LOGITS_ROWS = {"cpu": 1 << 9, "cuda": 1 << 13}
 # Elements of a slice that these rows may not exceed.
-LOGITS_MEMORY = {"cpu": 1 << 25, "cuda": 1 << 28}
+LOGITS_MEMORY = {"cpu": 1 << 25, "cuda": 1 << 27}
 # Tokens of a chunk of the Mamba-2 scan at most: more cost a CPU more products than they save it calls.
 SCAN_CHUNK = 64
 # Bytes of the largest matrices of the chunks of a delta rule that are computed together.
@@ -31,6 +31,9 @@ SCAN_STATES = 1 << 19
 SHORT_CONV_ELEMENTS = 1 << 16
 # Rows that an expert's slice is rounded up to at most.
 MOST_ALIGNED = 64
+
+# Bytes of an element of a slice, about three fp32 tensors: logits, their softmax, and their gradient.
+LOGITS_BYTES = 3 * 4
 
 
 def logits_rows(vocab_size: int, device_type: str = "cpu") -> int:

@@ -14,7 +14,6 @@ from harmony_core.architecture.demands import Demands
 from harmony_core.architecture.presets import load_preset
 from harmony_core.cli.train_asked import folder_refusals
 from harmony_core.errors import UserError
-from harmony_core.host import visible_gpus
 from harmony_core.mad.config import QUICK_TASKS, MadConfig
 from harmony_core.mad.protocol import chosen_tasks
 from harmony_core.store import SearchFolder
@@ -90,7 +89,9 @@ def _precision(asked: str, protocol: Protocol) -> str:
     """What is asked, or the paper's; never by measuring, since a run that goes on must not change."""
     if asked != "auto":
         return asked
-    return "bf16" if protocol == "full" or visible_gpus() else "fp32"
+    from harmony_core.training.device import uses_gpu
+
+    return "bf16" if protocol == "full" or uses_gpu() else "fp32"
 
 
 def _train(folder: Path, listed: Sequence[Task], workers: int | None, threads: int) -> pl.DataFrame:

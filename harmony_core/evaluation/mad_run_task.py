@@ -14,12 +14,12 @@ from harmony_core.evaluation.mad_runs import NO_RESULT
 from harmony_core.host import host_name
 from harmony_core.mad.config import QuickTraining
 from harmony_core.mad.full import run_full
-from harmony_core.mad.learning import Diverged
+from harmony_core.mad.learning import Diverged, failure
 from harmony_core.mad.protocol import FullRun, described
 from harmony_core.mad.quick import run_quick
 from harmony_core.models import keep_freed_memory
 from harmony_core.training.device import device_for_training
-from harmony_core.training.process import device_name, is_out_of_memory
+from harmony_core.training.process import device_name
 
 Row = dict[str, Any]
 
@@ -37,12 +37,8 @@ def run(payload: Row) -> Row:
     known = {**row, **NO_RESULT, "device": device_name(device), "host": host_name(), "started_at": started}
     try:
         told = {"status": "ok", "error": None, **_PROTOCOLS[row["protocol"]](payload, device)}
-    except Diverged as error:
-        told = {"status": "diverged", "error": str(error), "kernel_paths": ""}
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
-        told = {"status": "out_of_memory", "error": str(error), "kernel_paths": ""}
+    except (Diverged, MemoryError, RuntimeError) as error:
+        told = {**failure(error), "kernel_paths": ""}
     took = {"seconds": time.monotonic() - begin, "cpu_seconds": time.process_time() - cpu}
     return {"rows": [{**known, **told, **took}]}
 

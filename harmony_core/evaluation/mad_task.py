@@ -14,12 +14,12 @@ from harmony_core.evaluation.evaluators.mad import NO_SCORES
 from harmony_core.evaluation.mad_trained import what_is_trained
 from harmony_core.host import host_name
 from harmony_core.mad.config import MadConfig
-from harmony_core.mad.learning import Diverged
+from harmony_core.mad.learning import Diverged, failure
 from harmony_core.mad.quick import QuickResult, run_quick
 from harmony_core.metrics.mad import MAD_SCORE, MAD_TASKS
 from harmony_core.models import keep_freed_memory
 from harmony_core.training.device import device_for_training
-from harmony_core.training.process import device_name, is_out_of_memory
+from harmony_core.training.process import device_name
 
 
 def run(payload: dict[str, Any]) -> dict[str, Any]:
@@ -49,12 +49,9 @@ def _told(payload: dict[str, Any], device: torch.device) -> dict[str, Any]:
         except UserError as error:
             # A candidate without a projection is one that failed, and no mistake of a person's.
             return {**failed, "status": "invalid", "error": str(error)}
-        except Diverged as error:
-            return {**failed, "status": "diverged", "error": f"{task.name}: {error}"}
-        except (MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
-                raise
-            return {**failed, "status": "out_of_memory", "error": f"{task.name}: {error}"}
+        except (Diverged, MemoryError, RuntimeError) as error:
+            told = failure(error)
+            return {**failed, **told, "error": f"{task.name}: {told['error']}"}
     scores = {name: result.score for name, result in results.items()}
     return {
         **failed,

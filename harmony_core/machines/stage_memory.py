@@ -15,9 +15,10 @@ from harmony_core.machines.block_cost import ModelCost
 from harmony_core.machines.layout import Layout
 from harmony_core.machines.schedule import micro_batches_in_flight
 from harmony_core.machines.step import StateBytes, TrainingStep
+from harmony_core.tiling import LOGITS_BYTES, logits_rows
 
-# The loss computes the head's fp32 gradient with the logits, chunk by chunk, and keeps it; its backward pass scales a
-# copy (`models/ops/cross_entropy.py`).
+# The loss computes the head's fp32 gradient with the logits, slice by slice, and keeps it; its backward pass scales a
+# copy (`models/ops/cross_entropy.py`). Beside that it holds a slice as a GPU has it.
 _HEAD_BYTES_PER_PARAM = 2 * 4
 
 
@@ -63,6 +64,8 @@ class MemoryModel:
     def __init__(self, cost: ModelCost, layout: Layout, step: TrainingStep, architecture: Architecture) -> None:
         self._pp, self._micro_batches = layout.pp, layout.num_micro_batches(step.batch_size)
         self._embedding = architecture.vocab_size * architecture.d_model / layout.tp
+        rows = min(logits_rows(architecture.vocab_size, "cuda"), _tokens(layout, step))
+        self._loss = self._embedding * _HEAD_BYTES_PER_PARAM + LOGITS_BYTES * rows * architecture.vocab_size / layout.tp
         # The last stage has the head, or its own copy of a tied embedding.
         self._last_has_own = layout.pp > 1 or not architecture.tie_embeddings
         self._dense = _ParamBytes.spread(step.state, layout.zero_stage, layout.data_ranks)
@@ -104,8 +107,13 @@ class MemoryModel:
             gradients=dense * self._dense.gradient + expert * self._expert.gradient,
             optimizer=dense * self._dense.optimizer + expert * self._expert.optimizer,
             activations=in_flight * (self._kept[stop] - self._kept[start]) + self._working,
-            loss=self._embedding * _HEAD_BYTES_PER_PARAM if stage == self._pp - 1 else 0.0,
+            loss=self._loss if stage == self._pp - 1 else 0.0,
         )
+
+
+def _tokens(layout: Layout, step: TrainingStep) -> float:
+    """Tokens of a micro-batch that a rank has."""
+    return layout.micro_batch(step.batch_size) * step.sequence_length / layout.cp
 
 
 def _sums(values: Iterable[float]) -> list[float]:

@@ -15,10 +15,20 @@ from harmony_core.mad.draws import Integers
 from harmony_core.mad.examples import IGNORED, Examples
 from harmony_core.mad.model import MadModel
 from harmony_core.training.precision import autocast
+from harmony_core.training.process import is_out_of_memory
 
 
 class Diverged(Exception):
     """A loss is not finite."""
+
+
+def failure(error: Exception) -> dict[str, str]:
+    """The columns `status` and `error` of a training that this ended; what is no candidate's fault is raised again."""
+    if isinstance(error, Diverged):
+        return {"status": "diverged", "error": str(error)}
+    if is_out_of_memory(error):
+        return {"status": "out_of_memory", "error": (str(error).splitlines() or [type(error).__name__])[0]}
+    raise error
 
 
 class Learning:

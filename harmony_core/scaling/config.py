@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from harmony_core import bounds
-from harmony_core.base import Frozen, read_yaml
+from harmony_core.base import FolderName, Frozen, read_yaml
 from harmony_core.data.config import DataConfig
 from harmony_core.errors import UserError
 from harmony_core.training.recipe import Recipe
@@ -39,7 +38,7 @@ class IsoflopConfig(Frozen):
         workers: trainings at once; None is one a core, or one a GPU.
     """
 
-    name: str = "isoflop"
+    name: FolderName = "isoflop"
     seed: int = Field(default=0, ge=0, le=bounds.SEED)
     replicates: int = Field(default=1, ge=1, le=bounds.PROMOTED)
     architectures: tuple[str, ...]
@@ -53,13 +52,6 @@ class IsoflopConfig(Frozen):
     recipe: Recipe = Recipe()
     data: DataConfig = DataConfig()
     workers: int | None = Field(default=None, ge=1, le=bounds.CORES)
-
-    @field_validator("name")
-    @classmethod
-    def _folder(cls, name: str) -> str:
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-            raise ValueError("use letters, digits, '.', '_' and '-', starting with a letter or digit")
-        return name
 
     @model_validator(mode="after")
     def _check(self) -> IsoflopConfig:

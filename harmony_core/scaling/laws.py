@@ -18,8 +18,8 @@ from harmony_core.scaling.power_law import DRAWS, Exponent, bootstrap, exponent
 LEAST_STATES = 4
 COMPUTE = ("params", "tokens", "loss")
 STATE = "perplexity of state"
-# Of the random numbers: those of seeds and data have others (`harmony_core.evaluation.seeds`).
-_PURPOSE = 3
+# Of the random numbers (docs/design.md, Seeds).
+_PURPOSE = 6
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,12 @@ TOLERANCE = 0.02
 _UNIT = 8
 # So many widths on either side of the one that is nearest to the wanted size are tried.
 _NEIGHBOURS = 12
+# So far from 1 a factor of the inner widths may be for the architecture to stay at its own width.
 _OF_ITS_OWN = 0.1
+# Of an interval: beyond the precision of the numbers in it.
 _HALVINGS = 40
 
-
+# What is counted of an architecture.
 Size = Callable[[Architecture], int]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
@@ -16,7 +15,7 @@ from pydantic import Field, field_validator, model_validator
 from harmony_core import bounds
 from harmony_core.architecture.demands import Demands
 from harmony_core.architecture.presets import load_preset
-from harmony_core.base import Frozen, canonical_json, digest, read_yaml
+from harmony_core.base import FolderName, Frozen, canonical_json, digest, read_yaml
 from harmony_core.data.config import DataConfig
 from harmony_core.errors import UserError
 from harmony_core.evaluation.config import ExecutionConfig, LatencyConfig, PromoteConfig
@@ -59,7 +58,7 @@ class SearchConfig(Frozen):
             and tokens, or else what generation 0 spans.
     """
 
-    name: str = "default"
+    name: FolderName = "default"
     seed: int = Field(default=0, ge=0, le=bounds.SEED)
     generations: int = Field(default=8, ge=1, le=bounds.GENERATIONS)
     population: int = Field(default=16, ge=2, le=bounds.POPULATION)
@@ -68,13 +67,6 @@ class SearchConfig(Frozen):
     objectives: tuple[Objective, ...] = DEFAULT_OBJECTIVES
     algorithm: AnyAlgorithm = NSGA2Config()
     hypervolume: str = AUTO
-
-    @field_validator("name")
-    @classmethod
-    def _folder(cls, name: str) -> str:
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-            raise ValueError("use letters, digits, '.', '_' and '-', starting with a letter or digit")
-        return name
 
     @model_validator(mode="after")
     def _check(self) -> SearchConfig:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from pydantic import ValidationError
 
@@ -27,16 +26,17 @@ def nearest_width(block: Block, d_model: int, measure: Callable[[Block], int], t
     # Some widths are none that the block can have, such as one that its groups do not divide.
     for distance in range(max(own, wanted, 1)):
         for width in (wanted - distance, wanted + distance):
-            found = _valid(block, {name: width}, d_model) if width >= 1 else None
+            found = _at_width(block, width, d_model) if width >= 1 else None
             if found is not None:
                 return found
     return block
 
 
-def _valid(block: Block, changes: dict[str, Any], d_model: int) -> Block | None:
-    """The block with other values, or None where they do not go together or do not fit the width."""
+def _at_width(block: Block, width: int, d_model: int) -> Block | None:
+    """The block with this width, or None where it cannot have it."""
     try:
-        found = hyper_parameters.make(type(block), {**hyper_parameters.values(block), **changes})
+        values = {**hyper_parameters.values(block), str(block.width_field): width}
+        found = hyper_parameters.make(type(block), values)
         found.check(d_model)
     except (ValidationError, ValueError):
         return None

@@ -14,7 +14,7 @@ from torch.distributed import HashStore, Store, TCPStore  # type: ignore[attr-de
 
 from harmony_core.errors import UserError
 from harmony_core.models import keep_freed_memory
-from harmony_core.training.device import uses_gpu
+from harmony_core.training.device import device_for_training
 from harmony_core.training.engine import import_deepspeed
 from harmony_core.training.world import World
 
@@ -40,17 +40,18 @@ def start(world: World, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
 
     Raises:
         NotMet: not all ranks came in time; names those that did not.
-        UserError: this is rank 0, and its port is taken.
+        UserError: this is rank 0, and its port is taken; or there should be a GPU, and torch cannot use it.
     """
     keep_freed_memory()
     deepspeed = import_deepspeed()
     # Also in a world that exists: DeepSpeed asks for them whenever an engine is made.
     os.environ.update(_for_deepspeed(world))
     if not dist.is_initialized():
-        if uses_gpu():
+        on_gpu = device_for_training().type == "cuda"
+        if on_gpu:
             torch.cuda.set_device(world.device_index)
         dist.init_process_group(
-            "nccl" if uses_gpu() else "gloo",
+            "nccl" if on_gpu else "gloo",
             store=_met(world, timeout_seconds),
             rank=world.rank,
             world_size=world.size,

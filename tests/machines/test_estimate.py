@@ -147,14 +147,24 @@ def test_assumptions_move_what_they_name() -> None:
 
 
 def test_memory_of_one_process_by_hand() -> None:
-    """Weight, gradient and two moments in fp32; activations of one micro-batch; the head's gradient twice more."""
+    """Weight, gradient and two moments in fp32; activations of one micro-batch; the head's gradient twice; logits."""
     architecture = dense()
     memory = estimate(Layout(micro_batch_size=2), architecture).memory[0]
     params = architecture.num_params() - 64
     assert (memory.weights, memory.gradients, memory.optimizer) == (4 * params, 4 * params, 8 * params)
-    assert memory.loss == 2 * 4 * 128 * 64
+    assert memory.loss == 2 * 4 * 128 * 64 + 3 * 4 * (2 * 32) * 128
     shape = Shape(64, 2, 32, 2, fused=True)
     assert memory.activations > sum(kept_bytes(block, shape) for block in architecture.blocks)
+
+
+def test_the_loss_holds_a_slice_of_the_logits_that_does_not_grow_with_the_batch() -> None:
+    architecture, frontier = load_preset("llama-3.2-1b"), Machine.from_yaml("frontier")
+    one, two = (
+        Estimator(architecture, frontier, TrainingStep(batch, 4096)).estimate(Layout(micro_batch_size=batch))
+        for batch in (1, 2)
+    )
+    slice_bytes = 3 * 4 * 1046 * 128_256
+    assert one.memory[0].loss == two.memory[0].loss == 2 * 4 * 128_256 * 2048 + slice_bytes
 
 
 def test_zero_spreads_what_it_should() -> None:

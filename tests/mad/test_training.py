@@ -22,7 +22,7 @@ from harmony_core.mad.accuracy import accuracy, macro_accuracy, macro_accuracy_o
 from harmony_core.mad.config import MadConfig, QuickTraining
 from harmony_core.mad.full import run_full
 from harmony_core.mad.iso_state import iso_state
-from harmony_core.mad.learning import Diverged, Learning
+from harmony_core.mad.learning import Diverged, Learning, failure
 from harmony_core.mad.model import AutoEncoder, MadModel, model_for, sinusoids
 from harmony_core.mad.projection import project
 from harmony_core.mad.protocol import full_protocol
@@ -226,3 +226,12 @@ def test_promotion_has_a_seed_of_its_own(prepared: Callable[..., OpenedSearch]) 
     seeds = [one.tasks(shard)[0].payload["row"]["seed"] for one in (Mad(), Mad().of_promotion(setting))]
     assert seeds == [init_seed(setting.config.search.seed, stage, 0) for stage in ("search", "promotion")]
     assert seeds[0] != seeds[1]
+
+
+def test_what_ends_a_training_is_a_status_and_a_mistake_of_the_code_is_none() -> None:
+    assert failure(Diverged("the loss is nan")) == {"status": "diverged", "error": "the loss is nan"}
+    assert failure(MemoryError()) == {"status": "out_of_memory", "error": "MemoryError"}
+    told = failure(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\nand a page of advice"))
+    assert told == {"status": "out_of_memory", "error": "CUDA out of memory. Tried to allocate 2 GiB"}
+    with pytest.raises(RuntimeError, match="shapes"):
+        failure(RuntimeError("shapes do not match"))
