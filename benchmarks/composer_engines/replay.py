@@ -30,7 +30,8 @@ ENGINES: dict[str, dict[str, Any]] = {
     "middle_layer_2": {"kind": "middle_layer", "step": 2},
 }
 AGGREGATORS: dict[str, int | None] = {"n0": 0, "n1": 1, "full": None}
-_DRAW = 11
+# Of the random numbers: which seed a trial draws, and what the engines pick.
+_OF_RESULTS, _OF_PICKS = 11, 12
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Draw:
 
 def draw(table: Losses, number: int) -> Draw:
     """The draw of a number; designs in the order of their names, so that nothing hangs on the journal's."""
-    rng = np.random.default_rng(np.random.SeedSequence([_DRAW, number]))
+    rng = np.random.default_rng(np.random.SeedSequence([_OF_RESULTS, number]))
     results, truth = {}, {}
     for design in sorted(table):
         chosen = int(rng.integers(len(table[design])))
@@ -83,7 +84,7 @@ def replay(settings: Mapping[str, Any], world: Draw, designs: Mapping[str, Archi
     tried: list[str] = []
     for number in range(trials):
         algorithm.tell([])
-        rng = np.random.default_rng(np.random.SeedSequence([_DRAW, world.number, number]))
+        rng = np.random.default_rng(np.random.SeedSequence([_OF_PICKS, world.number, number]))
         proposal = algorithm.ask(Context(space, vocab_size, number, tuple(history)), rng)
         if not isinstance(proposal, Take):
             break

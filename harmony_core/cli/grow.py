@@ -14,7 +14,7 @@ from harmony_core.architecture.presets import load_preset, preset_names
 from harmony_core.cli.candidate import SearchOption, find_candidate
 from harmony_core.errors import UserError
 from harmony_core.scaling import width
-from harmony_core.scaling.grow import grow
+from harmony_core.scaling.extrapolate import deepened
 from harmony_core.scaling.pattern import is_pattern, pattern_text, read_pattern, with_blocks_of
 from harmony_core.scaling.resize import body_params
 from harmony_core.terminal.format import count
@@ -50,7 +50,11 @@ def grow_architecture(
 ) -> None:
     """A small design as a large one: stacked or stretched to a depth, its width solved for parameters or state."""
     small = _small(arch, like, search)
-    grown = grow(small, by=by, blocks=blocks, params=None if to_params is None else _params(to_params))
+    if (by is None) != (blocks is None):
+        raise UserError("by", by or "missing", "a new depth has a way and a number of blocks; give --by and --blocks")
+    grown = small if by is None or blocks is None else deepened(small, by, blocks)
+    if to_params is not None:
+        grown = width.to_params(grown, _params(to_params))
     if to_state is not None:
         grown = width.to_state(grown, to_state, context)
     console.print(f"[bold]{grown.id}[/]  {pattern_text(grown)}")

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 
+from harmony_core.architecture import Architecture
 from harmony_core.errors import UserError
 from harmony_core.scaling.pattern import Group, T, groups, ungrouped
 
@@ -58,3 +59,19 @@ def _stretched(runs: Sequence[Group[T]], depth: int, least: int) -> list[Group[T
 
 
 WAYS: dict[str, Callable[[Sequence[T], int], list[T]]] = {"stack": stack, "stretch": stretch}
+
+
+def deepened(architecture: Architecture, by: str, blocks: int) -> Architecture:
+    """The architecture with so many blocks.
+
+    Args:
+        architecture: what was found at small size; any.
+        by: the way, a name in `WAYS`.
+        blocks: how many.
+
+    Raises:
+        UserError: there is no such way, or it does not lead to so many.
+    """
+    if by not in WAYS:
+        raise UserError("by", by, f"use {' or '.join(WAYS)}")
+    return architecture.replace(blocks=tuple(WAYS[by](architecture.blocks, blocks)))

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from pydantic import Field, model_validator
 
 from harmony_core import bounds
-from harmony_core.architecture import Architecture, Block
+from harmony_core.architecture import Architecture
 from harmony_core.base import Frozen
 from harmony_core.errors import UserError
-from harmony_core.scaling.extrapolate import WAYS
+from harmony_core.scaling.extrapolate import WAYS, deepened
 from harmony_core.scaling.resize import resized
 
-# Blocks in order and how many are wanted, to as many blocks.
-Deepening = Callable[[tuple[Block, ...], int], list[Block]]
 # More parameters than any published model has.
 _MOST_PARAMS = 10**15
 
-# Ways to more blocks by name; what is not here grows in width alone.
-DEEPENINGS: dict[str, Deepening] = dict(WAYS)
+# Growth in width alone, beside the ways to more blocks.
 WIDTH = "width"
 
 
@@ -38,8 +33,8 @@ class Growth(Frozen):
 
     @model_validator(mode="after")
     def _check(self) -> Growth:
-        if self.by != WIDTH and self.by not in DEEPENINGS:
-            raise UserError("by", self.by, f"use {', '.join([WIDTH, *DEEPENINGS])}")
+        if self.by != WIDTH and self.by not in WAYS:
+            raise UserError("by", self.by, f"use {', '.join([WIDTH, *WAYS])}")
         if (self.by == WIDTH) != (self.blocks is None):
             fix = "width keeps the blocks; leave it out" if self.by == WIDTH else f"say how many blocks {self.by} makes"
             raise UserError("blocks", "missing" if self.blocks is None else self.blocks, fix)
@@ -51,10 +46,7 @@ class Growth(Frozen):
         Raises:
             UserError: it has no such depth or width.
         """
-        if self.blocks is None:
-            return self.widen(architecture)
-        blocks = tuple(DEEPENINGS[self.by](architecture.blocks, self.blocks))
-        return self.widen(architecture.replace(blocks=blocks))
+        return self.widen(architecture if self.blocks is None else deepened(architecture, self.by, self.blocks))
 
     def widen(self, architecture: Architecture) -> Architecture:
         """With its own blocks, at the target's parameters: what a baseline becomes; UserError as for `grow`."""

@@ -20,7 +20,7 @@ from harmony_core.evaluation.shard import Shard
 from harmony_core.metrics import METRICS, Metric
 from harmony_core.results import promoted_results
 from harmony_core.results.budget import Allowance
-from harmony_core.scaling.growth import DEEPENINGS
+from harmony_core.scaling.extrapolate import WAYS
 from harmony_core.search.opened import OpenedSearch
 from harmony_core.store import LATENCY, LEDGER, POPULATION, TRAINING, Run, read_table
 
@@ -151,7 +151,7 @@ def test_the_promoted_have_the_searchs_own_objectives_too(prepared: Prepared, mo
 def test_members_and_baselines_are_trained_at_further_sizes(
     prepared: Prepared, candidates: Callable[..., list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(DEEPENINGS, "twice", lambda blocks, depth: [*blocks] * 2)
+    monkeypatch.setitem(WAYS, "twice", lambda blocks, depth: [*blocks] * 2)
     grow = [{"params": 400_000}, {"by": "twice", "blocks": 4, "params": 300_000}, {"params": 900}]
     setting = prepared(promote={"top_k": 1, "baselines": ["llama-nano"], "grow": grow})
     found = candidates(
@@ -196,7 +196,7 @@ def test_members_and_baselines_are_trained_at_further_sizes(
 def test_growth_that_makes_no_sense_is_refused(
     growth: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(DEEPENINGS, "twice", lambda blocks, depth: [*blocks] * 2)
+    monkeypatch.setitem(WAYS, "twice", lambda blocks, depth: [*blocks] * 2)
     with pytest.raises(UserError, match=message):
         PromoteConfig.parse({"grow": [growth]}, "promote")
 

@@ -6,8 +6,7 @@ import pytest
 
 from harmony_core.architecture.presets import load_preset
 from harmony_core.errors import UserError
-from harmony_core.scaling.extrapolate import stack, stretch
-from harmony_core.scaling.grow import grow
+from harmony_core.scaling.extrapolate import deepened, stack, stretch
 from harmony_core.scaling.pattern import groups, is_pattern, pattern_text, read_pattern, with_blocks_of
 from harmony_core.scaling.resize import TOLERANCE, body_params
 from harmony_core.scaling.width import to_params
@@ -70,7 +69,7 @@ def test_every_depth_that_can_be_reached_is(pattern):
 )
 def test_the_papers_depths_at_the_papers_width(pattern, by, blocks, attention, surplus):
     """27 and 29 blocks with 9 and 10 of attention at width 2048 and inner width 8192: about 3% and 9% above Llama."""
-    grown = grow(with_blocks_of(read_pattern(pattern), LLAMA, "llama-3.2-1b"), by=by, blocks=blocks)
+    grown = deepened(with_blocks_of(read_pattern(pattern), LLAMA, "llama-3.2-1b"), by, blocks)
     assert (len(grown.blocks), grown.num_mixers) == (blocks, attention)
     assert (grown.d_model, grown.blocks[-1].d_ff) == (2048, 8192)
     of_attention, of_mlp = 2048 * (32 + 2 * 8) * 64 + 32 * 64 * 2048, 3 * 2048 * 8192
@@ -84,9 +83,9 @@ def test_the_papers_depths_at_the_papers_width(pattern, by, blocks, attention, s
 
 def test_growth_takes_any_architecture_with_its_own_blocks():
     small = load_preset("samba-nano")
-    grown = grow(small, by="stretch", blocks=16)
+    grown = deepened(small, "stretch", 16)
     assert grown.blocks == tuple(block for block in small.blocks for _ in range(2))
-    wide = grow(small, by="stack", blocks=20, params=20_000_000)
+    wide = to_params(deepened(small, "stack", 20), 20_000_000)
     assert body_params(wide) == pytest.approx(20_000_000, rel=TOLERANCE)
     assert [block.kind for block in wide.blocks] == [block.kind for block in (*small.blocks * 2, *small.blocks[:4])]
 
