@@ -14,10 +14,13 @@ from harmony_core.errors import UserError
 from harmony_core.store import Run, SearchFolder, best_runs, population, training
 
 
+TrainedArgument = Annotated[
+    str, typer.Argument(help="A promoted architecture's ID or SEARCH/ID, or a `harmony train`'s folder.")
+]
+
+
 def export(
-    trained: Annotated[
-        str, typer.Argument(help="A promoted architecture's ID or SEARCH/ID, or a `harmony train`'s folder.")
-    ],
+    trained: TrainedArgument,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write: a new one, or an empty one.")],
     search: SearchOption = None,
     replicate: Annotated[int, typer.Option(min=0, help="Which of the trainings on other seeds.")] = 0,

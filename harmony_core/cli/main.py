@@ -17,6 +17,7 @@ from harmony_core.cli import (
     cost,
     doctor,
     export,
+    generate,
     grow,
     isoflop,
     mad,
@@ -46,6 +47,7 @@ app.command()(query.pareto)
 app.command()(query.show)
 app.command()(report.report)
 app.command()(export.export)
+app.command()(generate.generate)
 app.command()(reproduce.reproduce)
 app.command("aggregate")(aggregate.aggregate_search)
 app.command("grow")(grow.grow_architecture)

@@ -10,6 +10,7 @@ import pytest
 from transformers import AutoConfig, AutoTokenizer
 
 from harmony_core.cli.export import export, find_trained
+from harmony_core.cli.generate import generate
 from harmony_core.data import load_tokenizer
 from harmony_core.errors import UserError
 from harmony_core.store import Run, SearchFolder, population, training
@@ -56,6 +57,17 @@ def test_a_card_makes_the_same_weights_again(
     card = Path("found/README.md").read_text()
     for name in ("val_bits_per_byte", "val_loss"):
         assert f"| {name} | {row[name]:.6g} |" in card
+    texts = [harmony("generate", "mine", "to be", "--tokens", "40", "--seed", one) for one in ("1", "1", "2")]
+    assert [text.returncode for text in texts] == [0, 0, 0], texts[0].stderr
+    assert texts[0].stdout.startswith("to be")
+    assert texts[0].stdout == texts[1].stdout != texts[2].stdout
+    # What an untrained model draws of bytes has control characters.
+    assert all(one.isprintable() or one in "\n\t" for one in texts[0].stdout)
+    assert "longer than what it was trained on" in texts[0].stderr
+    refused = harmony("generate", "mine", "to be", "--top-p", "2")
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 2)
+    assert "error: top_p: 2.0: use more than 0 and at most 1" in refused.stderr
+
     Path("recipe.yaml").write_text(block(card, "yaml", 0))
     Path("architecture.yaml").write_text(block(card, "yaml", 1))
     (command,) = (line for line in block(card, "sh").splitlines() if line.startswith("harmony train"))
@@ -67,6 +79,8 @@ def test_a_card_makes_the_same_weights_again(
     shutil.rmtree("data")
     export("mine", Path("bare"))
     assert "no tokenizer: the data that it was trained on is not there" in capsys.readouterr().out
+    with pytest.raises(UserError, match="its tokenizer is gone with the data that it was trained on"):
+        generate("mine")
     assert not Path("bare/tokenizer.json").exists()
 
 
