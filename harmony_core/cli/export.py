@@ -13,7 +13,6 @@ from harmony_core.cli.export_origin import Trained
 from harmony_core.errors import UserError
 from harmony_core.store import Run, SearchFolder, best_runs, population, training
 
-
 TrainedArgument = Annotated[
     str, typer.Argument(help="A promoted architecture's ID or SEARCH/ID, or a `harmony train`'s folder.")
 ]

@@ -30,6 +30,7 @@ from harmony_core.cli import (
     run,
     scale,
     train,
+    verify,
     watch,
 )
 from harmony_core.errors import UserError
@@ -58,6 +59,7 @@ app.command()(train.train)
 app.command()(scale.scale)
 app.command()(isoflop.isoflop)
 app.command()(mad.mad)
+app.command()(verify.verify)
 app.command()(watch.watch)
 app.command()(resume.resume)
 app.command()(migrate.migrate)

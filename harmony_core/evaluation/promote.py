@@ -85,6 +85,16 @@ def promote(setting: OpenedSearch, report: Report, launcher: Launcher) -> Allowa
     return allowance
 
 
+def promoted_rows(setting: OpenedSearch) -> list[dict[str, Any]]:
+    """The population of a promotion that pays for all its members, by number; nothing is written.
+
+    Args:
+        setting: the opened search, all generations of which are selected from.
+    """
+    members, _ = _members(setting)
+    return _population(setting, members, len(members))
+
+
 def _rest_of_front(setting: OpenedSearch, population: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Rows of the front that is not trained again, numbered after `population`."""
     front = pareto_front(setting.folder).sort("val_bits_per_byte").collect()

@@ -83,6 +83,27 @@ def mutate_generation(folder: SearchFolder, generation: int) -> Bred:
     Raises:
         UserError: the manifest or an earlier generation's file is missing or damaged.
     """
+    _, config = read_settings(folder)
+    allowance = generation_allowance(folder, config, generation)
+    rows, breeding, reasons = breed(folder, generation, allowance)
+    write_table(folder.ledger(generation), _ledger_rows(folder, generation, breeding), LEDGER)
+    write_table(folder.population(generation), rows, with_metrics(POPULATION, config.search.metrics))
+    return Bred(len(rows), allowance.wanted, reasons)
+
+
+def breed(
+    folder: SearchFolder, generation: int, allowance: Allowance
+) -> tuple[list[dict[str, Any]], Ledger, tuple[str, ...]]:
+    """A generation's population as rows, what was thrown away for it, and why it has fewer than wanted.
+
+    Args:
+        folder: the search's; nothing is written to it.
+        generation: the one that is bred.
+        allowance: how many candidates are wanted and paid for.
+
+    Raises:
+        UserError: the manifest or an earlier generation's file is missing or damaged.
+    """
     manifest, config = read_settings(folder)
     search = config.search
     algorithm = search.make_algorithm()
@@ -91,7 +112,6 @@ def mutate_generation(folder: SearchFolder, generation: int) -> Bred:
     trials = history(folder, generation, source)
     context = Context(Space.read(config.space), manifest.data["vocab_size"], generation, trials)
     breeder = Breeder(context, algorithm)
-    allowance = generation_allowance(folder, config, generation)
     children, reasons = draw_children(breeder, config, generation, allowance)
     rows = [
         population_row(
@@ -108,9 +128,7 @@ def mutate_generation(folder: SearchFolder, generation: int) -> Bred:
         )
         for candidate, child in enumerate(children)
     ]
-    write_table(folder.ledger(generation), _ledger_rows(folder, generation, breeder.ledger), LEDGER)
-    write_table(folder.population(generation), rows, with_metrics(POPULATION, search.metrics))
-    return Bred(len(rows), allowance.wanted, reasons)
+    return rows, breeder.ledger, reasons
 
 
 def select_generation(folder: SearchFolder, generation: int) -> GenerationSummary:
@@ -120,15 +138,29 @@ def select_generation(folder: SearchFolder, generation: int) -> GenerationSummar
         UserError: a file is missing or damaged, or a candidate has no result yet.
     """
     manifest, config = read_settings(folder)
-    new = evaluated(folder, generation, config)
-    merged = [*(survivors(folder, generation - 1) if generation > 0 else []), *new]
-    placements = config.search.make_algorithm().tell(merged)
-    rows = selection_rows(folder.name, generation, merged, placements)
+    rows, new = select(folder, generation)
     first, alive = _first_alive(folder, generation, new)
     # The frame is written before the selection, so that whoever sees the selection has it.
     frame = settle_frame(folder, manifest, first, [one.metrics for one in alive])
     write_table(folder.selection(generation), rows, with_metrics(SELECTION, config.search.metrics))
     return _summary(folder, generation, config, frame, new)
+
+
+def select(folder: SearchFolder, generation: int) -> tuple[list[dict[str, Any]], list[Scored]]:
+    """A generation's selection as rows, and its own candidates as they were measured.
+
+    Args:
+        folder: the search's; nothing is written to it.
+        generation: the one that is selected in.
+
+    Raises:
+        UserError: a file is missing or damaged, or a candidate has no result yet.
+    """
+    _, config = read_settings(folder)
+    new = evaluated(folder, generation, config)
+    merged = [*(survivors(folder, generation - 1) if generation > 0 else []), *new]
+    placements = config.search.make_algorithm().tell(merged)
+    return selection_rows(folder.name, generation, merged, placements), new
 
 
 def _first_alive(folder: SearchFolder, generation: int, new: list[Scored]) -> tuple[int, list[Scored]]:

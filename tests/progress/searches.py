@@ -60,7 +60,7 @@ class MadeUpSearch:
             seed=1,
             precision="fp32",
             packages={},
-            data={"vocab_size": 256, "source": source},
+            data={"id": "made-up", "vocab_size": 256, "source": source},
             machine={"cpu": "a CPU"},
             hypervolume={"ideal": dict.fromkeys(names, 0.0), "reference": reference} if framed else None,
             created_at=NEVER,
