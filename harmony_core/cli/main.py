@@ -16,6 +16,7 @@ from harmony_core.cli import (
     config,
     cost,
     doctor,
+    evaluate,
     export,
     generate,
     grow,
@@ -49,6 +50,7 @@ app.command()(query.show)
 app.command()(report.report)
 app.command()(export.export)
 app.command()(generate.generate)
+app.command()(evaluate.evaluate)
 app.command()(reproduce.reproduce)
 app.command("aggregate")(aggregate.aggregate_search)
 app.command("grow")(grow.grow_architecture)
