@@ -64,6 +64,7 @@ class Plan:
             _check_goes_on(data)
             config = Config.parse(dict(data), "config")
             config.check_names()
+            config = _with_asked_for(config)
             plan = cls(config, main_lease(SearchFolder(RESULTS / config.search.name)))
             plan._check_whole()
             plan = dataclasses.replace(plan, grown=plan._check_unchanged())
@@ -112,6 +113,9 @@ class Plan:
         promoted = folder.population(None).exists() and folder.config.exists()
         before = begun.renewed(Config.from_yaml(folder.config)) if promoted else begun
         now = self.config.resolved().without_more(before)
+        if not promoted:
+            # Nobody has been trained by what it says.
+            now = now.model_copy(update={"promote": before.promote})
         check_unchanged(self.config.search.name, before.identity(), now.identity())
         more = self.config.promotes_more(begun)
         return () if more is None else (str(folder.grown_promotion(more)),)
@@ -139,7 +143,7 @@ class Plan:
     @property
     def promoted(self) -> list[str]:
         """What promotion writes; nothing where the configuration promotes nobody."""
-        if self.config.promote.top_k == 0 and not self.config.promote.baselines:
+        if self.config.promote.members == 0:
             return []
         return [f"{self.folder}/promoted/population.parquet", *self.evaluators.promoted, *self.grown]
 
@@ -224,6 +228,15 @@ def _check_goes_on(data: Mapping[str, Any]) -> None:
         manifest.check_may_measure(folder.path)
         for line in check_installed(manifest.plugins):
             print(line, file=sys.stderr)
+
+
+def _with_asked_for(config: Config) -> Config:
+    """With the candidates that `harmony promote` was asked for: no file of the user's names them."""
+    folder = SearchFolder(RESULTS / config.search.name)
+    if not (folder.manifest.is_file() and folder.config.is_file()):
+        return config
+    known = Config.from_yaml(folder.config).promote.candidates
+    return config.model_copy(update={"promote": config.promote.with_candidates(known)}) if known else config
 
 
 def only_looks(arguments: Sequence[str]) -> bool:

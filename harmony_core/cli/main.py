@@ -24,6 +24,7 @@ from harmony_core.cli import (
     mad,
     migrate,
     plan,
+    promote,
     query,
     report,
     reproduce,
@@ -52,6 +53,7 @@ app.command()(export.export)
 app.command()(generate.generate)
 app.command()(evaluate.evaluate)
 app.command()(reproduce.reproduce)
+app.command()(promote.promote)
 app.command("aggregate")(aggregate.aggregate_search)
 app.command("grow")(grow.grow_architecture)
 app.command()(cost.cost)

@@ -59,10 +59,10 @@ def resume(
     if not was_here:
         # Snakemake records no start where it has nothing to do.
         record_start(folder, start.arguments, start.folder)
-    _run(start, folder)
+    go_on(start, folder)
 
 
-def _run(start: Start, folder: SearchFolder) -> None:
+def go_on(start: Start, folder: SearchFolder) -> None:
     """Becomes Snakemake, once what was deleted is there again."""
     os.chdir(start.folder)
     # Snakemake names files relative to its folder; `folder` may be named from elsewhere.

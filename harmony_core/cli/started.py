@@ -13,6 +13,7 @@ from pathlib import Path
 import harmony_core
 from harmony_core.atomic import atomic_write
 from harmony_core.errors import UserError
+from harmony_core.evaluation.config import PromoteConfig
 from harmony_core.search.config import Config
 from harmony_core.store import SearchFolder, read_manifest, stages
 from harmony_core.workers.lease import BEAT_SECONDS
@@ -126,7 +127,18 @@ def anew(folder: SearchFolder) -> Start:
     return _self_contained(folder, Start(path.parents[1], (), name))
 
 
-def _self_contained(folder: SearchFolder, start: Start) -> Start:
+def promoting(folder: SearchFolder, start: Start, promote: PromoteConfig) -> Start:
+    """Lets the search go on with another promotion.
+
+    Args:
+        folder: the search's.
+        start: how it was started.
+        promote: what its promotion is from now on.
+    """
+    return _self_contained(folder, start, promote)
+
+
+def _self_contained(folder: SearchFolder, start: Start, promote: PromoteConfig | None = None) -> Start:
     """Lets the search read its own configuration, and the workflow of this installation where it has none."""
     if not folder.manifest.is_file():
         # A search without a manifest has done nothing that could be lost.
@@ -137,9 +149,12 @@ def _self_contained(folder: SearchFolder, start: Start) -> Start:
     search = config.search.model_copy(
         update={"generations": max([config.search.generations, *(one + 1 for one in folder.generations())])}
     )
-    told = config.model_copy(update={"search": search}).model_dump(mode="json", exclude_defaults=True)
+    changed = {"search": search} if promote is None else {"search": search, "promote": promote}
+    told = config.model_copy(update=changed).model_dump(mode="json", exclude_defaults=True)
     atomic_write(folder.config, json.dumps(told, indent=2).encode() + b"\n")
-    options = ["--configfile", str(RESULTS / start.name / folder.config.relative_to(folder.path))]
+    # What the command line gave of the configuration is in the file too, and would win over it.
+    given = ["--config"] if any(text in ("--config", "-C") for text in start.arguments) else []
+    options = [*given, "--configfile", str(RESULTS / start.name / folder.config.relative_to(folder.path))]
     own = any(text in ("-s", "--snakefile") or text.startswith("--snakefile=") for text in start.arguments)
     if not own and not (start.folder / "Snakefile").exists():
         options += ["--snakefile", str(_installed("Snakefile"))]

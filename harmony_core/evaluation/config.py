@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     Field,
     SerializationInfo,
     SerializerFunctionWrapHandler,
+    StringConstraints,
     model_serializer,
     model_validator,
 )
@@ -129,6 +131,7 @@ class PromoteConfig(Frozen):
         keep_weights: whether their last checkpoints stay, for `harmony export`: 12 bytes a parameter.
         grow: further sizes: the members of the front are grown to each, and the baselines widened to equal parameters,
             and trained with the same recipe.
+        candidates: ids of further candidates of the search, whole; `harmony promote` writes them here.
     """
 
     top_k: int = Field(default=3, ge=0, le=bounds.PROMOTED)
@@ -137,27 +140,36 @@ class PromoteConfig(Frozen):
     tokens: int | None = Field(default=None, ge=1, le=bounds.TOKENS)
     keep_weights: bool = True
     grow: tuple[Growth, ...] = ()
+    candidates: tuple[Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")], ...] = ()
 
     @model_serializer(mode="wrap")
     def _short(self, write: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
-        """Without growth where nothing grows, unless all is asked for: searches keep their hashes."""
+        """Without growth and further candidates where there are none, unless all is asked for: hashes stay."""
         data: dict[str, Any] = write(self)
-        if not self.grow and not (info.context or {}).get("all"):
-            data.pop("grow", None)
+        if not (info.context or {}).get("all"):
+            for name in ("grow", "candidates"):
+                if not getattr(self, name):
+                    data.pop(name, None)
         return data
 
     @property
     def members(self) -> int:
-        """How many are trained at most: the front's, the baselines, and all of them at every further size."""
-        return (self.top_k + len(self.baselines)) * (1 + len(self.grow))
+        """How many are trained at most: found ones, the baselines, and all of them at every further size."""
+        return (self.top_k + len(self.candidates) + len(self.baselines)) * (1 + len(self.grow))
 
     @model_validator(mode="after")
     def _check(self) -> PromoteConfig:
         if len(set(self.baselines)) < len(self.baselines):
             raise UserError("baselines", ", ".join(self.baselines), "list each once")
+        if len(set(self.candidates)) < len(self.candidates):
+            raise UserError("candidates", ", ".join(self.candidates), "list each once")
         if len(set(self.grow)) < len(self.grow):
             raise UserError("grow", ", ".join(map(str, self.grow)), "list each size once")
         return self
+
+    def with_candidates(self, more: Sequence[str]) -> PromoteConfig:
+        """The same with further candidates, each once, after those that it has."""
+        return self.model_copy(update={"candidates": tuple(dict.fromkeys((*self.candidates, *more)))})
 
     def without_more(self, before: PromoteConfig) -> PromoteConfig:
         """The same, but as `before` where it only trains more: members, fresh seeds, baselines, sizes."""
@@ -166,5 +178,6 @@ class PromoteConfig(Frozen):
             "replicates": self.replicates >= before.replicates,
             "baselines": set(self.baselines) >= set(before.baselines),
             "grow": set(self.grow) >= set(before.grow),
+            "candidates": set(self.candidates) >= set(before.candidates),
         }
         return self.model_copy(update={name: getattr(before, name) for name, is_more in more.items() if is_more})

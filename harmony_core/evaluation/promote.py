@@ -21,7 +21,7 @@ from harmony_core.results import pareto_front
 from harmony_core.results.budget import Allowance, promotion_allowance
 from harmony_core.search.config import Config
 from harmony_core.search.opened import OpenedSearch
-from harmony_core.store import atomic_write, population_row, read_table, schemas, with_metrics, write_table
+from harmony_core.store import atomic_write, population, population_row, read_table, schemas, with_metrics, write_table
 
 # It takes an evaluator's name, a final row of it, how many are done, and how many there are.
 Report = Callable[[str, Row, int, int], None]
@@ -48,12 +48,12 @@ class Member(NamedTuple):
 def promote(setting: OpenedSearch, report: Report, launcher: Launcher) -> Allowance:
     """Writes `promoted/`: population, ledger, each evaluator's tables (training reads the test split), checkpoints.
 
-    The members of the front are its `promote.top_k` best by validation bits per byte. Front and baselines share the
-    recipe and the seeds. Both are trained at the sizes of `promote.grow` too, baselines with as many parameters as what
-    was grown; the ledger says who cannot be brought to a size. Where the budget does not pay for all, the front comes
-    first, at their own sizes before further ones; the ledger and the answer say why. Who was promoted before, and still
-    is a member, comes before all and keeps its number, by which the journals know what was trained. Latencies are
-    measured again, in turns, of the whole front and the baselines.
+    The members of the front are its `promote.top_k` best by validation bits per byte, and further candidates that were
+    asked for. They and the baselines share the recipe and the seeds. All are trained at the sizes of `promote.grow`
+    too, baselines with as many parameters as what was grown; the ledger says who cannot be brought to a size. Where the
+    budget does not pay for all, the front comes first, at their own sizes before further ones; the ledger and the
+    answer say why. Who was promoted before, and still is a member, comes before all and keeps its number, by which the
+    journals know what was trained. Latencies are measured again, in turns, of the whole front and the baselines.
 
     Args:
         setting: the opened search, all generations of which are selected from.
@@ -127,8 +127,9 @@ def _members(setting: OpenedSearch) -> tuple[list[Member], list[str]]:
     front = pareto_front(setting.folder).sort("val_bits_per_byte").head(promote.top_k)
     texts = front.select(pl.col("architecture")).collect()["architecture"]
     vocab_size = setting.manifest.data["vocab_size"]
+    texts = [*texts, *_asked_for(setting, promote.candidates)]
     presets = {name: with_vocab(load_preset(name), vocab_size) for name in promote.baselines}
-    found = [Architecture.from_json(text) for text in texts]
+    found = [Architecture.from_json(text) for text in dict.fromkeys(texts)]
     # A search may find a preset, or start with it.
     known = {preset.id for preset in presets.values()}
     members = [Member(one, "front", None, one.id) for one in found if one.id not in known]
@@ -142,6 +143,16 @@ def _members(setting: OpenedSearch) -> tuple[list[Member], list[str]]:
             impossible.append(f"{member.name or member.found}: {growth}: {error}")
     unique = {member.architecture.id: member for member in reversed(members + grown)}
     return [unique[one] for one in dict.fromkeys(member.architecture.id for member in members + grown)], impossible
+
+
+def _asked_for(setting: OpenedSearch, ids: Sequence[str]) -> list[str]:
+    """The architectures of candidates that were asked for by id, in that order."""
+    rows = population(setting.folder, columns=("architecture_id", "architecture")).collect()
+    texts = dict(rows.select("architecture_id", "architecture").iter_rows())
+    for one in ids:
+        if one not in texts:
+            raise UserError("promote.candidates", one, "no candidate of this search; take an id from `harmony top`")
+    return [texts[one] for one in ids]
 
 
 def _cost(members: Sequence[Member], sequence_length: int) -> float:

@@ -161,7 +161,7 @@ class ProgressReader:
 
 
 def _promotes(config: Config) -> bool:
-    return config.promote.top_k > 0 or bool(config.promote.baselines)
+    return config.promote.members > 0
 
 
 def _work(

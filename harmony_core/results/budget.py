@@ -98,7 +98,7 @@ def generation_allowance(folder: SearchFolder, config: Config, generation: int) 
     flying = (read_table(folder.population(g), POPULATION, ["candidate"]).height for g in range(source + 1, generation))
     promoted, _ = _recorded(folder, config.evaluators, [None])
     account = _account(folder, config, range(source + 1), promoted, sum(flying))
-    members = config.promote.top_k + len(config.promote.baselines)
+    members = config.promote.top_k + len(config.promote.candidates) + len(config.promote.baselines)
     kept = members * _sizes(folder, config, source) * _promotion_scale(config) * account.candidate_seconds
     return dataclasses.replace(account, kept_seconds=kept).allow(wanted, least=_LEAST_GENERATION)
 

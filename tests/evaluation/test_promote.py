@@ -127,6 +127,7 @@ def test_what_is_added_is_trained_and_what_was_there_stays(prepared: Prepared) -
         ({"tokens": 4096}, {"tokens"}),
         ({"top_k": 3, "grow": [{"params": 10**6}]}, set()),
         ({"top_k": 5, "keep_weights": False}, {"keep_weights"}),
+        ({"candidates": ["0" * 16]}, set()),
     ],
     ids=str,
 )

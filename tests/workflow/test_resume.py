@@ -16,6 +16,7 @@ import pytest
 
 from harmony_core.cli.resume import resume
 from harmony_core.errors import UserError
+from harmony_core.store import training
 from harmony_core.workflow import only_looks
 from tests.workflow.compare import assert_same
 from tests.workflow.conftest import ROOT, command, harmony, write_config
@@ -171,6 +172,32 @@ def test_a_manifest_that_snakemake_holds_for_incomplete_is_made_again_and_the_re
     resumed = harmony(tmp_path, "resume", "tiny")
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     assert len(finals(tmp_path)) == 4
+    promote_by_name(tmp_path)
+
+
+def promote_by_name(folder: Path) -> None:
+    """What a person names is trained again, and the search's own command finds nothing that it would undo."""
+    first, second, *_ = training(folder / "results" / "tiny").collect()["architecture_id"].to_list()
+    told = harmony(folder, "promote", first[:8], "--replicates", "2", "--tokens", "1024", "--dry-run")
+    assert told.stdout == (
+        "promotion: 0 of the front, 1 asked for, 0 baselines, each 2 seeds x 1 learning rates x 1024 tokens: "
+        "2 trainings at most, less what is trained\n"
+    )
+    for ids in ((first[:8],), (f"tiny/{second}", first)):
+        done = harmony(folder, "promote", *ids, "--replicates", "2", "--tokens", "1024")
+        assert done.returncode == 0, done.stdout + done.stderr
+    rows = training(folder / "results" / "tiny", promoted=True).collect()
+    assert rows.select("architecture_id", "replicate").rows() == [
+        (one, seed) for one in (first, second) for seed in (0, 1)
+    ]
+    assert set(rows["tokens"]) == {1024}
+    refused = harmony(folder, "promote", first, "--tokens", "2048")
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert "tokens: 2048: it promoted at 1024 tokens" in refused.stderr
+    refused = harmony(folder, "promote", first, "--replicates", "1")
+    assert "replicates: 1: the search has 2; use as many or more" in refused.stderr
+    verified = harmony(folder, "verify", "tiny")
+    assert verified.returncode == 0, verified.stdout + verified.stderr
 
 
 def start_one_generation(folder: Path) -> subprocess.Popen[bytes]:
