@@ -10,9 +10,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import harmony_core
 from harmony_core.atomic import atomic_write
 from harmony_core.errors import UserError
+from harmony_core.resources import ROOT, shipped
 from harmony_core.search.config import Config
 from harmony_core.store import SearchFolder, read_manifest, stages
 from harmony_core.workers.lease import BEAT_SECONDS
@@ -63,7 +63,7 @@ class Start:
 
     def with_profile(self, profile: str) -> Start:
         """The same with another profile: a folder, or a name in `profiles/` of the installation."""
-        given = next((path for path in (self.folder / profile, _installed(f"profiles/{profile}")) if path.exists()), "")
+        given = next((path for path in (self.folder / profile, ROOT / "profiles" / profile) if path.exists()), "")
         options = ("--profile", str(given or profile))
         return dataclasses.replace(self, arguments=tuple(self.with_options(*options)))
 
@@ -142,7 +142,7 @@ def _self_contained(folder: SearchFolder, start: Start) -> Start:
     options = ["--configfile", str(RESULTS / start.name / folder.config.relative_to(folder.path))]
     own = any(text in ("-s", "--snakefile") or text.startswith("--snakefile=") for text in start.arguments)
     if not own and not (start.folder / "Snakefile").exists():
-        options += ["--snakefile", str(_installed("Snakefile"))]
+        options += ["--snakefile", str(shipped("Snakefile"))]
     return dataclasses.replace(start, arguments=tuple(start.with_options(*options)))
 
 
@@ -184,10 +184,6 @@ def _are_touched(leases: Sequence[Path]) -> bool:
         if any(not path.exists() or path.stat().st_mtime_ns != before[path] for path in held):
             return True
     return False
-
-
-def _installed(path: str) -> Path:
-    return Path(harmony_core.__file__).parents[1] / path
 
 
 def _is_argument(value: object) -> bool:
