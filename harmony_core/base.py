@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import inspect
 import json
 import re
 import reprlib
@@ -13,7 +14,15 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    GetJsonSchemaHandler,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from harmony_core.errors import UserError
 
@@ -62,6 +71,33 @@ class Frozen(BaseModel):
         return list(cls.model_fields)
 
     @classmethod
+    def meanings(cls) -> dict[str, str]:
+        """What each field means: its entry under `Args:` of the class, or what the section is that it holds."""
+        found: dict[str, str] = {}
+        for name, field in cls.model_fields.items():
+            sections = [one for one in _leaves(field.annotation) if isinstance(one, type) and issubclass(one, Frozen)]
+            found |= {name: _summary(one) for one in sections[:1]}
+        for base in reversed(cls.__mro__):
+            entries = _ARGS.search(inspect.cleandoc(base.__doc__ or "") + "\n")
+            told = _ENTRY.findall(entries[1]) if entries else []
+            found |= {name: " ".join(text.split()) for name, text in told if name in cls.model_fields}
+        return found
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        written = handler(core_schema)
+        cls.describe(handler.resolve_ref_schema(written))
+        return written
+
+    @classmethod
+    def describe(cls, schema: dict[str, Any]) -> None:
+        """Says in a JSON schema of this class what it and its fields mean, for editors."""
+        schema["description"], told = _summary(cls), cls.meanings()
+        for name, field in schema.get("properties", {}).items():
+            if name in told:
+                field["description"] = told[name]
+
+    @classmethod
     def parse(cls, data: Any, where: str = "") -> Self:
         """Validates `data`, turning pydantic's report into one `UserError` for the first mistake."""
         try:
@@ -77,6 +113,16 @@ class Frozen(BaseModel):
         except ValidationError as error:
             return _mistakes(cls, data, error, where)
         return []
+
+
+# The section of a docstring, and its entries, whose further lines stand deeper.
+_ARGS = re.compile(r"^Args:\n((?:    .*\n|\n(?=    ))*)", re.MULTILINE)
+_ENTRY = re.compile(r"^    (\w+): (.*(?:\n {8,}.*)*)", re.MULTILINE)
+
+
+def _summary(cls: type) -> str:
+    """The first paragraph of a class's docstring."""
+    return " ".join(inspect.cleandoc(cls.__doc__ or "").partition("\n\n")[0].split())
 
 
 def takes_numbers(annotation: Any) -> bool:
