@@ -9,7 +9,7 @@ import json
 import re
 import reprlib
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
@@ -174,6 +174,28 @@ def read_yaml(path: Path | str) -> Any:
         raise UserError("file", path, f"{reason}; name a readable YAML file") from None
     except (yaml.YAMLError, RecursionError) as error:
         raise UserError("file", path, f"not valid YAML ({error}); correct it") from None
+
+
+def yaml_line(path: Path | str, keys: Sequence[str]) -> int:
+    """The line, from 1, in which a key of a readable YAML file stands, or the innermost of those around it that is there.
+
+    Args:
+        path: the file.
+        keys: the way to it from the top; an entry of a list by its number.
+    """
+    node = yaml.compose(Path(path).read_text(encoding="utf-8"), Loader=_UniqueKeys)
+    line = 0 if node is None else int(node.start_mark.line)
+    for key in keys:
+        inner: dict[str, tuple[yaml.Node, yaml.Node]] = {}
+        if isinstance(node, yaml.MappingNode):
+            inner = {one.value: (one, value) for one, value in node.value if isinstance(one, yaml.ScalarNode)}
+        elif isinstance(node, yaml.SequenceNode):
+            inner = {str(number): (one, one) for number, one in enumerate(node.value)}
+        if key not in inner:
+            break
+        told, node = inner[key]
+        line = told.start_mark.line
+    return line + 1
 
 
 def canonical_json(value: Any) -> str:

@@ -28,6 +28,7 @@ from harmony_core.cli import (
     resume,
     run,
     scale,
+    search,
     train,
     watch,
 )
@@ -41,6 +42,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+app.command()(search.search)
 app.command()(query.top)
 app.command()(query.pareto)
 app.command()(query.show)
