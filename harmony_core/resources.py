@@ -11,9 +11,10 @@ from harmony_core.plugins import machine_file, machine_names
 # Files in these folders can be named without a path.
 FOLDERS = ("architectures", "frames", "machines", "sites", "spaces")
 
-_INSTALLED = Path(__file__).parent / "installed"
 # A wheel is laid out in there as a clone is (hatch_build.py).
-ROOT = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[1]
+INSTALLED = "harmony_core/installed"
+_CLONE = Path(__file__).parents[1]
+ROOT = _CLONE / INSTALLED if (_CLONE / INSTALLED).is_dir() else _CLONE
 
 
 def shipped(path: str) -> Path:

@@ -18,6 +18,7 @@ from harmony_core.cli import (
     doctor,
     export,
     grow,
+    init,
     isoflop,
     mad,
     migrate,
@@ -42,6 +43,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+app.command()(init.init)
 app.command()(search.search)
 app.command()(query.top)
 app.command()(query.pareto)

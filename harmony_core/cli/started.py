@@ -12,7 +12,7 @@ from pathlib import Path
 
 from harmony_core.atomic import atomic_write
 from harmony_core.errors import UserError
-from harmony_core.resources import ROOT, shipped
+from harmony_core.resources import INSTALLED, ROOT, shipped
 from harmony_core.search.config import Config
 from harmony_core.store import SearchFolder, read_manifest, stages
 from harmony_core.workers.lease import BEAT_SECONDS
@@ -83,7 +83,7 @@ def recorded(folder: SearchFolder) -> Start:
         if isinstance(arguments, list) and all(_is_argument(text) for text in [place, *arguments]):
             # The configuration gives the name: the folder of a copy may have another one.
             name = Config.from_yaml(folder.config).search.name if folder.config.is_file() else folder.name
-            return Start(Path(str(place)), tuple(arguments), name)
+            return Start(Path(str(place)), tuple(_of_this_installation(text) for text in arguments), name)
     raise UserError(str(folder.main), "damaged", "start again with snakemake --profile and --unlock")
 
 
@@ -171,6 +171,15 @@ def _moved(text: str, old: str, new: str) -> str:
     if value == old or value.startswith(f"{old}/"):
         value = new + value[len(old) :]
     return f"{option}{equals}{value}"
+
+
+def _of_this_installation(text: str) -> str:
+    """An argument that names a file of an installed HARMONY: where that is gone, the same of this one."""
+    before, inside, file = text.partition(f"{INSTALLED}/")
+    if not inside or Path(f"{before.rpartition('=')[2]}{inside}{file}").exists() or not (ROOT / file).exists():
+        return text
+    option = before.rpartition("=")[0]
+    return f"{option}={ROOT / file}" if option else str(ROOT / file)
 
 
 def _are_touched(leases: Sequence[Path]) -> bool:
