@@ -46,5 +46,5 @@ def test_a_space_that_its_budget_empties_is_refused_at_once(tmp_path: Path) -> N
     assert time.process_time() - begin < 1
     least = 257 * 32 + 3 * 32 + 4 * 32 * 32 + 4 * 32 + 2 * 3 * 32 * 16
     assert str(raised.value) == (
-        f"space.constraints.num_active_params: max 1000: the space has no architecture below {least}; raise it"
+        f"mine.yaml:8: space.constraints.num_active_params: max 1000: the space has no architecture below {least}; raise it"
     )

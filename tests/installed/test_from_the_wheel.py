@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import doctest
-import os
 from pathlib import Path
 
 import pytest
@@ -71,4 +70,4 @@ def test_the_page_of_the_python_face_is_right(searched: Path, monkeypatch: pytes
     told = doctest.testfile(str(page), module_relative=False, optionflags=doctest.ELLIPSIS)
     assert told.attempted > 8
     assert told.failed == 0
-    assert not os.path.exists("exported-by-python")
+    assert (searched / "exported-by-python" / "config.json").is_file()
