@@ -76,7 +76,8 @@ class Frozen(BaseModel):
         found: dict[str, str] = {}
         for name, field in cls.model_fields.items():
             sections = [one for one in _leaves(field.annotation) if isinstance(one, type) and issubclass(one, Frozen)]
-            found |= {name: _summary(one) for one in sections[:1]}
+            if sections:
+                found[name] = _summary(sections[0])
         for base in reversed(cls.__mro__):
             entries = _ARGS.search(inspect.cleandoc(base.__doc__ or "") + "\n")
             told = _ENTRY.findall(entries[1]) if entries else []
@@ -177,7 +178,7 @@ def read_yaml(path: Path | str) -> Any:
 
 
 def yaml_line(path: Path | str, keys: Sequence[str]) -> int:
-    """The line, from 1, in which a key of a readable YAML file stands, or the innermost of those around it that is there.
+    """The line, from 1, of a key in a readable YAML file; of one that is not there, that of what is around it.
 
     Args:
         path: the file.

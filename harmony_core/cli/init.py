@@ -39,7 +39,9 @@ def init(
     by_default = folder.resolve().name
     called = name or (by_default if yes else typer.prompt("Name of the search", default=by_default))
     if given != "laptop" and not yes:
-        partition = partition or typer.prompt("Slurm partition (empty: the default one)", default="", show_default=False)
+        partition = partition or typer.prompt(
+            "Slurm partition (empty: the default one)", default="", show_default=False
+        )
         account = account or typer.prompt("Slurm account (empty: none)", default="", show_default=False)
     files = begun(Answers(given, called, tuple(texts), partition or None, account or None))
     _refuse_existing(folder, list(files))

@@ -124,6 +124,8 @@ def _latency_seconds(config: Config, samples: Sequence[Architecture], machine: M
     precision = config.recipe.resolved_precision
     total = 0.0
     for mode in latency.modes:
-        seconds = [predict_seconds(one, machine, mode, latency.batch_size, latency.context, precision) for one in called]
+        seconds = [
+            predict_seconds(one, machine, mode, latency.batch_size, latency.context, precision) for one in called
+        ]
         total += 2 * latency.warmup_seconds + latency.repeats * (seconds[0] + float(np.mean(seconds[1:])))
     return total

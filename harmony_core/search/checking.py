@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -64,10 +64,18 @@ def located(mistakes: UserError, path: Path, changes: Mapping[str, Any] | None =
         path: the configuration file.
         changes: as for `read_checked`; what is wrong with them has no line.
     """
-    return UserErrors([_located(one, path, changes or {}) for one in mistakes.every])
+    data = merged(read_yaml(path) or {}, changes or {})
+    space = data.get("space", Config.model_fields["space"].default)
+    # What is wrong in a space's own file is told by that file's name.
+    spaces = [] if not isinstance(space, str) else [Path(space) if Path(space).suffix else Path(f"{space}.yaml")]
+    return UserErrors([_located(one, path, spaces, changes or {}) for one in mistakes.every])
 
 
-def _located(mistake: UserError, path: Path, changes: Mapping[str, Any]) -> UserError:
+def _located(mistake: UserError, path: Path, spaces: Sequence[Path], changes: Mapping[str, Any]) -> UserError:
+    for file in spaces:
+        if mistake.field.startswith(f"{file.name}.") and file.is_file():
+            keys = mistake.field.removeprefix(f"{file.name}.").split(".")
+            return UserError(f"{file.name}:{yaml_line(file, keys)}: {'.'.join(keys)}", mistake.value, mistake.fix)
     keys, inner = mistake.field.removeprefix(f"{path.name}.").split("."), changes
     if keys[0] not in Config.model_fields:
         # It is of another file, or of the whole of this one.

@@ -32,7 +32,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("place", ["laptop", "slurm", "frontier"])
 @pytest.mark.parametrize("text", [(), ("--text", "my text.txt")])
-def test_what_it_writes_is_a_search(here: Path, monkeypatch: pytest.MonkeyPatch, place: str, text: tuple[str, ...]) -> None:
+def test_what_it_writes_is_a_search(
+    here: Path, monkeypatch: pytest.MonkeyPatch, place: str, text: tuple[str, ...]
+) -> None:
     told = init("mine", "--for", place, "--yes", *text)
     assert told.splitlines()[-1].strip() == "harmony search config.yaml"
     monkeypatch.chdir(here / "mine")

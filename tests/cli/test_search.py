@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -11,7 +12,6 @@ import pytest
 import yaml
 from snakemake.cli import parse_config
 
-from harmony_core.cli import snakemake_call
 from harmony_core.cli.main import app
 from harmony_core.cli.search import prepared
 from harmony_core.cli.set_option import changes
@@ -32,7 +32,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 SET = (
-    *("search.generations=3", "recipe.learning_rate=[1e-3, 3.0e-3]", "recipe.compile=true", "space=harmony"),
+    *("search.generations=3", "recipe.learning_rate=[1e-3, 3.0e-3]", "recipe.compile=true", "space=nano"),
     *("latency.modes=[prefill]", "recipe.parametrisation.embedding_std=0.1", "data.text_key='a: {b}'"),
 )
 
@@ -117,13 +117,12 @@ def test_no_such_profile_and_one_that_needs_its_scripts_here(here: Path) -> None
         find_profile("frontier")
 
 
-def test_an_installation_that_moved_is_found_again(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_installation_that_moved_is_found_again(here: Path) -> None:
     gone = "/nowhere/lib/site-packages/harmony_core/installed"
     main = SearchFolder(here / "results/mine").main
     main.parent.mkdir(parents=True)
     arguments = ["--snakefile", f"{gone}/Snakefile", f"--profile={gone}/profiles/local", "--set", f"{gone}/none"]
-    main.write_text(yaml.safe_dump({"arguments": arguments, "folder": str(here)}).replace("\n", "\n"))
-    main.write_text(__import__("json").dumps({"arguments": arguments, "folder": str(here)}))
+    main.write_text(json.dumps({"arguments": arguments, "folder": str(here)}))
     found = recorded(SearchFolder(here / "results/mine")).arguments
     assert found == ("--snakefile", f"{ROOT}/Snakefile", f"--profile={ROOT}/profiles/local", "--set", f"{gone}/none")
 
@@ -135,7 +134,6 @@ def test_a_killed_search_is_unlocked_and_a_running_one_is_not(here: Path, monkey
         returncode = 0
 
     monkeypatch.setattr("subprocess.run", lambda command, check: asked.append(command) or Done())
-    monkeypatch.setattr(snakemake_call, "_flow", str)
     (here / ".snakemake/locks").mkdir(parents=True)
     (here / ".snakemake/locks/0.input.lock").touch()
     prepared(Path("mine.yaml"), [], None, [])
