@@ -63,6 +63,9 @@ def prepared(config: Path, settings: Sequence[str], profile: str | None, more: S
     except UserError as error:
         raise located(error, config, changed) from None
     arguments = snakemake_arguments(config, changed, profile, more)
+    for folder in (Path(), Path(".snakemake")):
+        if folder.exists() and not os.access(folder, os.W_OK | os.X_OK):
+            raise UserError("folder", folder.absolute(), "Snakemake writes here; run this where you may write")
     if not only_looks(more):
         _unlock(read, arguments)
     return arguments

@@ -64,7 +64,10 @@ def find_profile(name: str | None) -> str:
     for place in (name, str(Path("profiles") / name), str(ROOT / "profiles" / name)):
         try:
             found = Profile.find(place)
-        except UserError:
+        except UserError as error:
+            if error.field != "profile":
+                # It is there, and cannot be read.
+                raise
             continue
         script = Path("profiles") / name / "setup.sh"
         if str(script) in found.setup and not script.exists():

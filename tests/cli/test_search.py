@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,8 @@ from harmony_core.resources import ROOT
 from harmony_core.search.checking import merged, read_checked
 from harmony_core.search.config import Config
 from harmony_core.store import SearchFolder
+from tests.logger.test_snakemake import LIMIT_SECONDS, environment
+from tests.logger.test_stopped import BEGUN, DONE, WAITING, check, wait_for
 
 
 @pytest.fixture
@@ -144,3 +149,23 @@ def test_a_killed_search_is_unlocked_and_a_running_one_is_not(here: Path, monkey
     assert asked == []
     prepared(Path("mine.yaml"), [], None, [])
     assert [command[-1] for command in asked] == ["--unlock"]
+
+
+def test_ctrl_c_says_what_is_done_and_how_to_go_on(here: Path) -> None:
+    """It becomes Snakemake, which tests/logger tells to stop in every way there is."""
+    (here / "toy.smk").write_text(WAITING)
+    call = [sys.executable, "-m", "harmony_core", "search", "mine.yaml", "--", "-s", "toy.smk", "--cores", "2"]
+    with (here / "said.txt").open("wb") as said:
+        streams: dict[str, Any] = {"stdout": said, "stderr": said}
+        process = subprocess.Popen(call, cwd=here, env=environment(), start_new_session=True, **streams)
+        try:
+            wait_for((here / BEGUN).exists)
+            os.killpg(process.pid, signal.SIGINT)
+            assert process.wait(LIMIT_SECONDS) in (1, 130)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    lines = (here / "said.txt").read_text().splitlines()
+    check(lines)
+    assert lines[-1] == f"stopped by Ctrl-C: {DONE}"
