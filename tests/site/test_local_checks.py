@@ -50,9 +50,7 @@ def test_snakemakes_own_word_on_the_plan(
     assert told in finding.line
 
 
-def test_outside_of_a_clone_the_installed_workflow_is_planned(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_outside_of_a_clone_the_installed_workflow_is_planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     fake = FakeRun({"": Answer(0, TABLE)})
     assert local_checks.check_plan(profile(), None, fake).verdict == "ok"
