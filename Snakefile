@@ -5,13 +5,14 @@ import sys
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
 
+from harmony_core.resources import shipped
 from harmony_core.workflow import Plan
 
 min_version("9.0")
 
 if not config:
 
-    configfile: "config/nano.yaml"
+    configfile: str(shipped("config/nano.yaml"))
 
 
 plan = Plan.read(config, workflow.configfiles)

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import inspect
 import json
 import re
 import reprlib
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    GetJsonSchemaHandler,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from harmony_core.errors import UserError
 
@@ -62,6 +71,34 @@ class Frozen(BaseModel):
         return list(cls.model_fields)
 
     @classmethod
+    def meanings(cls) -> dict[str, str]:
+        """What each field means: its entry under `Args:` of the class, or what the section is that it holds."""
+        found: dict[str, str] = {}
+        for name, field in cls.model_fields.items():
+            sections = [one for one in _leaves(field.annotation) if isinstance(one, type) and issubclass(one, Frozen)]
+            if sections:
+                found[name] = _summary(sections[0])
+        for base in reversed(cls.__mro__):
+            entries = _ARGS.search(inspect.cleandoc(base.__doc__ or "") + "\n")
+            told = _ENTRY.findall(entries[1]) if entries else []
+            found |= {name: " ".join(text.split()) for name, text in told if name in cls.model_fields}
+        return found
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        written = handler(core_schema)
+        cls.describe(handler.resolve_ref_schema(written))
+        return written
+
+    @classmethod
+    def describe(cls, schema: dict[str, Any]) -> None:
+        """Says in a JSON schema of this class what it and its fields mean, for editors."""
+        schema["description"], told = _summary(cls), cls.meanings()
+        for name, field in schema.get("properties", {}).items():
+            if name in told:
+                field["description"] = told[name]
+
+    @classmethod
     def parse(cls, data: Any, where: str = "") -> Self:
         """Validates `data`, turning pydantic's report into one `UserError` for the first mistake."""
         try:
@@ -77,6 +114,16 @@ class Frozen(BaseModel):
         except ValidationError as error:
             return _mistakes(cls, data, error, where)
         return []
+
+
+# The section of a docstring, and its entries, whose further lines stand deeper.
+_ARGS = re.compile(r"^Args:\n((?:    .*\n|\n(?=    ))*)", re.MULTILINE)
+_ENTRY = re.compile(r"^    (\w+): (.*(?:\n {8,}.*)*)", re.MULTILINE)
+
+
+def _summary(cls: type) -> str:
+    """The first paragraph of a class's docstring."""
+    return " ".join(inspect.cleandoc(cls.__doc__ or "").partition("\n\n")[0].split())
 
 
 def takes_numbers(annotation: Any) -> bool:
@@ -128,6 +175,28 @@ def read_yaml(path: Path | str) -> Any:
         raise UserError("file", path, f"{reason}; name a readable YAML file") from None
     except (yaml.YAMLError, RecursionError) as error:
         raise UserError("file", path, f"not valid YAML ({error}); correct it") from None
+
+
+def yaml_line(path: Path | str, keys: Sequence[str]) -> int:
+    """The line, from 1, of a key in a readable YAML file; of one that is not there, that of what is around it.
+
+    Args:
+        path: the file.
+        keys: the way to it from the top; an entry of a list by its number.
+    """
+    node = yaml.compose(Path(path).read_text(encoding="utf-8"), Loader=_UniqueKeys)
+    line = 0 if node is None else int(node.start_mark.line)
+    for key in keys:
+        inner: dict[str, tuple[yaml.Node, yaml.Node]] = {}
+        if isinstance(node, yaml.MappingNode):
+            inner = {one.value: (one, value) for one, value in node.value if isinstance(one, yaml.ScalarNode)}
+        elif isinstance(node, yaml.SequenceNode):
+            inner = {str(number): (one, one) for number, one in enumerate(node.value)}
+        if key not in inner:
+            break
+        told, node = inner[key]
+        line = told.start_mark.line
+    return line + 1
 
 
 def canonical_json(value: Any) -> str:

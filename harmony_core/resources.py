@@ -1,4 +1,4 @@
-"""Where the files of `resources/` are: beside the code in a checkout, inside the package in a wheel."""
+"""Where the files are that are no code: beside the packages in a clone, `installed/` of this package in a wheel."""
 
 from __future__ import annotations
 
@@ -11,15 +11,26 @@ from harmony_core.plugins import machine_file, machine_names
 # Files in these folders can be named without a path.
 FOLDERS = ("architectures", "frames", "machines", "sites", "spaces")
 
-_ROOTS = (Path(__file__).parent / "resources", Path(__file__).parents[1] / "resources")
+# A wheel is laid out in there as a clone is (hatch_build.py).
+INSTALLED = "harmony_core/installed"
+_CLONE = Path(__file__).parents[1]
+ROOT = _CLONE / INSTALLED if (_CLONE / INSTALLED).is_dir() else _CLONE
+
+
+def shipped(path: str) -> Path:
+    """`Snakefile`, or what is below `workflow/`, `profiles/`, `config/` and `resources/`.
+
+    Raises:
+        UserError: it is not there.
+    """
+    if not (ROOT / path).exists():
+        raise UserError("file", path, "not part of this installation; install harmony-search again")
+    return ROOT / path
 
 
 def resource(path: str) -> Path:
     """The file or folder `path` below `resources/`; a `UserError` when it is not there."""
-    for root in _ROOTS:
-        if (root / path).exists():
-            return root / path
-    raise UserError("resource", path, "not part of this installation; install harmony again")
+    return shipped(f"resources/{path}")
 
 
 def resource_names(folder: str) -> list[str]:

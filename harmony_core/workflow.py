@@ -25,6 +25,8 @@ from harmony_core.store.folder import SEARCH_VARIABLE, SearchFolder
 from harmony_core.workers.lease import Held, Lease, LeaseLost
 
 RESULTS = Path("results")
+# What this process has read, for a Snakefile that has the workflow as a module.
+_read: dict[Path, Plan] = {}
 # `harmony resume` sets it while it has files made again; nothing goes on from such a start later.
 REMAKING_VARIABLE = "HARMONY_REMAKING"
 # Snakemake's options that only look: they need no right to the search.
@@ -68,7 +70,11 @@ class Plan:
             plan = cls(config, main_lease(SearchFolder(RESULTS / config.search.name)))
             plan._check_whole()
             plan = dataclasses.replace(plan, grown=plan._check_unchanged())
-        return plan
+        # Each `use rule` of a Snakefile that has the workflow as a module reads it again.
+        known = _read.get(Path(plan.folder).absolute())
+        if known is None or known.config != plan.config:
+            _read[Path(plan.folder).absolute()] = known = plan
+        return known
 
     def refuse_if_running(self) -> None:
         """Ends this process, in one line, where another one runs the search; looking is always allowed.
@@ -214,6 +220,18 @@ class Plan:
 
     def _selection(self, generation: int) -> str:
         return f"{self.folder}/generation={generation:03d}/selection.parquet"
+
+
+def start_searches() -> None:
+    """For `onstart` of a Snakefile that uses the workflow as a module: Snakemake runs no module's own handlers."""
+    for plan in _read.values():
+        plan.start()
+
+
+def end_searches() -> None:
+    """For its `onsuccess` and `onerror`."""
+    for plan in _read.values():
+        plan.end()
 
 
 def _check_goes_on(data: Mapping[str, Any]) -> None:

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 import yaml
 
+from harmony_core.architecture import Architecture
 from harmony_core.data.tokenizer import ByteTokenizer
-from harmony_core.search.checking import read_checked
+from harmony_core.errors import UserError
+from harmony_core.host import usable_cores, visible_gpus
+from harmony_core.machines import Machine
+from harmony_core.results.budget import HOUR
+from harmony_core.search.checking import located, read_checked
 from harmony_core.search.config import Config
-from harmony_core.space import Space, prior_text, space_prior
+from harmony_core.search.warnings import warnings
+from harmony_core.space import Space, composition, prior_samples, prior_text
+from harmony_core.terminal.format import count
+
+# To price an architecture takes longer than to draw it; a sample of samples has about their mean.
+_PRICED = 40
 
 app = typer.Typer(help="Configuration: defaults, schema, check.", no_args_is_help=True)
 
@@ -30,20 +41,64 @@ def schema() -> None:
 
 
 @app.command()
-def check(file: Annotated[Path, typer.Argument(help="A configuration file.")]) -> None:
-    """Validates a configuration file; prints its hash and what its space's samples are made of, or all its mistakes."""
-    config = read_checked(file)
+def check(
+    file: Annotated[Path, typer.Argument(help="A configuration file.")],
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Trainings at once; what this machine can, by default.")
+    ] = None,
+    machine: Annotated[
+        str | None, typer.Option(help="Whose cost model tells the time: of resources/machines, or a YAML file.")
+    ] = None,
+) -> None:
+    """Checks a configuration: all its mistakes, each with its line; or its hash, and what the search will be and take.
+
+    That is what samples of its space are made of, the number of trainings and tokens, an estimate of device hours,
+    time and disk by the cost model, and what is hardly ever meant.
+    """
+    try:
+        config = read_checked(file)
+    except UserError as error:
+        raise located(error, file) from None
     typer.echo(config.resolved().hash)
-    typer.echo(prior(config))
-
-
-def prior(config: Config) -> str:
-    """What a first generation of the configuration's space is made of, with a warning where biases move too slowly."""
     space = Space.read(config.space)
     vocab_size = ByteTokenizer.vocab_size if config.data.tokenizer == "byte" else config.data.vocab_size
-    text = prior_text(space_prior(space, vocab_size))
+    samples = prior_samples(space, vocab_size)
+    typer.echo(prior_text(composition(samples)))
+    for name, told in _forecast_rows(config, samples, workers, machine):
+        typer.echo(f"{name:<33}{told}")
     slow = space.slow_balancing(config.recipe.num_steps)
-    return text if slow is None else f"{text}\nwarning: {slow}"
+    for warning in [*warnings(config, samples), *([] if slow is None else [slow])]:
+        typer.echo(f"warning: {warning}")
+
+
+def _forecast_rows(
+    config: Config, samples: Sequence[Architecture], workers: int | None, machine: str | None
+) -> Iterator[tuple[str, str]]:
+    """What the search will take, by its name."""
+    from harmony_core.evaluation.forecast import forecast
+
+    execution, gpus = config.execution, len(visible_gpus())
+    places = gpus // execution.gpus_per_candidate or usable_cores() // execution.threads_per_candidate
+    # The cost model of the search's own predictions, where there is one, is that of where it will run.
+    model = Machine.from_yaml(machine or config.latency.machine or ("frontier" if gpus else "cpu"))
+    found = forecast(config, samples[:_PRICED], model, workers or execution.workers or max(places, 1))
+    rates = len(config.recipe.learning_rates)
+    each = "" if rates == 1 else f", each trained at {rates} rates"
+    yield "candidates", f"{found.candidates} in {config.search.generations} generations{each}"
+    yield "promoted", f"{found.promoted} trainings on fresh seeds" if found.promoted else "nobody"
+    yield "training tokens", count(found.tokens)
+    hours = [found.device_seconds, found.training_seconds, found.promotion_seconds, found.latency_seconds]
+    total, *parts = (f"{one / HOUR:.3g}" for one in hours)
+    told = "{} training, {} promotion, {} measuring".format(*parts)
+    yield "device hours, estimated", f"{total}: {told} (cost model of {found.machine})"
+    yield "time, estimated", f"{_duration(found.seconds)} with {found.workers} at once, if nothing waits"
+    yield "disk, estimated", f"{found.disk_bytes / 1e9:.3g} GB of results"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / HOUR:.1f} h"
 
 
 def default_yaml() -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import polars as pl
 import typer
@@ -29,19 +29,41 @@ def export(
     With tokenizer, generation settings, and a model card: results, recipe, and how to train it again.
     """
     _refuse_searches(out)
-    found = find_trained(trained, search, replicate)
-    tokenizer, context = found.tokenizer(), found.context()
+    done = export_trained(find_trained(trained, search, replicate), out)
+    remote = ", trust_remote_code=True" if done.kind == "harmony" else ""
+    typer.echo(f"{out}: {done.kind}; AutoModelForCausalLM.from_pretrained({str(out)!r}{remote})")
+    if not done.has_tokenizer:
+        why = "the data that it was trained on is not there, or was prepared anew otherwise"
+        typer.echo(f"no tokenizer: {why}; put it back and export into another folder")
+
+
+class Exported(NamedTuple):
+    """What was written.
+
+    Args:
+        kind: the family in whose class it opens, or `harmony`.
+        has_tokenizer: whether the tokenizer is in the folder.
+    """
+
+    kind: str
+    has_tokenizer: bool
+
+
+def export_trained(trained: Trained, out: Path) -> Exported:
+    """Writes a training's weights, tokenizer and card.
+
+    Raises:
+        UserError: `out` is a search's, or not empty.
+    """
+    _refuse_searches(out)
+    tokenizer, context = trained.tokenizer(), trained.context()
     # Imports torch and transformers, for seconds.
     from harmony_core.interop.hf import export as export_model
     from harmony_core.training.trained import load_trained
 
-    model = load_trained(found.checkpoints)
-    kind = export_model(model, out, tokenizer=tokenizer, context=context, origin=found.origin())
-    remote = ", trust_remote_code=True" if kind == "harmony" else ""
-    typer.echo(f"{out}: {kind}; AutoModelForCausalLM.from_pretrained({str(out)!r}{remote})")
-    if tokenizer is None:
-        why = "the data that it was trained on is not there, or was prepared anew otherwise"
-        typer.echo(f"no tokenizer: {why}; put it back and export into another folder")
+    model = load_trained(trained.checkpoints)
+    kind = export_model(model, out, tokenizer=tokenizer, context=context, origin=trained.origin())
+    return Exported(kind, tokenizer is not None)
 
 
 def _refuse_searches(out: Path) -> None:

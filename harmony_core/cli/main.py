@@ -20,6 +20,7 @@ from harmony_core.cli import (
     export,
     generate,
     grow,
+    init,
     isoflop,
     mad,
     migrate,
@@ -31,6 +32,7 @@ from harmony_core.cli import (
     resume,
     run,
     scale,
+    search,
     train,
     verify,
     watch,
@@ -45,6 +47,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+app.command()(init.init)
+app.command()(search.search)
 app.command()(query.top)
 app.command()(query.pareto)
 app.command()(query.show)

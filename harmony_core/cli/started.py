@@ -10,10 +10,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import harmony_core
 from harmony_core.atomic import atomic_write
 from harmony_core.errors import UserError
 from harmony_core.evaluation.config import PromoteConfig
+from harmony_core.resources import INSTALLED, ROOT, shipped
 from harmony_core.search.config import Config
 from harmony_core.store import SearchFolder, read_manifest, stages
 from harmony_core.workers.lease import BEAT_SECONDS
@@ -64,7 +64,7 @@ class Start:
 
     def with_profile(self, profile: str) -> Start:
         """The same with another profile: a folder, or a name in `profiles/` of the installation."""
-        given = next((path for path in (self.folder / profile, _installed(f"profiles/{profile}")) if path.exists()), "")
+        given = next((path for path in (self.folder / profile, ROOT / "profiles" / profile) if path.exists()), "")
         options = ("--profile", str(given or profile))
         return dataclasses.replace(self, arguments=tuple(self.with_options(*options)))
 
@@ -84,7 +84,7 @@ def recorded(folder: SearchFolder) -> Start:
         if isinstance(arguments, list) and all(_is_argument(text) for text in [place, *arguments]):
             # The configuration gives the name: the folder of a copy may have another one.
             name = Config.from_yaml(folder.config).search.name if folder.config.is_file() else folder.name
-            return Start(Path(str(place)), tuple(arguments), name)
+            return Start(Path(str(place)), tuple(_of_this_installation(text) for text in arguments), name)
     raise UserError(str(folder.main), "damaged", "start again with snakemake --profile and --unlock")
 
 
@@ -157,7 +157,7 @@ def _self_contained(folder: SearchFolder, start: Start, promote: PromoteConfig |
     options = [*given, "--configfile", str(RESULTS / start.name / folder.config.relative_to(folder.path))]
     own = any(text in ("-s", "--snakefile") or text.startswith("--snakefile=") for text in start.arguments)
     if not own and not (start.folder / "Snakefile").exists():
-        options += ["--snakefile", str(_installed("Snakefile"))]
+        options += ["--snakefile", str(shipped("Snakefile"))]
     return dataclasses.replace(start, arguments=tuple(start.with_options(*options)))
 
 
@@ -188,6 +188,15 @@ def _moved(text: str, old: str, new: str) -> str:
     return f"{option}{equals}{value}"
 
 
+def _of_this_installation(text: str) -> str:
+    """An argument that names a file of an installed HARMONY: where that is gone, the same of this one."""
+    before, inside, file = text.partition(f"{INSTALLED}/")
+    if not inside or Path(f"{before.rpartition('=')[2]}{inside}{file}").exists() or not (ROOT / file).exists():
+        return text
+    option = before.rpartition("=")[0]
+    return f"{option}={ROOT / file}" if option else str(ROOT / file)
+
+
 def _are_touched(leases: Sequence[Path]) -> bool:
     """Whether somebody who lives holds any of them; by their files alone, since a copied one names a stranger."""
     held = [path for lease in leases for path in lease.glob("*.json")]
@@ -199,10 +208,6 @@ def _are_touched(leases: Sequence[Path]) -> bool:
         if any(not path.exists() or path.stat().st_mtime_ns != before[path] for path in held):
             return True
     return False
-
-
-def _installed(path: str) -> Path:
-    return Path(harmony_core.__file__).parents[1] / path
 
 
 def _is_argument(value: object) -> bool:

@@ -119,6 +119,7 @@ class _ByKind:
         choices = []
         for kind, cls in ALGORITHMS.items():
             choice = handler(cls.__pydantic_core_schema__)
+            cls.describe(choice)
             choices.append(choice if kind == DEFAULT_KIND else {**choice, "required": ["kind"]})
         return {"anyOf": choices, "discriminator": {"propertyName": "kind"}}
 

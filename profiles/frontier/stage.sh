@@ -1,14 +1,17 @@
 # Puts the packed environment, and this project's own code as it is now, on every node of the allocation.
 
-# Resources lie beside the packages; the executor plugin holds the rules of resources, which harmony_core reads too.
+# In a clone resources lie beside the packages; the executor plugin holds rules that harmony_core reads too.
 _CODE=(harmony_core snakemake_executor_plugin_submitit resources)
 
 # _stage PROJECT ARCHIVE FOLDER: afterwards FOLDER/environment/bin/python is there on each node.
 _stage() {
     local project=$1 archive=$2 folder=$3 code status
-    # The code is small and changes often: it travels by itself, and the archive is made again only for new packages.
+    # Outside of a clone the code is a package like others, which the archive has.
+    [ -d "$project/harmony_core" ] || _CODE=()
+    # In one it is small and changes often: it travels by itself, and the archive is made again only for new packages.
     code=$(mktemp "${TMPDIR:-/tmp}/harmony-code.XXXXXX") || return 1
-    tar --create --gzip --exclude=__pycache__ --file "$code" --directory "$project" "${_CODE[@]}" || return 1
+    tar --create --gzip --exclude=__pycache__ --file "$code" --directory "$project" --files-from /dev/null \
+        "${_CODE[@]}" || return 1
     _each_node mkdir -p "$folder" "$MIOPEN_USER_DB_PATH" "$TORCH_EXTENSIONS_DIR" &&
         sbcast --force "$archive" "$folder/environment.tar.gz" &&
         sbcast --force "$code" "$folder/code.tar.gz" &&

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from harmony_core.base import read_yaml
-from harmony_core.cli import config
 from harmony_core.errors import UserError
+from harmony_core.search.checking import read_checked
 from harmony_core.terminal.format import count, seconds
 
 
@@ -109,7 +109,7 @@ def test_mistakes_are_one_line_and_exit_code_2(arguments: tuple[str, ...], told:
 def test_a_configuration_is_checked_to_its_names(text: str, told: str, tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text(text)
     with pytest.raises(UserError) as caught:
-        config.check(tmp_path / "mine.yaml")
+        read_checked(tmp_path / "mine.yaml")
     assert told in f"error: {caught.value}".replace(f"{tmp_path}/", "")
     assert "\n" not in str(caught.value)
 
@@ -135,17 +135,17 @@ def test_all_mistakes_are_told_at_once_a_line_each(tmp_path: Path) -> None:
     done = harmony("config", "check", "mine.yaml", cwd=tmp_path)
     assert done.returncode == 2
     assert done.stdout == ""
-    told = [line.removeprefix("error: ").removeprefix("mine.yaml.").split(": ")[0] for line in done.stderr.splitlines()]
-    assert sorted(told) == [
-        "data.paths",
-        "execution.worker",
-        "execution.workers",
-        "latency.reference",
-        "latency.source",
-        "promote.baselines",
-        "recipe.tokens",
-        "search.generations",
-        "space",
+    told = [line.removeprefix("error: mine.yaml:").partition(": ") for line in done.stderr.splitlines()]
+    assert sorted((rest.partition(": ")[0], int(line)) for line, _, rest in told) == [
+        ("data.paths", 6),
+        ("execution.worker", 4),
+        ("execution.workers", 4),
+        ("latency.reference", 7),
+        ("latency.source", 7),
+        ("promote.baselines", 5),
+        ("recipe.tokens", 3),
+        ("search.generations", 2),
+        ("space", 9),
     ]
     # What those hid in their own sections comes next.
     (tmp_path / "mine.yaml").write_text(SECTIONS.replace("true", "1").replace("1.0e+23", "4096") + ONE_MEMBER)
@@ -173,7 +173,7 @@ def test_all_mistakes_are_told_at_once_a_line_each(tmp_path: Path) -> None:
 def test_what_a_configuration_names_must_be_there(text: str, told: str, tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text(text)
     with pytest.raises(UserError) as caught:
-        config.check(tmp_path / "mine.yaml")
+        read_checked(tmp_path / "mine.yaml")
     assert [one for one in caught.value.every if told in str(one)], [str(one) for one in caught.value.every]
 
 

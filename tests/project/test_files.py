@@ -60,15 +60,30 @@ def test_ci_cleans_up_lints_and_runs_the_documented_command() -> None:
     assert text.index("make lint") < text.index("make search") < text.index("make test")
 
 
-def test_wheel_holds_code_and_resources(tmp_path: Path) -> None:
+def test_wheel_holds_code_and_what_lies_beside_it(tmp_path: Path) -> None:
     pytest.importorskip("hatchling", reason="the build backend is not part of the environment")
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {"harmony_core/py.typed", "harmony_core/cli/main.py"} <= names
+    installed = {name.removeprefix("harmony_core/installed/") for name in names if "/installed/" in name}
     for folder in ("architectures", "machines", "spaces"):
-        assert {f"harmony_core/resources/{folder}/{name}.yaml" for name in resource_names(folder)} <= names
+        assert {f"resources/{folder}/{name}.yaml" for name in resource_names(folder)} <= installed
+    beside = ("workflow", "profiles", "config", "resources")
+    files = [path for folder in beside for path in (ROOT / folder).rglob("*") if path.is_file()]
+    assert installed == {"Snakefile", *(str(path.relative_to(ROOT)) for path in files)}
+    # A script that is run keeps that it may be.
+    pack = zipfile.ZipFile(wheel).getinfo("harmony_core/installed/profiles/frontier/pack.sh")
+    assert pack.external_attr >> 16 & 0o111
+
+
+def test_an_editable_wheel_holds_no_second_copy(tmp_path: Path) -> None:
+    pytest.importorskip("hatchling", reason="the build backend is not part of the environment")
+    build = f"from hatchling.build import build_editable; build_editable({str(tmp_path)!r})"
+    subprocess.run([sys.executable, "-c", build], cwd=ROOT, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    assert [name for name in zipfile.ZipFile(wheel).namelist() if "installed" in name or "Snakefile" in name] == []
 
 
 def test_entry_point_is_there() -> None:

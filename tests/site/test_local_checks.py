@@ -11,6 +11,7 @@ import pytest
 from harmony_core.data import data_id
 from harmony_core.data.corpus import Unfetchable
 from harmony_core.errors import UserError
+from harmony_core.resources import ROOT
 from harmony_core.search.config import Config
 from harmony_core.site import Finding, Profile, Site, local_checks
 from harmony_core.site.setup_script import SetupScript
@@ -49,11 +50,11 @@ def test_snakemakes_own_word_on_the_plan(
     assert told in finding.line
 
 
-def test_outside_of_a_project_there_is_no_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_outside_of_a_clone_the_installed_workflow_is_planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    fake = FakeRun({})
-    assert local_checks.check_plan(profile(), None, fake).line.startswith("plan: no Snakefile in ")
-    assert fake.asked == []
+    fake = FakeRun({"": Answer(0, TABLE)})
+    assert local_checks.check_plan(profile(), None, fake).verdict == "ok"
+    assert f"--snakefile {ROOT / 'Snakefile'}" in " ".join(map(str, fake.asked[0]))
 
 
 def test_a_folder_that_is_not_there_yet_is_judged_by_where_it_will_be(tmp_path: Path) -> None:

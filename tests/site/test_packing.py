@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -26,7 +27,9 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return pack(tmp_path_factory.mktemp("packed"))
 
 
-def setup(archive: Path, node: Path, commands: Path, then: str, **variables: str) -> subprocess.CompletedProcess[str]:
+def setup(
+    archive: Path, node: Path, commands: Path, then: str, scripts: Path = FRONTIER, **variables: str
+) -> subprocess.CompletedProcess[str]:
     """Sources setup.sh as a batch script does, with every module there is, and runs `then`."""
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith(("NCCL_", "FI_", "HARMONY_"))},
@@ -39,7 +42,7 @@ def setup(archive: Path, node: Path, commands: Path, then: str, **variables: str
         "SLURM_CPUS_PER_TASK": "7",
         **variables,
     }
-    script = f"module() {{ true; }}\nsource {FRONTIER}/setup.sh || exit 1\n{then}\n"
+    script = f"module() {{ true; }}\nsource {scripts}/setup.sh || exit 1\n{then}\n"
     return subprocess.run(["bash", "-c", script], env=environment, capture_output=True, text=True, cwd="/", check=False)
 
 
@@ -80,6 +83,16 @@ def test_a_job_that_slurm_starts_again_stages_again(packed: Path, commands: Path
     for _ in range(2):
         assert setup(packed, node, commands, '"$HARMONY_PYTHON" -c "import leaf"').returncode == 0
     assert not (node / "environment" / "half").exists()
+
+
+def test_in_a_folder_of_harmony_init_the_archive_has_all(packed: Path, commands: Path, tmp_path: Path) -> None:
+    """No code lies beside the profile there: HARMONY is one of the packages."""
+    scripts = tmp_path / "mine" / "profiles" / "frontier"
+    shutil.copytree(FRONTIER, scripts)
+    node = tmp_path / "node"
+    done = setup(packed, node, commands, '"$HARMONY_PYTHON" -c "import leaf; print(leaf.VALUE)"', scripts)
+    assert (done.returncode, done.stdout) == (0, "7\n"), done.stderr
+    assert sorted(path.name for path in node.iterdir()) == ["environment"]
 
 
 @pytest.mark.parametrize("name", ["srun", "sbcast"])
