@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializationInfo, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from harmony_core import bounds
 from harmony_core.base import Frozen
@@ -12,16 +12,20 @@ from harmony_core.errors import UserError
 
 SourceName = Literal["shakespeare", "installed-python", "files", "synthetic"]
 
+# Fields that searches from before them have not.
+_LATER = ("skip_bad_records",)
+
 
 class DataConfig(Frozen):
     """Which text, and how it becomes tokens.
 
     Args:
         source: `shakespeare` (fetched, pinned by hash), `installed-python` (the standard library's own
-            source), `files` (your text or JSON, plain or compressed), `synthetic` (seeded).
+            source), `files` (your text, JSON or tables), `synthetic` (seeded).
         fallback: source taken, and said, when `shakespeare` cannot be fetched; the others need no fetching.
-        paths: files or folders for `files`; JSON has its text under `text_key`.
-        text_key: key of the text in JSON.
+        paths: files, folders or patterns (`~/corpus/*.jsonl.gz`) for `files`.
+        text_key: key of the text in JSON, column of the text in a table.
+        skip_bad_records: leave out and count lines, records and rows that have no text; else the first is refused.
         tokenizer: `byte`, or `bpe` trained on the training split.
         vocab_size: tokens of a `bpe` tokenizer, separator included; a small text may give fewer.
         max_bytes: use no more than this much text of each split; None is all.
@@ -32,10 +36,20 @@ class DataConfig(Frozen):
     fallback: Literal["installed-python", "synthetic"] | None = "installed-python"
     paths: tuple[str, ...] = ()
     text_key: str = "text"
+    skip_bad_records: bool = False
     tokenizer: Literal["byte", "bpe"] = "byte"
     vocab_size: int = Field(default=4096, ge=258, le=1_000_000)
     max_bytes: int | None = Field(default=None, ge=1, le=bounds.TEXT_BYTES)
     seed: int = Field(default=0, ge=0, le=bounds.SEED)
+
+    @model_serializer(mode="wrap")
+    def _short(self, write: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
+        """Without what was added later where it says nothing, unless all is asked for: hashes stay what they were."""
+        data: dict[str, Any] = write(self)
+        for name in _LATER:
+            if getattr(self, name) == type(self).model_fields[name].default and not (info.context or {}).get("all"):
+                data.pop(name, None)
+        return data
 
     @model_validator(mode="after")
     def _check(self) -> DataConfig:

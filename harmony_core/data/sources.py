@@ -18,6 +18,6 @@ def open_source(name: SourceName, config: DataConfig) -> Source:
         case "installed-python":
             return InstalledPythonSource()
         case "files":
-            return FilesSource(config.paths, config.text_key)
+            return FilesSource(config.paths, config.text_key, config.skip_bad_records)
         case "synthetic":
             return SyntheticSource(config.seed, config.max_bytes)
