@@ -53,7 +53,7 @@ def _data_files(state: Path) -> list[str] | None:
     names = (
         [one.get("filename") if isinstance(one, dict) else None for one in entries] if isinstance(entries, list) else []
     )
-    if not names or not all(isinstance(name, str) and Path(name).name == name for name in names):
+    if not names or not all(isinstance(name, str) and name and Path(name).name == name for name in names):
         raise UserError(shown(state), "its _data_files are no names of files", "save the data set again")
     return [str(name) for name in names]
 

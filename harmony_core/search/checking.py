@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from harmony_core.base import read_yaml
+from harmony_core.data.listing import expand
 from harmony_core.data.tokenizer import ByteTokenizer
 from harmony_core.errors import UserError, UserErrors
 from harmony_core.resources import named_yaml
@@ -126,7 +127,7 @@ def _check_text(config: Config) -> None:
 
 def _exists(path: str) -> bool:
     try:
-        return Path(path).exists()
+        return all(one.exists() for one in expand(path))
     except (OSError, ValueError):
-        # A text that is too long or holds a zero byte names no file.
+        # A text that is too long or holds a zero byte names no file, and a pattern may match none.
         return False
