@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 import yaml
 
-from harmony_core.data.tokenizer import ByteTokenizer
+from harmony_core.data.loading import vocab_sizes
 from harmony_core.search.checking import read_checked
 from harmony_core.search.config import Config
 from harmony_core.space import Space, prior_text, space_prior
@@ -40,8 +40,7 @@ def check(file: Annotated[Path, typer.Argument(help="A configuration file.")]) -
 def prior(config: Config) -> str:
     """What a first generation of the configuration's space is made of, with a warning where biases move too slowly."""
     space = Space.read(config.space)
-    vocab_size = ByteTokenizer.vocab_size if config.data.tokenizer == "byte" else config.data.vocab_size
-    text = prior_text(space_prior(space, vocab_size))
+    text = prior_text(space_prior(space, vocab_sizes(config.data)[0]))
     slow = space.slow_balancing(config.recipe.num_steps)
     return text if slow is None else f"{text}\nwarning: {slow}"
 

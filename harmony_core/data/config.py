@@ -13,7 +13,7 @@ from harmony_core.errors import UserError
 SourceName = Literal["shakespeare", "installed-python", "files", "synthetic"]
 
 # Fields that searches from before them have not.
-_LATER = ("skip_bad_records",)
+_LATER = ("skip_bad_records", "tokenizer_file", "separator")
 
 
 class DataConfig(Frozen):
@@ -26,7 +26,9 @@ class DataConfig(Frozen):
         paths: files, folders or patterns (`~/corpus/*.jsonl.gz`) for `files`.
         text_key: key of the text in JSON, column of the text in a table.
         skip_bad_records: leave out and count lines, records and rows that have no text; else the first is refused.
-        tokenizer: `byte`, or `bpe` trained on the training split.
+        tokenizer: `byte`, `bpe` trained on the training split, or `file`, your own.
+        tokenizer_file: the tokenizer.json (a byte-level BPE) of tokenizer `file`.
+        separator: of tokenizer `file`, the special token that stands before each document.
         vocab_size: tokens of a `bpe` tokenizer, separator included; a small text may give fewer.
         max_bytes: use no more than this much text of each split; None is all.
         seed: seed of `synthetic`.
@@ -37,7 +39,9 @@ class DataConfig(Frozen):
     paths: tuple[str, ...] = ()
     text_key: str = "text"
     skip_bad_records: bool = False
-    tokenizer: Literal["byte", "bpe"] = "byte"
+    tokenizer: Literal["byte", "bpe", "file"] = "byte"
+    tokenizer_file: str | None = None
+    separator: str = "<|endoftext|>"
     vocab_size: int = Field(default=4096, ge=258, le=1_000_000)
     max_bytes: int | None = Field(default=None, ge=1, le=bounds.TEXT_BYTES)
     seed: int = Field(default=0, ge=0, le=bounds.SEED)
@@ -57,4 +61,9 @@ class DataConfig(Frozen):
             raise UserError("paths", "none", "source 'files' needs them; list files or folders")
         if self.source != "files" and self.paths:
             raise UserError("paths", ", ".join(self.paths), f"not read by source {self.source!r}; use source 'files'")
+        if self.tokenizer == "file" and not self.tokenizer_file:
+            raise UserError("tokenizer_file", "none", "tokenizer 'file' needs it; name a tokenizer.json")
+        if self.tokenizer != "file" and self.tokenizer_file is not None:
+            fix = f"not read by tokenizer {self.tokenizer!r}; use tokenizer 'file'"
+            raise UserError("tokenizer_file", self.tokenizer_file, fix)
         return self

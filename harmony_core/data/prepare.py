@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,6 +41,11 @@ def data_id(config: DataConfig) -> str:
     if config.source == "shakespeare" and config.fallback is not None:
         parts["fallback"] = config.fallback
         parts["seed"] = config.seed if config.fallback == "synthetic" else None
+    if config.tokenizer == "file":
+        from harmony_core.data.reading_tokenizer import read_content
+
+        own = read_content(config.tokenizer_file or "")
+        parts |= {"tokenizer_file": hashlib.sha256(own).hexdigest(), "separator": config.separator}
     return digest(parts)
 
 
@@ -103,6 +109,10 @@ def _parts(corpus: Corpus, max_bytes: int | None) -> Iterator[tuple[Split, Docum
 def _tokenizer(config: DataConfig, corpus: Corpus, log: Log) -> Tokenizer:
     if config.tokenizer == "byte":
         return ByteTokenizer()
+    if config.tokenizer == "file":
+        from harmony_core.data.reading_tokenizer import read_own
+
+        return read_own(config.tokenizer_file or "", config.separator)
     log(f"training a BPE tokenizer of {config.vocab_size} tokens on the training split")
     from harmony_core.data.bpe import BpeTokenizer
 

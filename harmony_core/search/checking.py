@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 
 from harmony_core.base import read_yaml
 from harmony_core.data.listing import expand
-from harmony_core.data.tokenizer import ByteTokenizer
+from harmony_core.data.loading import vocab_sizes
 from harmony_core.errors import UserError, UserErrors
 from harmony_core.resources import named_yaml
 from harmony_core.search.config import Config
@@ -52,10 +52,7 @@ def check_space(config: Config) -> None:
         UserError: as `sample`, or all draws are one architecture.
     """
     space, rng = Space.read(config.space), np.random.default_rng(0)
-    sizes = [ByteTokenizer.vocab_size]
-    if config.data.tokenizer == "bpe":
-        # This is the most that it may have; a small text gives a smaller vocabulary.
-        sizes.insert(0, config.data.vocab_size)
+    sizes = vocab_sizes(config.data)
     found: set[str] = set()
     for vocab_size in sizes:
         try:
