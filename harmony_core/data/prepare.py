@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +16,11 @@ from harmony_core.data.config import DataConfig
 from harmony_core.data.corpus import SPLITS, Corpus, Document, Log, Source, Split, Unfetchable
 from harmony_core.data.loading import TOKENIZER_FILE
 from harmony_core.data.manifest import DataManifest, SplitRecord, data_checksum
-from harmony_core.data.shards import ShardWriter, token_dtype
+from harmony_core.data.shards import ShardWriter, open_shard, token_dtype
 from harmony_core.data.sources import open_source
 from harmony_core.data.staging import staged_folder, write_synced
+from harmony_core.data.summary import FILE_NAME as SUMMARY_FILE
+from harmony_core.data.summary import Summary, summarise, summary_lines, warnings
 from harmony_core.data.tokenizer import ByteTokenizer, Tokenizer, checksum
 from harmony_core.errors import UserError
 
@@ -66,16 +68,26 @@ def prepare(config: DataConfig, root: Path | str, log: Log = print) -> DataManif
     if folder.exists():
         manifest = DataManifest.load(folder)
         log(f"{folder}: already prepared from {_sources(manifest)}")
+        if summary := Summary.load(folder):
+            _say(warnings(manifest, summary), log)
         return manifest
     started = time.perf_counter()
     source, corpus = _read(config, log)
     tokenizer = _tokenizer(config, corpus, log)
     with staged_folder(folder) as temporary:
-        _write(temporary, folder.name, config, source, corpus, tokenizer)
+        manifest = _write(temporary, folder.name, config, source, corpus, tokenizer)
+        summary = _summarise(temporary, manifest, corpus, tokenizer)
     manifest = DataManifest.load(folder)
+    _say(summary_lines(manifest, summary), log)
+    _say(warnings(manifest, summary), log)
     tokens = ", ".join(f"{manifest.splits[split].tokens:,} {split}" for split in SPLITS)
     log(f"{folder}: {tokens} tokens of {_sources(manifest)} in {time.perf_counter() - started:.1f} s")
     return manifest
+
+
+def _say(lines: Iterable[str], log: Log) -> None:
+    for line in lines:
+        log(line)
 
 
 def _read(config: DataConfig, log: Log) -> tuple[Source, Corpus]:
@@ -187,6 +199,17 @@ def _write(
     write_synced(folder / TOKENIZER_FILE, tokenizer.to_json().encode())
     write_synced(folder / manifests.FILE_NAME, manifest.to_json().encode())
     return manifest
+
+
+def _summarise(folder: Path, manifest: DataManifest, corpus: Corpus, tokenizer: Tokenizer) -> Summary:
+    """Beside the manifest, which readers from before there were summaries read too."""
+    shards = {
+        split: [open_shard(folder, shard, manifest.dtype, verify=False) for shard in manifest.splits[split].shards]
+        for split in SPLITS
+    }
+    summary = summarise(corpus.left_out, shards["train"], shards["test"], tokenizer.token_bytes)
+    write_synced(folder / SUMMARY_FILE, (summary.model_dump_json(indent=2) + "\n").encode())
+    return summary
 
 
 def _sources(manifest: DataManifest) -> str:
