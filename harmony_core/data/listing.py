@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -51,7 +51,7 @@ def list_files(paths: Sequence[str]) -> Listing:
             no text, text under a compression that is not known here, or text beside larger tables.
     """
     listing, seen = Listing([], []), set[tuple[int, int]]()
-    for top in (path for pattern in paths for path in expand(pattern)):
+    for top in (path for pattern in paths for path in expand(pattern, kind_of)):
         if stat.S_ISDIR(_status(top).st_mode):
             found = _under(top, listing.others)
         elif kind := kind_of(top):
@@ -68,10 +68,11 @@ def list_files(paths: Sequence[str]) -> Listing:
     return listing
 
 
-def expand(path: str) -> list[Path]:
+def expand(path: str, known: Callable[[Path], object] = bool) -> list[Path]:
     """What a path of a configuration stands for: itself where it is there, else by `~` and as a pattern, sorted.
 
-    `*`, `?` and `[...]` match within a name, and `**` any folders; what is hidden they do not match.
+    `*`, `?` and `[...]` match within a name, and `**` any folders, of which it then gives the known files; what is
+    hidden they do not match. `known` says which files are.
 
     Raises:
         UserError: it is a pattern that nothing matches, or `~` of nobody.
@@ -91,7 +92,7 @@ def expand(path: str) -> list[Path]:
         if isinstance(error, UserError):
             raise
         raise UserError("data.paths", shown(path), f"no name of a file ({error}); correct it") from None
-    files = [one for one in found if kind_of(one) and not one.is_dir()] if "**" in path else found
+    files = [one for one in found if known(one) and not one.is_dir()] if "**" in path else found
     if not files:
         raise UserError("data.paths", shown(path), "no file matches this pattern; correct it")
     return files

@@ -52,10 +52,19 @@ def vocab_sizes(config: DataConfig) -> list[int]:
     Raises:
         UserError: a person's own tokenizer cannot be read.
     """
-    if config.tokenizer == "byte":
-        return [ByteTokenizer.vocab_size]
     if config.tokenizer == "bpe":
         return [config.vocab_size, ByteTokenizer.vocab_size]
+    return [given_tokenizer(config).vocab_size]
+
+
+def given_tokenizer(config: DataConfig) -> Tokenizer:
+    """A tokenizer that no text decides: of bytes, or a person's own.
+
+    Raises:
+        UserError: their own cannot be read.
+    """
+    if config.tokenizer == "byte":
+        return ByteTokenizer()
     from harmony_core.data.reading_tokenizer import read_own
 
-    return [read_own(config.tokenizer_file or "", config.separator).vocab_size]
+    return read_own(config.tokenizer_file or "", config.separator)

@@ -5,22 +5,24 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harmony_core.base import digest
 from harmony_core.data import manifest as manifests
 from harmony_core.data.config import DataConfig
 from harmony_core.data.corpus import SPLITS, Corpus, Document, Log, Source, Split, Unfetchable
-from harmony_core.data.loading import TOKENIZER_FILE
+from harmony_core.data.loading import TOKENIZER_FILE, given_tokenizer
 from harmony_core.data.manifest import DataManifest, SplitRecord, data_checksum
 from harmony_core.data.shards import ShardWriter, open_shard, token_dtype
 from harmony_core.data.sources import open_source
 from harmony_core.data.staging import staged_folder, write_synced
 from harmony_core.data.summary import FILE_NAME as SUMMARY_FILE
 from harmony_core.data.summary import Summary, summarise, summary_lines, warnings
+from harmony_core.data.tokenfiles import ids_of
 from harmony_core.data.tokenizer import ByteTokenizer, Tokenizer, checksum
 from harmony_core.errors import UserError
 
@@ -119,12 +121,8 @@ def _parts(corpus: Corpus, max_bytes: int | None) -> Iterator[tuple[Split, Docum
 
 
 def _tokenizer(config: DataConfig, corpus: Corpus, log: Log) -> Tokenizer:
-    if config.tokenizer == "byte":
-        return ByteTokenizer()
-    if config.tokenizer == "file":
-        from harmony_core.data.reading_tokenizer import read_own
-
-        return read_own(config.tokenizer_file or "", config.separator)
+    if config.tokenizer != "bpe":
+        return given_tokenizer(config)
     log(f"training a BPE tokenizer of {config.vocab_size} tokens on the training split")
     from harmony_core.data.bpe import BpeTokenizer
 
@@ -141,10 +139,13 @@ class _SplitWriter:
     Args:
         shards: where its tokens go.
         tokenizer: what they are.
+        encode: gives those of a document.
     """
 
-    def __init__(self, shards: ShardWriter, tokenizer: Tokenizer) -> None:
-        self._shards, self._tokenizer = shards, tokenizer
+    def __init__(
+        self, shards: ShardWriter, tokenizer: Tokenizer, encode: Callable[[bytes], NDArray[np.uint32]]
+    ) -> None:
+        self._shards, self._encode, self._token_bytes = shards, encode, tokenizer.token_bytes
         self._separator = np.array([tokenizer.separator], dtype=np.uint32)
         self._bytes = self._count = 0
         self._names: list[str] = []
@@ -152,8 +153,9 @@ class _SplitWriter:
     def write(self, document: Document) -> None:
         """The separator, then the text: so every byte of text is predicted from something."""
         self._shards.write(self._separator)
-        self._shards.write(self._tokenizer.encode(document.text))
-        self._bytes += len(document.text)
+        tokens = self._encode(document.text)
+        self._shards.write(tokens)
+        self._bytes += int(self._token_bytes[tokens].sum())
         self._count += 1
         if len(self._names) < manifests.MAX_NAMES:
             self._names.append(document.name)
@@ -178,7 +180,8 @@ def _write(
     dtype = token_dtype(tokenizer.vocab_size)
     with contextlib.ExitStack() as files:
         shards = {split: files.enter_context(ShardWriter(folder, split, dtype)) for split in SPLITS}
-        writers = {split: _SplitWriter(shards[split], tokenizer) for split in SPLITS}
+        encode = ids_of if config.source == "tokens" else tokenizer.encode
+        writers = {split: _SplitWriter(shards[split], tokenizer, encode) for split in SPLITS}
         for split, document in _parts(corpus, config.max_bytes):
             writers[split].write(document)
         records = {split: writers[split].finish(f"{split} split of {source.name}") for split in SPLITS}

@@ -26,10 +26,20 @@ _MIN_BYTES = 200
 _SHORT_BYTES = 2048
 _BLANK_LINE = re.compile(rb"\n[ \t\r]*\n")
 
-# Where a text is cut into pieces of about so many bytes.
-Cutter = Callable[[bytes, int], list[int]]
 # Every document, in order; each call begins anew, and gives the same.
 Reader = Callable[[], Iterator[Document]]
+
+
+class Cutter(NamedTuple):
+    """How a long document is cut.
+
+    Args:
+        places: where it is, into pieces of at most so many bytes.
+        told: how the log calls these places.
+    """
+
+    places: Callable[[bytes, int], list[int]]
+    told: str
 
 
 class _Unit(NamedTuple):
@@ -71,7 +81,7 @@ class SplitDocuments:
     """
 
     def __init__(self, read: Reader, log: Log, cut: Cutter | None = None, bad_records: Callable[[], int] = int) -> None:
-        self._read, self._cut = read, cut or text_cuts
+        self._read, self._cut = read, cut or Cutter(text_cuts, "at paragraphs")
         with DigestTable() as table:
             self._seen = hashlib.sha256()
             self._num_read = 0
@@ -119,12 +129,13 @@ class SplitDocuments:
             if len(document.text) > self._longest and not self._repeats[number]:
                 names.append(document.name)
                 key = hashlib.sha256(document.text).digest()
-                bounds = [0, *self._cut(document.text, self._longest // 2), len(document.text)]
+                bounds = [0, *self._cut.places(document.text, self._longest // 2), len(document.text)]
                 keys = (hashlib.sha256(key + index.to_bytes(8)).digest() for index in range(len(bounds) - 1))
                 found[number] = [_Unit(one, *place) for one, place in zip(keys, pairwise(bounds), strict=True)]
         log(
-            f"{len(found)} document(s) would take too much of a held-out split of {total // _PARTS:,} bytes: cut at "
-            f"paragraphs, and the pieces spread over the splits, which are not independent works: {first_names(names)}"
+            f"{len(found)} document(s) would take too much of a held-out split of {total // _PARTS:,} bytes: cut "
+            f"{self._cut.told}, and the pieces spread over the splits, which are not independent works: "
+            f"{first_names(names)}"
         )
         return found
 

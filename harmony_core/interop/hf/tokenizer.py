@@ -61,8 +61,10 @@ def separator_name(tokenizer: Tokenizer) -> str:
 def _byte_level(tokenizer: Tokenizer) -> tokenizers.Tokenizer:
     if isinstance(tokenizer, OwnTokenizer):
         # A template would put special tokens around a text, which none was trained with.
-        plain = {"post_processor": None, "truncation": None, "padding": None, "decoder": {"type": "ByteLevel"}}
-        return tokenizers.Tokenizer.from_str(json.dumps({**json.loads(tokenizer.to_json()), **plain}))
+        plain = {"post_processor": None, "truncation": None, "padding": None}
+        encoder = tokenizers.Tokenizer.from_str(json.dumps({**json.loads(tokenizer.to_json()), **plain}))
+        encoder.decoder = tokenizers.decoders.ByteLevel()
+        return encoder
     if not isinstance(tokenizer, ByteTokenizer):
         return tokenizers.Tokenizer.from_str(tokenizer.to_json())
     from harmony_core.data.bpe import byte_of_character
