@@ -11,6 +11,8 @@ from harmony_core.data.encoding import to_utf8, utf8_lines
 from harmony_core.data.records import HALF_A_PAIR, Reading, short
 from harmony_core.errors import UserError
 
+# Python refuses integers of many digits, and this needs none.
+_DECODER = json.JSONDecoder(parse_int=float)
 Blocks = Callable[[], Iterable[bytes]]
 
 
@@ -33,9 +35,13 @@ def json_documents(blocks: Blocks, in_lines: bool, reading: Reading) -> Iterator
     for place, record in records:
         text = _text_of(record, place, reading)
         if text is not None:
-            text, found = HALF_A_PAIR.subn("\ufffd", text)
-            replaced += found
-            yield Document(f"{reading.name}:{place}", text.encode())
+            try:
+                content = text.encode()
+            except UnicodeEncodeError:
+                text, found = HALF_A_PAIR.subn("\ufffd", text)
+                replaced += found
+                content = text.encode()
+            yield Document(f"{reading.name}:{place}", content)
     if replaced:
         reading.log(f"{reading.where}: {replaced} half surrogate pair(s) replaced by U+FFFD")
 
@@ -90,8 +96,7 @@ def _too_deep(data: bytes, where: str) -> UserError:
 
 
 def _parse(data: bytes) -> Any:
-    # Python refuses integers of many digits, and this needs none.
-    return json.loads(data, parse_int=float)
+    return _DECODER.decode(data.decode("utf-8-sig"))
 
 
 def _text_of(record: Any, place: int, reading: Reading) -> str | None:

@@ -51,7 +51,8 @@ class ShardWriter:
     def write(self, tokens: NDArray[np.uint32]) -> None:
         """Appends tokens, in an array of any length."""
         while len(tokens):
-            piece, tokens = np.split(tokens, [self._size - self._written])
+            room = self._size - self._written
+            piece, tokens = tokens[:room], tokens[room:]
             content = piece.astype(self._dtype).tobytes()
             self._open().write(content)
             self._hasher.update(content)
