@@ -17,7 +17,7 @@ from harmony_core.data.config import DataConfig
 from harmony_core.data.corpus import SPLITS, Corpus, Document, Log, Source, Split, Unfetchable
 from harmony_core.data.loading import TOKENIZER_FILE, given_tokenizer
 from harmony_core.data.manifest import DataManifest, SplitRecord, data_checksum
-from harmony_core.data.shards import ShardWriter, open_shard, token_dtype
+from harmony_core.data.shards import ShardWriter, read_shards, token_dtype
 from harmony_core.data.sources import open_source
 from harmony_core.data.staging import staged_folder, write_synced
 from harmony_core.data.summary import FILE_NAME as SUMMARY_FILE
@@ -206,11 +206,8 @@ def _write(
 
 def _summarise(folder: Path, manifest: DataManifest, corpus: Corpus, tokenizer: Tokenizer) -> Summary:
     """Beside the manifest, which readers from before there were summaries read too."""
-    shards = {
-        split: [open_shard(folder, shard, manifest.dtype, verify=False) for shard in manifest.splits[split].shards]
-        for split in SPLITS
-    }
-    summary = summarise(corpus.left_out, shards["train"], shards["test"], tokenizer.token_bytes)
+    train, test = (read_shards(folder, manifest.splits[split].shards, manifest.dtype) for split in ("train", "test"))
+    summary = summarise(corpus.left_out, train, test, tokenizer.token_bytes)
     write_synced(folder / SUMMARY_FILE, (summary.model_dump_json(indent=2) + "\n").encode())
     return summary
 

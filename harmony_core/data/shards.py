@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import IO, Literal, Self
@@ -17,6 +18,7 @@ from harmony_core.data.manifest import ShardRecord, redo, unreadable
 from harmony_core.errors import UserError
 
 SHARD_TOKENS = 2**27
+_AT_ONCE = 2**20
 Tokens = NDArray[np.uint16] | NDArray[np.uint32]
 
 
@@ -107,6 +109,21 @@ def open_shard(folder: Path, record: ShardRecord, dtype: str, verify: bool) -> T
     except OSError as error:
         raise unreadable(path, error, redo(folder)) from None
     return shard
+
+
+def read_shards(folder: Path, records: Iterable[ShardRecord], dtype: str) -> Iterator[Tokens]:
+    """The tokens of shards in order, in pieces of at most 2^20, none of which is of two shards.
+
+    Pages of a mapped file would count as this process's memory, all of them.
+
+    Args:
+        folder: of the prepared data.
+        records: of the shards.
+        dtype: of a token on disk.
+    """
+    for record in records:
+        for start in range(0, record.tokens, _AT_ONCE):
+            yield np.fromfile(folder / record.file, dtype, _AT_ONCE, offset=start * np.dtype(dtype).itemsize)
 
 
 @cache

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,6 @@ FILE_NAME = "summary.json"
 WINDOW_TOKENS = 256
 # More training text hardly changes how often a token is.
 _COUNTED_TOKENS = 2**26
-_WINDOWS_AT_ONCE = 4096
 # Above these shares a person is warned. Good architectures of a search differ by a few percent.
 _NOISY, _LARGE_SHARE, _MANY_BAD = 0.01, 0.1, 0.01
 
@@ -59,7 +58,7 @@ class Summary(Frozen):
 
 
 def summarise(
-    left_out: LeftOut, train: Sequence[Tokens], test: Sequence[Tokens], token_bytes_V: NDArray[np.int64]
+    left_out: LeftOut, train: Iterable[Tokens], test: Iterable[Tokens], token_bytes_V: NDArray[np.int64]
 ) -> Summary:
     """How well the test split is known: the standard error of the plainest model's bits per byte on it.
 
@@ -68,19 +67,20 @@ def summarise(
 
     Args:
         left_out: what was read and is in no split.
-        train: the training split's shards.
-        test: the test split's.
+        train: tokens of the training split, in pieces.
+        test: those of the test split, in pieces of whole windows; what is left at the end of one is a shorter window.
         token_bytes_V: bytes that each token stands for.
     """
     count_V = np.ones(len(token_bytes_V), dtype=np.int64)
     left = _COUNTED_TOKENS
-    for piece in _pieces(train):
+    for piece in train:
         count_V += np.bincount(piece[:left], minlength=len(count_V))
         left -= min(left, len(piece))
         if not left:
             break
     bits_V = np.log2(count_V.sum() / count_V)
-    bits_N, bytes_N = _by_window(test, bits_V), _by_window(test, token_bytes_V.astype(np.float64))
+    sums = [(_by_window(bits_V[piece]), _by_window(token_bytes_V[piece])) for piece in test]
+    bits_N, bytes_N = np.concatenate([bits for bits, _ in sums]), np.concatenate([size for _, size in sums])
     total = max(float(bytes_N.sum()), 1.0)
     ratio, windows = float(bits_N.sum()) / total, len(bits_N)
     spread = float(((bits_N - ratio * bytes_N) ** 2).sum())
@@ -90,18 +90,9 @@ def summarise(
     )
 
 
-def _pieces(shards: Sequence[Tokens]) -> Iterator[NDArray[np.int64]]:
-    """The tokens in order, in whole windows but for the end of each shard."""
-    size = _WINDOWS_AT_ONCE * WINDOW_TOKENS
-    for shard in shards:
-        for start in range(0, len(shard), size):
-            yield shard[start : start + size].astype(np.int64)
-
-
-def _by_window(shards: Sequence[Tokens], value_V: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The sum of a value over each window [N]; what is left at the end of a shard is a shorter one."""
-    sums = [np.add.reduceat(value_V[piece], np.arange(0, len(piece), WINDOW_TOKENS)) for piece in _pieces(shards)]
-    return np.concatenate(sums)
+def _by_window(value_N: NDArray[Any]) -> NDArray[np.float64]:
+    """The sum over each window."""
+    return np.add.reduceat(value_N, np.arange(0, len(value_N), WINDOW_TOKENS)).astype(np.float64)
 
 
 def summary_lines(manifest: DataManifest, summary: Summary) -> Iterator[str]:
