@@ -11,7 +11,7 @@ import typer
 import yaml
 
 from harmony_core.architecture import Architecture
-from harmony_core.data.tokenizer import ByteTokenizer
+from harmony_core.data.loading import vocab_sizes
 from harmony_core.errors import UserError
 from harmony_core.host import usable_cores, visible_gpus
 from harmony_core.machines import Machine
@@ -61,7 +61,7 @@ def check(
         raise located(error, file) from None
     typer.echo(config.resolved().hash)
     space = Space.read(config.space)
-    vocab_size = ByteTokenizer.vocab_size if config.data.tokenizer == "byte" else config.data.vocab_size
+    vocab_size = vocab_sizes(config.data)[0]
     samples = prior_samples(space, vocab_size)
     typer.echo(prior_text(composition(samples)))
     for name, told in _forecast_rows(config, samples, workers, machine):

@@ -20,9 +20,7 @@ from harmony_core.workflow import already_run, main_lease
 def promote(
     ids: Annotated[list[str], typer.Argument(help="Candidates' ids, or their first digits; or SEARCH/ID.")],
     search: SearchOption = None,
-    replicates: Annotated[
-        int | None, typer.Option(min=1, help="Fresh seeds of every member.")
-    ] = None,
+    replicates: Annotated[int | None, typer.Option(min=1, help="Fresh seeds of every member.")] = None,
     tokens: Annotated[int | None, typer.Option(min=1, help="Training tokens, before anybody is promoted.")] = None,
     profile: Annotated[str | None, typer.Option(help="Snakemake profile; the search's own by default.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be trained, and end.")] = False,

@@ -46,11 +46,16 @@ class BpeTokenizer:
     kind: TokenizerKind = "bpe"
 
     def __init__(self, content: str) -> None:
-        self._content, self._encoder = content, _read(content)
-        vocabulary = _vocabulary(self._encoder)
-        self._bytes = [*vocabulary, b""]
-        self._single = {text: number for number, text in enumerate(self._bytes) if len(text) == 1}
-        self.vocab_size, self.separator = len(vocabulary) + 1, len(vocabulary)
+        encoder = read_encoder(content)
+        vocabulary = _vocabulary(encoder)
+        self._set_up(content, encoder, [*vocabulary, b""], len(vocabulary))
+
+    def _set_up(self, content: str, encoder: tokenizers.Tokenizer, texts: list[bytes], separator: int) -> None:
+        """Takes an encoder and the bytes of every token, in the order of their numbers."""
+        self._content, self._encoder, self._bytes = content, encoder, texts
+        numbers = encoder.get_vocab(with_added_tokens=True)
+        self._single = {bytes([byte]): numbers[character] for character, byte in byte_of_character().items()}
+        self.vocab_size, self.separator = len(texts), separator
 
     @classmethod
     def train(cls, texts: Iterable[bytes], vocab_size: int) -> BpeTokenizer:
@@ -107,7 +112,12 @@ class BpeTokenizer:
         return [np.array(encoding.ids, dtype=np.uint32) for encoding in encodings]
 
 
-def _read(content: str) -> tokenizers.Tokenizer:
+def read_encoder(content: str) -> tokenizers.Tokenizer:
+    """The library's tokenizer of a tokenizer.json.
+
+    Raises:
+        ValueError: it is none.
+    """
     try:
         return tokenizers.Tokenizer.from_str(content)
     except (KeyboardInterrupt, SystemExit):

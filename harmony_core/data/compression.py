@@ -1,20 +1,20 @@
-"""Decompresses a whole file; each way in which that can fail has its own words."""
+"""Decompresses a file block by block; each way in which that can fail has its own words."""
 
 from __future__ import annotations
 
 import bz2
 import lzma
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple, Protocol
 
 import zstandard
 
 from harmony_core.errors import UserError
 
-# Where a stream ends is known by what it leaves of a piece. If whole files were pieces, each of their streams would
-# copy the rest of the file, and archives of many thousand streams are usual.
-_PIECE_BYTES = 2**20
+# A piece of this size grows to about 100 MB at most, whatever its file was made for. Where a stream ends is known by
+# what it leaves of a piece, which is copied, and archives of many thousand streams are usual.
+_PIECE_BYTES = 2**12
 # The longest window that the format's tools write (`--long=31`); the memory is used as the text fills it.
 _ZSTD_WINDOW = 2**31
 _ERRORS = (OSError, EOFError, ValueError, MemoryError, zlib.error, lzma.LZMAError, zstandard.ZstdError)
@@ -56,16 +56,59 @@ _ZSTD = Compression(
 )
 # Suffixes are in small letters.
 COMPRESSIONS = {".gz": _GZIP, ".bz2": _BZIP2, ".xz": _XZ, ".zst": _ZSTD, ".zstd": _ZSTD}
+_BEGIN_BYTES = max(len(begin) for one in COMPRESSIONS.values() for begin in one.begins)
 
 
-def decompress(data: bytes, compression: Compression, where: str) -> bytes:
-    """All streams of a compressed file, joined.
+class _Compressed:
+    """The bytes of a file that are still to be read."""
+
+    def __init__(self, blocks: Iterable[bytes]) -> None:
+        self._blocks, self._data, self._at = iter(blocks), b"", 0
+
+    def peek(self, size: int) -> bytes:
+        """The next bytes, as many as this where there are."""
+        while len(self._data) - self._at < size and (block := next(self._blocks, None)) is not None:
+            self._data, self._at = self._data[self._at :] + block, 0
+        return self._data[self._at : self._at + size]
+
+    def take(self) -> bytes:
+        """The next piece; nothing at the end of the file."""
+        self.peek(1)
+        piece = self._data[self._at : self._at + _PIECE_BYTES]
+        self._at += len(piece)
+        return piece
+
+    def give_back(self, size: int) -> None:
+        """The last so many bytes of the piece taken last are still to be read."""
+        self._at -= size
+
+    def skip_zeros(self) -> int:
+        """Takes the zeros that come next, and says how many; tapes and disks pad with them."""
+        count = 0
+        while piece := self.take():
+            other = piece.lstrip(b"\0")
+            count += len(piece) - len(other)
+            if other:
+                self.give_back(len(other))
+                break
+        return count
+
+    def rest(self) -> int:
+        """How many bytes are left; takes them."""
+        count = 0
+        while piece := self.take():
+            count += len(piece)
+        return count
+
+
+def decompress(blocks: Iterable[bytes], compression: Compression, where: str) -> Iterator[bytes]:
+    """All streams of a compressed file, in order, in blocks of any length.
 
     The libraries' own functions for whole files take the first stream for all where a later one of bzip2 or xz is
     damaged, and a truncated zstd file for a whole one.
 
     Args:
-        data: the file.
+        blocks: of the file.
         compression: how it is compressed.
         where: the file's name, for messages.
 
@@ -73,37 +116,45 @@ def decompress(data: bytes, compression: Compression, where: str) -> bytes:
         UserError: it is empty, of another format, damaged or not whole, goes on after its end, or asks for more
             than can be given.
     """
-    parts: list[bytes] = []
-    position = 0
-    while not parts or data[position:].strip(b"\0"):
-        if not data.startswith(compression.begins, position):
-            raise _no_stream(data, position, compression, where)
-        stream = compression.new()
-        while not stream.eof:
-            piece = data[position : position + _PIECE_BYTES]
-            if not piece:
-                raise _cut_short(compression, where)
-            try:
-                parts.append(stream.decompress(piece))
-            except _ERRORS as error:
-                raise _failed(error, compression, where) from None
-            position += len(piece)
-        position -= len(stream.unused_data)
-    return b"".join(parts)
+    file = _Compressed(blocks)
+    if not file.peek(_BEGIN_BYTES).startswith(compression.begins):
+        raise _no_stream(file, compression, where)
+    while file.peek(1):
+        yield from _stream(file, compression, where)
+        zeros, begin = file.skip_zeros(), file.peek(_BEGIN_BYTES)
+        if (zeros and begin) or (not begin.startswith(compression.begins) and not _begins(begin, compression)):
+            found = f"{zeros + file.rest()} byte(s) after the end of the {compression.name} data"
+            raise UserError(where, found, "cut them off, or compress the text again")
 
 
-def _no_stream(data: bytes, position: int, compression: Compression, where: str) -> UserError:
-    rest, name = data[position:], compression.name
-    if not data:
+def _stream(file: _Compressed, compression: Compression, where: str) -> Iterator[bytes]:
+    stream = compression.new()
+    while not stream.eof:
+        if not (piece := file.take()):
+            raise _cut_short(compression, where)
+        try:
+            found = stream.decompress(piece)
+        except _ERRORS as error:
+            raise _failed(error, compression, where) from None
+        if found:
+            yield found
+    file.give_back(len(stream.unused_data))
+
+
+def _begins(data: bytes, compression: Compression) -> bool:
+    """Whether a stream may begin with these bytes, and be cut off within its first."""
+    return any(begin.startswith(data) for begin in compression.begins)
+
+
+def _no_stream(file: _Compressed, compression: Compression, where: str) -> UserError:
+    begin, name = file.peek(_BEGIN_BYTES), compression.name
+    if not begin:
         return UserError(where, "an empty file", f"no {name} file is empty; copy it again, or take it away")
-    if any(begin.startswith(rest) for begin in compression.begins):
+    if _begins(begin, compression):
         return _cut_short(compression, where)
-    if position:
-        fix = "cut them off, or compress the text again"
-        return UserError(where, f"{len(rest)} byte(s) after the end of the {name} data", fix)
-    others = [suffix for suffix, other in COMPRESSIONS.items() if data.startswith(other.begins)]
+    others = [suffix for suffix, other in COMPRESSIONS.items() if begin.startswith(other.begins)]
     suffix = f"it is {others[0]}" if others else "if it is not compressed, take the last suffix off"
-    return UserError(where, f"begins with the bytes {rest[:4].hex(' ')}", f"this is no {name} file; {suffix}")
+    return UserError(where, f"begins with the bytes {begin[:4].hex(' ')}", f"this is no {name} file; {suffix}")
 
 
 def _cut_short(compression: Compression, where: str) -> UserError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple, Protocol
 
 Split = Literal["train", "validation", "test"]
@@ -19,7 +19,38 @@ class Document(NamedTuple):
     text: bytes
 
 
-Splits = dict[Split, list[Document]]
+class LeftOut(NamedTuple):
+    """What was read and is in no split.
+
+    Args:
+        duplicates: documents whose text is there already.
+        bad_records: lines, rows and records that were skipped on request.
+    """
+
+    duplicates: int = 0
+    bad_records: int = 0
+
+
+class Corpus(Protocol):
+    """Documents with the split of each, as often as they are asked for."""
+
+    @property
+    def left_out(self) -> LeftOut:
+        """What was read and is in no split."""
+
+    def parts(self) -> Iterator[tuple[Split, Document]]:
+        """Every document once; the same each time, those of a split always in the same order."""
+
+
+class Splits(dict[Split, list[Document]]):
+    """A corpus that is held in memory."""
+
+    left_out = LeftOut()
+
+    def parts(self) -> Iterator[tuple[Split, Document]]:
+        """Split by split."""
+        for split in SPLITS:
+            yield from ((split, document) for document in self[split])
 
 
 class Unfetchable(Exception):
@@ -44,7 +75,7 @@ class Source(Protocol):
     def fingerprint(self) -> object:
         """A JSON value that changes when the text would; found without fetching anything."""
 
-    def documents(self, log: Log) -> Splits:
+    def documents(self, log: Log) -> Corpus:
         """The text, split so that no document is in two splits.
 
         Raises:

@@ -34,7 +34,7 @@ class InstalledPythonSource:
     def documents(self, log: Log) -> Splits:
         """Every source file once (by content), in the order of paths."""
         log(f"reading the {self.origin}")
-        splits: Splits = {split: [] for split in SPLITS}
+        splits = Splits({split: [] for split in SPLITS})
         seen: set[bytes] = set()
         for path in _sources(self._folder):
             relative = path.relative_to(self._folder)

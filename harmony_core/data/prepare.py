@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +14,15 @@ from numpy.typing import NDArray
 from harmony_core.base import digest
 from harmony_core.data import manifest as manifests
 from harmony_core.data.config import DataConfig
-from harmony_core.data.corpus import SPLITS, Document, Log, Source, Split, Splits, Unfetchable
-from harmony_core.data.loading import TOKENIZER_FILE
+from harmony_core.data.corpus import SPLITS, Corpus, Document, Log, Source, Split, Unfetchable
+from harmony_core.data.loading import TOKENIZER_FILE, given_tokenizer
 from harmony_core.data.manifest import DataManifest, SplitRecord, data_checksum
-from harmony_core.data.shards import token_dtype, write_shards
+from harmony_core.data.shards import ShardWriter, read_shards, token_dtype
 from harmony_core.data.sources import open_source
 from harmony_core.data.staging import staged_folder, write_synced
+from harmony_core.data.summary import FILE_NAME as SUMMARY_FILE
+from harmony_core.data.summary import Summary, summarise, summary_lines, warnings
+from harmony_core.data.tokenfiles import ids_of
 from harmony_core.data.tokenizer import ByteTokenizer, Tokenizer, checksum
 from harmony_core.errors import UserError
 
@@ -40,6 +45,11 @@ def data_id(config: DataConfig) -> str:
     if config.source == "shakespeare" and config.fallback is not None:
         parts["fallback"] = config.fallback
         parts["seed"] = config.seed if config.fallback == "synthetic" else None
+    if config.tokenizer == "file":
+        from harmony_core.data.reading_tokenizer import read_content
+
+        own = read_content(config.tokenizer_file or "")
+        parts |= {"tokenizer_file": hashlib.sha256(own).hexdigest(), "separator": config.separator}
     return digest(parts)
 
 
@@ -60,23 +70,29 @@ def prepare(config: DataConfig, root: Path | str, log: Log = print) -> DataManif
     if folder.exists():
         manifest = DataManifest.load(folder)
         log(f"{folder}: already prepared from {_sources(manifest)}")
+        if summary := Summary.load(folder):
+            _say(warnings(manifest, summary), log)
         return manifest
     started = time.perf_counter()
-    source, splits = _read(config, log)
-    splits = {split: _truncate(splits[split], config.max_bytes) for split in SPLITS}
-    for split in SPLITS:
-        if not splits[split]:
-            raise UserError(f"{split} split of {source.name}", "no text", "use more documents")
-    tokenizer = _tokenizer(config, splits, log)
+    source, corpus = _read(config, log)
+    tokenizer = _tokenizer(config, corpus, log)
     with staged_folder(folder) as temporary:
-        manifest = _write(temporary, folder.name, config, source, splits, tokenizer)
+        manifest = _write(temporary, folder.name, config, source, corpus, tokenizer)
+        summary = _summarise(temporary, manifest, corpus, tokenizer)
     manifest = DataManifest.load(folder)
+    _say(summary_lines(manifest, summary), log)
+    _say(warnings(manifest, summary), log)
     tokens = ", ".join(f"{manifest.splits[split].tokens:,} {split}" for split in SPLITS)
     log(f"{folder}: {tokens} tokens of {_sources(manifest)} in {time.perf_counter() - started:.1f} s")
     return manifest
 
 
-def _read(config: DataConfig, log: Log) -> tuple[Source, Splits]:
+def _say(lines: Iterable[str], log: Log) -> None:
+    for line in lines:
+        log(line)
+
+
+def _read(config: DataConfig, log: Log) -> tuple[Source, Corpus]:
     """The documents of the source, or of the fallback when that is out of reach."""
     source = open_source(config.source, config)
     try:
@@ -90,46 +106,85 @@ def _read(config: DataConfig, log: Log) -> tuple[Source, Splits]:
     return source, source.documents(log)
 
 
-def _truncate(documents: list[Document], max_bytes: int | None) -> list[Document]:
-    """The first `max_bytes` of text."""
+def _parts(corpus: Corpus, max_bytes: int | None) -> Iterator[tuple[Split, Document]]:
+    """The first `max_bytes` of each split's text."""
     if max_bytes is None:
-        return documents
-    kept: list[Document] = []
-    for document in documents:
-        if max_bytes <= 0:
-            break
-        kept.append(Document(document.name, document.text[:max_bytes]))
-        max_bytes -= len(document.text)
-    return kept
+        yield from corpus.parts()
+        return
+    left = dict.fromkeys(SPLITS, max_bytes)
+    for split, document in corpus.parts():
+        if left[split] > 0:
+            yield split, Document(document.name, document.text[: left[split]])
+            left[split] -= len(document.text)
+        elif max(left.values()) <= 0:
+            return
 
 
-def _tokenizer(config: DataConfig, splits: Splits, log: Log) -> Tokenizer:
-    if config.tokenizer == "byte":
-        return ByteTokenizer()
+def _tokenizer(config: DataConfig, corpus: Corpus, log: Log) -> Tokenizer:
+    if config.tokenizer != "bpe":
+        return given_tokenizer(config)
     log(f"training a BPE tokenizer of {config.vocab_size} tokens on the training split")
     from harmony_core.data.bpe import BpeTokenizer
 
-    tokenizer = BpeTokenizer.train((document.text for document in splits["train"]), config.vocab_size)
+    parts = _parts(corpus, config.max_bytes)
+    tokenizer = BpeTokenizer.train((document.text for split, document in parts if split == "train"), config.vocab_size)
     if tokenizer.vocab_size < config.vocab_size:
         log(f"the text has only {tokenizer.vocab_size} BPE tokens")
     return tokenizer
 
 
-def _write(
-    folder: Path, name: str, config: DataConfig, source: Source, splits: Splits, tokenizer: Tokenizer
-) -> DataManifest:
-    dtype = token_dtype(tokenizer.vocab_size)
-    records: dict[Split, SplitRecord] = {}
-    for split in SPLITS:
-        documents = splits[split]
-        shards = write_shards(folder, split, _tokens(documents, tokenizer), dtype)
-        records[split] = SplitRecord(
+class _SplitWriter:
+    """Encodes and writes the documents of a split, one after another.
+
+    Args:
+        shards: where its tokens go.
+        tokenizer: what they are.
+        encode: gives those of a document.
+    """
+
+    def __init__(
+        self, shards: ShardWriter, tokenizer: Tokenizer, encode: Callable[[bytes], NDArray[np.uint32]]
+    ) -> None:
+        self._shards, self._encode, self._token_bytes = shards, encode, tokenizer.token_bytes
+        self._separator = np.array([tokenizer.separator], dtype=np.uint32)
+        self._bytes = self._count = 0
+        self._names: list[str] = []
+
+    def write(self, document: Document) -> None:
+        """The separator, then the text: so every byte of text is predicted from something."""
+        self._shards.write(self._separator)
+        tokens = self._encode(document.text)
+        self._shards.write(tokens)
+        self._bytes += int(self._token_bytes[tokens].sum())
+        self._count += 1
+        if len(self._names) < manifests.MAX_NAMES:
+            self._names.append(document.name)
+
+    def finish(self, told: str) -> SplitRecord:
+        """What was written; `told` is what a split without text is called."""
+        shards = self._shards.finish()
+        if not shards:
+            raise UserError(told, "no text", "use more documents")
+        return SplitRecord(
             tokens=sum(shard.tokens for shard in shards),
-            bytes=sum(len(document.text) for document in documents),
-            num_documents=len(documents),
-            documents=tuple(document.name for document in documents[: manifests.MAX_NAMES]),
+            bytes=self._bytes,
+            num_documents=self._count,
+            documents=tuple(self._names),
             shards=shards,
         )
+
+
+def _write(
+    folder: Path, name: str, config: DataConfig, source: Source, corpus: Corpus, tokenizer: Tokenizer
+) -> DataManifest:
+    dtype = token_dtype(tokenizer.vocab_size)
+    with contextlib.ExitStack() as files:
+        shards = {split: files.enter_context(ShardWriter(folder, split, dtype)) for split in SPLITS}
+        encode = ids_of if config.source == "tokens" else tokenizer.encode
+        writers = {split: _SplitWriter(shards[split], tokenizer, encode) for split in SPLITS}
+        for split, document in _parts(corpus, config.max_bytes):
+            writers[split].write(document)
+        records = {split: writers[split].finish(f"{split} split of {source.name}") for split in SPLITS}
     manifest = DataManifest(
         id=name,
         source=source.name,
@@ -149,12 +204,12 @@ def _write(
     return manifest
 
 
-def _tokens(documents: list[Document], tokenizer: Tokenizer) -> Iterator[NDArray[np.uint32]]:
-    """The separator, then the text, of each document: so every byte of text is predicted from something."""
-    separator = np.array([tokenizer.separator], dtype=np.uint32)
-    for document in documents:
-        yield separator
-        yield tokenizer.encode(document.text)
+def _summarise(folder: Path, manifest: DataManifest, corpus: Corpus, tokenizer: Tokenizer) -> Summary:
+    """Beside the manifest, which readers from before there were summaries read too."""
+    train, test = (read_shards(folder, manifest.splits[split].shards, manifest.dtype) for split in ("train", "test"))
+    summary = summarise(corpus.left_out, train, test, tokenizer.token_bytes)
+    write_synced(folder / SUMMARY_FILE, (summary.model_dump_json(indent=2) + "\n").encode())
+    return summary
 
 
 def _sources(manifest: DataManifest) -> str:

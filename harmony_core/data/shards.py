@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from harmony_core.data.manifest import ShardRecord, redo, unreadable
 from harmony_core.errors import UserError
 
 SHARD_TOKENS = 2**27
+_AT_ONCE = 2**20
 Tokens = NDArray[np.uint16] | NDArray[np.uint32]
 
 
@@ -26,50 +27,61 @@ def token_dtype(vocab_size: int) -> Literal["<u2", "<u4"]:
     return "<u2" if vocab_size <= 2**16 else "<u4"
 
 
-def write_shards(
-    folder: Path,
-    split: Split,
-    pieces: Iterable[NDArray[np.uint32]],
-    dtype: str,
-    shard_tokens: int = SHARD_TOKENS,
-) -> tuple[ShardRecord, ...]:
-    """Writes a stream of tokens as `<split>-<number>.bin`, each file synced to disk.
+class ShardWriter:
+    """Writes the tokens of a split as `<split>-<number>.bin`, each file synced to disk.
 
     Args:
         folder: an existing folder.
         split: names the files.
-        pieces: the tokens in order, in arrays of any length.
         dtype: of a token on disk.
         shard_tokens: tokens a file; the last may have fewer.
     """
-    records: list[ShardRecord] = []
-    for number, shard in enumerate(_regroup(pieces, shard_tokens)):
-        path, hasher, tokens = folder / f"{split}-{number:05d}.bin", hashlib.sha256(), 0
-        with path.open("xb") as file:
-            for piece in shard:
-                content = piece.astype(dtype).tobytes()
-                hasher.update(content)
-                file.write(content)
-                tokens += len(piece)
-            file.flush()
-            os.fsync(file.fileno())
-        records.append(ShardRecord(file=path.name, tokens=tokens, sha256=hasher.hexdigest()))
-    return tuple(records)
 
+    def __init__(self, folder: Path, split: Split, dtype: str, shard_tokens: int = SHARD_TOKENS) -> None:
+        self._folder, self._split, self._dtype, self._size = folder, split, dtype, shard_tokens
+        self._records: list[ShardRecord] = []
+        self._file: IO[bytes] | None = None
+        self._hasher, self._written = hashlib.sha256(), 0
 
-def _regroup(pieces: Iterable[NDArray[np.uint32]], size: int) -> Iterator[list[NDArray[np.uint32]]]:
-    """Lists of arrays with `size` tokens each, the last with what is left."""
-    group: list[NDArray[np.uint32]] = []
-    room = size
-    for piece in pieces:
-        while len(piece) >= room:
-            yield [*group, piece[:room]]
-            piece, group, room = piece[room:], [], size
-        if len(piece):
-            group.append(piece)
-            room -= len(piece)
-    if group:
-        yield group
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def write(self, tokens: NDArray[np.uint32]) -> None:
+        """Appends tokens, in an array of any length."""
+        while len(tokens):
+            room = self._size - self._written
+            piece, tokens = tokens[:room], tokens[room:]
+            content = piece.astype(self._dtype).tobytes()
+            self._open().write(content)
+            self._hasher.update(content)
+            self._written += len(piece)
+            if self._written == self._size:
+                self._finish()
+
+    def finish(self) -> tuple[ShardRecord, ...]:
+        """Puts the last file on disk, and says what was written."""
+        if self._file is not None:
+            self._finish()
+        return tuple(self._records)
+
+    def _open(self) -> IO[bytes]:
+        if self._file is None:
+            name = f"{self._split}-{len(self._records):05d}.bin"
+            self._file, self._hasher, self._written = (self._folder / name).open("xb"), hashlib.sha256(), 0
+        return self._file
+
+    def _finish(self) -> None:
+        file = self._open()
+        file.flush()
+        os.fsync(file.fileno())
+        file.close()
+        name = Path(file.name).name
+        self._records.append(ShardRecord(file=name, tokens=self._written, sha256=self._hasher.hexdigest()))
+        self._file, self._written = None, 0
 
 
 def open_shard(folder: Path, record: ShardRecord, dtype: str, verify: bool) -> Tokens:
@@ -97,6 +109,21 @@ def open_shard(folder: Path, record: ShardRecord, dtype: str, verify: bool) -> T
     except OSError as error:
         raise unreadable(path, error, redo(folder)) from None
     return shard
+
+
+def read_shards(folder: Path, records: Iterable[ShardRecord], dtype: str) -> Iterator[Tokens]:
+    """The tokens of shards in order, in pieces of at most 2^20, none of which is of two shards.
+
+    Pages of a mapped file would count as this process's memory, all of them.
+
+    Args:
+        folder: of the prepared data.
+        records: of the shards.
+        dtype: of a token on disk.
+    """
+    for record in records:
+        for start in range(0, record.tokens, _AT_ONCE):
+            yield np.fromfile(folder / record.file, dtype, _AT_ONCE, offset=start * np.dtype(dtype).itemsize)
 
 
 @cache

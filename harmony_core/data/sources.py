@@ -6,8 +6,10 @@ from harmony_core.data.config import DataConfig, SourceName
 from harmony_core.data.corpus import Source
 from harmony_core.data.files import FilesSource
 from harmony_core.data.installed_python import InstalledPythonSource
+from harmony_core.data.loading import given_tokenizer
 from harmony_core.data.shakespeare import ShakespeareSource
 from harmony_core.data.synthetic import SyntheticSource
+from harmony_core.data.tokenfiles import TokensSource
 
 
 def open_source(name: SourceName, config: DataConfig) -> Source:
@@ -18,6 +20,8 @@ def open_source(name: SourceName, config: DataConfig) -> Source:
         case "installed-python":
             return InstalledPythonSource()
         case "files":
-            return FilesSource(config.paths, config.text_key)
+            return FilesSource(config.paths, config.text_key, config.skip_bad_records)
+        case "tokens":
+            return TokensSource(config.paths, config.token_dtype, lambda: given_tokenizer(config))
         case "synthetic":
             return SyntheticSource(config.seed, config.max_bytes)

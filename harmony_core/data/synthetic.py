@@ -42,7 +42,7 @@ class SyntheticSource:
         """Documents of about 3 kB until each split has its bytes (2 MB train, 150 kB the others, at most)."""
         log(f"generating text ({self.origin})")
         language = _Language(_Draw(self._seed, _PURPOSE, len(SPLITS)))
-        splits: Splits = {split: [] for split in SPLITS}
+        splits = Splits({split: [] for split in SPLITS})
         for number, split in enumerate(SPLITS):
             target, size = min(DEFAULT_BYTES[split], self._max_bytes or DEFAULT_BYTES[split]), 0
             while size < target:

@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-TokenizerKind = Literal["byte", "bpe"]
+TokenizerKind = Literal["byte", "bpe", "file"]
 
 
 class Tokenizer(Protocol):
@@ -26,11 +26,11 @@ class Tokenizer(Protocol):
 
     @property
     def separator(self) -> int:
-        """The token that stands before each document, which no text encodes to; always the last id."""
+        """The token that stands before each document, which no text encodes to; the last id, but in a person's own."""
 
     @property
     def token_bytes(self) -> NDArray[np.int64]:
-        """Bytes that each token stands for, [vocab_size]; 0 for the separator."""
+        """Bytes that each token stands for, [vocab_size]; 0 for the separator, and for what no text encodes to."""
 
     def encode(self, text: bytes) -> NDArray[np.uint32]:
         """Token ids, [N]."""

@@ -10,7 +10,8 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from harmony_core.base import read_yaml, yaml_line
-from harmony_core.data.tokenizer import ByteTokenizer
+from harmony_core.data.listing import expand
+from harmony_core.data.loading import vocab_sizes
 from harmony_core.errors import UserError, UserErrors
 from harmony_core.resources import named_yaml
 from harmony_core.search.config import Config
@@ -93,10 +94,7 @@ def check_space(config: Config) -> None:
         UserError: as `sample`, or all draws are one architecture.
     """
     space, rng = Space.read(config.space), np.random.default_rng(0)
-    sizes = [ByteTokenizer.vocab_size]
-    if config.data.tokenizer == "bpe":
-        # This is the most that it may have; a small text gives a smaller vocabulary.
-        sizes.insert(0, config.data.vocab_size)
+    sizes = vocab_sizes(config.data)
     found: set[str] = set()
     for vocab_size in sizes:
         try:
@@ -168,7 +166,7 @@ def _check_text(config: Config) -> None:
 
 def _exists(path: str) -> bool:
     try:
-        return Path(path).exists()
+        return all(one.exists() for one in expand(path))
     except (OSError, ValueError):
-        # A text that is too long or holds a zero byte names no file.
+        # A text that is too long or holds a zero byte names no file, and a pattern may match none.
         return False

@@ -13,7 +13,7 @@ import pytest
 
 from harmony_core import atomic
 from harmony_core.data import SPLITS, DataManifest, TokenDataset
-from harmony_core.data.shards import open_shard, write_shards
+from harmony_core.data.shards import ShardWriter, open_shard
 from harmony_core.errors import UserError
 
 B, T = 4, 32
@@ -201,8 +201,10 @@ def test_windows_cross_shards(tmp_path: Path, copy: Path, dtype: str) -> None:
     """The same tokens in one shard and in many small ones give the same rows."""
     original = TokenDataset(copy, "test")
     stream = original.batch(0, 1, original.num_tokens - 1, 0)[0].astype(np.uint32)
-    pieces = np.array_split(stream, 17)
-    small = write_shards(tmp_path, "test", pieces, dtype, shard_tokens=701)
+    with ShardWriter(tmp_path, "test", dtype, shard_tokens=701) as writer:
+        for piece in np.array_split(stream, 17):
+            writer.write(piece)
+        small = writer.finish()
     assert [record.tokens for record in small[:-1]] == [701] * (len(small) - 1)
     assert sum(record.tokens for record in small) == original.num_tokens
     many = TokenDataset(copy, "test")

@@ -16,8 +16,8 @@ NOTES = [f"note {number}: the lamp is green, and the river walks north." for num
 
 
 def texts(source: FilesSource, said: list[str] | None = None) -> set[bytes]:
-    splits = source.documents([].append if said is None else said.append)
-    return {document.text for split in SPLITS for document in splits[split]}
+    corpus = source.documents([].append if said is None else said.append)
+    return {document.text for _, document in corpus.parts()}
 
 
 def fails(*paths: Path) -> UserError:

@@ -22,9 +22,12 @@ import zstandard
 
 from harmony_core.base import canonical_json
 from harmony_core.data import SPLITS, DataConfig, DataManifest, Document, TokenDataset, load_tokenizer, prepare
+from harmony_core.data.corpus import Splits
 from harmony_core.data.files import FilesSource
-from harmony_core.data.splitting import split_documents
-from harmony_core.data.textfile import FORMS, documents_in, kind_of
+from harmony_core.data.kinds import DELIMITED, FORMS, kind_of
+from harmony_core.data.records import Reading, refuse
+from harmony_core.data.splitting import SplitDocuments
+from harmony_core.data.textfile import documents_in
 from harmony_core.errors import UserError
 
 COUNT = int(os.environ.get("HARMONY_GENERATED_INPUTS", "20000"))
@@ -90,13 +93,15 @@ def tried(share: float, attempt: Callable[[random.Random], object]) -> None:
 
 
 @pytest.mark.parametrize("compression", COMPRESS)
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", [*FORMS, *DELIMITED])
 def test_text_files(form: str, compression: str) -> None:
     plain = {
         "text": TEXT.encode(),
         "jsonl": b"\n".join(json.dumps(record).encode() for record in RECORDS),
         "json": json.dumps(RECORDS, ensure_ascii=False, indent=1).encode(),
-    }[FORMS[form]]
+        "csv": b'id,text\n1,"some, words"\n2,"two\nlines"\n3,naive\n',
+        "tsv": b"text\tid\nsome words\t1\nother\t2\n",
+    }[(FORMS | DELIMITED)[form]]
     name = f"a{form.upper()}{compression}"
     kind = kind_of(Path(name))
     assert kind is not None
@@ -105,11 +110,14 @@ def test_text_files(form: str, compression: str) -> None:
         data = changed(draw, plain) if draw.random() < 0.5 or not compression else plain
         data = COMPRESS[compression](data)
         data = changed(draw, data) if draw.random() < 0.5 and compression else data
-        for document in documents_in(data, kind, name, "text", name, lambda line: None):
+        reading = Reading(name, name, "text", refuse, lambda line: None)
+        size = draw.choice((1, 7, len(data) + 1)) if len(data) < 1000 else len(data) + 1
+        blocks = [data[start : start + size] for start in range(0, len(data), size)]
+        for document in documents_in(lambda: blocks, kind, reading):
             document.text.decode("utf-8")
             assert document.name.isprintable()
 
-    tried(0.9 / len(FORMS) / len(COMPRESS), attempt)
+    tried(0.9 / len(FORMS | DELIMITED) / len(COMPRESS), attempt)
 
 
 def test_folders_of_files(tmp_path: Path) -> None:
@@ -130,8 +138,8 @@ def test_folders_of_files(tmp_path: Path) -> None:
                     Path(os.fsdecode(path)).write_bytes(TEXT.encode() if b".jsonl" not in name else b'{"text": "x"}')
         source = FilesSource([str(folder)], "text")
         source.fingerprint()
-        splits = source.documents(lambda line: None)
-        assert all(document.name.isprintable() for split in SPLITS for document in splits[split])
+        corpus = source.documents(lambda line: None)
+        assert all(document.name.isprintable() for _, document in corpus.parts())
 
     tried(0.01, attempt)
 
@@ -141,7 +149,9 @@ def test_splits() -> None:
         sizes = [int(10 ** draw.uniform(0, draw.choice((2, 3, 4)))) for _ in range(draw.randrange(1, 30))]
         texts = [(draw.choice(("a", "東", "b\n", "c\n\n")) * size)[:size].encode() for size in sizes]
         given = [Document(str(number), text) for number, text in enumerate(texts)]
-        splits = split_documents(given, lambda line: None)
+        splits = Splits({split: [] for split in SPLITS})
+        for split, document in SplitDocuments(lambda: iter(given), lambda line: None).parts():
+            splits[split].append(document)
         assert all(splits[split] for split in SPLITS)
         total = sum(map(len, set(texts)))
         for split in SPLITS:

@@ -4,9 +4,11 @@ from functools import cache
 
 import pytest
 
-from harmony_core.data.corpus import SPLITS, Document, Splits
-from harmony_core.data.splitting import split_documents
+from harmony_core.data import digests
+from harmony_core.data.corpus import SPLITS, Document, Log, Splits
+from harmony_core.data.splitting import SplitDocuments
 from harmony_core.errors import UserError
+from tests.data.plain_splitting import split_plainly
 
 WORDS = [f"{onset}{rest}" for onset in "bcdfghlmnprst" for rest in ("and", "ell", "ike", "ow", "ultry")]
 
@@ -25,15 +27,6 @@ def documents(sizes: Sequence[int], seed: int = 0) -> list[Document]:
     return [Document(f"d{number}", prose(seed * 100_000 + number, size)) for number, size in enumerate(sizes)]
 
 
-def quietly(given: Sequence[Document]) -> Splits:
-    return split_documents(given, [].append)
-
-
-def shares(splits: Splits) -> dict[str, float]:
-    sizes = {split: sum(len(document.text) for document in splits[split]) for split in SPLITS}
-    return {split: size / sum(sizes.values()) for split, size in sizes.items()}
-
-
 SHAPES = {
     "one book": [600_000],
     "two books": [300_000, 500_000],
@@ -45,6 +38,45 @@ SHAPES = {
     "all sizes": [int(40 * 1.1**number) for number in range(80)],
     "twenty lines": [30] * 20,
 }
+
+
+def split_documents(given: Sequence[Document], log: Log) -> Splits:
+    splits = Splits({split: [] for split in SPLITS})
+    for split, document in SplitDocuments(lambda: iter(given), log).parts():
+        splits[split].append(document)
+    return splits
+
+
+def quietly(given: Sequence[Document]) -> Splits:
+    return split_documents(given, [].append)
+
+
+@pytest.mark.parametrize("held", [digests._HELD, 7], ids=["in memory", "in files"])
+@pytest.mark.parametrize("sizes", SHAPES.values(), ids=SHAPES)
+def test_the_plain_form_gives_the_same(sizes: list[int], held: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The plain form holds every document, and sorts them all."""
+    monkeypatch.setattr(digests, "_HELD", held)
+    given = documents(sizes[:300], 5)
+    given = [*given[::3], *given, *given[:5], *documents([90, 4000], 6)]
+    said: list[str] = []
+    plainly: list[str] = []
+    assert split_documents(given, said.append) == split_plainly(given, plainly.append)
+    assert said == plainly
+
+
+def test_text_that_changes_while_it_is_read_is_refused() -> None:
+    given = documents([500] * 60)
+    corpus = SplitDocuments(lambda: iter(given), [].append)
+    list(corpus.parts())
+    for changed in (documents([500] * 60, seed=1), given[1:], documents([500] * 61)):
+        given[:] = changed
+        with pytest.raises(UserError, match="changed while they were read"):
+            list(corpus.parts())
+
+
+def shares(splits: Splits) -> dict[str, float]:
+    sizes = {split: sum(len(document.text) for document in splits[split]) for split in SPLITS}
+    return {split: size / sum(sizes.values()) for split, size in sizes.items()}
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from harmony_core.data.textfile import documents_in, kind_of
+from harmony_core.data.kinds import kind_of
+from harmony_core.data.records import Reading, refuse
+from harmony_core.data.textfile import documents_in
 from harmony_core.errors import UserError
 
 
@@ -12,7 +14,10 @@ def read(name: str, data: bytes, text_key: str = "text", said: list[str] | None 
     kind = kind_of(Path(name))
     assert kind is not None
     log = [].append if said is None else said.append
-    return [(document.name, document.text) for document in documents_in(data, kind, name, text_key, name, log)]
+    reading = Reading(name, name, text_key, refuse, log)
+    # In blocks of three bytes every line and character lies in several.
+    blocks = [data[start : start + 3] for start in range(0, min(len(data), 300), 3)] + [data[300:]]
+    return [(document.name, document.text) for document in documents_in(lambda: blocks, kind, reading)]
 
 
 def fails(name: str, data: bytes) -> UserError:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import tokenizers
 
+from harmony_core.data.own_tokenizer import OwnTokenizer
 from harmony_core.data.tokenizer import ByteTokenizer, Tokenizer
 from harmony_core.errors import UserError
 from harmony_core.interop.hf.library import transformers
@@ -33,15 +35,16 @@ def write_tokenizer(tokenizer: Tokenizer, folder: Path, longest: int, side: str)
         longest: the context of the model.
         side: where a batch is padded: left, as to generate from it, wherever the model takes it there.
     """
-    encoder = _byte_level(tokenizer)
-    # No word that could be learnt: punctuation and letters are never one.
-    encoder.add_special_tokens([tokenizers.AddedToken(SEPARATOR, normalized=False, special=True)])
-    assert encoder.token_to_id(SEPARATOR) == tokenizer.separator
+    encoder, separator = _byte_level(tokenizer), separator_name(tokenizer)
+    if encoder.token_to_id(separator) is None:
+        # No word that could be learnt: punctuation and letters are never one.
+        encoder.add_special_tokens([tokenizers.AddedToken(separator, normalized=False, special=True)])
+    assert encoder.token_to_id(separator) == tokenizer.separator
     wrapped = transformers().PreTrainedTokenizerFast(
         tokenizer_object=encoder,
-        bos_token=SEPARATOR,
-        eos_token=SEPARATOR,
-        pad_token=SEPARATOR,
+        bos_token=separator,
+        eos_token=separator,
+        pad_token=separator,
         padding_side=side,
         clean_up_tokenization_spaces=False,
         split_special_tokens=True,
@@ -50,7 +53,18 @@ def write_tokenizer(tokenizer: Tokenizer, folder: Path, longest: int, side: str)
     wrapped.save_pretrained(folder)
 
 
+def separator_name(tokenizer: Tokenizer) -> str:
+    """What the separator is called: a person's own tokenizer says it, ours have none."""
+    return tokenizer.separator_name if isinstance(tokenizer, OwnTokenizer) else SEPARATOR
+
+
 def _byte_level(tokenizer: Tokenizer) -> tokenizers.Tokenizer:
+    if isinstance(tokenizer, OwnTokenizer):
+        # A template would put special tokens around a text, which none was trained with.
+        plain = {"post_processor": None, "truncation": None, "padding": None}
+        encoder = tokenizers.Tokenizer.from_str(json.dumps({**json.loads(tokenizer.to_json()), **plain}))
+        encoder.decoder = tokenizers.decoders.ByteLevel()
+        return encoder
     if not isinstance(tokenizer, ByteTokenizer):
         return tokenizers.Tokenizer.from_str(tokenizer.to_json())
     from harmony_core.data.bpe import byte_of_character
