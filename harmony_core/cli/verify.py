@@ -23,7 +23,7 @@ def verify(
     HARMONY may breed otherwise: the manifest says which one wrote the search.
     """
     # Imports torch.
-    from harmony_core.evaluation.verification import verify as checks
+    from harmony_core.cli.verification import verify as checks
 
     folder = SearchFolder.find(search)
     counts = dict.fromkeys(_SIGNS, 0)

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from harmony_core.cli.main import app
-from harmony_core.evaluation.verification import verify
+from harmony_core.cli.verification import verify
 from harmony_core.store import (
     POPULATION,
     SELECTION,
