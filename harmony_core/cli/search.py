@@ -77,6 +77,5 @@ def _unlock(config: Config, arguments: Sequence[str]) -> None:
     is_left = folder.main.is_file() and any(Path(".snakemake/locks").glob("*"))
     if is_left and main_lease(folder).holder() is None:
         command = [sys.executable, "-m", "snakemake", *arguments, "--unlock"]
-        if code := subprocess.run(command, check=False).returncode:
-            # Snakemake has said why.
-            raise typer.Exit(code)
+        if subprocess.run(command, check=False).returncode:
+            raise UserError("search", folder.path, "it stays locked, for the reason that Snakemake gives; correct that")

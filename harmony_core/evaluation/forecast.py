@@ -18,8 +18,8 @@ from harmony_core.training.recipe import Recipe
 
 # Weights and AdamW's two means, fp32, as a promoted training keeps them.
 _BYTES_PER_PARAM = 12
-# Tables and journals, of searches of 4 to 12 candidates: what a training leaves, and each of its steps.
-_BYTES_PER_TRAINING, _BYTES_PER_STEP, _BYTES_PER_REPORT = 40e3, 200, 2e6
+# Tables, journals and logs as searches of 4 to 36 trainings left them.
+_BYTES_PER_SHARD, _BYTES_PER_TRAINING, _BYTES_PER_STEP, _BYTES_PER_REPORT = 75e3, 3e3, 170, 2e6
 
 
 @dataclass(frozen=True)
@@ -100,6 +100,7 @@ def forecast(config: Config, samples: Sequence[Architecture], machine: Machine, 
         latency_seconds=latency,
         seconds=rounds + latency + last,
         disk_bytes=_BYTES_PER_REPORT
+        + _BYTES_PER_SHARD * (1 + search.generations * config.num_shards())
         + _BYTES_PER_TRAINING * (trainings + promote.members * runs)
         + _BYTES_PER_STEP * steps
         + (_BYTES_PER_PARAM * kept if promote.keep_weights else 0),

@@ -6,8 +6,10 @@ import doctest
 from pathlib import Path
 
 import pytest
+import yaml
 from deepspeed.accelerator import get_accelerator
 
+import harmony_core
 from tests.installed.conftest import ROOT, Installed
 
 # The demo's own search, on its text, with budgets of seconds.
@@ -74,3 +76,16 @@ def test_the_page_of_the_python_face_is_right(searched: Path, monkeypatch: pytes
     assert told.attempted > 8
     assert told.failed == 0
     assert (searched / "exported-by-python" / "config.json").is_file()
+
+
+def test_a_search_is_run_from_python(searched: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here one that is done, so that nothing is left to do."""
+    monkeypatch.chdir(searched)
+    before = sorted(path for path in Path("results/mine").rglob("*.parquet"))
+    done = harmony_core.search(yaml.safe_load(Path("config.yaml").read_text()), *SMALL)
+    assert (done.name, done.candidates().height) == ("mine", 8)
+    assert sorted(path for path in Path("results/mine").rglob("*.parquet")) == before
+    with pytest.raises(harmony_core.SearchFailed, match="search mine: Snakemake ended with exit code 1"):
+        harmony_core.search("config.yaml", *SMALL, options=["no-such-file"])
+    with pytest.raises(harmony_core.UserError, match="search.generations: 0"):
+        harmony_core.search("config.yaml", "search.generations=0")
