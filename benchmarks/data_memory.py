@@ -59,7 +59,7 @@ def main() -> None:
     """Measures the sizes that are named, in megabytes, with the byte tokenizer; the first with BPE too."""
     sizes = [int(argument) for argument in sys.argv[1:]] or [100, 400]
     runs: list[dict[str, Any]] = []
-    for size, tokenizer in [(sizes[0], "bpe"), *((size, "byte") for size in sizes)]:
+    for size, tokenizer in [*((size, "byte") for size in sizes), (sizes[0], "bpe")]:
         runs.append(measure(size, tokenizer))
         told = {name: round(value, 1) if isinstance(value, float) else value for name, value in runs[-1].items()}
         print(told, flush=True)

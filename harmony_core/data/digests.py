@@ -15,14 +15,14 @@ from harmony_core.errors import UserError
 _BYTES = 32
 # Fields are sorted by digest. NumPy compares all 32 bytes of two such strings.
 _RECORD = np.dtype([("digest", f"S{_BYTES}"), ("number", "<i8"), ("size", "<i8")])
-# So many records are held in memory, which is 12 MB; what is more lies in files, one for each first byte of a digest.
-_HELD = 2**18
+# So many records are held in memory, which is 3 MB; what is more lies in files, one for each first byte of a digest.
+_HELD = 2**16
 
 
 class DigestTable:
     """SHA-256 and size of every document, in the order of reading; a context, since it may have files.
 
-    Its files are in the folder for temporary files (`TMPDIR` sets it): 48 bytes a document, from the 262,145th on.
+    Its files are in the folder for temporary files (`TMPDIR` sets it): 48 bytes a document, from the 65,537th on.
     """
 
     def __init__(self) -> None:

@@ -21,7 +21,7 @@ from harmony_core.data.shards import ShardWriter, read_shards, token_dtype
 from harmony_core.data.sources import open_source
 from harmony_core.data.staging import staged_folder, write_synced
 from harmony_core.data.summary import FILE_NAME as SUMMARY_FILE
-from harmony_core.data.summary import Summary, summarise, summary_lines, warnings
+from harmony_core.data.summary import Summary, summarise, summary_lines, warning_lines
 from harmony_core.data.tokenfiles import ids_of
 from harmony_core.data.tokenizer import ByteTokenizer, Tokenizer, checksum
 from harmony_core.errors import UserError
@@ -71,7 +71,7 @@ def prepare(config: DataConfig, root: Path | str, log: Log = print) -> DataManif
         manifest = DataManifest.load(folder)
         log(f"{folder}: already prepared from {_sources(manifest)}")
         if summary := Summary.load(folder):
-            _say(warnings(manifest, summary), log)
+            _say(warning_lines(manifest, summary), log)
         return manifest
     started = time.perf_counter()
     source, corpus = _read(config, log)
@@ -81,7 +81,7 @@ def prepare(config: DataConfig, root: Path | str, log: Log = print) -> DataManif
         summary = _summarise(temporary, manifest, corpus, tokenizer)
     manifest = DataManifest.load(folder)
     _say(summary_lines(manifest, summary), log)
-    _say(warnings(manifest, summary), log)
+    _say(warning_lines(manifest, summary), log)
     tokens = ", ".join(f"{manifest.splits[split].tokens:,} {split}" for split in SPLITS)
     log(f"{folder}: {tokens} tokens of {_sources(manifest)} in {time.perf_counter() - started:.1f} s")
     return manifest

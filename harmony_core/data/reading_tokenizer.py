@@ -62,7 +62,9 @@ def read_content(path: str) -> bytes:
 def _refusal(content: bytes, separator: str) -> str | None:
     """What a process with limits says against it; None is nothing."""
     command = [sys.executable, "-P", "-m", __name__, separator, str(_SECONDS), str(_MEMORY_BYTES)]
-    environment = {**os.environ, "TOKENIZERS_PARALLELISM": "false", "RUST_BACKTRACE": "0"}
+    # Threads of libraries would each reserve memory, and count for the limit.
+    one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS"), "1")
+    environment = {**os.environ, **one_thread, "TOKENIZERS_PARALLELISM": "false", "RUST_BACKTRACE": "0"}
     try:
         done = subprocess.run(
             command, input=content, capture_output=True, timeout=2 * _SECONDS, check=False, env=environment

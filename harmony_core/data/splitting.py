@@ -126,7 +126,9 @@ class SplitDocuments:
         found: dict[int, list[_Unit]] = {}
         names: list[str] = []
         for number, document in enumerate(self._read()):
-            if len(document.text) > self._longest and not self._repeats[number]:
+            # Where there are more documents than before, the files change, which `parts` tells of.
+            is_new = number < self._num_read and not self._repeats[number]
+            if is_new and len(document.text) > self._longest:
                 names.append(document.name)
                 key = hashlib.sha256(document.text).digest()
                 bounds = [0, *self._cut.places(document.text, self._longest // 2), len(document.text)]

@@ -112,7 +112,7 @@ def summary_lines(manifest: DataManifest, summary: Summary) -> Iterator[str]:
         )
 
 
-def warnings(manifest: DataManifest, summary: Summary) -> Iterator[str]:
+def warning_lines(manifest: DataManifest, summary: Summary) -> Iterator[str]:
     """What of the data makes a number that is measured on it noise."""
     error = summary.relative_error
     if error is None:
