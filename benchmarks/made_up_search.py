@@ -319,6 +319,7 @@ def _promote(folder: SearchFolder, survivors: Columns, hostile: bool) -> None:
     write_table(folder.ledger(None), [], LEDGER)
     key = ("search", "generation", "candidate", "architecture_id")
     trained = {"status": "ok", "val_bits_per_byte": 2.0, "val_loss": 3.2, "test_bits_per_byte": 2.05, "test_loss": 3.3}
+    trained |= {"seconds": 50.0, "tokens": 2_000_000, "precision": "fp32"}
     rows = [{**blank(TRAINING), **{name: one[name] for name in key}, **trained} for one in members]
     write_table(folder.shard(None, "training", 0), [{**one, "replicate": r} for one in rows for r in (0, 1)], TRAINING)
     timed = {"mode": "prefill", "status": "ok", "source": "measured", "latency_seconds": 0.02}

@@ -82,7 +82,7 @@ class Summaries:
     @cached_property
     def schema(self) -> pl.Schema:
         """Columns of `candidates` and their types: those of `schemas.POPULATION` but `LEFT_OUT`, then the results."""
-        population = empty(self._population_schema).lazy().drop(LEFT_OUT)
+        population = empty(self.population_schema).lazy().drop(LEFT_OUT)
         rows = {table.name: empty(table.schema).lazy() for table in viewed_tables(self.config)}
         found = measured(population, rows, self.config).collect_schema()
         # Whatever measures an objective may not be installed any more; the selections have it too.
@@ -207,7 +207,7 @@ class Summaries:
 
     def _read(self, generations: Sequence[Generation]) -> tuple[pl.DataFrame, Tally]:
         """Rows of generations, sorted, and their tally."""
-        columns = [name for name in self._population_schema.names if name not in LEFT_OUT]
+        columns = [name for name in self.population_schema.names if name not in LEFT_OUT]
         population = scan([one.population for one in generations], schemas.POPULATION, columns)
         rows = {
             table.name: scan(
@@ -228,7 +228,8 @@ class Summaries:
         )
 
     @cached_property
-    def _population_schema(self) -> pa.Schema:
+    def population_schema(self) -> pa.Schema:
+        """That of the search's own populations, as far as its objectives are known."""
         return schemas.with_metrics(schemas.POPULATION, filter(is_metric, self.objectives))
 
 
