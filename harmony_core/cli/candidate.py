@@ -47,7 +47,7 @@ def find_candidate(text: str | Sequence[str], search: Path | None) -> Found:
     found, unread = _matches(text, search, promoted=False)
     if not found:
         also = f" ({', '.join(unread)} could not be read)" if unread else ""
-        raise UserError(_FIELD, text, f"no candidate has this id or name{also}; take one from `harmony top`")
+        raise UserError(_FIELD, text, f"no candidate has this id{also}; take one from `harmony top`")
     return _only(text, found)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -21,13 +21,13 @@ from harmony_core.cli.answer import (
     state_of,
     tell_state,
 )
-from harmony_core.metrics import LATENCY, metric, shown
+from harmony_core.metrics import LATENCY, LOSS, metric, shown
 from harmony_core.results.budget import spending
 from harmony_core.results.fronts import again_on, front_of
 from harmony_core.results.summaries import LEFT_OUT, Summaries
 from harmony_core.results.tally import Tally
-from harmony_core.results.views import promoted_results, ranked
-from harmony_core.store.evaluators import TRAINING_TABLE
+from harmony_core.results.views import ended_well, promoted_results
+from harmony_core.store.evaluators import KEY, TRAINING_TABLE
 from harmony_core.terminal.format import latency_cell, seconds, value_text
 from harmony_core.terminal.frame import Column
 
@@ -49,12 +49,15 @@ def top(
     summaries = Summaries(search)
     schema = pl.Schema({**summaries.schema, "violation": pl.Float64()})
     needed, wanted = asked.needs(schema), asked.shown(pl.Schema({**schema, **_LATER}), list(schema))
-    rows = asked.rows(ranked(summaries, needed)).head(limit)
+    rows = asked.rows(ended_well(summaries, needed))
+    # Of a million the first few are found sooner than an order of all.
+    rows = rows.head(limit) if asked.sort else rows.bottom_k(limit, by=[LOSS, *KEY]).sort(LOSS, *KEY)
     tally = summaries.tally()
-    rows = summaries.completed(rows, list(summaries.schema) if not asked.columns else wanted)
+    rows = summaries.completed(rows, _read(summaries, asked, wanted))
     told = {**state_of(summaries), "failed": _failures(tally)} if as_json else {}
     title = f"{summaries.folder.name}: best candidates"
-    asked.answer("top", rows.select(wanted), title, candidate_columns(summaries, rows), **told)
+    columns_of = candidate_columns(summaries, rows)
+    asked.answer("top", rows.select(one for one in wanted if one in rows.columns), title, columns_of, **told)
     if not asked.for_programs:
         promoted(summaries)
         for line in (failed(tally), latency_told(summaries, tally), _spent(summaries, tally)):
@@ -75,15 +78,15 @@ def pareto(
     asked = Asked(where, sort, columns, as_json, as_csv)
     summaries = Summaries(search)
     schema = pl.Schema({**summaries.schema, "violation": pl.Float64(), **_AGAIN})
-    asked.needs(schema)
-    wanted = asked.shown(pl.Schema({**schema, **_LATER}), list(schema))
+    needed, wanted = asked.needs(schema), asked.shown(pl.Schema({**schema, **_LATER}), list(schema))
     # Whoever a condition leaves out may still beat others.
-    front = summaries.completed(front_of(summaries), list(summaries.schema))
+    front = front_of(summaries)
+    front = summaries.completed(front, ["architecture_id", *_read(summaries, asked, wanted), *needed])
     rows = asked.rows(again_on(front, summaries))
-    rows = summaries.completed(rows, wanted)
     told = state_of(summaries) if as_json else {}
     title = f"{summaries.folder.name}: Pareto front"
-    asked.answer("pareto", rows.select(wanted), title, candidate_columns(summaries, rows), **told)
+    columns_of = candidate_columns(summaries, rows)
+    asked.answer("pareto", rows.select(one for one in wanted if one in rows.columns), title, columns_of, **told)
     if not asked.for_programs:
         if line := latency_told(summaries, summaries.tally()):
             console.print(line, markup=False)
@@ -91,6 +94,14 @@ def pareto(
             stay = f"{rows['confirmed'].sum()} of {num_again} stay on the front"
             console.print(f"again: measured anew together with the baselines, in turns; {stay}")
     tell_state(summaries)
+
+
+def _read(summaries: Summaries, asked: Asked, wanted: Sequence[str]) -> list[str]:
+    """The columns that rows are completed with: those that were asked for, all for a program, else what is shown."""
+    if asked.columns is not None or asked.for_programs:
+        return list(wanted)
+    metrics = [one.name for one in shown(summaries.objectives) if one.name in summaries.schema]
+    return ["architecture_id", "pattern", "latency_marked", *metrics]
 
 
 def candidate_columns(summaries: Summaries, rows: pl.DataFrame) -> list[Column]:

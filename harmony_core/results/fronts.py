@@ -7,8 +7,9 @@ from typing import Any
 
 import polars as pl
 
+from harmony_core.metrics import LOSS
 from harmony_core.results.summaries import LEFT_OUT, Summaries
-from harmony_core.results.views import front, promoted_latency, ranked
+from harmony_core.results.views import ended_well, front, promoted_latency
 from harmony_core.store.evaluators import KEY
 from harmony_core.store.queries import Search
 from harmony_core.store.schemas import POPULATION
@@ -38,9 +39,9 @@ def pareto_front(search: Search | Summaries) -> pl.LazyFrame:
 
 def front_of(summaries: Summaries) -> pl.DataFrame:
     """The front's rows in the leaderboard's order, of which `Summaries.completed` has the other columns."""
-    rows = ranked(summaries, summaries.objectives)
+    rows = ended_well(summaries, summaries.objectives)
     has_targets = any(one["target"] is not None for one in summaries.config["search"]["objectives"])
-    return front(rows, summaries.objectives, has_targets and constrained(summaries.config["search"]))
+    return front(rows, summaries.objectives, has_targets and constrained(summaries.config["search"])).sort(LOSS, *KEY)
 
 
 def again_on(rows: pl.DataFrame, summaries: Summaries) -> pl.DataFrame:

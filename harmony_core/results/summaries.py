@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -117,12 +118,15 @@ class Summaries:
         Raises:
             UserError: a file is damaged.
         """
-        added = [name for name in columns if name not in rows.columns]
+        added = [name for name in dict.fromkeys(columns) if name not in rows.columns]
         numbers = set(rows["generation"].unique())
         of_rows = [one for one in self.generations if one.number in numbers]
         from_view = [name for name in added if name in self.schema]
         if from_view:
-            found = self._rows(of_rows, [*KEY, *from_view])
+            members: dict[int, list[int]] = defaultdict(list)
+            for number, candidate in rows.select(KEY).iter_rows():
+                members[number].append(candidate)
+            found = self._rows(of_rows, [*KEY, *from_view], members)
             rows = rows.join(found, on=KEY, how="left", maintain_order="left")
         if from_population := [name for name in added if name in LEFT_OUT]:
             frames = []
@@ -150,11 +154,22 @@ class Summaries:
         """Rows and tally of the other generations, from their files."""
         return self._read(self._others)
 
-    def _rows(self, generations: Sequence[Generation], columns: Sequence[str]) -> pl.DataFrame:
-        """Rows of generations, sorted; the columns have the key."""
+    def _rows(
+        self,
+        generations: Sequence[Generation],
+        columns: Sequence[str],
+        members: Mapping[int, Collection[int]] | None = None,
+    ) -> pl.DataFrame:
+        """Rows of generations, sorted.
+
+        Args:
+            generations: in order.
+            columns: the key among them.
+            members: the candidates of each by its number, whose rows are needed, at least; None is all.
+        """
         finished = [one for one in generations if one in self._finished]
         with ThreadPoolExecutor(_READERS) as pool:
-            found = list(pool.map(lambda one: self._kept(one, columns), finished))
+            found = list(pool.map(lambda one: self._kept(one, columns, members and members[one.number]), finished))
         # What is not there is made here and not in those threads: where one of them raises, another would still run
         # Polars when the process ends.
         frames = {
@@ -176,10 +191,12 @@ class Summaries:
         shards = {table.name: self.folder.shards(number, table.name) for table in reversed(self._tables)}
         return Generation(number, self.folder.population(number), shards, selection if is_over else None)
 
-    def _kept(self, one: Generation, columns: Sequence[str]) -> pl.DataFrame | None:
+    def _kept(
+        self, one: Generation, columns: Sequence[str], candidates: Collection[int] | None = None
+    ) -> pl.DataFrame | None:
         """Columns of a generation's summary; None where none is true of its files."""
         state = self._state(one)
-        found = None if state is None else summary_file.read(self._path(one), state, columns)
+        found = None if state is None else summary_file.read(self._path(one), state, columns, candidates)
         if found is None:
             return None
         rows, self._tallies[one.number] = found

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import harmony_core
+from harmony_core.atomic import replacing
 from harmony_core.base import digest
 from harmony_core.errors import UserError
 from harmony_core.results.tally import Tally
-from harmony_core.store.table import frame, write_arrow
+from harmony_core.store.table import frame
 
 # The rules by which a summary is made; another number is another summary.
 _VERSION = 1
+# Of a front of a hundred some groups are read; more groups are more work where all are.
+_ROWS_OF_GROUP = 4096
 _STATE, _TALLY, _CHECKSUM = b"state", b"tally", b"checksum"
 
 State = str
@@ -50,26 +54,47 @@ def state_of(paths: Sequence[Path], settings: Any) -> State:
     return digest([_VERSION, harmony_core.__version__, settings, files])
 
 
-def read(path: Path, state: State, columns: Sequence[str]) -> tuple[pl.DataFrame, Tally] | None:
+def read(
+    path: Path, state: State, columns: Sequence[str], candidates: Collection[int] | None = None
+) -> tuple[pl.DataFrame, Tally] | None:
     """Rows and tally of a summary; None where there is none of these files, or it is damaged.
 
     Args:
         path: its file.
         state: of the files that it must be true of.
-        columns: those that are read.
+        columns: those that are read, the candidate among them.
+        candidates: whose rows are needed, at least; None is all.
     """
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             tally = _tally(file.schema_arrow, state)
             if tally is None:
                 return None
-            content = file.read(list(columns)).select(list(columns))
-            whole = len(content) == file.metadata.num_rows
+            found = range(file.num_row_groups) if candidates is None else _groups_of(file, candidates)
+            # Generations are read at once; threads for the columns of each would wait for one another.
+            content = file.read_row_groups(found, list(columns), use_threads=False).select(list(columns))
+            whole = len(content) == sum(file.metadata.row_group(number).num_rows for number in found)
+            whole = whole and (candidates is not None or len(content) == file.metadata.num_rows)
         content.validate(full=True)
     except (OSError, pa.ArrowException, ValueError, LookupError, OverflowError, MemoryError):
         # Nothing is lost: the files that it was read from say the same, or raise.
         return None
-    return (frame(content), tally) if whole else None
+    rows = frame(content)
+    # No checksum covers where rows are; a candidate that is not there is another sign of damage.
+    whole = whole and (candidates is None or set(candidates) <= set(rows["candidate"]))
+    return (rows, tally) if whole else None
+
+
+def _groups_of(file: pq.ParquetFile, candidates: Collection[int]) -> list[int]:
+    """The row groups in which these candidates can be."""
+    place = file.schema_arrow.names.index("candidate")
+    wanted = sorted(candidates)
+    found = []
+    for number in range(file.num_row_groups):
+        bounds = file.metadata.row_group(number).column(place).statistics
+        if bounds is None or bisect_left(wanted, bounds.min) < bisect_right(wanted, bounds.max):
+            found.append(number)
+    return found
 
 
 def keep(path: Path, state: State, rows: pl.DataFrame, tally: Tally) -> UserError | OSError | None:
@@ -85,7 +110,14 @@ def keep(path: Path, state: State, rows: pl.DataFrame, tally: Tally) -> UserErro
     told = json.dumps(tally.to_json())
     metadata = {_STATE: state, _TALLY: told, _CHECKSUM: digest([state, told])}
     try:
-        write_arrow(path, content.replace_schema_metadata(metadata))
+        with replacing(path) as temporary:
+            pq.write_table(
+                content.replace_schema_metadata(metadata),
+                temporary,
+                row_group_size=_ROWS_OF_GROUP,
+                compression="lz4",
+                write_page_checksum=True,
+            )
     except (UserError, OSError) as error:
         return error
     return None

@@ -33,17 +33,21 @@ def leaderboard(search: Search) -> pl.LazyFrame:
 
 
 def ranked(summaries: Summaries, columns: Sequence[str]) -> pl.DataFrame:
-    """All candidates that are ok, lowest validation bits per byte first, and `violation`; more than these columns.
+    """All candidates that are ok, lowest validation bits per byte first; else as `ended_well`."""
+    return ended_well(summaries, columns).sort(LOSS, *KEY)
+
+
+def ended_well(summaries: Summaries, columns: Sequence[str]) -> pl.DataFrame:
+    """All candidates that are ok, by generation and candidate, and `violation`; more than these columns.
 
     Args:
         summaries: the search's.
-        columns: of `Summaries.schema`, those that are read; `completed` adds others.
+        columns: of `Summaries.schema`, those that are read; `Summaries.completed` adds others.
     """
     targets = {one["name"]: one["target"] for one in summaries.config["search"]["objectives"]}
     bounded = [name for name, target in targets.items() if target is not None]
     rows = summaries.candidates([*KEY, "status", LOSS, *bounded, *columns])
-    rows = rows.filter(pl.col("status") == "ok").with_columns(violation=violation(targets))
-    return rows.sort(LOSS, *KEY)
+    return rows.filter(pl.col("status") == "ok").with_columns(violation=violation(targets))
 
 
 def violation(targets: Mapping[str, float | None]) -> pl.Expr:

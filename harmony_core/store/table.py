@@ -108,7 +108,7 @@ def _columns(content: pa.Table, wanted: pa.Schema, num_rows: int) -> list[pa.Arr
     return [
         content[field.name]
         if field.name in content.column_names
-        else pa.array([value_before(field)] * num_rows, field.type)
+        else pa.repeat(pa.scalar(value_before(field), field.type), num_rows)
         for field in wanted
     ]
 
@@ -134,7 +134,8 @@ def frame(content: pa.Table) -> pl.DataFrame:
 
 def empty(schema: pa.Schema) -> pl.DataFrame:
     """A frame of this schema without rows."""
-    return frame(schema.empty_table())
+    # Arrow's own empty table, and arrays of lists, import pandas, which takes longer than all else that is asked.
+    return frame(pa.Table.from_arrays([pa.nulls(0, field.type) for field in schema], schema=schema))
 
 
 def _array(values: list[Any], field: pa.Field, schema: pa.Schema) -> pa.Array:

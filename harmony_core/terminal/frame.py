@@ -80,10 +80,10 @@ def table(rows: pl.DataFrame, columns: Sequence[Column], width: int | None) -> t
         columns: in order.
         width: characters of a line; None is as many as are needed.
     """
-    kept: list[list[str]] = []
+    kept: list[tuple[Column, list[str]]] = []
     left_out: list[str] = []
+    widths: list[int] = []
     room = math.inf if width is None else width + _GAP
-    made = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0))
     for one in columns:
         texts = [_cell(one, row) for row in rows.iter_rows(named=True)]
         least = max(_least(one.heading, wraps=True), *(_least(text, one.wraps) for text in texts), 0)
@@ -91,11 +91,19 @@ def table(rows: pl.DataFrame, columns: Sequence[Column], width: int | None) -> t
             left_out.append(one.heading)
             continue
         room -= least + _GAP
-        kept.append(texts)
-        justify = "left" if one.is_text else "right"
+        kept.append((one, texts))
+        widths.append(least)
+    made = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0))
+    # Rich would take from every column alike, and break words for it.
+    for number, (one, texts) in sorted(enumerate(kept), key=lambda pair: pair[1][0].wraps):
+        whole = max(cell_len(text) for text in (plain(one.heading), *texts))
+        added = max(0, min(whole - widths[number], room))
+        widths[number] += int(added)
+        room -= added
+    for (one, _), given in zip(kept, widths, strict=True):
         heading = Text(plain(one.heading))
-        made.add_column(heading, justify=justify, overflow="fold", min_width=least)
-    for row in zip(*kept, strict=True):
+        made.add_column(heading, justify="left" if one.is_text else "right", overflow="fold", width=given)
+    for row in zip(*(texts for _, texts in kept), strict=True):
         made.add_row(*(Text(text) for text in row))
     return made, left_out
 
