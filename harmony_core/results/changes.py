@@ -24,8 +24,8 @@ def changes(before: str, after: str) -> list[str]:
     old, new = json.loads(before), json.loads(after)
     whole = [name for name in {**old, **new} if name != "blocks"]
     found = [told for name in whole if (told := _field(name, old, new))]
-    texts = [[json.dumps(block, sort_keys=True) for block in one["blocks"]] for one in (old, new)]
-    matcher = difflib.SequenceMatcher(None, *texts, autojunk=False)
+    before_texts, after_texts = ([json.dumps(block, sort_keys=True) for block in one["blocks"]] for one in (old, new))
+    matcher = difflib.SequenceMatcher(None, before_texts, after_texts, autojunk=False)
     for what, i1, i2, j1, j2 in matcher.get_opcodes():
         if what != "equal":
             found += _blocks(old["blocks"][i1:i2], new["blocks"][j1:j2], i1, j1)
@@ -34,8 +34,8 @@ def changes(before: str, after: str) -> list[str]:
 
 def _blocks(old: list[Json], new: list[Json], first_old: int, first_new: int) -> Iterator[str]:
     """What became of a run of blocks: those of one kind are changed, in order, others go and come."""
-    kinds = [[block["kind"] for block in blocks] for blocks in (old, new)]
-    for what, i1, i2, j1, j2 in difflib.SequenceMatcher(None, *kinds, autojunk=False).get_opcodes():
+    old_kinds, new_kinds = ([block["kind"] for block in blocks] for blocks in (old, new))
+    for what, i1, i2, j1, j2 in difflib.SequenceMatcher(None, old_kinds, new_kinds, autojunk=False).get_opcodes():
         if what == "equal":
             for before, after, number in zip(
                 old[i1:i2], new[j1:j2], range(first_new + j1, first_new + j2), strict=True

@@ -106,7 +106,7 @@ class Summaries:
         for one in self._finished:
             if one.number not in self._tallies:
                 self._made(one) if self._kept(one, KEY) is None else None
-        return Tally.total([*self._tallies.values(), self._live[1]])
+        return Tally.total([*self._tallies.values(), *([self._live[1]] if self._others else [])])
 
     def completed(self, rows: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
         """Rows with more of their columns, in the same order.
