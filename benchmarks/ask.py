@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -90,12 +91,13 @@ def main() -> int:
                 among[name]["before"] = median([run([name, "million"], folder, given.before)])
         calls = {"--help": ["--help"], "top of the demo": ["top", "demo"]}
         calls |= {f"{name} --help": [name, "--help"] for name in COMMANDS}
+        known = {which: commands_of(demo, code) for which, code in codes.items()}
         started: dict[str, Any] = {}
         for name, arguments in calls.items():
             runs: dict[str, list[Run]] = {which: [] for which in codes}
             for _ in range(given.rounds):
                 for which, code in codes.items():
-                    if which == "after" or _knows(arguments, code):
+                    if arguments[0] in known[which] or arguments[0].startswith("-"):
                         runs[which].append(run(arguments, demo, code))
             started[name] = {which: median(one) for which, one in runs.items() if one}
             print(name, started[name], flush=True)
@@ -115,14 +117,11 @@ def main() -> int:
     return 0 if kept else 1
 
 
-def _knows(arguments: list[str], code: Path) -> bool:
-    """Whether a checkout has such a command."""
-    name = arguments[0]
-    return (
-        name.startswith("-")
-        or f"query.{name}" in (code / "harmony_core/cli/main.py").read_text()
-        or (f"{name}." in (code / "harmony_core/cli/main.py").read_text())
-    )
+def commands_of(folder: Path, code: Path) -> set[str]:
+    """The commands that a checkout's `harmony --help` lists."""
+    run(["--help"], folder, code)
+    listed = re.findall(r"^\W+([a-z]+) ", (folder / "answer.txt").read_text(), re.MULTILINE)
+    return set(listed) & COMMANDS.keys()
 
 
 if __name__ == "__main__":

@@ -111,7 +111,7 @@ def test_presets_have_names(ask: Ask, root: Path) -> None:
     # The other search's has another name, but the preset is there for all.
     assert ask(show, ["attack", "llama-nano"])["training"] == []
     assert candidates.find_promoted("plain/llama-nano", None)[1]["name"] == "llama-nano"
-    assert ask(compare, "plain/llama-nano", "mamba2-nano")["changed"]
+    assert ask(compare, "plain/llama-nano", "jamba-nano")["changed"]
 
 
 def test_two_candidates_and_two_searches_are_compared(ask: Ask) -> None:
