@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from harmony_core.architecture import Architecture
-from harmony_core.cli.query import SearchArgument, tell_missing
+from harmony_core.cli.answer import SearchArgument, tell_missing
 from harmony_core.errors import UserError
 from harmony_core.metrics import METRICS, metric
 from harmony_core.results import leaderboard

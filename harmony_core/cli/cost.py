@@ -10,7 +10,7 @@ from rich.console import Console
 
 from harmony_core.architecture import Architecture, Mode
 from harmony_core.architecture.presets import load_preset
-from harmony_core.cli.query import blocks_table
+from harmony_core.cli.blocks import print_blocks
 from harmony_core.terminal.format import count, seconds
 
 console = Console(highlight=False)
@@ -31,7 +31,7 @@ def cost(
     architecture = _architecture(file)
     target = None if machine is None else Machine.from_yaml(machine)
     console.print(f"[bold]{architecture.id}[/]  {architecture.pattern()}")
-    console.print(blocks_table(architecture))
+    print_blocks(architecture.to_json())
     for label, value in (
         ("parameters", architecture.num_params()),
         ("active parameters", architecture.num_active_params()),

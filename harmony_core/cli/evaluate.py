@@ -9,9 +9,9 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from harmony_core.cli.answer import console
 from harmony_core.cli.candidate import SearchOption
 from harmony_core.cli.export import TrainedArgument, find_trained
-from harmony_core.cli.query import console
 from harmony_core.errors import UserError
 
 

@@ -4,76 +4,37 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
-from harmony_core.atomic import refusal
-from harmony_core.cli import (
-    aggregate,
-    calibrate,
-    config,
-    cost,
-    doctor,
-    evaluate,
-    export,
-    generate,
-    grow,
-    init,
-    isoflop,
-    mad,
-    migrate,
-    plan,
-    promote,
-    query,
-    report,
-    reproduce,
-    resume,
-    run,
-    scale,
-    search,
-    train,
-    verify,
-    watch,
-)
-from harmony_core.errors import UserError
-from harmony_core.workers.lease import LeaseLost
-from harmony_core.workers.task import WorkInterrupted
+import harmony_core
+from harmony_core.cli.commands import Commands
+
+if TYPE_CHECKING:
+    from harmony_core.errors import UserError
 
 app = typer.Typer(
-    help="HARMONY finds efficient hybrid language models.",
+    cls=Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(init.init)
-app.command()(search.search)
-app.command()(query.top)
-app.command()(query.pareto)
-app.command()(query.show)
-app.command()(report.report)
-app.command()(export.export)
-app.command()(generate.generate)
-app.command()(evaluate.evaluate)
-app.command()(reproduce.reproduce)
-app.command()(promote.promote)
-app.command("aggregate")(aggregate.aggregate_search)
-app.command("grow")(grow.grow_architecture)
-app.command()(cost.cost)
-app.command()(calibrate.calibrate)
-app.command()(plan.plan)
-app.command()(train.train)
-app.command()(scale.scale)
-app.command()(isoflop.isoflop)
-app.command()(mad.mad)
-app.command()(verify.verify)
-app.command()(watch.watch)
-app.command()(resume.resume)
-app.command()(migrate.migrate)
-app.command()(doctor.doctor)
-app.add_typer(config.app, name="config")
-app.add_typer(run.app, name="run")
+
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"harmony {harmony_core.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def harmony(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Its version.")
+    ] = False,
+) -> None:
+    """HARMONY finds efficient hybrid language models."""
 
 
 def main() -> None:
@@ -87,6 +48,8 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         # It is no mistake where a reader, such as `head`, has seen enough.
         if not isinstance(error, BrokenPipeError) and code == 0:
+            from harmony_core.atomic import refusal
+
             code = _refused(refusal(OSError(error.errno, error.strerror, "standard output")))
     sys.exit(code)
 
@@ -99,18 +62,39 @@ def _run() -> int:
         if isinstance(ended.code, str):
             raise
         return ended.code or 0
-    except UserError as error:
+    except Exception as error:
+        # Their classes are imported where one of them may have been raised; `harmony --help` needs none.
+        return _ended(error)
+    return 0
+
+
+def _ended(error: Exception) -> int:
+    """The exit code of a command that ended so; what is no mistake of a person's is raised again."""
+    from harmony_core.atomic import refusal
+    from harmony_core.errors import UserError
+    from harmony_core.workers.lease import LeaseLost
+    from harmony_core.workers.task import WorkInterrupted
+
+    if isinstance(error, UserError):
         return _refused(error)
-    except OSError as error:
+    if isinstance(error, OSError):
         return _refused(refusal(error))
-    except (WorkInterrupted, LeaseLost) as stopped:
-        Console(stderr=True, soft_wrap=True).print(f"not finished: {escape(str(stopped))}", highlight=False)
+    if isinstance(error, WorkInterrupted | LeaseLost):
+        _tell(f"not finished: {error}")
         # EX_TEMPFAIL of sysexits.h; the executor plugin submits such a job again.
         return os.EX_TEMPFAIL
-    return 0
+    raise error
 
 
 def _refused(error: UserError) -> int:
     for one in error.every:
-        Console(stderr=True, soft_wrap=True).print(f"[red]error:[/] {escape(str(one))}", highlight=False)
-    return UserError.EXIT_CODE
+        _tell(str(one), "[red]error:[/] ")
+    return error.EXIT_CODE
+
+
+def _tell(line: str, before: str = "") -> None:
+    """A line on standard error, whatever is in it as text."""
+    from rich.console import Console
+    from rich.markup import escape
+
+    Console(stderr=True, soft_wrap=True).print(f"{before}{escape(line)}", highlight=False)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from harmony_core.cli.query import SearchArgument, tell_missing
+from harmony_core.cli.answer import SearchArgument, tell_missing
 
 
 def report(

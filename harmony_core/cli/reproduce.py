@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harmony_core.cli.answer import console
 from harmony_core.cli.candidate import IdArgument, SearchOption, find_candidate, find_promoted
-from harmony_core.cli.query import console
 from harmony_core.store import Run
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from harmony_core.cli.query import SearchArgument, console
+from harmony_core.cli.answer import SearchArgument, console
 from harmony_core.store import SearchFolder
 
 _SIGNS = {True: "ok", False: "[red]WRONG[/]", None: "not checked"}

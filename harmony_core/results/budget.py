@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from harmony_core.base import read_yaml
-from harmony_core.search.config import BudgetConfig, Config
-from harmony_core.search.settings import read_settings
 from harmony_core.store import POPULATION, SearchFolder, read_manifest, read_table
 from harmony_core.store.evaluators import DEFAULT, tables_of
+
+if TYPE_CHECKING:
+    from harmony_core.search.config import Config
 
 HOUR = 3600.0
 
@@ -113,6 +115,8 @@ def promotion_allowance(folder: SearchFolder, members: int, cost: float = 1.0) -
         members: how many are wanted.
         cost: of a step of one of them, in the mean, in steps of a candidate; above 1 where they were grown.
     """
+    from harmony_core.search.settings import read_settings
+
     _, config = read_settings(folder)
     if config.budget.gpu_hours is None:
         return Allowance(members, members)
@@ -134,22 +138,30 @@ def _sizes(folder: SearchFolder, config: Config, generation: int) -> float:
     return 1.0 + sum(growth.params for growth in config.promote.grow) * len(params) / math.fsum(params)
 
 
-def spending(folder: SearchFolder, last: int | None = None) -> str | None:
+def spending(folder: SearchFolder, last: int | None = None, recorded: float | None = None) -> str | None:
     """What was taken of the budget, `1.98 of 2 GPU-hours`; None without a budget.
 
     Args:
         folder: the search's.
         last: generations after this one are not counted; None counts all rows there are by now. Rows of a
             promotion always count, until a later one takes their place.
+        recorded: device seconds of the generations that count, where they are known; None reads them.
     """
     settings = read_manifest(folder.manifest).config
     # This reads of the newest start only the budget: what else it names may not be installed any more.
     newest = (read_yaml(folder.config) or {}) if folder.config.exists() else settings
-    budget = BudgetConfig.parse(newest.get("budget", {}), "budget")
-    if budget.gpu_hours is None:
+    section = newest.get("budget") or {}
+    if isinstance(section, Mapping) and section.get("gpu_hours") is None:
         return None
+    # Importing the configuration takes a tenth of a second, and most searches have no budget.
+    from harmony_core.search.config import BudgetConfig
+
+    budget = BudgetConfig.parse(section, "budget")
+    assert budget.gpu_hours is not None
+    evaluators = settings.get("evaluators", DEFAULT)
     generations = folder.generations() if last is None else range(last + 1)
-    spent, _ = _recorded(folder, settings.get("evaluators", DEFAULT), [*generations, None])
+    spent, _ = _recorded(folder, evaluators, [*(generations if recorded is None else ()), None])
+    spent += recorded or 0.0
     return f"{_hours(spent)} of {_total(budget.gpu_hours * HOUR)} GPU-hours"
 
 

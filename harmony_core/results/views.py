@@ -8,13 +8,14 @@ import moocore
 import polars as pl
 
 from harmony_core.errors import UserError
-from harmony_core.metrics import metric, sign
-from harmony_core.results.candidates import measured
+from harmony_core.metrics import LOSS, metric, sign
+from harmony_core.results.summaries import LEFT_OUT, Summaries
 from harmony_core.store import queries
 from harmony_core.store.evaluators import KEY, best_runs
 from harmony_core.store.folder import SearchFolder
 from harmony_core.store.manifest import read_manifest
 from harmony_core.store.queries import Search
+from harmony_core.store.schemas import POPULATION
 
 
 def leaderboard(search: Search) -> pl.LazyFrame:
@@ -24,24 +25,29 @@ def leaderboard(search: Search) -> pl.LazyFrame:
     latency_seconds (the objective's mode), latency_marked and `violation`, the sum of the relative excesses over the
     objectives' targets.
     """
-    folder = SearchFolder.find(search)
-    config = read_manifest(folder.manifest).config
-    objectives = config["search"]["objectives"]
-    candidates = measured(queries.population(folder), queries.viewed(folder, config), config)
-    targets = {objective["name"]: objective["target"] for objective in objectives}
-    # The evaluator may be uninstalled; the selections have these metrics too.
-    known = candidates.collect_schema().names()
-    if unmeasured := [name for name in targets if name not in known]:
-        candidates = candidates.join(_selected(folder, unmeasured), on=KEY, how="left", maintain_order="left")
-    ranked = candidates.filter(pl.col("status") == "ok").with_columns(violation=violation(targets))
-    return ranked.sort("val_bits_per_byte", "generation", "candidate")
+    summaries = Summaries(search)
+    rows = ranked(summaries, summaries.schema.names())
+    rows = summaries.completed(rows, LEFT_OUT)
+    first = [name for name in POPULATION.names if name in rows.columns]
+    return rows.select(*first, pl.exclude(first)).lazy()
 
 
-def _selected(folder: SearchFolder, names: Sequence[str]) -> pl.LazyFrame:
-    """Metrics of candidates as they were selected by; null where that was not done yet."""
-    rows = queries.selection(folder).collect()
-    rows = rows.with_columns(pl.lit(None, pl.Float64).alias(name) for name in names if name not in rows.columns)
-    return rows.select("candidate", *names, generation="birth_generation").unique(KEY, keep="first").lazy()
+def ranked(summaries: Summaries, columns: Sequence[str]) -> pl.DataFrame:
+    """All candidates that are ok, lowest validation bits per byte first; else as `ended_well`."""
+    return ended_well(summaries, columns).sort(LOSS, *KEY)
+
+
+def ended_well(summaries: Summaries, columns: Sequence[str]) -> pl.DataFrame:
+    """All candidates that are ok, by generation and candidate, and `violation`; more than these columns.
+
+    Args:
+        summaries: the search's.
+        columns: of `Summaries.schema`, those that are read; `Summaries.completed` adds others.
+    """
+    targets = {one["name"]: one["target"] for one in summaries.config["search"]["objectives"]}
+    bounded = [name for name, target in targets.items() if target is not None]
+    rows = summaries.candidates([*KEY, "status", LOSS, *bounded, *columns])
+    return rows.filter(pl.col("status") == "ok").with_columns(violation=violation(targets))
 
 
 def violation(targets: Mapping[str, float | None]) -> pl.Expr:
@@ -70,8 +76,27 @@ def front(candidates: pl.DataFrame, objectives: Sequence[str], constrained: bool
         candidates = candidates.filter(pl.col("violation") == 0)
     if candidates.is_empty():
         return candidates
+    candidates = candidates.filter(~_beaten_at_once(candidates, objectives))
     values_NM = candidates.select(pl.col(objectives).cast(pl.Float64)).to_numpy() * [sign(name) for name in objectives]
     return candidates.filter(pl.Series(moocore.is_nondominated(values_NM, keep_weakly=True)))
+
+
+def _beaten_at_once(candidates: pl.DataFrame, objectives: Sequence[str]) -> pl.Series:
+    """Rows that one of a few good ones dominates: nearly all of a million, at the cost of a few comparisons each."""
+    signed = candidates.select((pl.col(name).cast(pl.Float64) * sign(name)).alias(name) for name in objectives)
+    ranks = signed.select(pl.col(name) / pl.col(name).std().clip(lower_bound=1e-300) for name in objectives)
+    beaten = pl.lit(False)
+    # The best sum of all, and of all with each objective counted more: points of the front all over it.
+    for heavy in (None, *objectives):
+        weights = {name: 8.0 if name == heavy else 1.0 for name in objectives}
+        place = ranks.select(pl.sum_horizontal(pl.col(name) * weight for name, weight in weights.items()))
+        best = place.to_series().arg_min()
+        if best is None:
+            continue
+        point = signed.row(best, named=True)
+        no_better = pl.all_horizontal(pl.col(name) >= point[name] for name in objectives)
+        beaten = beaten | (no_better & pl.any_horizontal(pl.col(name) > point[name] for name in objectives))
+    return signed.select(beaten.fill_null(False).alias("beaten"))["beaten"]
 
 
 def promoted_latency(folder: SearchFolder, mode: str) -> pl.LazyFrame:
@@ -120,12 +145,8 @@ def reference_latency(search: Search) -> tuple[float, float] | None:
     It is one model: what lies between the two is the machine's drift, which raw times hold and latencies, being
     relative to it, do not. In the objective's mode; None where nothing was measured.
     """
-    folder = SearchFolder.find(search)
-    mode = read_manifest(folder.manifest).config["latency"]["objective"]
-    times = queries.latency(folder, columns=("mode", "reference_seconds_median")).filter(pl.col("mode") == mode)
-    times = times.select("reference_seconds_median").drop_nulls()
-    found = times.collect()["reference_seconds_median"].to_list()
-    return (min(found), max(found)) if found else None
+    bounds = Summaries(search).tally().reference_seconds
+    return (bounds[0], bounds[1]) if bounds else None
 
 
 def lineage(search: Search, architecture_id: str) -> pl.LazyFrame:
@@ -136,10 +157,11 @@ def lineage(search: Search, architecture_id: str) -> pl.LazyFrame:
     Raises:
         UserError: the search has no such architecture.
     """
-    rows = queries.population(search).sort("generation", "candidate").collect()
+    folder = SearchFolder.find(search)
+    born = queries.population(folder, columns=[*KEY, "architecture_id", "parents"]).sort(KEY).collect()
     # If an architecture was trained again, its first birth counts.
-    rows = rows.unique("architecture_id", keep="first", maintain_order=True)
-    parents = dict(rows.select("architecture_id", "parents").iter_rows())
+    born = born.unique("architecture_id", keep="first", maintain_order=True)
+    parents = dict(born.select("architecture_id", "parents").iter_rows())
     if architecture_id not in parents:
         raise UserError("architecture_id", architecture_id, "not in this search; take one from its leaderboard")
     depths, wave = {architecture_id: 0}, [architecture_id]
@@ -149,6 +171,11 @@ def lineage(search: Search, architecture_id: str) -> pl.LazyFrame:
         wave = [parent for parent in found if parent in parents and parent not in depths]
         depth = max(depths.values()) + 1
         depths.update(dict.fromkeys(wave, depth))
-    frame = pl.DataFrame({"architecture_id": list(depths), "depth": list(depths.values())})
-    frame = frame.cast({"depth": pl.Int32})
-    return rows.join(frame, on="architecture_id").sort("depth", "generation", "candidate").lazy()
+    depths_of = pl.DataFrame({"architecture_id": list(depths), "depth": list(depths.values())})
+    family = born.drop("parents").join(depths_of.cast({"depth": pl.Int32}), on="architecture_id")
+    # Of a large search these are a few rows of many.
+    frames = [
+        queries.scan([folder.population(number)], POPULATION).join(family.lazy(), on=[*KEY, "architecture_id"])
+        for number in sorted(family["generation"].unique())
+    ]
+    return pl.concat(frames, how="diagonal").sort("depth", *KEY)

@@ -48,7 +48,7 @@ def results(search: Search, evaluator: str, promoted: bool = False, columns: Col
     Raises:
         UserError: the evaluator is not installed, no such search, or a damaged file.
     """
-    return _shards(search, evaluator, require_table(evaluator).schema, promoted, columns)
+    return table(search, evaluator, require_table(evaluator).schema, promoted, columns)
 
 
 def viewed(search: Search, settings: Settings) -> dict[str, pl.LazyFrame]:
@@ -75,7 +75,7 @@ def curves(search: Search, promoted: bool = False, keep: pl.Expr | None = None) 
         promoted: read promotion's rows instead of the generations'.
         keep: true of the rows that are wanted, of these many; None is all.
     """
-    return _shards(search, "curves", schemas.CURVES, promoted, keep=keep)
+    return table(search, "curves", schemas.CURVES, promoted, keep=keep)
 
 
 def latency(search: Search, promoted: bool = False, columns: Columns = None) -> pl.LazyFrame:
@@ -139,16 +139,26 @@ def scan(
     return pl.concat(frames, how="diagonal").lazy()
 
 
-def _shards(
+def table(
     search: Search,
-    table: str,
+    name: str,
     schema: pa.Schema,
-    promoted: bool,
+    promoted: bool = False,
     columns: Columns = None,
     keep: pl.Expr | None = None,
 ) -> pl.LazyFrame:
+    """Any table of an evaluator's shards, or of one beside it.
+
+    Args:
+        search: a folder, or a name under `results/`.
+        name: the table's.
+        schema: its schema.
+        promoted: read promotion's rows instead of the generations'.
+        columns: those that are read; None is all.
+        keep: true of the rows that are wanted; None is all.
+    """
     folder = SearchFolder.find(search)
-    paths = [path for g in _generations(folder, promoted) for path in folder.shards(g, table)]
+    paths = [path for g in _generations(folder, promoted) for path in folder.shards(g, name)]
     return scan(paths, schema, columns, keep)
 
 

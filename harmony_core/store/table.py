@@ -37,7 +37,11 @@ def write_table(path: Path | str, rows: Iterable[Row], schema: pa.Schema) -> Non
             allowed, or is null where the schema has none.
         UserError: the disk is full.
     """
-    content = to_arrow(rows, schema)
+    write_arrow(path, to_arrow(rows, schema))
+
+
+def write_arrow(path: Path | str, content: pa.Table) -> None:
+    """Writes a table atomically, whose rows nobody checks; UserError where the disk is full."""
     with replacing(path) as temporary:
         # Pages carry checksums, so that a flipped bit is an error and not a result.
         pq.write_table(content, temporary, compression="zstd", write_page_checksum=True)
@@ -104,7 +108,7 @@ def _columns(content: pa.Table, wanted: pa.Schema, num_rows: int) -> list[pa.Arr
     return [
         content[field.name]
         if field.name in content.column_names
-        else pa.array([value_before(field)] * num_rows, field.type)
+        else pa.repeat(pa.scalar(value_before(field), field.type), num_rows)
         for field in wanted
     ]
 
@@ -130,7 +134,8 @@ def frame(content: pa.Table) -> pl.DataFrame:
 
 def empty(schema: pa.Schema) -> pl.DataFrame:
     """A frame of this schema without rows."""
-    return frame(schema.empty_table())
+    # Arrow's own empty table, and arrays of lists, import pandas, which takes longer than all else that is asked.
+    return frame(pa.Table.from_arrays([pa.nulls(0, field.type) for field in schema], schema=schema))
 
 
 def _array(values: list[Any], field: pa.Field, schema: pa.Schema) -> pa.Array:

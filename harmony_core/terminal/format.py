@@ -24,6 +24,11 @@ def seconds(value: float | None) -> str:
     return f"{value * 1e6:.3g} us"
 
 
+def latency_cell(value: float | None, marked: bool | None) -> str:
+    """A latency, with a `~` where its reference would not keep still."""
+    return f"~{seconds(value)}" if marked else seconds(value)
+
+
 def value_text(declared: Metric, value: float | None) -> str:
     """A value as its metric's format says; a dash where nothing was measured."""
     if value is None or declared.format == "seconds":

@@ -15,7 +15,7 @@ import yaml
 from rich.console import Console
 
 from harmony_core.architecture import Architecture
-from harmony_core.cli import query
+from harmony_core.cli import answer, query, show
 from harmony_core.errors import UserError
 from harmony_core.evolution.generation import mutate_generation, select_generation
 from harmony_core.evolution.ranking import ranks_and_crowding
@@ -124,14 +124,15 @@ def test_top_pareto_and_show_print_it(
     searched: SearchFolder, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # As wide as in a file, whatever COLUMNS was when the command was imported.
-    monkeypatch.setattr(query, "console", Console(highlight=False, width=1000))
+    for module in (answer, query, show):
+        monkeypatch.setattr(module, "console", Console(highlight=False, width=1000))
     for text in (printed(capsys, query.top, searched.path, 3), printed(capsys, query.pareto, searched.path)):
         _, header, first, *_ = text.splitlines()
         assert header.split()[-4:] == ["state", "B", "attention", "blocks"]
         place = header.index("attention") + len("attention") - 1
         assert first[place] in "12"
     failed = leftover(searched)
-    text = printed(capsys, query.show, failed["architecture_id"], searched.path, False)
+    text = printed(capsys, show.show, [failed["architecture_id"]], searched.path)
     assert f"\nattention: {failed['num_attention']}\n" in text
 
 
