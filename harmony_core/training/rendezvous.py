@@ -15,7 +15,6 @@ from torch.distributed import HashStore, Store, TCPStore  # type: ignore[attr-de
 from harmony_core.errors import UserError
 from harmony_core.models import keep_freed_memory
 from harmony_core.training.device import device_for_training
-from harmony_core.training.engine import import_deepspeed
 from harmony_core.training.world import World
 
 __all__ = ["NotMet", "World", "connect", "count_rank", "first_decides", "start", "stop"]
@@ -30,7 +29,7 @@ class NotMet(RuntimeError):
 
 
 def start(world: World, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
-    """Makes this process a member of the torch.distributed world (NCCL on GPUs, gloo on CPUs) and tells DeepSpeed.
+    """Makes this process a member of the torch.distributed world (NCCL on GPUs, gloo on CPUs).
 
     A world of one is kept in memory and takes no port. Where a world exists, it stays.
 
@@ -43,7 +42,6 @@ def start(world: World, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
         UserError: this is rank 0, and its port is taken; or there should be a GPU, and torch cannot use it.
     """
     keep_freed_memory()
-    deepspeed = import_deepspeed()
     # Also in a world that exists: DeepSpeed asks for them whenever an engine is made.
     os.environ.update(_for_deepspeed(world))
     if not dist.is_initialized():
@@ -57,7 +55,6 @@ def start(world: World, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
             world_size=world.size,
             timeout=timedelta(seconds=timeout_seconds),
         )
-    deepspeed.init_distributed(verbose=False)
 
 
 def stop() -> None:

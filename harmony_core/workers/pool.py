@@ -1,4 +1,4 @@
-"""Warm workers on this machine: one process imports torch and DeepSpeed once and forks a child for each candidate."""
+"""Warm workers on this machine: one process imports torch once and forks a child for each candidate."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from harmony_core.workers.task_queue import TaskQueue
 LEAST_MEMORY_GB = 0.5
 
 PRELOAD = "harmony_core.evaluation.preload"
+# Where candidates are spread over ranks: DeepSpeed takes as long to import as a small model its first steps.
+PRELOAD_DEEPSPEED = "harmony_core.evaluation.preload_deepspeed"
 # The queue of this pool has no other tasks.
 _FEEDER = 0
 
