@@ -84,8 +84,13 @@ class ExecutionConfig(Frozen):
         gpus_per_candidate: ranks of an allocation that train one candidate together.
         layout: how they do; None is data-parallel with ZeRO-1. A candidate that it does not fit (no experts to
             spread, too few blocks) takes the nearest one that does.
-        checkpoint_seconds: a candidate that trains longer writes checkpoints so far apart; None writes one only when
-            the allocation ends.
+        checkpoint_seconds: a candidate that trains longer writes checkpoints so far apart, but none when less than
+            half of that is left of it; None writes one only when the allocation ends.
+        checkpoint_scratch: a node's own folder, for example /mnt/bb/$USER, for these checkpoints of candidates of one
+            rank: they outlive a process and not the node. None is the shared file system.
+        checkpoint_gb_per_second: what one rank writes to the shared file system while all ranks do. By it a candidate
+            is told to leave as late as its checkpoint allows, and writes none where training the same again takes less
+            time. None keeps a quarter of the signal's lead, and writes every one.
         heartbeat_seconds: how often a rank of an allocation gives a sign of life.
         heartbeat_timeout_seconds: a rank without one for this long is given up, and its candidate tried again.
     """
@@ -103,6 +108,8 @@ class ExecutionConfig(Frozen):
     gpus_per_candidate: int = Field(default=1, ge=1, le=bounds.DEVICES)
     layout: Layout | None = None
     checkpoint_seconds: float | None = Field(default=600.0, gt=0, le=bounds.SECONDS)
+    checkpoint_scratch: str | None = Field(default=None, min_length=1)
+    checkpoint_gb_per_second: float | None = Field(default=None, gt=0, le=bounds.MEMORY_GB)
     heartbeat_seconds: float = Field(default=5.0, gt=0, le=3600)
     heartbeat_timeout_seconds: float = Field(default=60.0, gt=0, le=bounds.SECONDS)
 

@@ -27,8 +27,9 @@ from harmony_core.workers.pool import even_share_gb
 from harmony_core.workers.task import Outcome, Task
 from harmony_core.workers.wire import Disconnected, Line, Message
 
-# A child is told to leave in the last quarter of the time that the allocation still has, or in the last seconds if
-# those are more. It is killed when half of the last seconds are left. In between it writes its checkpoint.
+# A child is told to leave so long before the end as its task says that it needs, or else in the last quarter of the time
+# that the allocation still has; in either case the last seconds come on top, or are the least. It is killed when half of
+# them are left. In between it writes its checkpoint.
 _LAST_SHARE = 0.25
 _LAST_SECONDS = 15.0
 # Slurm's KillWait, unless a site changed it: whatever the time limit, SIGKILL comes so long after SIGTERM.
@@ -72,6 +73,7 @@ class Worker:
         self._threads = int(address.settings["threads"])
         self._children = Children(address.settings["preload"], self._threads)
         self._assignment: int | None = None
+        self._leaving: float | None = None
         self._end = self._give_up = float("inf")
         self._told_to_leave = False
         self._terminated = False
@@ -155,11 +157,12 @@ class Worker:
             # The signal may come again. The end may come nearer by it, and never moves away.
             now, seconds = time.monotonic(), message["seconds"]
             self._end = min(self._end, now + seconds)
-            self._give_up = min(self._give_up, now + seconds - max(_LAST_SECONDS, _LAST_SHARE * seconds))
+            needed = _LAST_SHARE * seconds if self._leaving is None else _LAST_SECONDS + self._leaving
+            self._give_up = min(self._give_up, now + seconds - max(_LAST_SECONDS, needed))
 
     def _begin(self, message: Message) -> None:
         task, world = message["task"], message["world"]
-        self._assignment = message["assignment"]
+        self._assignment, self._leaving = message["assignment"], task.get("leaving_seconds")
         setup = Setup(
             log=Path(task["log"]).with_suffix(f".{world['rank']}.log" if world["rank"] else ".log"),
             threads=self._threads,

@@ -28,6 +28,8 @@ from harmony_core.training.status import Status
 from harmony_core.workers import Outcome, Pool, Task
 
 TARGET = "harmony_core.evaluation.training_task:run"
+# Of a parameter in a checkpoint: its fp32 value and AdamW's two moments.
+STATE_BYTES = 12
 IDENTITY = ("recipe_id", "init_seed", "data_seed")
 _CHECKPOINTS = "checkpoints"
 
@@ -109,6 +111,8 @@ class Training(Evaluator):
                 "folder": str(self._checkpoints(shard, candidate, run)),
                 "every_seconds": execution.checkpoint_seconds,
                 "keep": self.keep_weights,
+                "scratch": execution.checkpoint_scratch,
+                "gb_per_second": execution.checkpoint_gb_per_second,
             },
             "recipe": recipe.model_dump(mode="json"),
             "data": str(setting.data_folder),
@@ -117,7 +121,10 @@ class Training(Evaluator):
             "time_limit_seconds": limit,
             "refusal": refusal,
         }
-        return Task(_key(candidate, run), TARGET, payload, durations.seconds(architecture), limit)
+        rate = execution.checkpoint_gb_per_second
+        leaving = None if rate is None else STATE_BYTES * architecture.num_params() / layout.num_processes / (1e9 * rate)
+        expected = durations.seconds(architecture)
+        return Task(_key(candidate, run), TARGET, payload, expected, limit, leaving_seconds=leaving)
 
     def refusal(self, task: Task) -> str | None:
         """Why a candidate is not trained: it is predicted to fit no device."""
