@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import resource
 import signal
 import socket
 import sys
@@ -83,6 +84,12 @@ def dying_with(parent: int) -> Callable[[], None] | None:
             os._exit(1)
 
     return ask
+
+
+def allow_open_files() -> None:
+    """Lets this process have as many open files as it may: a connection is one, and fewer are given at first."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def host_name() -> str:

@@ -13,6 +13,7 @@ import torch.distributed as dist
 from torch.distributed import HashStore, Store, TCPStore  # type: ignore[attr-defined]
 
 from harmony_core.errors import UserError
+from harmony_core.host import allow_open_files
 from harmony_core.models import keep_freed_memory
 from harmony_core.training.device import device_for_training
 from harmony_core.training.world import World
@@ -46,14 +47,17 @@ def start(world: World, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
     os.environ.update(_for_deepspeed(world))
     if not dist.is_initialized():
         on_gpu = device_for_training().type == "cuda"
-        if on_gpu:
-            torch.cuda.set_device(world.device_index)
+        device = torch.device("cuda", world.device_index) if on_gpu else None
+        if device is not None:
+            torch.cuda.set_device(device)
         dist.init_process_group(
             "nccl" if on_gpu else "gloo",
             store=_met(world, timeout_seconds),
             rank=world.rank,
             world_size=world.size,
             timeout=timedelta(seconds=timeout_seconds),
+            # NCCL would find out each group's devices by its first operation. A rank alone has nobody to connect to.
+            device_id=None if world.alone else device,
         )
 
 
@@ -154,6 +158,9 @@ def _opened_store(world: World, timeout_seconds: float) -> TCPStore:
 
 
 def _tcp_store(world: World, timeout_seconds: float, is_master: bool) -> TCPStore:
+    if is_master:
+        # Where 64 files may be open, the 48th rank's connection is reset.
+        allow_open_files()
     return TCPStore(
         world.address,
         world.port,
