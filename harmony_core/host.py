@@ -12,6 +12,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+# How much of its GPU's memory this process may use, where several share one; all of it where it is not set.
+GPU_SHARE = "HARMONY_GPU_SHARE"
 _PR_SET_PDEATHSIG = 1
 
 

@@ -65,7 +65,8 @@ class Launcher:
                 fix = "teams of ranks need an allocation (--profile slurm); use 1, or harmony train for one model"
                 raise UserError("execution.gpus_per_candidate", ranks, fix)
             with shared(setting.device_lock):
-                yield self._warm(setting, work, None, preload_of(setting.config.execution))
+                execution = setting.config.execution
+                yield self._warm(setting, work, None, preload_of(execution), execution.candidates_per_gpu)
             return
         with self._teams(setting, work, (_order(generation), 0), ranks) as pool:
             yield pool
@@ -107,7 +108,7 @@ class Launcher:
         with self._teams(setting, work, (_order(generation), 1), 1) as pool:
             yield pool
 
-    def _warm(self, setting: OpenedSearch, work: Path, workers: int | None, preload: str) -> WarmPool:
+    def _warm(self, setting: OpenedSearch, work: Path, workers: int | None, preload: str, sharers: int = 1) -> WarmPool:
         execution = setting.config.execution
         return WarmPool(
             work / "logs",
@@ -117,6 +118,7 @@ class Launcher:
             attempts=execution.attempts,
             memory_limit_gb=execution.memory_limit_gb,
             preload=preload,
+            sharers=sharers,
         )
 
     @contextmanager
@@ -179,6 +181,7 @@ def own_teams(
         silence_seconds=execution.heartbeat_timeout_seconds,
         srun_flags=srun_flags,
         preload=preload_of(execution),
+        sharers=execution.candidates_per_gpu,
         log=log,
     )
 

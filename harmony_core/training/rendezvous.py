@@ -15,7 +15,7 @@ from torch.distributed import HashStore, Store, TCPStore  # type: ignore[attr-de
 from harmony_core.errors import UserError
 from harmony_core.host import allow_open_files
 from harmony_core.models import keep_freed_memory
-from harmony_core.training.device import device_for_training
+from harmony_core.training.device import device_for_training, limit_memory
 from harmony_core.training.world import World
 
 __all__ = ["NotMet", "World", "connect", "count_rank", "first_decides", "start", "stop"]
@@ -50,6 +50,7 @@ def start(world: World, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
         device = torch.device("cuda", world.device_index) if on_gpu else None
         if device is not None:
             torch.cuda.set_device(device)
+            limit_memory(device)
         dist.init_process_group(
             "nccl" if on_gpu else "gloo",
             store=_met(world, timeout_seconds),

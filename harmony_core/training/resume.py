@@ -229,7 +229,15 @@ class Checkpointing:
         for writer in self._writers.values():
             writer.wait()
 
-    def save(self, learner: Learner, layout: Layout, result: TrainingResult, *, wait: bool = False, by_the_clock: bool = False) -> None:
+    def save(
+        self,
+        learner: Learner,
+        layout: Layout,
+        result: TrainingResult,
+        *,
+        wait: bool = False,
+        by_the_clock: bool = False,
+    ) -> None:
         """Copies the state after the result's last step, and writes it beside training.
 
         Nothing is written twice for a step.
@@ -243,7 +251,9 @@ class Checkpointing:
         """
         curve, steps = result.curve, len(result.curve)
         near = by_the_clock and self._scratch is not None
-        if steps > (self._saved_step if near else self._shared_step) or (steps and len(result.earlier) > self._saved_rungs):
+        if steps > (self._saved_step if near else self._shared_step) or (
+            steps and len(result.earlier) > self._saved_rungs
+        ):
             since = [point.train_loss for point in curve[min(self._saved_step, steps - 1) :]]
             facts = {
                 **self._identity.facts(),

@@ -122,7 +122,9 @@ class Training(Evaluator):
             "refusal": refusal,
         }
         rate = execution.checkpoint_gb_per_second
-        leaving = None if rate is None else STATE_BYTES * architecture.num_params() / layout.num_processes / (1e9 * rate)
+        leaving = (
+            None if rate is None else STATE_BYTES * architecture.num_params() / layout.num_processes / (1e9 * rate)
+        )
         expected = durations.seconds(architecture)
         return Task(_key(candidate, run), TARGET, payload, expected, limit, leaving_seconds=leaving)
 
