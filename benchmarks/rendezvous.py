@@ -1,10 +1,10 @@
 """The start of a world of 16,384 ranks at one store: connections, seconds, and the memory of the process that listens.
 
 Rank 0 is a process of its own and meets the others as it does in a training. The others are connections of a second
-process, since 16,384 processes do not fit a small machine: each connects, says that it is there, and hears that all are.
-They do so one after another, so that the seconds are the store's work and not a network's. Each asks for the name of
-the other side's address: where no name server answers, and /etc/hosts has no line for ::ffff:127.0.0.1 (torch's spelling
-of 127.0.0.1), one connection in some twenty waits 5 s.
+process, since 16,384 processes do not fit a small machine: each connects, says that it is there, and hears that all
+are. They do so one after another, so that the seconds are the store's work and not a network's. Each asks for the name
+of the other side's address: where no name server answers, and /etc/hosts has no line for ::ffff:127.0.0.1 (torch's
+spelling of 127.0.0.1), one connection in some twenty waits 5 s.
 
     python -m benchmarks.rendezvous [--ranks 16384]
 """

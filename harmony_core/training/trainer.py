@@ -288,7 +288,7 @@ class _Run:
             self.now.checkpoints.save(learner, layout, result, wait=wait, by_the_clock=not wait)
 
     def _state_bytes(self) -> float:
-        """Bytes of a checkpoint that this process writes, about: weights and two moments, shared by those that agree."""
+        """Bytes of a checkpoint that this process writes, about: weights and two moments, over those that hold them."""
         held = sum(parameter.numel() for parameter in self.learner.stage.parameters())
         return 3.0 * 4 * held / self.conduct.layout.data_ranks
 

@@ -1,4 +1,4 @@
-"""CUDA's Multi-Process Service: without it the processes that share a GPU take turns, with it they compute side by side.
+"""CUDA's Multi-Process Service, by which the processes that share a GPU compute side by side and not in turns.
 
 https://docs.nvidia.com/deploy/mps: a daemon in user space, which clients find by a folder in their environment.
 """

@@ -32,9 +32,9 @@ from harmony_core.workers.pool import even_share_gb
 from harmony_core.workers.task import Outcome, Task
 from harmony_core.workers.wire import Disconnected, Line, Message
 
-# A child is told to leave so long before the end as its task says that it needs, or else in the last quarter of the time
-# that the allocation still has; in either case the last seconds come on top, or are the least. It is killed when half of
-# them are left. In between it writes its checkpoint.
+# A child is told to leave when the time that its task asks for is left, and the last seconds beside it; where it asks
+# for none, in the last quarter of the time that the allocation still has, or in the last seconds if those are more. It is
+# killed when half of the last seconds are left. In between it writes its checkpoint.
 _LAST_SHARE = 0.25
 _LAST_SECONDS = 15.0
 # Slurm's KillWait, unless a site changed it: whatever the time limit, SIGKILL comes so long after SIGTERM.

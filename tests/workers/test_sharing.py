@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,14 +22,14 @@ exit STATUS
 
 
 @pytest.fixture
-def said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A machine with one GPU and MPS; the file in which its control program says how it was called."""
     log = tmp_path / "mps.log"
     _install(tmp_path, log, 0)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     monkeypatch.delenv(PIPE, raising=False)
-    yield log
+    return log
 
 
 def _install(folder: Path, log: Path, status: int) -> None:
