@@ -33,7 +33,7 @@ from harmony_core.workers.task import Outcome, Task
 from harmony_core.workers.wire import Disconnected, Line, Message
 
 # A child is told to leave when the time that its task asks for is left, and the last seconds beside it; where it asks
-# for none, in the last quarter of the time that the allocation still has, or in the last seconds if those are more. It is
+# for none, in the last quarter of what the allocation still has, or in the last seconds if those are more. It is
 # killed when half of the last seconds are left. In between it writes its checkpoint.
 _LAST_SHARE = 0.25
 _LAST_SECONDS = 15.0
