@@ -36,6 +36,8 @@ def payload(data: Path) -> dict[str, Any]:
         "data": str(data),
         "row": {"init_seed": 1, "data_seed": 2},
         "splits": ["validation"],
+        "layout": {},
+        "checkpoints": {"folder": str(data / "none"), "every_seconds": None, "keep": False},
         "time_limit_seconds": None,
     }
 

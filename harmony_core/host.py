@@ -5,12 +5,15 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import resource
 import signal
 import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+# How much of its GPU's memory this process may use, where several share one; all of it where it is not set.
+GPU_SHARE = "HARMONY_GPU_SHARE"
 _PR_SET_PDEATHSIG = 1
 
 
@@ -83,6 +86,12 @@ def dying_with(parent: int) -> Callable[[], None] | None:
             os._exit(1)
 
     return ask
+
+
+def allow_open_files() -> None:
+    """Lets this process have as many open files as it may: a connection is one, and fewer are given at first."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def host_name() -> str:

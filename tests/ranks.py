@@ -20,7 +20,7 @@ SECONDS = 240.0
 def run_on_ranks(function: Callable[[], dict[str, Any]], size: int, folder: Path) -> list[dict[str, Any]]:
     """What `function`, of an importable module, returns on each of `size` ranks; what one raises is raised."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["harmony_core.evaluation.preload"])
+    context.set_forkserver_preload(["harmony_core.evaluation.preload_deepspeed"])
     processes = [context.Process(target=_rank, args=(function, rank, size, folder)) for rank in range(size)]
     for process in processes:
         process.start()

@@ -10,7 +10,7 @@ from pathlib import Path
 from benchmarks.gpu_check.settings import Before, Row, Setting
 from harmony_core.workers.children import Children, Setup
 from harmony_core.workers.gpus import own_gpu
-from harmony_core.workers.pool import PRELOAD
+from harmony_core.workers.pool import PRELOAD_DEEPSPEED
 from harmony_core.workers.task import Task
 
 # The second one shows that the first has not spoiled the device for those after it.
@@ -21,7 +21,7 @@ _PROBE = "harmony_core.evaluation.probe:run"
 def rows(setting: Setting, before: Before) -> Iterator[Row]:
     """How long the preload takes, then a row a fork: known sums on the device, its collectives, its files; seconds."""
     begin = time.monotonic()
-    children = Children(PRELOAD)
+    children = Children(PRELOAD_DEEPSPEED)
     children.wait_until_warm()
     yield {"what": "preload", "seconds": time.monotonic() - begin}
     with tempfile.TemporaryDirectory() as folder:

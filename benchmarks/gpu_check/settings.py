@@ -14,7 +14,7 @@ LIMIT_SECONDS = 540.0
 # With less than this left, a step would end before it has measured anything.
 LEAST_SECONDS = 5.0
 # What the steps were written for. An older torch is tried all the same, and the result says so.
-TORCH = (2, 11)
+TORCH = (2, 10)
 SEED = 0
 
 

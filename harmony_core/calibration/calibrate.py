@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from harmony_core.architecture import Architecture
 from harmony_core.calibration.chains import Chain, SmallModel, chains, fit_costs, small_models
-from harmony_core.calibration.peaks import measure_peaks, measured
-from harmony_core.calibration.timing import Run, medians, timed
+from harmony_core.calibration.peaks import ON_GPU, measure_peaks, measured
+from harmony_core.calibration.timing import CPU, Run, medians, timed
 from harmony_core.host import cpu_name
 from harmony_core.machines.blocks import Shape, Work
 from harmony_core.machines.machine import Machine, Precision
@@ -31,7 +31,6 @@ from harmony_core.training.precision import autocast
 from harmony_core.training.recipe import Recipe
 
 _KERNELS = 1 << 15
-_CPU = torch.device("cpu")
 _TYPED_BYTES: Mapping[Precision, int] = {"fp32": 4, "bf16": 2}
 
 
@@ -44,13 +43,21 @@ class Sample:
     run: Run
 
 
-def calibrate(name: str, progress: Callable[[str], None]) -> Machine:
-    """A description of this machine, one core of it, measured in one to two minutes.
+def calibrate(name: str, progress: Callable[[str], None], device: torch.device = CPU) -> Machine:
+    """A description of this machine, of one core or one GPU of it, measured in one to two minutes.
+
+    Of a GPU these are the roofline's figures; its operators are not timed one by one, nor are its links.
 
     Args:
         name: what the machine is called.
         progress: is told what is being measured.
+        device: that is measured.
     """
+    if device.type == "cuda":
+        progress("products, memory and kernels")
+        return Machine.parse(
+            {"name": name, "device": torch.cuda.get_device_name(device), **measure_peaks(device, ON_GPU)}
+        )
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     keep_freed_memory()
@@ -113,7 +120,7 @@ def _chain_samples(chain: Chain, precision: Precision) -> list[Sample]:
     def prefill() -> list[float]:
         x = draw()
         ticks = [time.process_time()]
-        with torch.inference_mode(), autocast(_CPU, precision):
+        with torch.inference_mode(), autocast(CPU, precision):
             for block in model.blocks:
                 x, _ = block(x)
                 ticks.append(time.process_time())
@@ -135,7 +142,7 @@ def block_seconds(blocks: Sequence[nn.Module], x_BTD: Tensor, precision: Precisi
         precision: `bf16` runs them under autocast.
     """
     x, auxiliary, forward, backward = x_BTD.detach().requires_grad_(), [], [time.process_time()], []
-    with autocast(_CPU, precision):
+    with autocast(CPU, precision):
         for block in blocks:
             x.register_hook(lambda _: backward.append(time.process_time()))
             x, loss = block(x)
@@ -155,13 +162,13 @@ def _differences(ticks: Sequence[float]) -> list[float]:
 
 def _model_samples(small: SmallModel, precision: Precision) -> list[Sample]:
     recipe = Recipe(batch_size=small.batch_size, sequence_length=small.context, precision=precision)
-    learner = Learner(small.architecture, recipe, 0, _CPU)
+    learner = Learner(small.architecture, recipe, 0, CPU)
     model, vocab_size = build(small.architecture), small.architecture.vocab_size
     rows_BT = np.random.default_rng(0).integers(0, vocab_size, (small.batch_size, small.context + 1))
     tokens_BT = torch.from_numpy(rows_BT[:, :-1])
 
     def prefill() -> None:
-        with torch.inference_mode(), autocast(_CPU, precision):
+        with torch.inference_mode(), autocast(CPU, precision):
             model(tokens_BT)
 
     def train() -> None:

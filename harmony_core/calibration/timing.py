@@ -1,4 +1,7 @@
-"""Runs that take turns, and what each of their parts took: processor seconds of one thread, medians over rounds."""
+"""Runs that take turns, and what each of their parts took, medians over rounds.
+
+On a CPU these are processor seconds of one thread; on a GPU wall seconds, from an idle device to an idle device.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,9 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 
+import torch
+
+CPU = torch.device("cpu")
 ROUNDS = 5
 # oneDNN builds a kernel for every new number of rows of an expert.
 WARM_UP_ROUNDS = 3
@@ -14,15 +20,29 @@ WARM_UP_ROUNDS = 3
 Run = Callable[[], list[float]]
 
 
-def timed(run: Callable[[], object]) -> Run:
-    """A function as a run of one part."""
+def timed(run: Callable[[], object], device: torch.device = CPU) -> Run:
+    """A function as a run of one part.
+
+    Args:
+        run: does its work on the device.
+        device: that is waited for.
+    """
+    clock = time.process_time if device.type == "cpu" else time.perf_counter
 
     def once() -> list[float]:
-        begin = time.process_time()
+        wait(device)
+        begin = clock()
         run()
-        return [time.process_time() - begin]
+        wait(device)
+        return [clock() - begin]
 
     return once
+
+
+def wait(device: torch.device) -> None:
+    """Returns when the device has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def medians(runs: Sequence[Run]) -> list[list[float]]:

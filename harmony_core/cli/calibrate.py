@@ -18,7 +18,7 @@ console = Console(highlight=False)
 def calibrate(
     output: Annotated[Path, typer.Option("--output", "-o", help="The machine's YAML file.")] = Path("machine.yaml"),
 ) -> None:
-    """Measures one core of this machine, in one to two minutes.
+    """Measures this machine's GPU where it has one, else one of its cores, in one to two minutes.
 
     The file is for `--machine FILE` and `latency.source: predicted:FILE`.
     """
@@ -27,8 +27,9 @@ def calibrate(
     if not output.parent.is_dir():
         raise UserError("output", output, "its folder is not there; make it first")
     from harmony_core.calibration.calibrate import calibrate as measure
+    from harmony_core.training.device import device_for_training
 
-    machine = measure(output.stem, lambda what: console.print(f"measuring {what}"))
+    machine = measure(output.stem, lambda what: console.print(f"measuring {what}"), device_for_training())
     fields = machine.model_dump(mode="json", exclude_defaults=True)
     text = yaml.safe_dump(fields, sort_keys=False, default_flow_style=None, width=120)
     atomic_write(output, text.encode())

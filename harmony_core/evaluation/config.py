@@ -78,11 +78,21 @@ class ExecutionConfig(Frozen):
         memory_limit_gb: a candidate's own limit on memory, of which torch takes 0.4; None is an even share of the
             machine's, and no limit beside GPUs.
         attempts: how often a candidate that dies is tried before it counts as crashed.
+        machine: what candidates are trained on, of resources/machines. One that is predicted not to fit its memory
+            takes a smaller micro-batch, or computes activations again; one that fits in no way is a row that says so,
+            and is not trained. None asks nobody.
+        candidates_per_gpu: candidates that share a GPU at once, each with an even part of its memory; by CUDA's MPS
+            where that is installed.
         gpus_per_candidate: ranks of an allocation that train one candidate together.
         layout: how they do; None is data-parallel with ZeRO-1. A candidate that it does not fit (no experts to
             spread, too few blocks) takes the nearest one that does.
-        checkpoint_seconds: a candidate that trains longer writes checkpoints so far apart; None writes one only when
-            the allocation ends.
+        checkpoint_seconds: a candidate that trains longer writes checkpoints so far apart, but none when less than
+            half of that is left of it; None writes one only when the allocation ends.
+        checkpoint_scratch: a node's own folder, for example /mnt/bb/$USER, for these checkpoints of candidates of one
+            rank: they outlive a process and not the node. None is the shared file system.
+        checkpoint_gb_per_second: what one rank writes to the shared file system while all ranks do. By it a candidate
+            is told to leave as late as its checkpoint allows, and writes none where training the same again takes less
+            time. None keeps a quarter of the signal's lead, and writes every one.
         heartbeat_seconds: how often a rank of an allocation gives a sign of life.
         heartbeat_timeout_seconds: a rank without one for this long is given up, and its candidate tried again.
     """
@@ -95,9 +105,13 @@ class ExecutionConfig(Frozen):
     memory_limit_gb: float | None = Field(default=None, ge=0.5, le=bounds.MEMORY_GB)
     # What has killed a candidate a hundred times will kill it again.
     attempts: int = Field(default=2, ge=1, le=100)
+    machine: str | None = None
+    candidates_per_gpu: int = Field(default=1, ge=1, le=bounds.CORES)
     gpus_per_candidate: int = Field(default=1, ge=1, le=bounds.DEVICES)
     layout: Layout | None = None
     checkpoint_seconds: float | None = Field(default=600.0, gt=0, le=bounds.SECONDS)
+    checkpoint_scratch: str | None = Field(default=None, min_length=1)
+    checkpoint_gb_per_second: float | None = Field(default=None, gt=0, le=bounds.MEMORY_GB)
     heartbeat_seconds: float = Field(default=5.0, gt=0, le=3600)
     heartbeat_timeout_seconds: float = Field(default=60.0, gt=0, le=bounds.SECONDS)
 
@@ -106,6 +120,9 @@ class ExecutionConfig(Frozen):
         if self.heartbeat_timeout_seconds < 2 * self.heartbeat_seconds:
             fix = f"use at least twice heartbeat_seconds ({self.heartbeat_seconds:g})"
             raise UserError("heartbeat_timeout_seconds", f"{self.heartbeat_timeout_seconds:g}", fix)
+        if self.candidates_per_gpu > 1 < self.gpus_per_candidate:
+            fix = f"each takes {self.gpus_per_candidate} GPUs (gpus_per_candidate); let one of the two be 1"
+            raise UserError("candidates_per_gpu", self.candidates_per_gpu, fix)
         if self.training_layout.num_processes != self.gpus_per_candidate:
             fix = f"not of gpus_per_candidate ({self.gpus_per_candidate}) ranks; make pp x dp x cp as many"
             raise UserError("layout", self.layout, fix)

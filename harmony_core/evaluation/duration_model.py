@@ -52,7 +52,8 @@ class DurationModel:
             before: trainings of the generations before this one count; None is all.
         """
         named = setting.config.latency.machine or "frontier"
-        durations = cls(Machine.from_yaml(named if visible_gpus() else "cpu"), recipe)
+        named = setting.config.execution.machine or (named if visible_gpus() else "cpu")
+        durations = cls(Machine.from_yaml(named), recipe)
         trained = _trained(setting, before)
         seconds = [seconds * recipe.all_steps / steps for _, steps, seconds in trained]
         durations.learn([Architecture.from_json(text) for text, *_ in trained], seconds)

@@ -58,6 +58,7 @@ def _run(evaluator: Evaluator, shard: Shard, report: Report, launcher: Launcher,
             journal,
             answer=partial(evaluator.answer, shard),
             report=lambda record, done, total: report(evaluator.told(shard, record), done, total),
+            refusal=evaluator.refusal,
         )
 
 

@@ -75,6 +75,10 @@ class Evaluator(ABC):
     def prepare(self, shard: Shard) -> None:  # noqa: B027 (most have nothing to prepare)
         """Called once before any task begins, if any is left."""
 
+    def refusal(self, task: Task) -> str | None:
+        """Why a task is not run at all; its row is then a failed one that says so. None where it is to be run."""
+        return None
+
     def answer(self, shard: Shard, outcome: Outcome) -> Record:
         """What the journal keeps of a task that is over: the child's answer, or a row that says how it died."""
         rows = [self.failed_row(shard, outcome)] if outcome.result is None else outcome.result["rows"]

@@ -5,11 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from harmony_core.evaluation.task_journal import Record, TaskJournal
-from harmony_core.workers import Outcome, Pool
+from harmony_core.workers import Outcome, Pool, Task
+
+
+def _all_are_run(task: Task) -> None:
+    """No task is refused."""
 
 
 def run_journalled(
-    pool: Pool, journal: TaskJournal, answer: Callable[[Outcome], Record], report: Callable[[Record, int, int], None]
+    pool: Pool,
+    journal: TaskJournal,
+    answer: Callable[[Outcome], Record],
+    report: Callable[[Record, int, int], None],
+    refusal: Callable[[Task], str | None] = _all_are_run,
 ) -> list[Record]:
     """Brings every task to its final record, durable as soon as it ends, and returns them in the tasks' order.
 
@@ -19,6 +27,7 @@ def run_journalled(
         answer: a final outcome's record, whether the child answered or died; the outcome's
             `device_seconds` are those of all its attempts, lost ones included.
         report: called with each new record, how many are done and how many there are.
+        refusal: why a task is over before it has begun; None where it is to be run.
 
     Raises:
         WorkInterrupted: the machines were taken away; the journal says what is done.
@@ -34,8 +43,10 @@ def run_journalled(
         journal.keep(outcome.task, record)
         report(record, journal.num_done, len(journal))
 
-    todo = journal.todo
-    if todo:
+    if journal.todo:
         journal.open()
-    pool.run(todo, on_outcome, journal.begin)
+    for task in journal.todo:
+        if (why := refusal(task)) is not None:
+            on_outcome(Outcome(task, task.attempts_before + 1, None, why))
+    pool.run(journal.todo, on_outcome, journal.begin)
     return journal.answers()

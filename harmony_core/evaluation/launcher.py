@@ -16,7 +16,7 @@ from harmony_core.search.opened import OpenedSearch
 from harmony_core.workers.address import ADDRESS_FILE, Address
 from harmony_core.workers.feeder import TeamPool
 from harmony_core.workers.lock import exclusive, shared
-from harmony_core.workers.pool import PRELOAD, WarmPool
+from harmony_core.workers.pool import PRELOAD, PRELOAD_DEEPSPEED, WarmPool
 from harmony_core.workers.task import Pool, WorkInterrupted
 from harmony_core.workers.teams import Teams
 
@@ -65,7 +65,8 @@ class Launcher:
                 fix = "teams of ranks need an allocation (--profile slurm); use 1, or harmony train for one model"
                 raise UserError("execution.gpus_per_candidate", ranks, fix)
             with shared(setting.device_lock):
-                yield self._warm(setting, work, None, PRELOAD)
+                execution = setting.config.execution
+                yield self._warm(setting, work, None, preload_of(execution), execution.candidates_per_gpu)
             return
         with self._teams(setting, work, (_order(generation), 0), ranks) as pool:
             yield pool
@@ -107,7 +108,7 @@ class Launcher:
         with self._teams(setting, work, (_order(generation), 1), 1) as pool:
             yield pool
 
-    def _warm(self, setting: OpenedSearch, work: Path, workers: int | None, preload: str) -> WarmPool:
+    def _warm(self, setting: OpenedSearch, work: Path, workers: int | None, preload: str, sharers: int = 1) -> WarmPool:
         execution = setting.config.execution
         return WarmPool(
             work / "logs",
@@ -117,6 +118,7 @@ class Launcher:
             attempts=execution.attempts,
             memory_limit_gb=execution.memory_limit_gb,
             preload=preload,
+            sharers=sharers,
         )
 
     @contextmanager
@@ -146,6 +148,11 @@ class Launcher:
                 raise UserError("launcher", "srun", f"{teams.failure}; see {teams.log}") from None
 
 
+def preload_of(execution: ExecutionConfig) -> str:
+    """The module that workers of trainings import before they fork."""
+    return PRELOAD_DEEPSPEED if execution.gpus_per_candidate > 1 else PRELOAD
+
+
 def pilot_folder() -> Path:
     """The folder of the standing allocation that this process runs in; UserError outside of one."""
     folder = os.environ.get(PILOT_FOLDER)
@@ -173,6 +180,8 @@ def own_teams(
         beat_seconds=execution.heartbeat_seconds,
         silence_seconds=execution.heartbeat_timeout_seconds,
         srun_flags=srun_flags,
+        preload=preload_of(execution),
+        sharers=execution.candidates_per_gpu,
         log=log,
     )
 

@@ -92,6 +92,8 @@ def reproduce(
         if task.payload["row"][name] != then[-1][name]:
             fix = f"this version would train with {task.payload['row'][name]}; use the search's ({_version(setting)})"
             raise UserError(name, then[-1][name], fix)
+    if (why := evaluator.refusal(task)) is not None:
+        raise UserError("candidate", candidate["candidate"], f"{why}; there is nothing to repeat")
     # These lie apart from the search's own checkpoints, since the search may be running.
     task.payload["checkpoints"] = {"folder": str(work / "checkpoints"), "every_seconds": None, "keep": False}
     evaluator.prepare(shard)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 import shutil
 import signal
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ from typing import Any
 import torch.distributed as dist
 
 from harmony_core.architecture import Architecture
+from harmony_core.base import digest
 from harmony_core.evaluation.training_rows import answers
 from harmony_core.host import host_name
 from harmony_core.machines import Layout
@@ -34,8 +36,8 @@ def run(payload: dict[str, Any]) -> dict[str, Any]:
     Args:
         payload: `architecture` (JSON text), `recipe`, `layout`, `data` (folder), `row` (columns known before),
             `splits`, `time_limit_seconds`, `checkpoints` (folder, seconds between two, whether the last one is to
-            keep, and where asked for `keep_trunk` and `trunk_of` as in `CheckpointPolicy`), and the pool's `attempt`
-            and `forked_at` (monotonic seconds).
+            keep, and where asked for `scratch` and `gb_per_second` of `ExecutionConfig`, and `keep_trunk` and
+            `trunk_of` as in `CheckpointPolicy`), and the pool's `attempt` and `forked_at` (monotonic seconds).
     """
     started = datetime.now(UTC)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -45,7 +47,7 @@ def run(payload: dict[str, Any]) -> dict[str, Any]:
     layout, limit = Layout.parse(payload["layout"]), payload["time_limit_seconds"]
     asked = payload["checkpoints"]
     folder, seconds, keep = Path(asked["folder"]), asked["every_seconds"], asked["keep"]
-    shorter = asked.get("trunk_of")
+    shorter, rate, scratch = asked.get("trunk_of"), asked.get("gb_per_second"), _scratch(payload)
     conduct = Conduct(
         layout=layout,
         checkpoints=CheckpointPolicy(
@@ -55,6 +57,8 @@ def run(payload: dict[str, Any]) -> dict[str, Any]:
             keep_last=1,
             keep_trunk=asked.get("keep_trunk", False),
             trunk_of=None if shorter is None else Path(shorter),
+            scratch=scratch,
+            bytes_per_second=math.inf if rate is None else 1e9 * rate,
         ),
         stop=lambda: bool(told),
         time_limit_seconds=math.inf if limit is None else limit,
@@ -72,6 +76,10 @@ def run(payload: dict[str, Any]) -> dict[str, Any]:
         )
     except TrainingInterrupted as left:
         return {INTERRUPTED: str(left)}
+    finally:
+        # Whoever goes on does so on another node, or begins again where writing was not worth it.
+        if scratch is not None:
+            shutil.rmtree(scratch, ignore_errors=True)
     kept = keep and result.status is Status.OK
     if dist.get_rank() == 0 and folder.exists() and not kept:
         shutil.rmtree(folder)
@@ -88,3 +96,12 @@ def run(payload: dict[str, Any]) -> dict[str, Any]:
     }
     *earlier, last = answers(known, result, architecture.flops_per_token(recipe.sequence_length, "train"))
     return {**last, "rungs": earlier} if earlier else last
+
+
+def _scratch(payload: dict[str, Any]) -> Path | None:
+    """The node's own folder for this training's checkpoints: nothing of another training can be taken for one of it."""
+    root = payload["checkpoints"].get("scratch")
+    if root is None:
+        return None
+    name = digest([payload["checkpoints"]["folder"], payload["architecture"], payload["recipe"], payload["row"]])
+    return Path(os.path.expandvars(root)) / "harmony-checkpoints" / name

@@ -6,7 +6,7 @@ from harmony_core.machines.estimate import Estimate, Estimator
 from harmony_core.machines.layout import Layout, fitting, layouts, nearest
 from harmony_core.machines.machine import Compute, Congestion, Figure, Link, Machine, Precision, Share
 from harmony_core.machines.partition import Partition, partition_by_flops
-from harmony_core.machines.planner import PlanningResult, Scaled, plan_layouts, search, weak_scaling
+from harmony_core.machines.planner import PlanningResult, Scaled, fitted, plan_layouts, search, weak_scaling
 from harmony_core.machines.roofline import Part, Workload, predict_parts, predict_seconds
 from harmony_core.machines.step import FP32_WEIGHTS, HALF_WEIGHTS, Assumptions, StateBytes, TrainingStep
 from harmony_core.machines.traffic import block_traffic
@@ -36,6 +36,7 @@ __all__ = [
     "Workload",
     "block_traffic",
     "comparisons",
+    "fitted",
     "fitting",
     "layouts",
     "nearest",

@@ -71,6 +71,26 @@ def search(estimator: Estimator, gpus: int) -> PlanningResult:
     return PlanningResult(tuple(fitting), tuple(too_large), tuple(impossible))
 
 
+def fitted(estimator: Estimator, asked: Layout) -> Estimate:
+    """The layout that is asked for where it fits the memory, else the fastest of its sizes that does.
+
+    Micro-batches, ZeRO stages and checkpointing may change, which change no result beyond rounding. Where none fits,
+    the one that lacks least, which says so (`Estimate.fits`).
+
+    Args:
+        estimator: of the training.
+        asked: a possible layout (`Layout.problem`).
+    """
+    best = estimator.estimate(asked)
+    if best.fits:
+        return best
+    variants = [estimator.estimate(layout) for layout in _variants(asked, estimator.step.batch_size)]
+    fitting = [one for one in variants if one.fits]
+    if fitting:
+        return min(fitting, key=lambda one: one.seconds)
+    return min(variants, key=lambda one: one.excess_memory)
+
+
 def plan_layouts(architecture: Architecture, machine: Machine, gpus: int, step: TrainingStep) -> PlanningResult:
     """`search`, where anything fits.
 

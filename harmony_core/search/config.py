@@ -232,8 +232,12 @@ class Config(Frozen):
         for one in self.search.objectives:
             yield {"search", "evaluators"}, "search.objectives", partial(self._check_measured, one.name)
             yield {"search", "mad"}, "search.objectives", partial(self._check_mad_task, one.name)
-        if (machine := self.latency.machine) is not None:
-            yield {"latency"}, "latency.source", partial(Machine.from_yaml, machine)
+        for section, field, machine in (
+            ("latency", "latency.source", self.latency.machine),
+            ("execution", "execution.machine", self.execution.machine),
+        ):
+            if machine is not None:
+                yield {section}, field, partial(Machine.from_yaml, machine)
 
     def resolved(self) -> Config:
         """The same configuration with its space in full, so that a search does not hang on a file that may change."""

@@ -31,6 +31,7 @@ class Site(Frozen):
         account_required: whether every job names an account.
         bins: for each partition, its sizes of jobs, smallest first.
         max_eligible_jobs: jobs of one user that may compete for nodes at once; None is no limit.
+        max_queued_jobs: jobs of one user in the queue, those that run or wait for others among them; None is no limit.
         cpus_per_node: CPUs of a node that jobs get; None is all that Slurm counts.
         read_only_on_nodes: folders that compute nodes cannot write to; `~` is the user's home.
         variables: environment variables that a job needs.
@@ -43,6 +44,7 @@ class Site(Frozen):
     account_required: bool = False
     bins: dict[str, tuple[Bin, ...]] = Field(default_factory=dict)
     max_eligible_jobs: int | None = Field(default=None, ge=1)
+    max_queued_jobs: int | None = Field(default=None, ge=1)
     cpus_per_node: int | None = Field(default=None, ge=1)
     read_only_on_nodes: tuple[str, ...] = ()
     variables: tuple[str, ...] = ()

@@ -118,6 +118,7 @@ def judge(told: Mapping[str, Any], site: Site, before: float, after: float) -> I
     if told["unset"]:
         said = f"{', '.join(told['unset'])} not set on the node"
         yield missing("job's variables", said, f"export them in profiles/{site.name}/setup.sh")
+    yield _of_fork(told)
     # The node read its clock between these two moments; only a difference beyond them is certain.
     apart = max(before - told["time"], told["time"] - after, 0.0)
     if apart > _CLOCK_SECONDS:
@@ -125,6 +126,18 @@ def judge(told: Mapping[str, Any], site: Site, before: float, after: float) -> I
         yield warning("clocks", said, "times in logs will not agree; no result depends on them")
     else:
         yield ok("clocks", f"{told['node']} and this machine agree, as far as one job can tell")
+
+
+def _of_fork(told: Mapping[str, Any]) -> Finding:
+    """Whether a candidate, which is forked after the preload, can use the device."""
+    node, fork = told["node"], told["fork"]
+    if "error" in fork:
+        fix = "no candidate would train there; unset what makes imports ask for devices, and see docs/sites.md"
+        return missing("fork", f"a child of a warm worker on {node} failed: {fork['error']}", fix)
+    if told["devices"] and fork["device"] == "cpu":
+        said = f"a child of a warm worker on {node} computes on the CPU, and torch sees {told['devices']} GPUs"
+        return missing("fork", said, "name the GPUs in CUDA_VISIBLE_DEVICES, or in ROCR_VISIBLE_DEVICES on AMD's")
+    return ok("fork", f"a child of a warm worker computes on {fork['device']}")
 
 
 def _answer(path: Path, limit: float) -> dict[str, Any] | None:
@@ -154,6 +167,7 @@ def parse_report(content: bytes) -> dict[str, Any] | None:
             "versions": dict(versions),
             "devices": int(),
             "unset": list(unset),
+            "fork": {"device": str()} | {"error": str()},
         } if all(isinstance(one, str) for one in (*versions.values(), *unset)):
             return dict(report)
     return None

@@ -60,13 +60,17 @@ def accounting(slurm: Slurm) -> Finding:
 
 def jobs_at_once(profile: Profile, site: Site) -> Iterator[Finding]:
     """Whether more jobs would wait in the queue than the site lets compete."""
-    limit = site.max_eligible_jobs
+    limit, queued = site.max_eligible_jobs, site.max_queued_jobs
+    jobs = profile.values.get("jobs")
+    if queued is not None and profile.cluster != "pilot" and isinstance(jobs, int) and jobs > queued:
+        said = f"{jobs} at once, but only {queued} of a user's may be in the queue here"
+        yield missing("jobs", said, f"set `jobs: {limit or queued}` in {profile.path}, or `submitit-cluster: pilot`")
+        return
     if limit is None:
         return
     if profile.cluster == "pilot":
         yield ok("jobs", f"one standing allocation at a time, {limit} may compete here")
         return
-    jobs = profile.values.get("jobs")
     if isinstance(jobs, int) and jobs <= limit:
         yield ok("jobs", f"{jobs} at once, {limit} may compete here")
     else:

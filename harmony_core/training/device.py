@@ -7,7 +7,7 @@ import os
 import torch
 
 from harmony_core.errors import UserError
-from harmony_core.host import visible_gpus
+from harmony_core.host import GPU_SHARE, visible_gpus
 
 
 def uses_gpu() -> bool:
@@ -36,3 +36,10 @@ def device_for_training() -> torch.device:
         fix = "mend the driver (torch.cuda.is_available() is false), or run with CUDA_VISIBLE_DEVICES= on the CPU"
         raise UserError("GPUs", ", ".join(visible_gpus()), fix)
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+
+
+def limit_memory(device: torch.device) -> None:
+    """Holds this process to its part of a GPU that it shares: more is out of memory for it, and not for the others."""
+    share = float(os.environ.get(GPU_SHARE, "1"))
+    if share < 1:
+        torch.cuda.set_per_process_memory_fraction(share, device)

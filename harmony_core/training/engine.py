@@ -1,4 +1,4 @@
-"""DeepSpeed's engines: what they are given, and what is switched off because nobody needs it."""
+"""What steps a model: DeepSpeed's engines where there is something to spread, a plain loop where one process trains."""
 
 from __future__ import annotations
 
@@ -37,6 +37,13 @@ def import_deepspeed() -> Any:
     return deepspeed
 
 
+def connect_deepspeed() -> Any:
+    """DeepSpeed, in the world that exists already."""
+    deepspeed = import_deepspeed()
+    deepspeed.init_distributed(verbose=False)
+    return deepspeed
+
+
 class Engine(Protocol):
     """Computes gradients, reduces them over ranks, and lets the optimiser step."""
 
@@ -44,6 +51,33 @@ class Engine(Protocol):
 
     def run(self, micro_batches: MicroBatches) -> None:
         """One optimiser step on this replica's (inputs, targets), each int64 [B, T]."""
+
+
+class PlainEngine:
+    """One process, where ZeRO has nothing to spread: the same steps as `DataEngine`, bit for bit, and nothing else.
+
+    DeepSpeed's engine broadcasts weights to nobody, reduces gradients with nobody, and waits for the device to tell
+    the time. Arguments as for `DataEngine`.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        layout: Layout,
+        micro_batch: int,
+        num_micro_batches: int,
+        clip: float,
+    ) -> None:
+        self._module, self._optimizer, self._share = module, optimizer, num_micro_batches
+        self.zero = None
+
+    def run(self, micro_batches: MicroBatches) -> None:
+        """See `Engine`."""
+        for inputs, targets in micro_batches:
+            (self._module(inputs, targets) / self._share).backward()
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
 
 
 class DataEngine:
@@ -68,10 +102,7 @@ class DataEngine:
         clip: float,
     ) -> None:
         config = _config(module, layout, micro_batch, num_micro_batches, clip)
-        self._engine, *_ = import_deepspeed().initialize(model=module, optimizer=optimizer, config=config)
-        if layout.num_processes == 1:
-            # A single process has nobody to reduce with.
-            self._engine.enable_backward_allreduce = False
+        self._engine, *_ = connect_deepspeed().initialize(model=module, optimizer=optimizer, config=config)
         self.zero = self._engine.optimizer if layout.zero_stage else None
 
     def run(self, micro_batches: MicroBatches) -> None:
@@ -118,4 +149,6 @@ def _config(module: nn.Module, layout: Layout, micro_batch: int, num_micro_batch
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,
         "steps_per_print": 10**9,
+        # By default each step waits for the device twice, to say how long it took.
+        "timers": {"throughput": {"enabled": False, "synchronized": False}},
     }

@@ -18,7 +18,7 @@ from harmony_core.machines import Estimator, Layout, Machine, Partition, Trainin
 from harmony_core.models import Stage
 from harmony_core.models.parameter import declared_parameters
 from harmony_core.training.collectives import largest, sum_over_world
-from harmony_core.training.engine import DataEngine, Engine, PipelineEngine, add_expert_mark
+from harmony_core.training.engine import DataEngine, Engine, PipelineEngine, PlainEngine, add_expert_mark
 from harmony_core.training.gradient_norm import GradientNorm
 from harmony_core.training.rank_mesh import RankMesh, make_groups
 from harmony_core.training.recipe import Recipe
@@ -163,6 +163,8 @@ class Learner:
         if self._spread():
             add_expert_mark(self._pass)
         arguments = (self._optimizer, layout, layout.micro_batch(self.recipe.batch_size), self._num_micro_batches, clip)
+        if layout.num_processes == 1:
+            return PlainEngine(self._pass, *arguments)
         if layout.pp == 1:
             return DataEngine(self._pass, *arguments)
         from harmony_core.training.pipeline import StageModule

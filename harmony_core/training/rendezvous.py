@@ -13,9 +13,9 @@ import torch.distributed as dist
 from torch.distributed import HashStore, Store, TCPStore  # type: ignore[attr-defined]
 
 from harmony_core.errors import UserError
+from harmony_core.host import allow_open_files
 from harmony_core.models import keep_freed_memory
-from harmony_core.training.device import device_for_training
-from harmony_core.training.engine import import_deepspeed
+from harmony_core.training.device import device_for_training, limit_memory
 from harmony_core.training.world import World
 
 __all__ = ["NotMet", "World", "connect", "count_rank", "first_decides", "start", "stop"]
@@ -30,7 +30,7 @@ class NotMet(RuntimeError):
 
 
 def start(world: World, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
-    """Makes this process a member of the torch.distributed world (NCCL on GPUs, gloo on CPUs) and tells DeepSpeed.
+    """Makes this process a member of the torch.distributed world (NCCL on GPUs, gloo on CPUs).
 
     A world of one is kept in memory and takes no port. Where a world exists, it stays.
 
@@ -43,21 +43,23 @@ def start(world: World, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
         UserError: this is rank 0, and its port is taken; or there should be a GPU, and torch cannot use it.
     """
     keep_freed_memory()
-    deepspeed = import_deepspeed()
     # Also in a world that exists: DeepSpeed asks for them whenever an engine is made.
     os.environ.update(_for_deepspeed(world))
     if not dist.is_initialized():
         on_gpu = device_for_training().type == "cuda"
-        if on_gpu:
-            torch.cuda.set_device(world.device_index)
+        device = torch.device("cuda", world.device_index) if on_gpu else None
+        if device is not None:
+            torch.cuda.set_device(device)
+            limit_memory(device)
         dist.init_process_group(
             "nccl" if on_gpu else "gloo",
             store=_met(world, timeout_seconds),
             rank=world.rank,
             world_size=world.size,
             timeout=timedelta(seconds=timeout_seconds),
+            # NCCL would find out each group's devices by its first operation. A rank alone has nobody to connect to.
+            device_id=None if world.alone else device,
         )
-    deepspeed.init_distributed(verbose=False)
 
 
 def stop() -> None:
@@ -157,6 +159,9 @@ def _opened_store(world: World, timeout_seconds: float) -> TCPStore:
 
 
 def _tcp_store(world: World, timeout_seconds: float, is_master: bool) -> TCPStore:
+    if is_master:
+        # Where 64 files may be open, the 48th rank's connection is reset.
+        allow_open_files()
     return TCPStore(
         world.address,
         world.port,

@@ -50,6 +50,10 @@ class CheckpointPolicy:
         keep_last: newest ones that stay. The one with the lowest training loss (mean since the one before) stays too.
         keep_trunk: whether one is written where the decay begins, and stays: a longer training can go on from it.
         trunk_of: folder of a shorter training's checkpoints, from whose trunk this one begins if it has none itself.
+        scratch: this node's own folder, of this training alone, for what is written by the clock: an attempt of the
+            same node goes on from there. Of one process, and without rungs.
+        bytes_per_second: that one process writes; where training the same again takes less time than writing and
+            reading it, none is written when told to leave.
     """
 
     folder: Path
@@ -59,11 +63,14 @@ class CheckpointPolicy:
     keep_last: int = 2
     keep_trunk: bool = False
     trunk_of: Path | None = None
+    scratch: Path | None = None
+    bytes_per_second: float = math.inf
 
     def of_rung(self, number: int) -> CheckpointPolicy:
         """Where the branch of an earlier rung keeps its own until the training has ended, beside the trunk's."""
-        folder = self.folder / f"rung={number:03d}"
-        return CheckpointPolicy(folder, self.every_steps, self.every_seconds, at_end=False, keep_last=1)
+        folder, rate = self.folder / f"rung={number:03d}", self.bytes_per_second
+        often = (self.every_steps, self.every_seconds)
+        return CheckpointPolicy(folder, *often, at_end=False, keep_last=1, bytes_per_second=rate)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,18 +121,22 @@ class Checkpointing:
     def __init__(self, policy: CheckpointPolicy, identity: Identity) -> None:
         self._policy, self._identity = policy, identity
         self._rank, self._size = dist.get_rank(), dist.get_world_size()
-        self._writer: CheckpointWriter | None = None
+        alone = self._size == 1 and identity.recipe.rungs is None and not policy.keep_trunk
+        self._scratch = policy.scratch if alone else None
+        self._writers: dict[Path, CheckpointWriter] = {}
         self._trunk_steps = identity.recipe.trunk_steps
-        self._saved_step = self._saved_rungs = 0
-        self._saved_at = time.monotonic()
+        # The newest step of any folder, and of the shared one.
+        self._saved_step = self._shared_step = self._saved_rungs = 0
+        self._saved_at = self._began_at = time.monotonic()
+        self._began_step = 0
         # A short training touches no disk; here the leftovers of a killed one are put in order.
         if anybody(policy.folder.exists())[0]:
-            self._open()
+            self._open(policy.folder)
 
-    def _open(self) -> CheckpointWriter:
-        if self._writer is None:
-            self._writer = CheckpointWriter(
-                self._policy.folder,
+    def _open(self, folder: Path) -> CheckpointWriter:
+        if folder not in self._writers:
+            self._writers[folder] = CheckpointWriter(
+                folder,
                 self._rank,
                 self._size,
                 keep_last=self._policy.keep_last,
@@ -133,7 +144,7 @@ class Checkpointing:
             )
             if self._size > 1:
                 dist.barrier()
-        return self._writer
+        return self._writers[folder]
 
     def find(self) -> Checkpoint | None:
         """The newest whole checkpoint.
@@ -143,8 +154,17 @@ class Checkpointing:
         """
         found = newest(self._policy.folder, rank=self._rank, world_size=self._size, agree=everybody)
         if found is not None:
+            self._shared_step = found.step
+        if self._scratch is not None:
+            near = newest(self._scratch, rank=self._rank, world_size=self._size, agree=everybody)
+            if near is not None and near.step > self._shared_step:
+                if found is not None:
+                    found.close()
+                found = near
+        if found is not None:
             check_same(found.facts, self._identity.facts())
             self._saved_step, self._saved_rungs = found.step, len(found.facts.get(_EARLIER, ()))
+            self._began_step = found.step
         elif self._policy.trunk_of is not None:
             found = self._shorter_trunk(self._policy.trunk_of)
         return found
@@ -184,7 +204,20 @@ class Checkpointing:
         by_steps = self._policy.every_steps > 0 and steps - self._saved_step >= self._policy.every_steps
         trunk = self._policy.keep_trunk and steps == self._trunk_steps and self._saved_step < steps
         by_clock = self._rank == 0 and time.monotonic() - self._saved_at >= self._policy.every_seconds
-        return by_steps or by_clock or trunk
+        return by_steps or trunk or (by_clock and self._seconds_left(steps) > self._policy.every_seconds / 2)
+
+    def is_worth(self, num_bytes: float) -> bool:
+        """Whether a checkpoint takes less time, to write and to read, than training again what it would hold.
+
+        Args:
+            num_bytes: of this process's part.
+        """
+        return time.monotonic() - self._saved_at > 2 * num_bytes / self._policy.bytes_per_second
+
+    def _seconds_left(self, steps: int) -> float:
+        """How long the rest takes at the pace of this run so far."""
+        done, left = steps - self._began_step, self._identity.recipe.all_steps - steps
+        return left * (time.monotonic() - self._began_at) / done if done > 0 else math.inf
 
     @property
     def at_end(self) -> bool:
@@ -193,10 +226,18 @@ class Checkpointing:
 
     def wait(self) -> None:
         """Returns when all that was saved is on disk, and what need not stay is deleted."""
-        if self._writer is not None:
-            self._writer.wait()
+        for writer in self._writers.values():
+            writer.wait()
 
-    def save(self, learner: Learner, layout: Layout, result: TrainingResult, *, wait: bool = False) -> None:
+    def save(
+        self,
+        learner: Learner,
+        layout: Layout,
+        result: TrainingResult,
+        *,
+        wait: bool = False,
+        by_the_clock: bool = False,
+    ) -> None:
         """Copies the state after the result's last step, and writes it beside training.
 
         Nothing is written twice for a step.
@@ -206,9 +247,13 @@ class Checkpointing:
             layout: how it is spread, recorded for people; a checkpoint is read under any.
             result: the curve so far, a point a step.
             wait: return only once it is committed.
+            by_the_clock: whether the node's own folder will do, where there is one.
         """
         curve, steps = result.curve, len(result.curve)
-        if steps > self._saved_step or (steps and len(result.earlier) > self._saved_rungs):
+        near = by_the_clock and self._scratch is not None
+        if steps > (self._saved_step if near else self._shared_step) or (
+            steps and len(result.earlier) > self._saved_rungs
+        ):
             since = [point.train_loss for point in curve[min(self._saved_step, steps - 1) :]]
             facts = {
                 **self._identity.facts(),
@@ -221,8 +266,10 @@ class Checkpointing:
                 **self._passed(result),
             }
             score = math.fsum(since) / len(since)
-            self._open().save(steps, learner.state.pieces(), facts, score=score)
+            folder = self._scratch if near and self._scratch is not None else self._policy.folder
+            self._open(folder).save(steps, learner.state.pieces(), facts, score=score)
             self._saved_step, self._saved_rungs, self._saved_at = steps, len(result.earlier), time.monotonic()
+            self._shared_step = self._shared_step if near else steps
         if wait:
             self.wait()
 

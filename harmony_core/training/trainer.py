@@ -267,21 +267,30 @@ class _Run:
         trains = now.result.steps < now.recipe.num_steps
         due = trains and now.checkpoints is not None and now.checkpoints.is_due(now.result.steps)
         late = time.monotonic() > self.deadline
-        stop, late, due = (flag > 0 for flag in largest([self.conduct.stop(), late, due]))
+        worth = now.checkpoints is not None and now.checkpoints.is_worth(self._state_bytes())
+        stop, late, due, worth = (flag > 0 for flag in largest([self.conduct.stop(), late, due, worth]))
         if due and not stop:
             self._save(wait=False)
         if stop:
-            self._save(wait=True)
-            if self.left is not None:
-                self._back_to_trunk()
+            if worth:
                 self._save(wait=True)
+                if self.left is not None:
+                    self._back_to_trunk()
+                    self._save(wait=True)
             raise TrainingInterrupted(f"told to stop at {where}")
         if late:
             raise OutOfTime(f"time limit of {self.conduct.time_limit_seconds:g} s passed at {where}")
 
     def _save(self, wait: bool) -> None:
+        """Told to leave it waits; else the clock asks for it."""
         if self.now.checkpoints is not None:
-            self.now.checkpoints.save(self.learner, self.conduct.layout, self.now.result, wait=wait)
+            learner, layout, result = self.learner, self.conduct.layout, self.now.result
+            self.now.checkpoints.save(learner, layout, result, wait=wait, by_the_clock=not wait)
+
+    def _state_bytes(self) -> float:
+        """Bytes of a checkpoint that this process writes, about: weights and two moments, over those that hold them."""
+        held = sum(parameter.numel() for parameter in self.learner.stage.parameters())
+        return 3.0 * 4 * held / self.conduct.layout.data_ranks
 
     def _steps_done(self) -> int:
         """Steps of the trunk and of all branches so far: a number that never falls, by which ranks are compared."""

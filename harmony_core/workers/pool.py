@@ -1,4 +1,4 @@
-"""Warm workers on this machine: one process imports torch and DeepSpeed once and forks a child for each candidate."""
+"""Warm workers on this machine: one process imports torch once and forks a child for each candidate."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from harmony_core.workers.children import Child, Children, Setup
 from harmony_core.workers.exchange import job_of, no_node_left, outcome_of, probe_task, report_of
 from harmony_core.workers.formation import Rank
 from harmony_core.workers.gpus import own_gpu
+from harmony_core.workers.mps import mps
 from harmony_core.workers.task import Outcome, Task
 from harmony_core.workers.task_queue import TaskQueue
 
@@ -19,6 +20,8 @@ from harmony_core.workers.task_queue import TaskQueue
 LEAST_MEMORY_GB = 0.5
 
 PRELOAD = "harmony_core.evaluation.preload"
+# Where candidates are spread over ranks: DeepSpeed takes as long to import as a small model its first steps.
+PRELOAD_DEEPSPEED = "harmony_core.evaluation.preload_deepspeed"
 # The queue of this pool has no other tasks.
 _FEEDER = 0
 
@@ -28,13 +31,14 @@ class WarmPool:
 
     Args:
         log_folder: where each child's output goes, one file a task.
-        workers: children at once; None is one a GPU, or as many as `cores` hold where there is no GPU.
+        workers: children at once; None is `sharers` a GPU, or as many as `cores` hold where there is no GPU.
         cores: cores that the children may use together; None is all that this process may.
         threads: CPU threads of a child.
         attempts: how often a task that dies is begun, over all runs, before its death is final.
         memory_limit_gb: a child's limit on its data; None is an even share of this machine's memory, and no
             limit where there are GPUs, whose drivers map more than they use.
         preload: module that is imported once, before the first fork.
+        sharers: children that share a GPU at once, by CUDA's MPS where it is installed.
     """
 
     def __init__(
@@ -47,8 +51,11 @@ class WarmPool:
         attempts: int = 2,
         memory_limit_gb: float | None = None,
         preload: str = PRELOAD,
+        sharers: int = 1,
     ) -> None:
-        self._workers = workers or len(visible_gpus()) or max(1, (cores or usable_cores()) // threads)
+        self._sharers = sharers
+        self._sharing: dict[str, str] = {}
+        self._workers = workers or sharers * len(visible_gpus()) or max(1, (cores or usable_cores()) // threads)
         self._threads, self._attempts = threads, attempts
         self._log_folder = log_folder
         self._memory_limit_gb = memory_limit_gb if memory_limit_gb is not None else even_share_gb(self._workers)
@@ -80,16 +87,17 @@ class WarmPool:
         for slot in range(self._workers):
             queue.join(Rank(slot, host_name(), 0, slot))
         self._children.warm_up()
-        try:
-            while not queue.is_over:
-                self._begin(queue, by_key, on_begin)
-                for ended in self._wait(queue):
-                    on_outcome(outcome_of(ended, by_key[ended.assignment.job.key]))
-                if queue.is_without_nodes and not queue.is_over:
-                    raise no_node_left(queue.left_out)
-        finally:
-            self._children.kill_all()
-            self._running.clear()
+        with mps(self._sharers) as self._sharing:
+            try:
+                while not queue.is_over:
+                    self._begin(queue, by_key, on_begin)
+                    for ended in self._wait(queue):
+                        on_outcome(outcome_of(ended, by_key[ended.assignment.job.key]))
+                    if queue.is_without_nodes and not queue.is_over:
+                        raise no_node_left(queue.left_out)
+            finally:
+                self._children.kill_all()
+                self._running.clear()
 
     def _begin(self, queue: TaskQueue, by_key: dict[str, Task], on_begin: Callable[[Task, int], None]) -> None:
         for assignment in queue.assign(time.monotonic()):
@@ -115,7 +123,7 @@ class WarmPool:
             log=self._log_folder / f"{task.key}.log",
             threads=self._threads,
             memory_limit_gb=self._memory_limit_gb,
-            environment={**own_gpu(rank.local), "LOCAL_RANK": "0"},
+            environment={**own_gpu(rank.local, self._sharers), **self._sharing, "LOCAL_RANK": "0"},
         )
         self._running[self._children.start(task, assignment.attempt, setup)] = assignment
 

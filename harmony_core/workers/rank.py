@@ -1,20 +1,24 @@
 """One task of the allocation's srun: takes work from the queue and runs it in forked children, one at a time.
 
-`python -m harmony_core.workers QUEUE_FILE`. Torch is not imported here but in the forkserver.
+`python -m harmony_core.workers QUEUE_FILE`. Torch is not imported here but in the forkserver. Where several candidates
+share a GPU, the task starts as many ranks as share its own, each a process as if srun had started it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import signal
 import socket
+import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from harmony_core.errors import UserError
-from harmony_core.host import free_port
+from harmony_core.host import dying_with, free_port, visible_gpus
 from harmony_core.workers.address import Address
 from harmony_core.workers.attempts import AttemptReport
 from harmony_core.workers.child import INTERRUPTED
@@ -22,18 +26,22 @@ from harmony_core.workers.children import Children, Setup
 from harmony_core.workers.clocks import TOLERATED_SECONDS, seconds_apart, warning
 from harmony_core.workers.exchange import report_of
 from harmony_core.workers.gpus import own_gpu
+from harmony_core.workers.mps import mps
 from harmony_core.workers.orphans import give_back, gives_back
 from harmony_core.workers.pool import even_share_gb
 from harmony_core.workers.task import Outcome, Task
 from harmony_core.workers.wire import Disconnected, Line, Message
 
-# A child is told to leave in the last quarter of the time that the allocation still has, or in the last seconds if
-# those are more. It is killed when half of the last seconds are left. In between it writes its checkpoint.
+# A child is told to leave when the time that its task asks for is left, and the last seconds beside it; where it asks
+# for none, in the last quarter of what the allocation still has, or in the last seconds if those are more. It is
+# killed when half of the last seconds are left. In between it writes its checkpoint.
 _LAST_SHARE = 0.25
 _LAST_SECONDS = 15.0
 # Slurm's KillWait, unless a site changed it: whatever the time limit, SIGKILL comes so long after SIGTERM.
 _KILL_WAIT_SECONDS = 30.0
 _RECONNECT_SECONDS = 30.0
+# Set for a rank that another rank of its task has started.
+_OF_A_TASK = "HARMONY_OF_A_TASK"
 _NOTICES = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM)
 
 
@@ -70,8 +78,10 @@ class Worker:
         self._address, self._place = address, place
         self._beat = float(address.settings["beat_seconds"])
         self._threads = int(address.settings["threads"])
+        self._sharers = sharers_of(address)
         self._children = Children(address.settings["preload"], self._threads)
         self._assignment: int | None = None
+        self._leaving: float | None = None
         self._end = self._give_up = float("inf")
         self._told_to_leave = False
         self._terminated = False
@@ -155,16 +165,17 @@ class Worker:
             # The signal may come again. The end may come nearer by it, and never moves away.
             now, seconds = time.monotonic(), message["seconds"]
             self._end = min(self._end, now + seconds)
-            self._give_up = min(self._give_up, now + seconds - max(_LAST_SECONDS, _LAST_SHARE * seconds))
+            needed = _LAST_SHARE * seconds if self._leaving is None else _LAST_SECONDS + self._leaving
+            self._give_up = min(self._give_up, now + seconds - max(_LAST_SECONDS, needed))
 
     def _begin(self, message: Message) -> None:
         task, world = message["task"], message["world"]
-        self._assignment = message["assignment"]
+        self._assignment, self._leaving = message["assignment"], task.get("leaving_seconds")
         setup = Setup(
             log=Path(task["log"]).with_suffix(f".{world['rank']}.log" if world["rank"] else ".log"),
             threads=self._threads,
             memory_limit_gb=task["memory_limit_gb"] or even_share_gb(self._place.ranks_on_node),
-            environment={**own_gpu(self._place.local), **_world(world)},
+            environment={**own_gpu(self._place.local, self._sharers), **_world(world)},
         )
         limit = task["time_limit_seconds"]
         one = Task(
@@ -239,12 +250,41 @@ class Notices:
             return set()
 
 
+def sharers_of(address: Address) -> int:
+    """Ranks on each GPU; one where there is none to share."""
+    return int(address.settings.get("sharers", 1)) if visible_gpus() else 1
+
+
+@contextlib.contextmanager
+def sharing(number: int) -> Iterator[None]:
+    """Starts the other ranks of this task's GPU, and returns when they have ended too.
+
+    Args:
+        number: ranks of the GPU, this one among them.
+    """
+    if _OF_A_TASK in os.environ:
+        yield
+        return
+    with mps(number) as variables:
+        environment = {**os.environ, **variables, _OF_A_TASK: "1"}
+        os.environ.update(variables)
+        command = [sys.executable, "-u", "-m", "harmony_core.workers", *sys.argv[1:]]
+        others = [
+            subprocess.Popen(command, env=environment, preexec_fn=dying_with(os.getpid())) for _ in range(number - 1)
+        ]
+        yield
+        # The queue has said goodbye to them as well.
+        for other in others:
+            other.wait()
+
+
 def main() -> None:
     """Serves the queue whose file is the only argument."""
     # A shared file system may show the file late on another node.
     address, place = Address.read(Path(sys.argv[1]), _RECONNECT_SECONDS), Place.from_environment()
     try:
-        Worker(address, place).serve()
+        with sharing(sharers_of(address)):
+            Worker(address, place).serve()
     except ConnectionError as error:
         print(f"the queue is gone: {error}", file=sys.stderr)
         if gives_back(place.node_index, place.local):

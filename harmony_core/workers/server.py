@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hmac
 import os
-import resource
 import secrets
 import socket
 import threading
@@ -13,6 +12,7 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
+from harmony_core.host import allow_open_files
 from harmony_core.workers.address import LOOPBACK, Address
 from harmony_core.workers.dispatcher import Dispatcher
 from harmony_core.workers.door import Door
@@ -68,7 +68,7 @@ class QueueServer:
 
     def start(self) -> Address:
         """Listens on a free port of its addresses; returns where, and the token that opens it."""
-        _allow_open_files()
+        allow_open_files()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="queue", daemon=True)
         self._thread.start()
@@ -195,9 +195,3 @@ class QueueServer:
                     self._dispatcher.rank_left(line, f"no sign of life from {line.rank.node} for {self._silence:g} s")
                     # If the rank wakes up, it finds the line cut and comes back as another rank.
                     line.writer.transport.abort()
-
-
-def _allow_open_files() -> None:
-    """A connection is an open file, and more of them are allowed than are given at first."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

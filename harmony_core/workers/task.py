@@ -24,6 +24,7 @@ class Task:
         time_limit_seconds: its own limit on wall time.
         attempts_before: attempts of earlier runs that count against it.
         died_on: the nodes of those attempts, as far as they are known.
+        leaving_seconds: what it needs to leave when it is told to; None is not known.
     """
 
     key: str
@@ -33,6 +34,7 @@ class Task:
     time_limit_seconds: float = float("inf")
     attempts_before: int = 0
     died_on: tuple[str, ...] = ()
+    leaving_seconds: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -46,6 +46,7 @@ class Teams:
         preload: module that a rank's forkserver imports once.
         probe: the known small task that tells whether a node is healthy.
         log: what srun and the ranks print; None is a file in `folder`.
+        sharers: ranks on each GPU: a task of srun is so many.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Teams:
         preload: str = PRELOAD,
         probe: str = PROBE,
         log: Path | None = None,
+        sharers: int = 1,
     ) -> None:
         if "SLURM_JOB_ID" not in os.environ:
             raise UserError("launcher", "srun", "not inside a Slurm job; use --launcher local")
@@ -67,7 +69,7 @@ class Teams:
         self._server = QueueServer(
             team_size=team_size,
             silence_seconds=silence_seconds,
-            settings={"preload": preload, "threads": threads, "beat_seconds": beat_seconds},
+            settings={"preload": preload, "threads": threads, "beat_seconds": beat_seconds, "sharers": sharers},
             seconds_left=seconds_left,
             step=self._step,
             hosts=allocation_addresses(num_nodes(), os.environ.get("SLURMD_NODENAME", "")),

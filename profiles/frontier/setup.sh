@@ -10,6 +10,9 @@ module load miniforge3/23.11.0-0 || return 1
 module load rocm/7.1.1 || return 1
 module load craype-accel-amd-gfx90a || return 1
 module load rccl-net-plugin || return 1
+# What these modules bring that is not in the loader's own path: Python's extensions look for it here.
+_cray=${CRAY_LD_LIBRARY_PATH:-}
+export LD_LIBRARY_PATH="$_cray${LD_LIBRARY_PATH:+${_cray:+:}$LD_LIBRARY_PATH}"
 
 # --- Slingshot: RCCL over libfabric. What a module has set is left as it is. ---
 export NCCL_NET="${NCCL_NET:-OFI}"
@@ -25,6 +28,8 @@ export FI_CXI_RDZV_PROTO="${FI_CXI_RDZV_PROTO:-alt_read}"
 export MIOPEN_USER_DB_PATH="/tmp/miopen-$USER-$SLURM_JOB_ID"
 export MIOPEN_CUSTOM_CACHE_DIR="$MIOPEN_USER_DB_PATH"
 export TORCH_EXTENSIONS_DIR="/tmp/torch-extensions-$USER-$SLURM_JOB_ID"
+# Triton's default lies in the home folder, which is read-only here.
+export TRITON_CACHE_DIR="/tmp/triton-$USER-$SLURM_JOB_ID"
 # The cores of a rank: 56 of a node by 8 GCDs.
 export OMP_NUM_THREADS="${SLURM_CPUS_PER_TASK:-7}"
 

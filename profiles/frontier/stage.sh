@@ -12,7 +12,7 @@ _stage() {
     code=$(mktemp "${TMPDIR:-/tmp}/harmony-code.XXXXXX") || return 1
     tar --create --gzip --exclude=__pycache__ --file "$code" --directory "$project" --files-from /dev/null \
         "${_CODE[@]}" || return 1
-    _each_node mkdir -p "$folder" "$MIOPEN_USER_DB_PATH" "$TORCH_EXTENSIONS_DIR" &&
+    _each_node mkdir -p "$folder" "$MIOPEN_USER_DB_PATH" "$TORCH_EXTENSIONS_DIR" "$TRITON_CACHE_DIR" &&
         sbcast --force "$archive" "$folder/environment.tar.gz" &&
         sbcast --force "$code" "$folder/code.tar.gz" &&
         _each_node bash -euo pipefail -c "$_UNPACK" unpack "$folder" "${_CODE[@]}"
@@ -32,10 +32,22 @@ _UNPACK='
 cd "$1"
 rm -rf environment
 mkdir environment
-tar --extract --file environment.tar.gz --directory environment
+# Most of the time goes to making some ten thousands of files, so that several tars make them at once, each its part of
+# the list. A hard link may come before what it links to: then all is unpacked once more, in order.
+gunzip --keep --stdout environment.tar.gz > environment.tar
+tar --list --file environment.tar > members
+split --number=r/8 members members.
+parts=()
+for list in members.*; do
+    tar --extract --file environment.tar --directory environment --no-recursion --files-from="$list" 2>/dev/null &
+    parts+=($!)
+done
+whole=yes
+for part in "${parts[@]}"; do wait "$part" || whole=no; done
+[ "$whole" = yes ] || tar --extract --file environment.tar --directory environment
 if [ -x environment/bin/conda-unpack ]; then environment/bin/python environment/bin/conda-unpack; fi
 packages=$(environment/bin/python -c "import sysconfig; print(sysconfig.get_paths()[\"purelib\"])")
 (cd "$packages" && rm -rf "${@:2}")
 tar --extract --file code.tar.gz --directory "$packages"
-rm -f environment.tar.gz code.tar.gz
+rm -f environment.tar.gz environment.tar code.tar.gz members members.*
 '

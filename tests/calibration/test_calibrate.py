@@ -7,13 +7,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
 from harmony_core.architecture.presets import load_preset
-from harmony_core.calibration import calibrate, chains, timing
+from harmony_core.calibration import calibrate, chains, peaks, timing
 from harmony_core.machines import Machine, predict_seconds
 from harmony_core.machines.operator_costs import UNITS
 
@@ -54,6 +55,34 @@ def test_each_block_of_a_chain_has_its_own_seconds() -> None:
     calibrate.block_seconds([Slow(0, 0)], torch.zeros(1, 2, 3), "fp32")
     found = calibrate.block_seconds(blocks, torch.zeros(1, 2, 3), "fp32")
     assert found == pytest.approx([0.04, 0.06, 0.085], abs=0.008)
+
+
+def test_a_gpus_figures_are_those_of_a_roofline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same code at small shapes on the CPU, since there is no GPU here."""
+    small = peaks.Shapes(1 << 12, (64, 32), (32, 32, 32), (32, 16, 24), (2, 16, 2, 16))
+    monkeypatch.setattr(peaks, "_CALLS", 10)
+    asked: list[torch.device] = []
+
+    def measure(device: torch.device, shapes: peaks.Shapes) -> dict[str, Any]:
+        asked.append(device)
+        assert shapes is peaks.ON_GPU
+        return peaks.measure_peaks(torch.device("cpu"), small)
+
+    monkeypatch.setattr(calibrate, "measure_peaks", measure)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "AMD Instinct MI250X")
+    gpu = torch.device("cuda", 0)
+    machine = calibrate.calibrate("mine", lambda line: None, gpu)
+    assert (machine.name, machine.device, asked) == ("mine", "AMD Instinct MI250X", [gpu])
+    assert machine.operators == ()
+    assert predict_seconds(load_preset("llama-nano"), machine, "train", 1, 64, "bf16") > 0
+
+
+def test_a_run_on_a_gpu_is_timed_from_idle_to_idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: order.append("wait"))
+    (seconds,) = timing.timed(lambda: order.append("run"), torch.device("cuda", 0))()
+    assert order == ["wait", "run", "wait"]
+    assert seconds >= 0
 
 
 def test_a_machine_is_measured_and_read_again(monkeypatch, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from harmony_core.errors import UserError
 from harmony_core.evaluation.evaluate_shard import evaluate_shard
@@ -25,6 +26,7 @@ MLP = {"kind": "mlp", "d_ff": 32}
 # Its first product of [256, 32] with [32, 2^30] does not fit any memory; nor does its weight.
 TOO_LARGE = {"kind": "mlp", "d_ff": 2**40}
 
+ROOT = Path(__file__).parents[2]
 Prepared = Callable[..., OpenedSearch]
 Candidates = Callable[..., list[dict[str, Any]]]
 
@@ -137,6 +139,26 @@ def test_a_memory_limit_holds_for_the_candidate(prepared: Prepared, candidates: 
     setting = prepared(execution={"memory_limit_gb": 1.0})
     small, large = sorted(train(setting, candidates([GQA, MLP], wide)), key=lambda row: row["candidate"])
     assert (small["status"], large["status"]) == ("ok", "out_of_memory"), small["error"]
+
+
+def test_what_fits_no_device_is_a_row_and_what_fits_with_less_takes_less(
+    prepared: Prepared, candidates: Candidates, tmp_path: Path
+) -> None:
+    machine = yaml.safe_load((ROOT / "resources" / "machines" / "frontier.yaml").read_text())
+    machine["memory_bytes"]["value"], machine["reserved_memory_bytes"]["value"] = 7e6, 1e6
+    path = tmp_path / "small.yaml"
+    path.write_text(yaml.safe_dump(machine))
+    setting = prepared(execution={"machine": str(path)})
+    small, long, wide = [GQA], [GQA, {"kind": "mlp", "d_ff": 1024}], [GQA, {"kind": "mlp", "d_ff": 2**17}]
+    reported = train(setting, candidates(small, long, wide))
+    # It is known before anything is started.
+    assert reported[0]["candidate"] == 2
+    rows = read_table(setting.folder.shard(0, "training", 0), TRAINING).sort("candidate")
+    assert rows["status"].to_list() == ["ok", "ok", "out_of_memory"]
+    assert [json.loads(layout).get("micro_batch_size") for layout in rows["layout"]] == [None, 2, None]
+    assert "predicted to need" in rows["error"][2]
+    assert rows.select("device_seconds", "steps").rows()[2] == (0.0, 0)
+    assert train(setting, candidates(small, long, wide)) == []
 
 
 def test_what_the_journal_holds_is_not_trained_again(prepared: Prepared, candidates: Candidates) -> None:

@@ -110,7 +110,7 @@ def test_one_rank_sends_nothing(cost) -> None:
     assert cost(cluster(latency=1.0), Group(1, 8), 1e9) == 0
 
 
-@pytest.mark.parametrize("name", ["a100", "cpu", "frontier", "h100"])
+@pytest.mark.parametrize("name", ["a100", "cpu", "frontier", "h100", "h200"])
 def test_every_machine_says_how_it_is_joined(name: str) -> None:
     machine = Machine.from_yaml(name)
     speeds = [one.bytes_per_second for one in machine.links]

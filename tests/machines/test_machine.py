@@ -13,7 +13,7 @@ from harmony_core.errors import UserError
 from harmony_core.machines import Machine
 from harmony_core.resources import resource, resource_names
 
-NAMES = ["a100", "cpu", "frontier", "h100"]
+NAMES = ["a100", "cpu", "frontier", "h100", "h200"]
 
 
 def test_shipped_machines() -> None:
@@ -37,7 +37,7 @@ def test_frontier_is_one_gcd() -> None:
 
 
 def test_unknown_name_lists_what_there_is() -> None:
-    with pytest.raises(UserError, match=r"machines: zx81: .*a100, cpu, frontier, h100"):
+    with pytest.raises(UserError, match=r"machines: zx81: .*a100, cpu, frontier, h100, h200"):
         Machine.from_yaml("zx81")
 
 

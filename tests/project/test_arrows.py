@@ -72,7 +72,7 @@ MAY_IMPORT = {
     },
     "workers": {"slurm"},
     "progress": {"metrics", "results", "search", "store"},
-    "site": {"data", "search", "slurm"},
+    "site": {"data", "search", "slurm", "workers"},
     "slurm": set(),
     "evolution": {"architecture", "metrics", "results", "search", "space", "store"},
     "terminal": {"metrics", "progress", "store", "training.curve", "training.learner"},

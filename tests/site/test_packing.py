@@ -116,9 +116,11 @@ def test_without_an_archive_ranks_start_as_they_are(commands: Path, tmp_path: Pa
 
 
 def test_variables_are_those_of_frontier_unless_a_module_sets_them(commands: Path, tmp_path: Path) -> None:
-    then = 'echo "$NCCL_NET $NCCL_CROSS_NIC $MIOPEN_USER_DB_PATH $OMP_NUM_THREADS"'
-    done = setup(tmp_path / "none", tmp_path / "node", commands, then, NCCL_NET="AWS Libfabric", SLURM_JOB_ID="42")
-    assert done.stdout == "AWS Libfabric 1 /tmp/miopen-somebody-42 7\n"
+    then = 'echo "$NCCL_NET $NCCL_CROSS_NIC $MIOPEN_USER_DB_PATH $TRITON_CACHE_DIR $OMP_NUM_THREADS $LD_LIBRARY_PATH"'
+    given = {"NCCL_NET": "AWS Libfabric", "SLURM_JOB_ID": "42", "CRAY_LD_LIBRARY_PATH": "/cray", "LD_LIBRARY_PATH": ""}
+    done = setup(tmp_path / "none", tmp_path / "node", commands, then, **given)
+    # No empty part, which would be the folder that a rank starts in.
+    assert done.stdout == "AWS Libfabric 1 /tmp/miopen-somebody-42 /tmp/triton-somebody-42 7 /cray\n"
 
 
 def test_nothing_is_packed_that_is_no_environment(tmp_path: Path) -> None:

@@ -13,7 +13,15 @@ from harmony_core.slurm.command import Answer, run
 from tests.executor.rubbish import rubbish
 from tests.site.fakes import NODES, PARTITIONS, fake_slurm
 
-REPORT = {"node": "n1", "time": 50.0, "python": "python", "versions": {"torch": "2"}, "devices": 1, "unset": ["A"]}
+REPORT = {
+    "node": "n1",
+    "time": 50.0,
+    "python": "python",
+    "versions": {"torch": "2"},
+    "devices": 1,
+    "unset": ["A"],
+    "fork": {"device": "cpu"},
+}
 
 
 def as_text(answer: bytes) -> str:

@@ -13,10 +13,12 @@ import pytest
 from harmony_core.errors import UserError
 from harmony_core.site import JobRequest, Profile, Site
 from harmony_core.site.environment import TOLD, installed
+from harmony_core.site.node_report import report
 from harmony_core.site.probe import check_node, judge, refuse_local, script
 from harmony_core.slurm.command import TOO_LATE, Answer
 
 SITE = Site(name="mine", source="a test", variables=("NCCL_NET",))
+FORK = {"device": "cuda:0"}
 HERE = {name: installed()[name] for name in TOLD if name in installed()}
 
 
@@ -27,7 +29,8 @@ def profile(folder: Path, **values: Any) -> Profile:
 
 
 def told(**changes: Any) -> dict[str, Any]:
-    return {"node": "n1", "time": 50.0, "python": "python", "versions": HERE, "devices": 1, "unset": [], **changes}
+    found = {"node": "n1", "time": 50.0, "python": "python", "versions": HERE, "devices": 1, "unset": []}
+    return {**found, "fork": FORK, **changes}
 
 
 class Scheduler:
@@ -65,7 +68,7 @@ def test_a_node_that_answers(tmp_path: Path) -> None:
     scheduler = Scheduler(Answer(0), report=told(time=0.0))
     first, *others = check_node(profile(tmp_path / "jobs"), SITE, scheduler)
     assert first.line == f"probe: n1 sees {tmp_path}/jobs, 1 GPUs of its own for one task"
-    assert [finding.subject for finding in others] == ["ranks' python", "clocks"]
+    assert [finding.subject for finding in others] == ["ranks' python", "fork", "clocks"]
     sbatch, scancel = scheduler.asked
     assert {"--wait", "--nodes=1", "--time=5", "--ntasks-per-node=8"} <= set(sbatch)
     assert scancel[0] == "scancel"
@@ -80,6 +83,10 @@ def test_a_torch_that_sees_no_gpu_is_missing_where_jobs_ask_for_them(tmp_path: P
     assert f"torch {HERE['torch']} sees none on n1" in found["GPUs"].line
     on_cpus = profile(tmp_path / "jobs", **{"set-resources": {"train": {"nodes": 1}}})
     assert "GPUs" not in {finding.subject for finding in check_node(on_cpus, SITE, scheduler)}
+
+
+def test_a_node_forks_after_the_preload_and_computes(tmp_path: Path) -> None:
+    assert report(tmp_path, [])["fork"] == {"device": "cpu"}
 
 
 @pytest.mark.parametrize(
@@ -109,6 +116,8 @@ def test_a_folder_that_cannot_be_made() -> None:
         ({"versions": {**HERE, "torch": "1.0"}}, "missing", "torch 1.0, here "),
         ({"versions": {}}, "missing", "torch None, here "),
         ({"unset": ["NCCL_NET"]}, "missing", "NCCL_NET not set on the node"),
+        ({"fork": {"error": "exit code 1: cannot re-initialize"}}, "missing", "n1 failed: exit code 1: cannot"),
+        ({"fork": {"device": "cpu"}}, "missing", "n1 computes on the CPU, and torch sees 1 GPUs"),
         ({"time": 30.0}, "warning", "n1 is at least 10 s apart"),
         ({"time": 90.0}, "warning", "n1 is at least 30 s apart"),
     ],

@@ -130,11 +130,12 @@ def test_bins(nodes: int, runtime: int, told: str | None) -> None:
     [
         ({"jobs": 4}, None),
         ({"jobs": 5}, "missing jobs: 5 at once, but only 4 of a user's compete for nodes here; set `jobs: 4`"),
+        ({"jobs": 101}, "missing jobs: 101 at once, but only 100 of a user's may be in the queue here; set `jobs: 4`"),
         ({"jobs": 99, "submitit-cluster": "pilot"}, None),
     ],
 )
 def test_jobs_at_once(values: dict[str, Any], told: str | None) -> None:
-    limits = Site(name="few", source="a test", max_eligible_jobs=4)
+    limits = Site(name="few", source="a test", max_eligible_jobs=4, max_queued_jobs=100)
     lines = not_ok({}, site=limits, **{"default-resources": {"runtime": 60}, **values})
     assert len(lines) == (told is not None)
     assert all(line.startswith(str(told)) for line in lines)

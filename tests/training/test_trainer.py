@@ -13,9 +13,10 @@ from harmony_core.architecture import Architecture
 from harmony_core.data import TokenDataset
 from harmony_core.machines import Layout
 from harmony_core.models import build
-from harmony_core.training import trainer
+from harmony_core.training import learner, trainer
 from harmony_core.training.checkpoint import Piece
 from harmony_core.training.curve import CurvePoint
+from harmony_core.training.engine import DataEngine, PlainEngine
 from harmony_core.training.recipe import Recipe
 from harmony_core.training.rendezvous import World, start
 from harmony_core.training.result import TrainingResult
@@ -90,6 +91,23 @@ def test_it_equals_a_plain_loop(data: Path) -> None:
         model.after_step()
         losses.append(terms.cross_entropy.item())
     assert [p.train_loss for p in run(data, HYBRID).curve] == pytest.approx(losses, rel=1e-5)
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_one_process_trains_without_an_engine_to_the_same_bits(
+    data: Path, monkeypatch: pytest.MonkeyPatch, precision: str, parts: int
+) -> None:
+    recipe, layout = {"precision": precision}, Layout(micro_batch_size=4 // parts)
+    assert isinstance(learner.Learner(HYBRID, Recipe.parse(RECIPE), 1, torch.device("cpu"))._engine, PlainEngine)
+    # ZeRO of one process has nothing to spread.
+    plain = run(data, HYBRID, recipe, layout=layout.model_copy(update={"zero_stage": parts - 1}))
+    monkeypatch.setattr(learner, "PlainEngine", DataEngine)
+    engine = run(data, HYBRID, recipe, layout=layout)
+    assert [(p.train_loss, p.gradient_norm) for p in plain.curve] == [
+        (p.train_loss, p.gradient_norm) for p in engine.curve
+    ]
+    assert (plain.val_loss, plain.router_loss) == (engine.val_loss, engine.router_loss)
 
 
 def test_micro_batches_change_nothing_but_rounding(data: Path) -> None:
@@ -167,5 +185,6 @@ def test_mistakes_in_the_code_are_not_swallowed(data: Path, monkeypatch: pytest.
 
 def test_no_operation_of_deepspeed_is_compiled(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path))
+    monkeypatch.setattr(learner, "PlainEngine", DataEngine)
     assert run(data, HYBRID).status is Status.OK
     assert list(tmp_path.iterdir()) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import socket
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 
 from harmony_core.errors import UserError
 from harmony_core.host import free_port
-from harmony_core.training.rendezvous import NotMet, _met
+from harmony_core.training.rendezvous import NotMet, _met, _opened_store
 from harmony_core.training.world import World, first_host
 
 TORCHRUN = {"RANK": "3", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "MASTER_ADDR": "node7", "MASTER_PORT": "29500"}
@@ -22,6 +23,16 @@ SRUN = {
     "SLURM_LOCALID": "1",
     "SLURM_JOB_NODELIST": "frontier[00011-00012,00020]",
 }
+
+
+def test_the_store_takes_more_connections_than_files_are_given_at_first() -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, before[1]))
+    try:
+        _opened_store(World(0, 2, 0, "127.0.0.1", free_port()), 5.0)
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (before[1], before[1])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def test_alone() -> None:

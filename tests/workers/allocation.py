@@ -76,8 +76,9 @@ def allocation(
     silence_seconds: float = 60.0,
     seconds_left: Callable[[], float] = lambda: 0.0,
     preload: str = TARGETS,
+    sharers: int = 1,
 ) -> Iterator[Allocation]:
-    settings = {"preload": preload, "threads": 1, "beat_seconds": 0.2}
+    settings = {"preload": preload, "threads": 1, "beat_seconds": 0.2, "sharers": sharers}
     server = QueueServer(
         team_size=team_size, silence_seconds=silence_seconds, settings=settings, seconds_left=seconds_left
     )
@@ -87,7 +88,7 @@ def allocation(
     try:
         for _ in range(num_ranks):
             made.start_rank()
-        wait_until(lambda: server.num_ranks == num_ranks, "ranks to join")
+        wait_until(lambda: server.num_ranks == num_ranks * sharers, "ranks to join")
         yield made
     finally:
         server.stop()

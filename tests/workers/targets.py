@@ -54,6 +54,13 @@ def echo(payload: dict[str, Any]) -> dict[str, Any]:
     return {"attempt": payload["attempt"], "world": {name: os.environ.get(name) for name in names}}
 
 
+def environment(payload: dict[str, Any]) -> dict[str, Any]:
+    Path(f"{payload['record']}.0").write_text(str(os.getpid()))
+    while not Path(payload["gate"]).exists():
+        time.sleep(0.01)
+    return {"pid": os.getpid(), **{name: os.environ.get(name) for name in payload["names"]}}
+
+
 def hold(payload: dict[str, Any]) -> dict[str, Any]:
     """Works until the file `gate` is there; a test cannot reach a child in any better way."""
     record(payload)

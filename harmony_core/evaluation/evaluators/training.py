@@ -13,6 +13,7 @@ from harmony_core.data import Split
 from harmony_core.evaluation.duration_model import DurationModel
 from harmony_core.evaluation.evaluator import Evaluator, died, register
 from harmony_core.evaluation.launcher import Launcher
+from harmony_core.evaluation.memory_fit import fit_memory
 from harmony_core.evaluation.seeds import data_seed, init_seed
 from harmony_core.evaluation.shard import Row, Shard
 from harmony_core.evaluation.task_journal import Record
@@ -23,9 +24,12 @@ from harmony_core.store import Run, SearchFolder, best_runs, schemas, training
 from harmony_core.store.evaluators import TRAINING_TABLE
 from harmony_core.store.versions import completed
 from harmony_core.training.recipe import Recipe
+from harmony_core.training.status import Status
 from harmony_core.workers import Outcome, Pool, Task
 
 TARGET = "harmony_core.evaluation.training_task:run"
+# Of a parameter in a checkpoint: its fp32 value and AdamW's two moments.
+STATE_BYTES = 12
 IDENTITY = ("recipe_id", "init_seed", "data_seed")
 _CHECKPOINTS = "checkpoints"
 
@@ -99,6 +103,7 @@ class Training(Evaluator):
         }
         architecture = Architecture.from_json(candidate["architecture"])
         layout = fitting(execution.training_layout, architecture, recipe.batch_size, recipe.sequence_length)
+        layout, refusal = fit_memory(execution, architecture, recipe, layout)
         payload = {
             "architecture": candidate["architecture"],
             "layout": layout.model_dump(),
@@ -106,23 +111,37 @@ class Training(Evaluator):
                 "folder": str(self._checkpoints(shard, candidate, run)),
                 "every_seconds": execution.checkpoint_seconds,
                 "keep": self.keep_weights,
+                "scratch": execution.checkpoint_scratch,
+                "gb_per_second": execution.checkpoint_gb_per_second,
             },
             "recipe": recipe.model_dump(mode="json"),
             "data": str(setting.data_folder),
             "row": row,
             "splits": list(self.splits),
             "time_limit_seconds": limit,
+            "refusal": refusal,
         }
-        return Task(_key(candidate, run), TARGET, payload, durations.seconds(architecture), limit)
+        rate = execution.checkpoint_gb_per_second
+        leaving = (
+            None if rate is None else STATE_BYTES * architecture.num_params() / layout.num_processes / (1e9 * rate)
+        )
+        expected = durations.seconds(architecture)
+        return Task(_key(candidate, run), TARGET, payload, expected, limit, leaving_seconds=leaving)
+
+    def refusal(self, task: Task) -> str | None:
+        """Why a candidate is not trained: it is predicted to fit no device."""
+        why: str | None = task.payload["refusal"]
+        return why
 
     def failed_row(self, shard: Shard, outcome: Outcome) -> Row:
-        """What is known of a training whose process died."""
+        """What is known of a training whose process died, or that was not begun."""
         payload = outcome.task.payload
         recipe = Recipe.parse(payload["recipe"])
         return {
             **{field.name: None for field in schemas.TRAINING if field.nullable},
             **payload["row"],
             **died(outcome),
+            **({} if payload["refusal"] is None else {"status": Status.OUT_OF_MEMORY.value}),
             "attempt": outcome.attempt,
             "layout": "{}",
             "precision": recipe.precision,
