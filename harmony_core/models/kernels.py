@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib
-import importlib.util
 import logging
 from collections.abc import Callable
 from typing import Any, Literal
@@ -12,6 +10,7 @@ from typing import Any, Literal
 import torch
 
 from harmony_core import tiling
+from harmony_core.models.kernel_packages import Loaded, load
 
 _LOG = logging.getLogger(__name__)
 
@@ -52,29 +51,27 @@ def stack_is_read_first(x_AI: torch.Tensor, w_EOI: torch.Tensor) -> bool:
     return fp32 and x_AI.shape[1] <= 1024 and w_EOI.numel() >= 1 << 18
 
 
-@functools.cache
-def vendor(device_type: str, module: str, name: str) -> Callable[..., Any] | None:
-    """A function of an optional package, on a GPU where it can be imported; None elsewhere.
+def vendor(device_type: str, name: str) -> Loaded | None:
+    """An optional package's kernel, on a GPU; None on a CPU and where it is waived.
 
     Args:
         device_type: torch's name of it, `cuda` or `cpu`.
-        module: that the function is in, with its package.
-        name: the function's.
+        name: of `kernel_packages.KERNELS`.
+
+    Raises:
+        UserError: there should be one and it cannot be had.
     """
-    if device_type != "cuda" or importlib.util.find_spec(module.partition(".")[0]) is None:
-        return None
-    try:
-        function: Callable[..., Any] = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, OSError, RuntimeError) as error:
-        # The package is there and does not load, with another CUDA or version for example. A line of the log is enough.
-        _LOG.warning("%s of %s cannot be had (%s); plain PyTorch is used", name, module, error)
-        return None
-    return function
+    return load(name) if device_type == "cuda" else None
+
+
+def _function(device_type: str, name: str) -> Callable[..., Any] | None:
+    found = vendor(device_type, name)
+    return None if found is None else found.function
 
 
 def ssd_kernel(device_type: str) -> Callable[..., Any] | None:
     """mamba-ssm's Triton chunk scan."""
-    return vendor(device_type, "mamba_ssm.ops.triton.ssd_combined", "mamba_chunk_scan_combined")
+    return _function(device_type, "mamba2-scan")
 
 
 def scan_chunk(device_type: str, asked: int) -> int:
@@ -84,15 +81,78 @@ def scan_chunk(device_type: str, asked: int) -> int:
 
 def selective_scan_kernel(device_type: str, d_state: int) -> Callable[..., Any] | None:
     """mamba-ssm's CUDA selective scan, which takes at most 256 states a channel."""
-    # Where mamba-ssm was built without this extension, the function can be imported and fails when it is called.
-    if d_state > 256 or vendor(device_type, "selective_scan_cuda", "fwd") is None:
+    return _function(device_type, "mamba-scan") if d_state <= 256 else None
+
+
+def conv_kernel(device_type: str, taps: int) -> Loaded | None:
+    """causal-conv1d's CUDA kernel, or flash-linear-attention's of Triton; for 2 to 4 taps."""
+    return vendor(device_type, "short-convolution") if 2 <= taps <= 4 else None
+
+
+DeltaRule = Literal["gated-delta-rule", "kda"]
+
+
+def delta_kernel(rule: DeltaRule, device_type: str, dtype: torch.dtype, key_width: int) -> Callable[..., Any] | None:
+    """flash-linear-attention's delta rule, which multiplies in 16 bits and takes keys of at most 256 elements.
+
+    Args:
+        rule: whose decay is a head's or a channel's.
+        device_type: torch's name of it, `cuda` or `cpu`.
+        dtype: of queries, keys and values; the plain form keeps fp32's digits.
+        key_width: elements of a key.
+    """
+    if dtype not in (torch.bfloat16, torch.float16) or key_width > 256:
         return None
-    return vendor(device_type, "mamba_ssm.ops.selective_scan_interface", "selective_scan_fn")
+    if device_type == "cuda" and gpu_architecture() == "gfx90a":
+        _say_no_delta_kernel()
+        return None
+    return _function(device_type, rule)
 
 
-def conv_kernel(device_type: str, taps: int) -> Callable[..., Any] | None:
-    """causal-conv1d's CUDA kernel, which knows 2 to 4 taps."""
-    return vendor(device_type, "causal_conv1d", "causal_conv1d_fn") if 2 <= taps <= 4 else None
+def delta_path(rule: DeltaRule, device_type: str, key_width: int) -> str:
+    """What a delta rule's block does, for the log; arguments as for `delta_kernel`."""
+    plain = "torch chunked delta rule"
+    if device_type == "cuda" and gpu_architecture() == "gfx90a":
+        return f"{plain} (flash-linear-attention's does not compile for gfx90a)"
+    found = delta_kernel(rule, device_type, torch.bfloat16, key_width)
+    return plain if found is None else f"flash-linear-attention in 16 bits, {plain} in fp32"
+
+
+@functools.cache
+def gpu_architecture() -> str:
+    """AMD's name of this process's GPU, `gfx90a` for an MI250X; empty for another maker's."""
+    if torch.version.hip is None:
+        return ""
+    name: str = torch.cuda.get_device_properties().gcnArchName
+    return name.partition(":")[0]
+
+
+@functools.cache
+def _say_no_delta_kernel() -> None:
+    _LOG.warning(
+        "flash-linear-attention's delta rule is known not to compile for gfx90a with several stages: plain PyTorch, "
+        "which is slower, computes it"
+    )
+
+
+def group_norm_kernel(device_type: str, width: int) -> Callable[..., Any] | None:
+    """mamba-ssm's Triton norm of groups beside a gate; for groups of at most 64 KB in fp32."""
+    return _function(device_type, "gated-norm") if width <= 16_384 else None
+
+
+def head_norm_kernel(device_type: str) -> Callable[..., Any] | None:
+    """flash-linear-attention's Triton norm of a head, then a gate."""
+    return _function(device_type, "head-norm")
+
+
+def fused_rms_norm(device_type: str) -> bool:
+    """Whether RMSNorm is PyTorch's own: a kernel forward and two backward on a GPU, many small ones on a CPU."""
+    return device_type == "cuda"
+
+
+def rotary_kernel(device_type: str) -> Callable[..., Any] | None:
+    """Rotary positions in one pass of Triton's, where complex products take four."""
+    return _function(device_type, "rotary") if not torch.compiler.is_compiling() else None
 
 
 def grouped_product(device_type: str, dtype: torch.dtype, widths: tuple[int, ...]) -> Callable[..., Any] | None:
@@ -134,12 +194,12 @@ def keys_first(q_BGRK: torch.Tensor, seen: int) -> bool:
 
 def window_kernel(device_type: str, head_dim: int) -> Callable[..., Any] | None:
     """FlexAttention, compiled, for windows: Triton's kernels want heads of 16 elements or more."""
-    return _compiled_flex_attention(device_type) if head_dim >= 16 and importlib.util.find_spec("triton") else None
+    return _compiled_flex_attention(device_type) if head_dim >= 16 else None
 
 
 @functools.cache
 def _compiled_flex_attention(device_type: str) -> Callable[..., Any] | None:
-    function = vendor(device_type, "torch.nn.attention.flex_attention", "flex_attention")
+    function = _function(device_type, "window")
     return None if function is None else torch.compile(function)
 
 
