@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from typing import Any, Literal
 import torch
 
 from harmony_core import tiling
+from harmony_core.errors import UserError
 from harmony_core.models.kernel_packages import Loaded, load
 
 _LOG = logging.getLogger(__name__)
@@ -72,6 +74,16 @@ def _function(device_type: str, name: str) -> Callable[..., Any] | None:
 def ssd_kernel(device_type: str) -> Callable[..., Any] | None:
     """mamba-ssm's Triton chunk scan."""
     return _function(device_type, "mamba2-scan")
+
+
+def preload() -> None:
+    """Imports what a GPU's kernels are made of, where it is there, for children to share; asks no device.
+
+    Not flash-linear-attention, which looks at the device as it is imported. What is missing is told by who needs it.
+    """
+    for name in ("mamba2-scan", "gated-norm", "rotary"):
+        with contextlib.suppress(UserError):
+            load(name)
 
 
 def scan_chunk(device_type: str, asked: int) -> int:
