@@ -17,6 +17,8 @@ from harmony_core.models.kernel_packages import Loaded, load
 _LOG = logging.getLogger(__name__)
 
 
+# Shapes of windows that one process may compile.
+WINDOWS = 256
 _ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
@@ -212,7 +214,33 @@ def window_kernel(device_type: str, head_dim: int) -> Callable[..., Any] | None:
 @functools.cache
 def _compiled_flex_attention(device_type: str) -> Callable[..., Any] | None:
     function = _function(device_type, "window")
-    return None if function is None else torch.compile(function)
+    if function is None:
+        return None
+    # A window, a length and a width of heads each are compiled anew. Behind the limit of 8, all would be computed by
+    # the uncompiled form, with every score in memory.
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, WINDOWS)
+    torch._dynamo.config.accumulated_recompile_limit = max(torch._dynamo.config.accumulated_recompile_limit, 4 * WINDOWS)
+    return torch.compile(function)
+
+
+def flash_widths(device_type: str) -> bool:
+    """Whether values are padded to the keys' width: SDPA's flash kernels take one width, the CPU's blocks any."""
+    return device_type == "cuda"
+
+
+def lower_right(device_type: str) -> bool:
+    """Whether causal attention of the last tokens to all is told by its alignment, which flash kernels take, not by a
+    mask, with which they do not run. Not while `torch.compile` traces, which breaks at it.
+    """
+    return device_type == "cuda" and not torch.compiler.is_compiling()
+
+
+def projected_width(device_type: str, dtype: torch.dtype, width: int) -> int:
+    """Outputs that a product with a weight is computed with: on a GPU in 16 bits a multiple of 8, as tensor cores read
+    rows by 16 bytes, and what they leave lies as convolutions want it.
+    """
+    sixteen = device_type == "cuda" and dtype in (torch.bfloat16, torch.float16)
+    return -(-width // 8) * 8 if sixteen else width
 
 
 def fir_path(device_type: str, taps: int) -> Literal["direct", "blocked", "FFT"]:

@@ -1,0 +1,111 @@
+"""Forms that a GPU takes and a CPU does not, beside those of the CPU: values, gradients, and what is called."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+
+from harmony_core.architecture import Architecture
+from harmony_core.models import build, kernels
+from harmony_core.models.ops import matmul
+from harmony_core.models.ops.attention import attention, fused
+from harmony_core.models.ops.attention.attention import attend, attention_reference
+from tests.models.comparison import draw
+
+SCALE = 0.3
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> list[tuple[tuple[int, ...], object]]:
+    """Attention as a GPU computes it; records SDPA's width of values and its mask."""
+    called: list[tuple[tuple[int, ...], object]] = []
+
+    def sdpa(q: Tensor, k: Tensor, v: Tensor, **options: object) -> Tensor:
+        called.append(((q.shape[-1], k.shape[-1], v.shape[-1]), options.get("attn_mask")))
+        return scaled_dot_product_attention(q, k, v, **options)  # type: ignore[arg-type]
+
+    for where in (attention, fused):
+        for name, answer in (("blocked_products", False), ("lower_right", True), ("flash_widths", True)):
+            if hasattr(where, name):
+                monkeypatch.setattr(where, name, lambda _, answer=answer: answer)
+    monkeypatch.setattr(fused, "sdpa", sdpa)
+    return called
+
+
+@pytest.mark.parametrize("sinks", [False, True])
+@pytest.mark.parametrize(("keys", "values"), [(24, 16), (16, 24), (16, 16)])
+def test_values_of_another_width_and_sinks_reach_flash_attention(
+    keys: int, values: int, sinks: bool, gpu: list[tuple[tuple[int, ...], torch.nn.attention.bias.CausalBias | None]]
+) -> None:
+    q, k = draw(2, 11, 4, keys), draw(2, 11, 2, keys, seed=1)
+    v, sinks_H = draw(2, 11, 2, values, seed=2), draw(4, seed=3) if sinks else None
+    given = [x for x in (q, k, v, sinks_H) if x is not None]
+    y = attend(q, k, v, SCALE, None, sinks_H)
+    q_, k_, v_ = (x.transpose(1, 2) for x in (q, k, v))
+    expected = attention_reference(q_, k_, v_, SCALE, None, sinks_H).transpose(1, 2)
+    torch.testing.assert_close(y, expected, rtol=1e-5, atol=1e-6)
+    dy = draw(*y.shape, seed=4).detach()
+    for one, other in zip(torch.autograd.grad(y, given, dy), torch.autograd.grad(expected, given, dy), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+    ((widths, mask),) = gpu
+    assert len(set(widths)) == 1, "flash attention wants one width"
+    assert mask is None or isinstance(mask, torch.nn.attention.bias.CausalBias), "it takes no mask of booleans"
+
+
+def test_projections_are_padded_to_eight_and_nothing_of_it_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+    # 4 * 24 + 2 * 6 + 3 heads: three over a multiple of eight.
+    block = {"kind": "mamba2", "head_dim": 32, "inner_width": 96, "d_state": 6, "bias": True}
+    architecture = Architecture.model_validate({"d_model": 24, "vocab_size": 13, "blocks": [block, {"kind": "mlp", "d_ff": 20}]})
+    model = build(architecture)
+    tokens = torch.randint(13, (2, 9), generator=torch.Generator().manual_seed(0))
+    names = {name: parameter.shape for name, parameter in model.named_parameters()}
+    widths: list[int] = []
+    losses, gradients = [], []
+    for padded in (False, True):
+        if padded:
+            monkeypatch.setattr(matmul, "projected_width", lambda _, __, width: widths.append(width) or -(-width // 8) * 8)
+        model.zero_grad()
+        loss = model.loss(tokens, tokens.roll(-1, 1)).total
+        loss.backward()
+        losses.append(loss.item())
+        gradients.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
+    assert any(width % 8 for width in widths)
+    assert {name: parameter.shape for name, parameter in model.named_parameters()} == names
+    assert losses[1] == pytest.approx(losses[0], rel=1e-6)
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-4, atol=1e-7)
+
+
+def test_only_a_gpus_16_bits_are_padded() -> None:
+    assert kernels.projected_width("cuda", torch.bfloat16, 203) == 208
+    assert kernels.projected_width("cuda", torch.float32, 203) == 203
+    assert kernels.projected_width("cpu", torch.bfloat16, 203) == 203
+
+
+def test_more_windows_than_dynamo_allows_are_all_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    graphs: list[object] = []
+    compile_ = torch.compile
+
+    def counting(function: object) -> object:
+        torch._dynamo.reset()
+        return compile_(function, backend=lambda graph, _: graphs.append(graph) or graph.forward)
+
+    def window(x: Tensor, size: int) -> Tensor:
+        return x.tril() if size % 2 else x * size
+
+    monkeypatch.setattr(kernels, "_function", lambda *_: window)
+    monkeypatch.setattr(torch, "compile", counting)
+    for limit in ("recompile_limit", "accumulated_recompile_limit"):
+        monkeypatch.setattr(torch._dynamo.config, limit, getattr(torch._dynamo.config, limit))
+    monkeypatch.setattr(torch._dynamo.config, "automatic_dynamic_shapes", False)
+    kernels._compiled_flex_attention.cache_clear()
+    try:
+        run = kernels.window_kernel("cuda", 64)
+        assert run is not None
+        for size in range(1, 21):
+            run(torch.ones(3, 3), size)
+        assert len(graphs) == 20
+    finally:
+        kernels._compiled_flex_attention.cache_clear()
+        torch._dynamo.reset()
