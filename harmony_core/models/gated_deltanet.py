@@ -20,8 +20,8 @@ from harmony_core.models.mamba2 import draw_a_log, draw_dt_bias
 from harmony_core.models.norm import RMSNorm
 from harmony_core.models.ops.convolution.convolution import conv_silu, conv_silu_step, last_inputs
 from harmony_core.models.ops.documents import conv_silu_documents
-from harmony_core.models.ops.linear.gated_delta import gated_delta, gated_delta_step
 from harmony_core.models.ops.linear.delta_kernels import run_delta_kernel
+from harmony_core.models.ops.linear.gated_delta import gated_delta, gated_delta_step
 from harmony_core.models.ops.linear.l2_norm import l2_norm
 from harmony_core.models.ops.linear.norm_then_gate import norm_then_gate
 from harmony_core.models.ops.matmul import linear

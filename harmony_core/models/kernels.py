@@ -170,7 +170,7 @@ def rotary_kernel(device_type: str) -> Callable[..., Any] | None:
 
 
 def grouped_product(device_type: str, dtype: torch.dtype, widths: tuple[int, ...]) -> Callable[..., Any] | None:
-    """PyTorch's grouped GEMM, where it is one kernel: bf16 on a GPU, rows of a multiple of 16 bytes.
+    """PyTorch's grouped GEMM: bf16 on a GPU, rows of a multiple of 16 bytes; `grouped_in_one_kernel` says of what kind.
 
     Args:
         device_type: torch's name of it, `cuda` or `cpu`.
@@ -187,6 +187,15 @@ def _device_grouped_product() -> Callable[..., Any] | None:
     if torch.cuda.get_device_capability() < (8, 0):
         return None
     return getattr(torch.nn.functional, "grouped_mm", None) or getattr(torch, "_grouped_mm", None)
+
+
+def grouped_in_one_kernel() -> bool:
+    """Whether PyTorch's grouped GEMM is one kernel on this GPU, as it is from capability 9.0 on and for gfx942 and
+    gfx950; on an A100 or an MI250X it copies the groups' ends to the host and multiplies one after the other.
+    """
+    if torch.version.hip is not None:
+        return gpu_architecture() in ("gfx942", "gfx950")
+    return torch.cuda.get_device_capability() >= (9, 0)
 
 
 def keeps_opened_gates(device_type: str) -> bool:
@@ -219,7 +228,9 @@ def _compiled_flex_attention(device_type: str) -> Callable[..., Any] | None:
     # A window, a length and a width of heads each are compiled anew. Behind the limit of 8, all would be computed by
     # the uncompiled form, with every score in memory.
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, WINDOWS)
-    torch._dynamo.config.accumulated_recompile_limit = max(torch._dynamo.config.accumulated_recompile_limit, 4 * WINDOWS)
+    torch._dynamo.config.accumulated_recompile_limit = max(
+        torch._dynamo.config.accumulated_recompile_limit, 4 * WINDOWS
+    )
     return torch.compile(function)
 
 
@@ -251,6 +262,17 @@ def fir_path(device_type: str, taps: int) -> Literal["direct", "blocked", "FFT"]
     if taps > 256:
         return "FFT"
     return "direct" if _ONEDNN and device_type == "cpu" else "blocked"
+
+
+def filter_products(device_type: str, dtype: torch.dtype) -> torch.dtype:
+    """The type in which a blocked convolution multiplies: on a GPU that of the block's products, which tensor cores
+    want; elsewhere fp32.
+
+    Args:
+        device_type: torch's name of it, `cuda` or `cpu`.
+        dtype: of the block's products.
+    """
+    return dtype if device_type == "cuda" and dtype in (torch.bfloat16, torch.float16) else torch.float32
 
 
 def block_path(device_type: str) -> Literal["image", "batched"]:

@@ -8,10 +8,12 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from harmony_core.architecture import Architecture
-from harmony_core.models import build, kernels
+from harmony_core.models import build, kernel_packages, kernels
 from harmony_core.models.ops import matmul
 from harmony_core.models.ops.attention import attention, fused
 from harmony_core.models.ops.attention.attention import attend, attention_reference
+from harmony_core.models.ops.convolution import blocked
+from harmony_core.models.ops.convolution.gated import convolve
 from tests.models.comparison import draw
 
 SCALE = 0.3
@@ -57,7 +59,9 @@ def test_values_of_another_width_and_sinks_reach_flash_attention(
 def test_projections_are_padded_to_eight_and_nothing_of_it_shows(monkeypatch: pytest.MonkeyPatch) -> None:
     # 4 * 24 + 2 * 6 + 3 heads: three over a multiple of eight.
     block = {"kind": "mamba2", "head_dim": 32, "inner_width": 96, "d_state": 6, "bias": True}
-    architecture = Architecture.model_validate({"d_model": 24, "vocab_size": 13, "blocks": [block, {"kind": "mlp", "d_ff": 20}]})
+    architecture = Architecture.model_validate(
+        {"d_model": 24, "vocab_size": 13, "blocks": [block, {"kind": "mlp", "d_ff": 20}]}
+    )
     model = build(architecture)
     tokens = torch.randint(13, (2, 9), generator=torch.Generator().manual_seed(0))
     names = {name: parameter.shape for name, parameter in model.named_parameters()}
@@ -65,7 +69,9 @@ def test_projections_are_padded_to_eight_and_nothing_of_it_shows(monkeypatch: py
     losses, gradients = [], []
     for padded in (False, True):
         if padded:
-            monkeypatch.setattr(matmul, "projected_width", lambda _, __, width: widths.append(width) or -(-width // 8) * 8)
+            monkeypatch.setattr(
+                matmul, "projected_width", lambda _, __, width: widths.append(width) or -(-width // 8) * 8
+            )
         model.zero_grad()
         loss = model.loss(tokens, tokens.roll(-1, 1)).total
         loss.backward()
@@ -109,3 +115,39 @@ def test_more_windows_than_dynamo_allows_are_all_compiled(monkeypatch: pytest.Mo
     finally:
         kernels._compiled_flex_attention.cache_clear()
         torch._dynamo.reset()
+
+
+def test_hyenas_products_in_bf16_stay_near_those_in_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocked, "block_path", lambda _: "batched")
+    u, h = draw(2, 50, 12), draw(3, 20, seed=1)
+    dy, found = draw(2, 50, 12, seed=2).detach(), []
+    for products in (torch.float32, torch.bfloat16):
+        y = convolve(u, blocked.BlockedConvolution(16, products), h)
+        assert y.dtype == torch.float32
+        found.append([y, *torch.autograd.grad(y, (u, h), dy)])
+    for exact, rounded in zip(*found, strict=True):
+        assert (rounded - exact).norm() < 5e-3 * exact.norm()
+    assert kernels.filter_products("cuda", torch.bfloat16) == torch.bfloat16
+    assert kernels.filter_products("cuda", torch.float32) == torch.float32
+    assert kernels.filter_products("cpu", torch.bfloat16) == torch.float32
+
+
+def test_hyenas_three_taps_are_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    block = {"kind": "hyena_se", "num_groups": 4, "filter_length": 5}
+    model = build(Architecture.model_validate({"d_model": 16, "vocab_size": 13, "blocks": [block]}))
+    tokens = torch.randint(13, (2, 9), generator=torch.Generator().manual_seed(0))
+    calls: list[str | None] = []
+
+    def kernel(x_BCT: Tensor, w_CK: Tensor, b_C: Tensor | None, activation: str | None) -> Tensor:
+        calls.append(activation)
+        padded = torch.nn.functional.pad(x_BCT, (w_CK.shape[1] - 1, 0))
+        return torch.nn.functional.conv1d(padded, w_CK.unsqueeze(1), b_C, groups=w_CK.shape[0])
+
+    plain = model.loss(tokens, tokens.roll(-1, 1)).total
+    expected = torch.autograd.grad(plain, list(model.parameters()))
+    monkeypatch.setattr(kernels, "vendor", lambda _, __: kernel_packages.Loaded("causal_conv1d", kernel))
+    loss = model.loss(tokens, tokens.roll(-1, 1)).total
+    assert calls == [None]
+    torch.testing.assert_close(loss, plain)
+    for one, other in zip(torch.autograd.grad(loss, list(model.parameters())), expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)

@@ -28,11 +28,11 @@ def _rotate(
     heads,
     turning_heads,
     first,
-    WIDTH: tl.constexpr,  # noqa: N803
-    PAIRS: tl.constexpr,  # noqa: N803
-    BLOCK_HEADS: tl.constexpr,  # noqa: N803
-    BLOCK_PAIRS: tl.constexpr,  # noqa: N803
-    BACK: tl.constexpr,  # noqa: N803
+    WIDTH: tl.constexpr,
+    PAIRS: tl.constexpr,
+    BLOCK_HEADS: tl.constexpr,
+    BLOCK_PAIRS: tl.constexpr,
+    BACK: tl.constexpr,
 ):  # type: ignore[no-untyped-def]
     """Neighbouring elements of some heads of a token; those that do not turn are copied."""
     row = tl.program_id(0).to(tl.int64)
