@@ -227,10 +227,9 @@ def _compiled_flex_attention(device_type: str) -> Callable[..., Any] | None:
         return None
     # A window, a length and a width of heads each are compiled anew. Behind the limit of 8, all would be computed by
     # the uncompiled form, with every score in memory.
-    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, WINDOWS)
-    torch._dynamo.config.accumulated_recompile_limit = max(
-        torch._dynamo.config.accumulated_recompile_limit, 4 * WINDOWS
-    )
+    limits = torch._dynamo.config
+    limits.recompile_limit = max(limits.recompile_limit, WINDOWS)
+    limits.accumulated_recompile_limit = max(limits.accumulated_recompile_limit, 4 * WINDOWS)
     return torch.compile(function)
 
 

@@ -124,7 +124,8 @@ class MoEModule(BlockModule):
 
     def _shared(self, x_BTD: Tensor) -> Tensor:
         """The experts that every token takes."""
-        assert self.shared_up is not None and self.shared_down is not None, "there are some"
+        assert self.shared_up is not None, "there are some"
+        assert self.shared_down is not None, "both products or none"
         shared = (self.shared_up, self.shared_up_bias, self.shared_down, self.shared_down_bias)
         shared_BTD = feed_forward(x_BTD, *shared, self.activation)
         return shared_BTD if self.shared_gate is None else shared_BTD * linear(x_BTD, self.shared_gate).sigmoid()
@@ -132,7 +133,7 @@ class MoEModule(BlockModule):
     def _routed(
         self, x_RD: Tensor, weights_RK: Tensor, chosen_RK: Tensor, kept_RK: Tensor | None, x_BTD: Tensor
     ) -> tuple[Tensor, Tensor | None]:
-        """The weighted sums of the chosen experts' outputs, [R, D] at the experts' width; shared experts' of `x_BTD`."""
+        """The weighted sums of the chosen experts' outputs, [R, D] at the experts' width, and the shared experts'."""
         meanwhile = None if self.shared_up is None else functools.partial(self._shared, x_BTD)
         arguments = (x_RD, weights_RK, chosen_RK, self.up, self.down, self.activation, kept_RK)
         ep = self.expert_parallel

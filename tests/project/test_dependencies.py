@@ -66,7 +66,9 @@ def test_what_is_imported_is_declared_and_the_other_way_round() -> None:
 def test_every_extra_is_for_something_that_is_imported() -> None:
     """Some by a name in a string."""
     sources = [path.read_text() for package in PACKAGES for path in (ROOT / package).rglob("*.py")]
-    unused = [name for name in OPTIONAL if not any(name in source or name.replace("-", "_") in source for source in sources)]
+    unused = [
+        name for name in OPTIONAL if not any(name in source or name.replace("-", "_") in source for source in sources)
+    ]
     assert unused == []
 
 

@@ -34,7 +34,7 @@ def dispatched_experts(
     up_bias_XU: Tensor | None = None,
     meanwhile: Callable[[], Tensor] | None = None,
 ) -> tuple[Tensor, Tensor | None]:
-    """As `ops.experts.routed_experts`, [R, D], and what `meanwhile` answers, with experts of which this rank holds X: a collective of the group.
+    """As `ops.experts.routed_experts`, with experts of which this rank holds X: a collective of the group.
 
     Rows travel in the type that the experts compute in.
 
@@ -49,6 +49,9 @@ def dispatched_experts(
         ep: the ranks that share one copy of the experts.
         up_bias_XU: biases of the up-projections, or None.
         meanwhile: computed while the rows are on their way to their experts.
+
+    Returns:
+        [R, D], and what `meanwhile` answered.
     """
     assigned, ends_E = sort_into_groups(chosen_RK, kept_RK, len(up_XUD) * ep.size)
     counts_NX = ends_E.long().diff(prepend=ends_E.new_zeros(1)).view(ep.size, -1)

@@ -56,7 +56,8 @@ def fused_attention(q: Tensor, k: Tensor, v: Tensor, scale: float, **options: An
     width, grouped = v.shape[-1], q.shape[1] != k.shape[1]
     if flash_widths(q.device.type):
         q, k, v = one_width(q, k, v)
-    return sdpa(q, k, v, scale=scale, enable_gqa=grouped, **options)[..., :width]
+    y: Tensor = sdpa(q, k, v, scale=scale, enable_gqa=grouped, **options)
+    return y[..., :width]
 
 
 def causal_sdpa(q_BHTK: Tensor, k_BGTK: Tensor, v_BGTV: Tensor, scale: float) -> Tensor:

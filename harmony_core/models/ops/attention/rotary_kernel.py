@@ -14,7 +14,7 @@ from torch import Tensor
 _MOST_ELEMENTS = 4096
 
 
-@triton.jit  # type: ignore[untyped-decorator, unused-ignore]
+@triton.jit
 def _rotate(
     x,
     turns,
@@ -33,7 +33,7 @@ def _rotate(
     BLOCK_HEADS: tl.constexpr,
     BLOCK_PAIRS: tl.constexpr,
     BACK: tl.constexpr,
-):  # type: ignore[no-untyped-def]
+):
     """Neighbouring elements of some heads of a token; those that do not turn are copied."""
     row = tl.program_id(0).to(tl.int64)
     batch, token = row // length, row % length

@@ -175,12 +175,12 @@ def routed_experts(
         order_A: the choices sorted by expert, where that is known already and all count.
     """
     dtype = compute_dtype(x_RD)
-    weights, choice = (x_RD, weights_RK, up_EUD, down_EDF), (chosen_RK, kept_RK, activation, dtype, order_A)
+    choice = chosen_RK, kept_RK, activation, dtype, order_A
     multiply = _grouped(up_EUD, down_EDF, up_bias_EU, dtype)
     if multiply is not None:
-        return grouped_experts(*weights, *choice, multiply)
+        return grouped_experts(x_RD, weights_RK, up_EUD, down_EDF, *choice, multiply)
     run: Callable[..., Tensor] = _SlicedExperts.apply if torch.is_grad_enabled() else _inference
-    return run(*weights, up_bias_EU, *choice)
+    return run(x_RD, weights_RK, up_EUD, down_EDF, up_bias_EU, *choice)
 
 
 def experts_path(up_EUD: Tensor, down_EDF: Tensor, up_bias_EU: Tensor | None = None) -> str:

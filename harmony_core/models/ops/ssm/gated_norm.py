@@ -71,7 +71,7 @@ def _grouped(x: Tensor, groups: int) -> Tensor:
 def run_group_norm(
     kernel: Callable[..., Any], y: Tensor, gate: Tensor, w_I: Tensor, epsilon: float, groups: int, gate_first: bool
 ) -> Tensor:
-    """mamba-ssm's norm of groups, with SiLU's gate before it or behind it, in fp32; further arguments as for `gated_norm`.
+    """mamba-ssm's norm of groups, with SiLU's gate before it or behind it; further arguments as for `gated_norm`.
 
     Args:
         kernel: `rmsnorm_fn` of mamba-ssm.
