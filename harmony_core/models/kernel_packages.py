@@ -23,8 +23,8 @@ from harmony_core.models.triton_tuning import keep_picks
 
 # Names of kernels that are done without, with commas between them.
 WAIVED = "HARMONY_PLAIN_KERNELS"
-# Packages whose `__init__` is not run, and the distribution that says their version.
-_FOLDERS = {"mamba_ssm": "mamba-ssm", "fla": "fla-core"}
+# Of packages whose `__init__` is not run, the innermost of these, and the distribution that says their version.
+_FOLDERS = {"mamba_ssm": ("mamba_ssm", "mamba-ssm"), "fla": ("fla.ops", "fla-core")}
 
 
 @dataclass(frozen=True)
@@ -117,15 +117,17 @@ def load(name: str) -> Loaded | None:
     raise UserError(f"kernel {name}", "; ".join(reasons), fix)
 
 
-def missing() -> dict[str, UserError]:
-    """What is wrong with each kernel that would be an error on a GPU; on a CPU, what there would be."""
-    found = {}
-    for name in KERNELS:
-        try:
-            load(name)
-        except UserError as error:
-            found[name] = error
-    return found
+def absent() -> list[str]:
+    """Names of kernels of which no package is installed; what is there and does not load is not among them.
+
+    Nothing is imported, since some packages ask for the device as they are.
+    """
+    return [name for name, (_, sources) in KERNELS.items() if not any(map(_is_installed, sources))]
+
+
+def _is_installed(source: Source) -> bool:
+    needed = {source.package, source.extension or source.package}
+    return all(importlib.util.find_spec(name) is not None for name in needed)
 
 
 def function_of(source: Source) -> Callable[..., Any]:
@@ -137,7 +139,7 @@ def function_of(source: Source) -> Callable[..., Any]:
     if source.extension:
         importlib.import_module(source.extension)
     if source.package in _FOLDERS:
-        _as_folder(source.package, _FOLDERS[source.package])
+        _as_folder(*_FOLDERS[source.package])
     function: Callable[..., Any] = getattr(importlib.import_module(source.module), source.function)
     if source.package in _FOLDERS:
         keep_picks(source.package)
@@ -148,6 +150,8 @@ def _as_folder(package: str, distribution: str) -> None:
     """Lets a package's modules be imported without its `__init__`; one that is imported already stays."""
     if package in sys.modules:
         return
+    if "." in package:
+        _as_folder(package.rpartition(".")[0], distribution)
     spec = importlib.util.find_spec(package)
     if spec is None or spec.submodule_search_locations is None:
         raise ModuleNotFoundError(f"No module named {package!r}", name=package)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
 import logging
 from collections.abc import Callable
 from typing import Any, Literal
@@ -81,8 +82,10 @@ def ssd_kernel(device_type: str) -> Callable[..., Any] | None:
 def preload() -> None:
     """Imports what a GPU's kernels are made of, where it is there, for children to share; asks no device.
 
-    Not flash-linear-attention, which looks at the device as it is imported. What is missing is told by who needs it.
+    Not flash-linear-attention, which looks at the device as it is imported, but the part of torch's compiler that it
+    and FlexAttention import, which is most of their time. What is missing is told by who needs it.
     """
+    importlib.import_module("torch._inductor.lowering")
     for name in ("mamba2-scan", "gated-norm", "rotary"):
         with contextlib.suppress(UserError):
             load(name)
@@ -261,6 +264,11 @@ def fir_path(device_type: str, taps: int) -> Literal["direct", "blocked", "FFT"]
     if taps > 256:
         return "FFT"
     return "direct" if _ONEDNN and device_type == "cpu" else "blocked"
+
+
+def sums_by_products(device_type: str) -> bool:
+    """Whether running sums are products: PyTorch's scan on a GPU rounds from run to run as its blocks finish."""
+    return device_type == "cuda" and torch.are_deterministic_algorithms_enabled()
 
 
 def filter_products(device_type: str, dtype: torch.dtype) -> torch.dtype:

@@ -9,16 +9,19 @@ data.
 
 from __future__ import annotations
 
+import math
 import os
 import stat
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from harmony_core.errors import UserError
 
+# Packages whose kernels are not to be tuned in this process.
+_PINNED: set[str] = set()
 FOLDER, KEEP_PICKS = "TRITON_CACHE_DIR", "TRITON_CACHE_AUTOTUNING"
 
 
@@ -54,8 +57,28 @@ def keep_picks(package: str) -> None:
             for config in tuner.configs:
                 config.pre_hook = None
             tuner.fn = _zeroing(tuner.fn, tuner.arg_names, names)
+        if package in _PINNED:
+            tuner.configs = [min(tuner.configs, key=_smallest)]
         # Interpreted kernels are not tuned.
         tuner.cache_results = os.environ.get(KEEP_PICKS) == "1" and os.environ.get("TRITON_INTERPRET") != "1"
+
+
+def pin_picks(packages: Sequence[str]) -> None:
+    """Leaves every tuned kernel of packages that are imported, or will be, one configuration, the same everywhere.
+
+    Args:
+        packages: their first names.
+    """
+    _PINNED.update(packages)
+    for package in packages:
+        if package in sys.modules:
+            keep_picks(package)
+
+
+def _smallest(config: Any) -> tuple[Any, ...]:
+    """The order by which one is kept: the smallest blocks run on every device."""
+    blocks = [value for value in config.kwargs.values() if isinstance(value, int)]
+    return math.prod(blocks), config.num_stages, config.num_warps, str(config)
 
 
 def _tuners(package: str) -> Iterator[Any]:
@@ -74,7 +97,7 @@ def _tuners(package: str) -> Iterator[Any]:
 
 def _zeroed(hook: Callable[[dict[str, Any]], Any] | None) -> tuple[str, ...] | None:
     """The names of arguments that a hook sets to zero; None where there is no hook, or another one."""
-    closure = getattr(hook, "__closure__", None) or ()
+    closure: tuple[Any, ...] = getattr(hook, "__closure__", None) or ()
     if len(closure) != 1 or getattr(hook, "__qualname__", "") != "init_to_zero.<locals>.<lambda>":
         return None
     return tuple(closure[0].cell_contents)

@@ -17,6 +17,7 @@ from harmony_core.architecture import Architecture
 from harmony_core.errors import UserError
 from harmony_core.machines import Estimator, Layout, Machine, Partition, TrainingStep, partition_by_flops
 from harmony_core.models import Stage
+from harmony_core.models.determinism import use_deterministic
 from harmony_core.models.parameter import declared_parameters
 from harmony_core.training.batches import on_its_way
 from harmony_core.training.collectives import largest, sum_over_world
@@ -83,6 +84,7 @@ class Learner:
         if layout.num_processes != dist.get_world_size():
             fix = f"it needs {layout.num_processes} processes, and there are {dist.get_world_size()}; start as many"
             raise UserError("layout", str(layout), fix)
+        use_deterministic(recipe.deterministic, device)
         self.recipe, self.device, self.layout = recipe, device, layout
         self.mesh = RankMesh(layout, dist.get_rank())
         self._groups = make_groups(self.mesh, architecture.tie_embeddings)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from harmony_core.architecture import Architecture
-from harmony_core.models import build, kernel_packages, kernels
+from benchmarks.gpu_check import cases as gpu_cases
+from harmony_core.architecture import Architecture, block_kinds
+from harmony_core.models import build, determinism, kernel_packages, kernels
 from harmony_core.models.ops import matmul
+from harmony_core.models.ops import running_sum as running_sums
 from harmony_core.models.ops.attention import attention, fused
 from harmony_core.models.ops.attention.attention import attend, attention_reference
 from harmony_core.models.ops.convolution import blocked
@@ -154,3 +160,70 @@ def test_hyenas_three_taps_are_one_call(monkeypatch: pytest.MonkeyPatch) -> None
     torch.testing.assert_close(loss, plain)
     for one, other in zip(torch.autograd.grad(loss, list(model.parameters())), expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
+# PyTorch raises at these on a GPU that is to repeat its bits (torch.use_deterministic_algorithms, 2.13).
+_NONE_REPEATS = {
+    "cumsum",
+    "cumprod",
+    "bincount",
+    "histc",
+    "kthvalue",
+    "median",
+    "put_",
+    "nll_loss_forward",
+    "nll_loss2d",
+}
+
+
+class Called(TorchDispatchMode):
+    """The operations that are called, with a floating input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if any(isinstance(x, Tensor) and x.is_floating_point() for x in args):
+            self.names.add(func.overloadpacket.__name__)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("kind", sorted(block_kinds()))
+def test_a_deterministic_step_calls_nothing_that_does_not_repeat(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the plain forms, which a GPU takes where a kernel is waived."""
+    monkeypatch.setattr(running_sums, "sums_by_products", lambda _: True)
+    blocks = [gpu_cases.block(kind, 32, 8)] + ([] if kind in ("mlp", "moe") else [{"kind": "mlp", "d_ff": 16}])
+    model = build(Architecture.model_validate({"d_model": 32, "vocab_size": 13, "blocks": blocks}))
+    tokens = torch.randint(13, (2, 70), generator=torch.Generator().manual_seed(0))
+    with Called() as called:
+        model.loss(tokens, tokens.roll(-1, 1)).total.backward()
+    assert len(called.names) > 10
+    assert called.names & _NONE_REPEATS == set()
+
+
+def test_a_running_sum_by_products_is_the_running_sum(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = draw(3, 50, 4).detach()
+    expected = [x.cumsum(dim) for dim in (0, 1, -1)]
+    monkeypatch.setattr(running_sums, "sums_by_products", lambda _: True)
+    for dim, sums in zip((0, 1, -1), expected, strict=True):
+        torch.testing.assert_close(running_sums.running_sum(x, dim), sums, rtol=1e-5, atol=1e-5)
+
+
+def test_the_mode_is_set_before_anything_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[object] = []
+    monkeypatch.setattr(torch, "use_deterministic_algorithms", said.append)
+    monkeypatch.setattr(determinism, "pin_picks", lambda packages: said.append(tuple(packages)))
+    monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", True)
+    for name in ("CUBLAS_WORKSPACE_CONFIG", "MAMBA_DETERMINISTIC"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv(name, "")
+    determinism.use_deterministic(True, torch.device("cpu"))
+    assert said == []
+    determinism.use_deterministic(False, torch.device("cuda"))
+    assert os.environ["MAMBA_DETERMINISTIC"] == ""
+    determinism.use_deterministic(True, torch.device("cuda"))
+    assert said == [False, ("fla", "mamba_ssm"), True]
+    assert os.environ["MAMBA_DETERMINISTIC"] == "1"
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    assert not torch.utils.deterministic.fill_uninitialized_memory

@@ -105,6 +105,6 @@ def _later_blocks(q_BHTK: Tensor, k_BGTK: Tensor, v_BGTV: Tensor, scale: float, 
     # unfold walks in steps of one window over pairs of blocks: [B, G, N-1, K, 2W].
     keys, values = (x.unfold(2, 2 * window, window).permute(0, 2, 1, 4, 3).flatten(0, 1) for x in (k, v))
     mask = visible(2 * window, window, q.device)[window:]
-    out = fused_attention(queries, keys, values, scale, attn_mask=mask)
+    out: Tensor = fused_attention(queries, keys, values, scale, attn_mask=mask)
     out = out.unflatten(0, (batch, blocks - 1)).transpose(1, 2).reshape(batch, heads, -1, v_BGTV.shape[3])
     return out[:, :, : length - window]
