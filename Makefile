@@ -10,13 +10,22 @@ GPU_CHECK ?= benchmarks/results/gpu_check
 GPU_CHECK_ARGS ?=
 SNAKEMAKE_ARGS ?=
 
-REFERENCES := mamba-ssm==2.3.2.post1 causal-conv1d==1.7.0
+# Kernels of Triton, which is compiled where it runs; their packages ask for CUDA's compilers all the same.
+KERNELS := mamba-ssm==2.3.2.post1 causal-conv1d==1.7.0 fla-core==0.6.0
+# torch for GPUs brings the Triton that it was built with; torch for CPUs brings none, and the tests interpret it.
+TRITON := triton==3.9.0
+# What they ask for is not installed: compilers, and other versions of what torch brings. Their builds import torch.
+INSTALL_KERNELS = MAMBA_SKIP_CUDA_BUILD=TRUE MAMBA_FORCE_BUILD=TRUE CAUSAL_CONV1D_SKIP_CUDA_BUILD=TRUE \
+	CAUSAL_CONV1D_FORCE_BUILD=TRUE $(BIN)/python -m pip install --no-deps --no-build-isolation $(PIP_ARGS) $(KERNELS)
 # The longest first, so that no worker is left alone with them; a real Slurm's tests come after all others.
-ROOMS := tests/workflow/ $(filter-out tests/workflow/ tests/slurm/ tests/executor/,$(sort $(dir $(wildcard tests/*/test_*.py))))
+ROOMS := tests/workflow/ $(filter-out tests/workflow/ tests/slurm/ tests/executor/ tests/kernels/,$(sort $(dir $(wildcard tests/*/test_*.py))))
 STRIKES := $(addprefix tests/slurm/test_,machines_die.py processes_die.py told_to_leave.py search.py)
 
 BIN := $(abspath $(VENV))/bin
 INSTALLED := $(VENV)/.installed
+
+# Triton wants to know before it is imported that it interprets.
+TEST_KERNELS = TRITON_INTERPRET=1 $(BIN)/python -m pytest -n 2 --dist load --durations=5 tests/kernels $(PYTEST_ARGS)
 
 # Each worker has a cluster of its own; the tests mostly wait for Slurm to notice what was done to it. Not a make of its
 # own within `test`: make runs a line that calls make even in a --dry-run, and the tests do dry runs.
@@ -27,7 +36,7 @@ TEST_SLURM = $(BIN)/python -m pytest -m 'not chaos' -n 4 --dist loadfile --no-lo
 export PATH := $(BIN):$(PATH)
 export DS_BUILD_OPS := 0
 
-.PHONY: help install search test test-slurm chaos bench gpu-check lint format clean
+.PHONY: help install kernels search test test-kernels test-slurm chaos bench gpu-check lint format clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,17 +55,23 @@ search: install  ## the search of config/nano.yaml, then its best candidates (SE
 	$(BIN)/snakemake --profile local --configfile config/$(SEARCH).yaml $(SNAKEMAKE_ARGS)
 	$(BIN)/harmony top $(SEARCH)
 
-# mamba-ssm's reference functions are plain PyTorch, but its build wants CUDA unless it is told otherwise.
+kernels: install  ## the kernels of other packages that a GPU wants, without nvcc or hipcc
+	$(INSTALL_KERNELS)
+
 $(VENV)/.references: $(INSTALLED)
-	MAMBA_SKIP_CUDA_BUILD=TRUE MAMBA_FORCE_BUILD=TRUE CAUSAL_CONV1D_SKIP_CUDA_BUILD=TRUE CAUSAL_CONV1D_FORCE_BUILD=TRUE \
-		$(BIN)/python -m pip install --no-deps --no-build-isolation $(PIP_ARGS) $(REFERENCES) || \
-		echo "$(REFERENCES): not installed; the tests that compare with them will be skipped" >&2
+	$(INSTALL_KERNELS) || echo "$(KERNELS): not installed; the tests that compare with them will be skipped" >&2
+	$(BIN)/python -c 'import triton' 2> /dev/null || $(BIN)/python -m pip install --no-deps $(PIP_ARGS) $(TRITON) || \
+		echo "$(TRITON): not installed; the tests that interpret its kernels will be skipped" >&2
 	touch $@
 
 test: install $(VENV)/.references  ## every test but chaos
 	@status=0; \
 		$(BIN)/python -m pytest -m 'not chaos' -n 4 --dist loadfile --no-loadscope-reorder --durations=15 $(ROOMS) $(PYTEST_ARGS) || status=1; \
+		$(TEST_KERNELS) || status=1; \
 		$(TEST_SLURM) || status=1; exit $$status
+
+test-kernels: install $(VENV)/.references  ## of these Triton's kernels, interpreted on the CPU
+	$(TEST_KERNELS)
 
 test-slurm: install  ## of these the executor plugin's, and those on a real Slurm, which they start and stop
 	$(TEST_SLURM)

@@ -19,6 +19,8 @@ from benchmarks.gpu_check.row import tell
 from benchmarks.gpu_check.run import Result, run
 from benchmarks.gpu_check.settings import LIMIT_SECONDS, STEPS, Setting
 from harmony_core.errors import UserError
+from harmony_core.models.kernel_packages import WAIVED, absent
+from harmony_core.models.triton_tuning import name_cache
 
 _SMALL = "the CPU, at tiny shapes, to see that every step runs: no figure here is a GPU's, or means anything"
 # Nothing is fetched, whatever a library would like to ask for.
@@ -50,6 +52,11 @@ def main(given: Sequence[str] | None = None) -> int:
     os.environ.update(_ENVIRONMENT)
     if asked.small:
         os.environ.update(dict.fromkeys(_NO_GPUS, ""))
+    else:
+        # What is not installed is told, and the rest is measured.
+        os.environ.setdefault(WAIVED, ",".join(absent()))
+        name_cache()
+    figures["plain_kernels"] = os.environ.get(WAIVED, "")
     steps = [step for step in STEPS if asked.steps is None or step.name in asked.steps]
     if figures["torch_note"]:
         tell(figures["torch_note"])

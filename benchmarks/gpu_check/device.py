@@ -20,6 +20,7 @@ PACKAGES = (
     "transformers",
     "mamba-ssm",
     "causal-conv1d",
+    "fla-core",
     "flash-linear-attention",
     "liger-kernel",
 )

@@ -6,7 +6,6 @@ a scan, R rows.
 
 from __future__ import annotations
 
-import importlib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -24,12 +23,16 @@ from torch.nn.functional import (
     softplus,
 )
 
+from harmony_core.models.kernel_packages import Source, function_of
 from harmony_core.models.ops.attention.attention import attend
+from harmony_core.models.ops.attention.rope_table import rotary_table
+from harmony_core.models.ops.attention.rotary import rotate
 from harmony_core.models.ops.convolution.convolution import conv_silu
 from harmony_core.models.ops.cross_entropy import linear_cross_entropy
 from harmony_core.models.ops.linear.gated_delta import gated_delta
 from harmony_core.models.ops.linear.kda import kda
 from harmony_core.models.ops.rms_norm import rms_norm
+from harmony_core.models.ops.ssm.gated_norm import gated_norm, gated_norm_reference
 from harmony_core.models.ops.ssm.ssd import ssd
 
 _EPSILON = 1e-5
@@ -92,7 +95,7 @@ def of(package: str, module: str, name: str) -> Any:
         Missing: it cannot be had.
     """
     try:
-        return getattr(importlib.import_module(module), name)
+        return function_of(Source(module, name))
     except (ImportError, AttributeError, OSError, RuntimeError) as error:
         raise Missing(f"{package} cannot be had: {error}".splitlines()[0]) from None
 
@@ -114,6 +117,41 @@ def _attention_inputs(sizes: Sizes, length: int, dtype: torch.dtype, draw: Draw)
 
 def _attention(q_BTHK: Tensor, k_BTGK: Tensor, v_BTGK: Tensor) -> Tensor:
     return attend(q_BTHK, k_BTGK, v_BTGK, 1 / math.sqrt(q_BTHK.shape[-1]))
+
+
+def _narrow_inputs(sizes: Sizes, length: int, dtype: torch.dtype, draw: Draw) -> tuple[Tensor, ...]:
+    """As latent attention has them: keys half as wide again as values."""
+    heads, keys = sizes.heads, sizes.head + sizes.head // 2
+    return tuple(draw(1, length, heads, width).to(dtype) for width in (keys, keys, sizes.head))
+
+
+def _two_widths() -> Function:
+    def run(*qkv: Tensor) -> Tensor:
+        q_BHTK, k_BHTK, v_BHTV = (x.transpose(1, 2) for x in qkv)
+        return scaled_dot_product_attention(q_BHTK, k_BHTK, v_BHTV, is_causal=True).transpose(1, 2)
+
+    return run
+
+
+def _rotary_inputs(sizes: Sizes, length: int, dtype: torch.dtype, draw: Draw) -> tuple[Tensor, ...]:
+    return (draw(1, length, sizes.heads, sizes.head).to(dtype),)
+
+
+def _turns(x_BTHK: Tensor) -> Tensor:
+    return rotary_table(x_BTHK.shape[-1], 10_000.0).slice(0, x_BTHK.shape[1], x_BTHK.device)
+
+
+def _complex_products() -> Function:
+    def run(x_BTHK: Tensor) -> Tensor:
+        pairs = torch.view_as_complex(x_BTHK.float().unflatten(-1, (-1, 2)))
+        return torch.view_as_real(pairs * _turns(x_BTHK).unsqueeze(1)).flatten(-2).to(x_BTHK.dtype)
+
+    return run
+
+
+def _gate_inputs(sizes: Sizes, length: int, dtype: torch.dtype, draw: Draw) -> tuple[Tensor, ...]:
+    y, gate = (draw(length, sizes.d_model).to(dtype) for _ in range(2))
+    return y, gate, draw(sizes.d_model)
 
 
 def _window(q_BTHK: Tensor, k_BTGK: Tensor, v_BTGK: Tensor) -> Tensor:
@@ -235,6 +273,16 @@ _FLASH = "SDPA flash"
 _FLA = "flash-linear-attention"
 OPERATORS = (
     Operator("attention", _attention_inputs, _attention, {_FLASH: _sdpa_flash}),
+    Operator("attention, values narrower than keys", _narrow_inputs, _attention, {"SDPA as it is": _two_widths}),
+    Operator(
+        "rotary positions", _rotary_inputs, lambda x: rotate(x, _turns(x)), {"complex products": _complex_products}
+    ),
+    Operator(
+        "norm of gated groups",
+        _gate_inputs,
+        lambda y, gate, w: gated_norm(y, gate, w, _EPSILON, 1),
+        {"plain form": lambda: lambda y, gate, w: gated_norm_reference(y, gate, w, _EPSILON, 1)},
+    ),
     Operator(
         "gated delta rule, plain form",
         _delta_inputs,

@@ -27,8 +27,9 @@ def reproduce(
 ) -> None:
     """Trains a candidate again from its row and compares every step's loss; nothing is written to the search.
 
-    On the same machine and version all is equal to the bit. Elsewhere roundings differ, and grow (docs/training.md);
-    --tolerance says how far apart is fine. The exit code is 1 where it is further.
+    On the same machine and version all is equal to the bit, on a GPU where the recipe is deterministic. Elsewhere
+    roundings differ, and grow (docs/training.md); --tolerance says how far apart is fine. The exit code is 1 where
+    it is further.
     """
     from harmony_core.evaluation.reproduce import reproduce as train_again
     from harmony_core.search.opened import OpenedSearch

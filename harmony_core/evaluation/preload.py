@@ -17,8 +17,12 @@ import harmony_core.evaluation.latency
 import harmony_core.evaluation.training_task
 import harmony_core.training.trainer
 import harmony_core.workers.pool  # noqa: F401
+from harmony_core.models.kernels import preload
+from harmony_core.training.device import uses_gpu
 
 torch.set_num_threads(1)
+if uses_gpu():
+    preload()
 # The first optimiser of a process imports torch._dynamo, which costs as much as torch itself.
 torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))])
 # What is imported here stays: a child's garbage collector need not walk it, nor copy its pages.

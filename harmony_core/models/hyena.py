@@ -18,13 +18,15 @@ from harmony_core.models.context_parallel.exchange import to_channels, to_tokens
 from harmony_core.models.context_parallel.group import ContextParallel, refuse_decoding
 from harmony_core.models.context_parallel.halo import convolve_with_halo
 from harmony_core.models.documents import Documents
-from harmony_core.models.kernels import fir_path
+from harmony_core.models.kernels import conv_kernel, filter_products, fir_path
 from harmony_core.models.ops.convolution.blocked import BlockedConvolution
 from harmony_core.models.ops.convolution.direct import DirectConvolution
 from harmony_core.models.ops.convolution.fft import FFTConvolution
 from harmony_core.models.ops.convolution.gated import Convolution, convolve, gated_convolution
+from harmony_core.models.ops.convolution.kernels import run_conv_kernel
 from harmony_core.models.ops.documents import convolve_documents
 from harmony_core.models.ops.matmul import linear
+from harmony_core.models.ops.precision import compute_dtype
 from harmony_core.models.parameter import ParameterSpec, constant, matrix, uniform
 
 _CONVOLUTIONS: dict[str, Convolution] = {
@@ -74,7 +76,15 @@ class HyenaModule(BlockModule):
 
     def _mix(self, z_BTE: Tensor, share: ChannelShare = EVERY_CHANNEL) -> Tensor:
         """[B, T, 3D] to [B, T, D] for whole sequences, all channels or a share of them."""
-        return self._gate(convolve(z_BTE, DirectConvolution(), self._short_filter(share)), share)
+        return self._gate(self._short(z_BTE, share), share)
+
+    def _short(self, z_BTE: Tensor, share: ChannelShare) -> Tensor:
+        """Each channel's few taps, in one kernel."""
+        h_EK = self._short_filter(share)
+        kernel = conv_kernel(z_BTE.device.type, self.short_taps)
+        if kernel is None:
+            return convolve(z_BTE, DirectConvolution(), h_EK)
+        return run_conv_kernel(kernel, z_BTE, h_EK.flip(1), None, activation=None)
 
     def _gate(self, z_BTE: Tensor, share: ChannelShare = EVERY_CHANNEL) -> Tensor:
         convolution, filters = self.convolution(z_BTE.shape[1], share)
@@ -155,7 +165,10 @@ class GroupedFIRModule(HyenaModule):
     @override
     def convolution(self, length: int, share: ChannelShare) -> tuple[Convolution, tuple[Tensor, ...]]:
         path = fir_path(self.device.type, self.taps)
-        return _CONVOLUTIONS[path], (share.of_groups(self.taps_GK(), self.d_model),)
+        convolution = _CONVOLUTIONS[path]
+        if path == "blocked":
+            convolution = BlockedConvolution(products=filter_products(self.device.type, compute_dtype(self.conv)))
+        return convolution, (share.of_groups(self.taps_GK(), self.d_model),)
 
     @override
     def _mix_over_ranks(self, z_BTE: Tensor, cp: ContextParallel) -> Tensor:

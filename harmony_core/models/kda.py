@@ -15,15 +15,17 @@ from typing_extensions import override
 from harmony_core.architecture import KDA
 from harmony_core.models.block import BlockModule, BlockState
 from harmony_core.models.documents import Documents
+from harmony_core.models.kernels import delta_kernel, delta_path
 from harmony_core.models.mamba2 import draw_a_log, draw_dt_bias
 from harmony_core.models.norm import RMSNorm
 from harmony_core.models.ops.convolution.convolution import conv_silu, conv_silu_step, last_inputs
 from harmony_core.models.ops.documents import conv_silu_documents
+from harmony_core.models.ops.linear.delta_kernels import run_delta_kernel
 from harmony_core.models.ops.linear.kda import kda, kda_step
 from harmony_core.models.ops.linear.l2_norm import l2_norm
 from harmony_core.models.ops.linear.norm_then_gate import norm_then_gate
 from harmony_core.models.ops.matmul import linear
-from harmony_core.models.ops.precision import at_least_fp32, without_autocast
+from harmony_core.models.ops.precision import at_least_fp32, compute_dtype, without_autocast
 from harmony_core.models.parameter import ParameterSpec, matrix, uniform
 from harmony_core.models.registry import implements
 from harmony_core.tiling import delta_chunk
@@ -72,7 +74,8 @@ class KDAModule(BlockModule):
     @override
     def prefill(self, x_BTD: Tensor, state: BlockState) -> Tensor:
         qkv_BTC, step, gate, strength = self._project(x_BTD)
-        y_BTHK, last_BHKK = self._rule(conv_silu(qkv_BTC, self.conv, None), strength, step)
+        y_BTHK, last_BHKK = self._rule(conv_silu(qkv_BTC, self.conv, None), strength, step, with_state=True)
+        assert last_BHKK is not None, "a state was asked for"
         state["conv"].copy_(last_inputs(qkv_BTC, self.config.d_conv))
         state["state"].copy_(last_BHKK)
         return self._finish(y_BTHK, gate)
@@ -84,11 +87,23 @@ class KDAModule(BlockModule):
         return qkv, step.contiguous(), gate.contiguous(), strength
 
     def _rule(
-        self, qkv_BTC: Tensor, strength_BTH: Tensor, step_BTL: Tensor, number_BT: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Outputs [B, T, H, K], and the last state, [B, H, K, K]."""
+        self,
+        qkv_BTC: Tensor,
+        strength_BTH: Tensor,
+        step_BTL: Tensor,
+        number_BT: Tensor | None = None,
+        with_state: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Outputs [B, T, H, K], and the last state, [B, H, K, K]; a kernel gives it where asked."""
         qk_BTEK, v_BTHK = self._split(qkv_BTC)
         log_BTHK, beta_BTH = self._decays(step_BTL), self._strengths(strength_BTH)
+        kernel = None
+        if number_BT is None:
+            width = self.config.head_dim
+            kernel = delta_kernel("kda", qkv_BTC.device.type, compute_dtype(qkv_BTC), width)
+        if kernel is not None:
+            inputs = (l2_norm(qk_BTEK), v_BTHK, log_BTHK, beta_BTH)
+            return run_delta_kernel(kernel, *inputs, compute_dtype(qkv_BTC), with_state)
         return kda(l2_norm(qk_BTEK), v_BTHK, log_BTHK, beta_BTH, self.chunk, number_BT)
 
     def _split(self, qkv: Tensor) -> tuple[Tensor, Tensor]:
@@ -137,4 +152,4 @@ class KDAModule(BlockModule):
 
     @override
     def kernel_path(self) -> str:
-        return "torch chunked delta rule"
+        return delta_path("kda", self.device.type, self.config.head_dim)

@@ -17,7 +17,7 @@ from harmony_core.architecture import Mamba2
 from harmony_core.architecture.mamba2 import NO_MULTIPLIERS
 from harmony_core.models.block import BlockModule, BlockState
 from harmony_core.models.documents import Documents
-from harmony_core.models.kernels import ssd_kernel
+from harmony_core.models.kernels import group_norm_kernel, ssd_kernel
 from harmony_core.models.norm import RMSNorm
 from harmony_core.models.ops.convolution.convolution import conv_silu, conv_silu_step, last_inputs
 from harmony_core.models.ops.documents import conv_silu_documents, ssd_documents
@@ -25,7 +25,7 @@ from harmony_core.models.ops.matmul import linear
 from harmony_core.models.ops.precision import at_least_fp32, without_autocast
 from harmony_core.models.ops.rms_norm import rms_norm
 from harmony_core.models.ops.scaling import scaled
-from harmony_core.models.ops.ssm.gated_norm import gated_norm
+from harmony_core.models.ops.ssm.gated_norm import gated_norm, run_group_norm
 from harmony_core.models.ops.ssm.mamba_kernels import run_ssd_kernel
 from harmony_core.models.ops.ssm.silu_gate import silu_gate
 from harmony_core.models.ops.ssm.ssd import ssd, ssd_step
@@ -148,6 +148,10 @@ class Mamba2Module(BlockModule):
             return silu_gate(y, gate, multiplier)
         if self.config.norm == "gate_first":
             return gated_norm(y, scaled(gate, multiplier), self.norm.weight, self.norm.epsilon, self.norm_groups)
+        kernel = group_norm_kernel(y.device.type, y.shape[-1] // self.norm_groups)
+        if kernel is not None:
+            norm = self.norm.weight, self.norm.epsilon, self.norm_groups
+            return run_group_norm(kernel, y, scaled(gate, multiplier), *norm, gate_first=False)
         shape = (self.norm_groups, y.shape[-1] // self.norm_groups)
         normed = rms_norm(y.unflatten(-1, shape), self.norm.weight.new_ones(shape[1]), self.norm.epsilon)
         return silu_gate(normed.flatten(-2) * self.norm.weight, gate, multiplier)

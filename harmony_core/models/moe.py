@@ -6,6 +6,7 @@ B batch, T tokens, D model width, K chosen per token.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -115,33 +116,39 @@ class MoEModule(BlockModule):
         if self.latent_down is not None:
             narrow_BTD = linear(x_BTD, self.latent_down, self.latent_down_bias)
         x_RD, weights_RK, chosen_RK = (t.flatten(0, 1) for t in (narrow_BTD, weights_BTK, chosen_BTK))
-        y_RD = self._routed(x_RD, weights_RK, chosen_RK, kept_RK)
+        y_RD, shared_BTD = self._routed(x_RD, weights_RK, chosen_RK, kept_RK, x_BTD)
         y_BTD = y_RD.view_as(narrow_BTD)
         if self.latent_up is not None:
             y_BTD = linear(y_BTD, self.latent_up, self.latent_up_bias)
-        if self.shared_up is None or self.shared_down is None:
-            return y_BTD, auxiliary
+        return y_BTD if shared_BTD is None else y_BTD + shared_BTD, auxiliary
+
+    def _shared(self, x_BTD: Tensor) -> Tensor:
+        """The experts that every token takes."""
+        assert self.shared_up is not None, "there are some"
+        assert self.shared_down is not None, "both products or none"
         shared = (self.shared_up, self.shared_up_bias, self.shared_down, self.shared_down_bias)
         shared_BTD = feed_forward(x_BTD, *shared, self.activation)
-        if self.shared_gate is not None:
-            shared_BTD = shared_BTD * linear(x_BTD, self.shared_gate).sigmoid()
-        return y_BTD + shared_BTD, auxiliary
+        return shared_BTD if self.shared_gate is None else shared_BTD * linear(x_BTD, self.shared_gate).sigmoid()
 
-    def _routed(self, x_RD: Tensor, weights_RK: Tensor, chosen_RK: Tensor, kept_RK: Tensor | None) -> Tensor:
-        """The weighted sums of the chosen experts' outputs, [R, D] at the experts' width."""
+    def _routed(
+        self, x_RD: Tensor, weights_RK: Tensor, chosen_RK: Tensor, kept_RK: Tensor | None, x_BTD: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        """The weighted sums of the chosen experts' outputs, [R, D] at the experts' width, and the shared experts'."""
+        meanwhile = None if self.shared_up is None else functools.partial(self._shared, x_BTD)
         arguments = (x_RD, weights_RK, chosen_RK, self.up, self.down, self.activation, kept_RK)
         ep = self.expert_parallel
         if ep is None:
             y_RD = routed_experts(*arguments, self.up_bias)
+            shared_BTD = None if meanwhile is None else meanwhile()
         else:
             held = self.config.n_routed // ep.size
             mine = None if self.up_bias is None else self.up_bias.narrow(0, ep.rank * held, held)
-            y_RD = dispatched_experts(*arguments, ep, mine)
+            y_RD, shared_BTD = dispatched_experts(*arguments, ep, mine, meanwhile)
         if self.down_bias is None:
-            return y_RD
+            return y_RD, shared_BTD
         weights_RK = weights_RK if kept_RK is None else weights_RK * kept_RK
         shares_RE = weights_RK.new_zeros(len(x_RD), self.config.n_routed).scatter(1, chosen_RK, weights_RK)
-        return y_RD + shares_RE.to(y_RD.dtype) @ self.down_bias.to(y_RD.dtype)
+        return y_RD + shares_RE.to(y_RD.dtype) @ self.down_bias.to(y_RD.dtype), shared_BTD
 
     def _kept(self, chosen_BTK: Tensor) -> Tensor | None:
         """Choices within their expert's capacity, bool [B T, K]; the others add nothing, and no weight makes up."""

@@ -21,6 +21,7 @@ from harmony_core.models.documents import Documents
 from harmony_core.models.kernels import conv_kernel
 from harmony_core.models.ops.convolution.convolution import last_inputs
 from harmony_core.models.ops.convolution.direct import DirectConvolution
+from harmony_core.models.ops.convolution.kernels import conv_path
 from harmony_core.models.ops.convolution.short import gated_short_conv, gated_short_conv_step
 from harmony_core.models.ops.documents import convolve_documents
 from harmony_core.models.ops.matmul import linear
@@ -104,6 +105,4 @@ class ShortConvModule(BlockModule):
 
     @override
     def kernel_path(self) -> str:
-        if conv_kernel(self.device.type, self.config.kernel_size) is not None:
-            return "causal-conv1d"
-        return "torch shifted products"
+        return conv_path(conv_kernel(self.device.type, self.config.kernel_size))

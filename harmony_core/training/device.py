@@ -20,8 +20,15 @@ def uses_gpu() -> bool:
 
 
 def name_accelerator() -> None:
-    """Tells DeepSpeed what it would find out at its import by asking devices; what was told before stays."""
+    """Tells DeepSpeed what it would find out at its import by asking devices; what was told before stays.
+
+    On a GPU also where Triton, which DeepSpeed imports, keeps what it compiled.
+    """
     os.environ.setdefault("DS_ACCELERATOR", "cuda" if uses_gpu() else "cpu")
+    if uses_gpu():
+        from harmony_core.models.triton_tuning import name_cache
+
+        name_cache()
 
 
 def device_for_training() -> torch.device:

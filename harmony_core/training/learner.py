@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,9 @@ from harmony_core.architecture import Architecture
 from harmony_core.errors import UserError
 from harmony_core.machines import Estimator, Layout, Machine, Partition, TrainingStep, partition_by_flops
 from harmony_core.models import Stage
+from harmony_core.models.determinism import use_deterministic
 from harmony_core.models.parameter import declared_parameters
+from harmony_core.training.batches import on_its_way
 from harmony_core.training.collectives import largest, sum_over_world
 from harmony_core.training.engine import DataEngine, Engine, PipelineEngine, PlainEngine, add_expert_mark
 from harmony_core.training.gradient_norm import GradientNorm
@@ -81,6 +84,7 @@ class Learner:
         if layout.num_processes != dist.get_world_size():
             fix = f"it needs {layout.num_processes} processes, and there are {dist.get_world_size()}; start as many"
             raise UserError("layout", str(layout), fix)
+        use_deterministic(recipe.deterministic, device)
         self.recipe, self.device, self.layout = recipe, device, layout
         self.mesh = RankMesh(layout, dist.get_rank())
         self._groups = make_groups(self.mesh, architecture.tie_embeddings)
@@ -171,12 +175,15 @@ class Learner:
 
         return PipelineEngine(StageModule(self._pass, self.mesh, self._groups.ends), *arguments)
 
-    def step(self, rows_BT: np.ndarray, learning_rate_factor: float) -> StepLosses:
+    def step(
+        self, rows_BT: np.ndarray | Tensor, learning_rate_factor: float, meanwhile: Callable[[], None] | None = None
+    ) -> StepLosses:
         """One optimiser step on int64 [B, T + 1], inputs and targets overlapping by all but one token.
 
         Args:
             rows_BT: this replica's share of the batch: rows `mesh.replica` x B to (`mesh.replica` + 1) x B of it.
             learning_rate_factor: the schedule's multiple of the peak learning rate.
+            meanwhile: done once the device has all that it is to compute, and before anything waits for it.
         """
         for group, peak in zip(self._optimizer.param_groups, self._peaks, strict=True):
             group["lr"] = peak * learning_rate_factor
@@ -185,13 +192,15 @@ class Learner:
         self._pass.begin_step()
         self._engine.run(list(zip(inputs.split(size), targets.split(size), strict=True)))
         self.stage.after_step(self._sum_over_data_ranks if self.layout.data_ranks > 1 else None)
+        if meanwhile is not None:
+            meanwhile()
         losses = sum_over_world(torch.stack([self._pass.cross_entropy, self._pass.auxiliary]))
         cross_entropy, auxiliary = (losses / self.layout.data_ranks).tolist()
         (imbalance,) = largest([self.stage.load_imbalance()])
         return StepLosses(cross_entropy, auxiliary, self._norm.last, imbalance)
 
-    def _inputs_and_targets(self, rows_BT: np.ndarray) -> tuple[Tensor, Tensor]:
-        rows = torch.from_numpy(rows_BT).to(self.device)
+    def _inputs_and_targets(self, rows_BT: np.ndarray | Tensor) -> tuple[Tensor, Tensor]:
+        rows = rows_BT if isinstance(rows_BT, Tensor) else on_its_way(rows_BT, self.device)
         inputs, targets = rows[:, :-1], rows[:, 1:]
         cp = self._groups.context
         return (inputs, targets) if cp is None else (cp.shard(inputs), cp.shard(targets))
@@ -228,7 +237,9 @@ class Learner:
         """One forward pass through all stages; each rank returns its own stage's activations [B, T, D]."""
         x = tokens_BT
         if not self.stage.is_first:
-            x = torch.empty(*tokens_BT.shape, self.stage.architecture.d_model, device=self.device)
+            # As `StagePass` sends it.
+            dtype = torch.bfloat16 if self.recipe.precision == "bf16" else torch.float32
+            x = torch.empty(*tokens_BT.shape, self.stage.architecture.d_model, device=self.device, dtype=dtype)
             dist.recv(x, self.mesh.previous)
         x_BTD: Tensor = self._pass(x)
         if not self.stage.is_last:

@@ -64,6 +64,8 @@ class Recipe(Frozen):
         validation_tokens: tokens of the validation split that are read after training.
         compile: whether each block passes through `torch.compile`. Compiling takes a minute or more a process and
             rounds differently, so it is the recipe's, and worth it for long trainings alone.
+        deterministic: whether a GPU repeats its bits, in slower algorithms; a CPU does in any case. Without it a
+            repeated training differs in the last bits, and `harmony reproduce` has a tolerance.
         document_boundaries: whether no token sees another document of its sequence, in training and in what is
             evaluated after it. Each block resets its state and positions where a document begins, in plainer and
             slower forms than without; blocks that cannot, and layouts that share or pass on sequences, are refused.
@@ -94,13 +96,14 @@ class Recipe(Frozen):
     precision: Precision = "auto"
     validation_tokens: int = Field(default=131_072, ge=2, le=bounds.TOKENS)
     compile: bool = False
+    deterministic: bool = False
     document_boundaries: bool = False
 
     @model_serializer(mode="wrap")
     def _short(self, write: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
-        """Without rungs and boundaries where there are none, unless all is asked for: hashes stay what they were."""
+        """Without what is off, unless all is asked for: hashes stay what they were."""
         data: dict[str, Any] = write(self)
-        for name in ("rungs", "document_boundaries"):
+        for name in ("rungs", "deterministic", "document_boundaries"):
             if not getattr(self, name) and not (info.context or {}).get("all"):
                 data.pop(name, None)
         return data

@@ -53,11 +53,15 @@ class StagePass(nn.Module):
         begins = self._begins_document
         documents = None if begins is None else Documents.beginning_with(x, begins)
         with autocast(self._device, self._precision):
-            x_BTD, losses = self.stage.advance(self.stage.embed(x) if self.stage.is_first else x, documents)
+            x_BTD, losses = self.stage.advance(self.stage.embed(x) if self.stage.is_first else x.float(), documents)
         if losses and torch.is_grad_enabled():
             auxiliary = torch.stack(losses).sum()
             self.auxiliary = self.auxiliary + auxiliary.detach() * self._share
             x_BTD = _Inject.apply(x_BTD, auxiliary, self._share)  # type: ignore[no-untyped-call]
+        if not self.stage.is_last and self._precision == "bf16":
+            # Between stages the residual stream, and in backward its gradient, travels in the precision of products:
+            # half as many bytes, rounded once a stage.
+            x_BTD = x_BTD.bfloat16()
         return x_BTD if targets_BT is None else self.loss(x_BTD, targets_BT)
 
     def loss(self, x_BTD: Tensor, targets_BT: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +15,7 @@ import numpy as np
 from harmony_core.architecture import Architecture
 from harmony_core.data import TokenDataset
 from harmony_core.machines import Layout, Machine
+from harmony_core.training.batches import Batches
 from harmony_core.training.collectives import largest
 from harmony_core.training.course import Course
 from harmony_core.training.curve import CurvePoint
@@ -152,6 +154,7 @@ class _Run:
         device = device_for_training()
         separator = self.train_data.manifest.separator
         self.learner = Learner(architecture, recipe, seeds[0], device, conduct.layout, conduct.machine, separator)
+        self.batches = Batches(self._rows, device)
         last = recipe.at_rung(len(recipe.budgets) - 1)
         self.trunk = self.now = Course(last, result, checkpoints, architecture.vocab_size)
         self.trunk.go_on(found, self.learner)
@@ -223,13 +226,19 @@ class _Run:
         return True
 
     def _step(self, step: int, begin: float) -> tuple[CurvePoint, StepLosses]:
-        recipe, factor, layout = self.recipe, learning_rate_factor(self.now.recipe, step), self.conduct.layout
-        # A replica takes its share of the step's rows as if the batch were that small.
-        number, share = step * layout.dp + self.learner.mesh.replica, recipe.batch_size // layout.dp
-        losses = self.learner.step(self.train_data.batch(number, share, recipe.sequence_length, self.data_seed), factor)
+        recipe, factor = self.recipe, learning_rate_factor(self.now.recipe, step)
+        more = step + 1 < self.now.recipe.num_steps
+        ahead = partial(self.batches.fetch, step + 1) if more else None
+        losses = self.learner.step(self.batches.take(step), factor, ahead)
         tokens = (step + 1) * recipe.batch_size * recipe.sequence_length
         rate, seconds = recipe.peak_learning_rate * factor, time.monotonic() - begin
         return CurvePoint(step, tokens, losses.cross_entropy, rate, losses.gradient_norm, seconds), losses
+
+    def _rows(self, step: int) -> np.ndarray:
+        """A replica takes its share of the step's rows as if the batch were that small."""
+        layout, recipe = self.conduct.layout, self.recipe
+        number, share = step * layout.dp + self.learner.mesh.replica, recipe.batch_size // layout.dp
+        return self.train_data.batch(number, share, recipe.sequence_length, self.data_seed)
 
     def _conclude(self, splits: Sequence[Split]) -> None:
         self.now.conclude()

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from harmony_core import Architecture
-from harmony_core.models import build, kernels
+from harmony_core.errors import UserError
+from harmony_core.models import build, kernel_packages, kernels
 from harmony_core.models.ops.convolution.convolution import conv_silu, conv_silu_reference
 from harmony_core.models.ops.ssm.selective_scan import selective_scan_reference
 from harmony_core.models.ops.ssm.ssd import ssd_reference
@@ -109,15 +110,18 @@ def called(monkeypatch):
     """Puts the stand-ins where the kernels would be, when set to True; counts calls by name."""
     calls = {"on": False}
 
-    def vendor(device_type, module, name):
-        if not calls["on"]:
+    def vendor(device_type, waiver):
+        source = kernel_packages.KERNELS[waiver][1][0]
+        name = source.function
+        # A norm with a gate and rotary positions have tests of their own, in Triton's interpreter.
+        if not calls["on"] or name not in STAND_INS:
             return None
 
         def kernel(*args, **kwargs):
             calls[name] = calls.get(name, 0) + 1
             return STAND_INS[name](*args, **kwargs)
 
-        return kernel
+        return kernel_packages.Loaded(source.package, kernel)
 
     monkeypatch.setattr(kernels, "vendor", vendor)
     return calls
@@ -219,18 +223,65 @@ def test_no_upper_limit_is_infinity_to_the_kernel(limit, said, monkeypatch, call
     assert seen == [said]
 
 
-@pytest.mark.parametrize("content", ["raise ImportError('libcudart.so')", "raise RuntimeError('no driver')", ""])
-def test_a_package_that_does_not_load_is_done_without(content, tmp_path, monkeypatch, caplog):
-    (tmp_path / "broken_kernels.py").write_text(content)
+@pytest.fixture
+def asked(tmp_path, monkeypatch):
+    """A kernel whose package is not there, which a folder of the test's may change; what was loaded is forgotten."""
+    sources = (kernel_packages.Source("broken_kernels", "scan"), kernel_packages.Source("also_broken", "scan"))
+    monkeypatch.setitem(kernel_packages.KERNELS, "kda", ("some-package", sources))
+    monkeypatch.delenv(kernel_packages.WAIVED, raising=False)
     monkeypatch.syspath_prepend(tmp_path)
-    assert kernels.vendor.__wrapped__("cuda", "broken_kernels", "scan") is None
-    assert "scan of broken_kernels cannot be had" in caplog.text
-    assert kernels.vendor.__wrapped__("cuda", "kernels_that_nobody_installed", "scan") is None
-    sys.modules.pop("broken_kernels", None)
+    kernel_packages.load.cache_clear()
+    yield lambda: kernels.vendor("cuda", "kda")
+    kernel_packages.load.cache_clear()
+    for name in ("broken_kernels", "also_broken"):
+        sys.modules.pop(name, None)
 
 
-def test_mamba_ssm_without_its_extension_has_no_selective_scan(monkeypatch):
-    """Its newest versions import all the same, and fail at the first call."""
-    monkeypatch.setattr(kernels, "vendor", lambda device, module, name: None if module.endswith("_cuda") else max)
-    assert kernels.selective_scan_kernel("cuda", 16) is None
-    assert kernels.ssd_kernel("cuda") is max
+@pytest.mark.parametrize("content", [None, "raise ImportError('libcudart.so')", "raise RuntimeError('no driver')", ""])
+def test_a_kernel_that_cannot_be_had_on_a_gpu_is_an_error(content, tmp_path, asked):
+    if content is not None:
+        (tmp_path / "broken_kernels.py").write_text(content)
+    with pytest.raises(UserError, match=r"kernel kda: broken_kernels cannot be had .*HARMONY_PLAIN_KERNELS=kda"):
+        asked()
+    assert kernels.vendor("cpu", "kda") is None
+    assert ("kda" in kernel_packages.absent()) == (content is None)
+
+
+def test_a_kernel_is_waived_by_name(monkeypatch, asked):
+    monkeypatch.setenv(kernel_packages.WAIVED, "mamba-scan, kda")
+    assert asked() is None
+
+
+def test_a_waiver_of_nothing_is_refused(monkeypatch, asked):
+    monkeypatch.setenv(kernel_packages.WAIVED, "flash")
+    with pytest.raises(UserError, match=r"HARMONY_PLAIN_KERNELS: flash: use names of .*mamba2-scan"):
+        asked()
+
+
+def test_the_next_source_is_taken_where_the_first_is_not_there(tmp_path, asked):
+    (tmp_path / "also_broken.py").write_text("def scan(): return 3")
+    assert asked().package == "also_broken"
+    assert asked().function() == 3
+
+
+def test_a_package_without_its_extension_is_none(tmp_path, monkeypatch, asked):
+    """mamba-ssm's newest versions import all the same, and fail at the first call."""
+    (tmp_path / "also_broken.py").write_text("def scan(): return 3")
+    needing = kernel_packages.Source("also_broken", "scan", "an_extension_that_nobody_built")
+    monkeypatch.setitem(kernel_packages.KERNELS, "kda", ("some-package", (needing,)))
+    with pytest.raises(UserError, match="an_extension_that_nobody_built"):
+        asked()
+
+
+def test_gfx90a_has_no_kernel_of_the_delta_rules(monkeypatch, caplog):
+    monkeypatch.setattr(kernels, "gpu_architecture", lambda: "gfx90a")
+    monkeypatch.setattr(kernels, "vendor", lambda device, name: kernel_packages.Loaded("fla", max))
+    kernels._say_no_delta_kernel.cache_clear()
+    for rule in ("gated-delta-rule", "kda"):
+        assert kernels.delta_kernel(rule, "cuda", torch.bfloat16, 64) is None
+        assert kernels.delta_path(rule, "cuda", 64).endswith("does not compile for gfx90a)")
+    assert caplog.text.count("plain PyTorch, which is slower") == 1
+    monkeypatch.setattr(kernels, "gpu_architecture", lambda: "gfx942")
+    assert kernels.delta_kernel("kda", "cuda", torch.bfloat16, 64) is max
+    assert kernels.delta_kernel("kda", "cuda", torch.float32, 64) is None
+    assert kernels.delta_kernel("kda", "cuda", torch.bfloat16, 320) is None

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from harmony_core.models import kernels
+from harmony_core.models.expert_parallel import dispatched_experts, group
 from harmony_core.models.ops.activation import gates
 from harmony_core.models.ops.moe import assignments, experts
 from harmony_core.models.ops.moe.grouped_experts import grouped_product_reference
@@ -192,3 +193,57 @@ def test_capacity_does_not_look_ahead():
     before, after = (assignments.within_capacity(c, 6, 4)[:, :17] for c in (chosen, changed))
     assert torch.equal(before, after)
     assert not before.all()
+
+
+@pytest.mark.parametrize(("ranks", "held"), [(1, 4), (3, 2), (4, 1)])
+def test_rows_of_several_ranks_are_ordered_without_a_sort(ranks, held):
+    counts = torch.randint(0, 5, (ranks, held), generator=torch.Generator().manual_seed(ranks))
+    expert = torch.arange(held).repeat(ranks).repeat_interleave(counts.flatten())
+    order = assignments.order_by_expert(counts, len(expert))
+    assert torch.equal(order, expert.argsort(stable=True))
+    known = assignments.sort_into_groups(expert.unsqueeze(1), None, held, order)
+    sorted_here = assignments.sort_into_groups(expert.unsqueeze(1), None, held)
+    assert all(torch.equal(a, b) for a, b in zip(known, sorted_here, strict=False) if isinstance(a, torch.Tensor))
+    assert torch.equal(known[0].place_RK, sorted_here[0].place_RK)
+
+
+def test_a_product_an_expert_is_not_called_one_kernel(monkeypatch):
+    up, down = torch.empty(2, 16, 8, dtype=torch.bfloat16), torch.empty(2, 8, 16, dtype=torch.bfloat16)
+    monkeypatch.setattr(experts, "grouped_product", lambda *_: grouped_product_reference)
+    for capability, one in (((8, 0), False), ((9, 0), True), ((10, 0), True)):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda capability=capability: capability)
+        assert (experts.experts_path(up, down) == "grouped GEMM") == one
+    monkeypatch.setattr(torch.version, "hip", "7.1")
+    for architecture, one in (("gfx90a", False), ("gfx942", True)):
+        monkeypatch.setattr(kernels, "gpu_architecture", lambda architecture=architecture: architecture)
+        assert (experts.experts_path(up, down) == "grouped GEMM") == one
+
+
+def test_shared_experts_are_computed_while_rows_travel_forward_and_backward(monkeypatch):
+    said = []
+
+    class Work:
+        def wait(self):
+            said.append("arrived")
+
+    def all_to_all(answer, rows, received=None, sent=None, group=None, async_op=False):
+        answer.copy_(rows)
+        if async_op:
+            said.append("departed")
+            return Work()
+
+    monkeypatch.setattr(group.dist, "all_to_all_single", all_to_all)
+    monkeypatch.setattr(group.dist, "get_world_size", lambda _: 1)
+    x, weights, up, down = inputs_of(20, "swiglu")
+    shared = torch.nn.Linear(8, 8)
+    shared.register_forward_hook(lambda *_: said.append("shared"))
+    chosen = draw_choices(20)
+    y, other = dispatched_experts(
+        x, weights, chosen, up, down, "swiglu", None, group.ExpertParallel(None), meanwhile=lambda: shared(x)
+    )
+    assert said == ["departed", "shared", "arrived", "departed", "arrived"]
+    torch.testing.assert_close(y, experts.experts_reference(x, weights, chosen, up, down, "swiglu"))
+    said.clear()
+    shared.weight.register_hook(lambda _: said.append("shared"))
+    (y + other).sum().backward()
+    assert said == ["departed", "arrived", "departed", "shared", "arrived"]

@@ -25,6 +25,9 @@ def asked(*_, **__):
 for name in ("is_available", "device_count", "current_device", "_lazy_init", "get_device_properties", "init"):
     setattr(torch.cuda, name, asked)
 import harmony_core.evaluation.preload
+import threading
+assert threading.active_count() == 1
+assert "torch._inductor.lowering" in sys.modules
 assert "deepspeed" not in sys.modules
 import harmony_core.evaluation.preload_deepspeed
 assert os.environ["DS_ACCELERATOR"] == "cuda"

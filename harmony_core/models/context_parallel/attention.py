@@ -13,6 +13,7 @@ from torch import Tensor
 
 from harmony_core.models.context_parallel.exchange import gather_tokens
 from harmony_core.models.context_parallel.group import ContextParallel
+from harmony_core.models.kernels import lower_right
 from harmony_core.models.ops.attention.sinks import attend_masked
 
 
@@ -59,10 +60,12 @@ def _attend_piece(
     """Queries at `start` and after, to the keys that the first or the last of them may see."""
     stop = start + q_BQHK.shape[1]
     first = 0 if window is None else max(0, start - window + 1)
+    q_BHQK, k_BGSK, v_BGSV = (x.transpose(1, 2) for x in (q_BQHK, k_BTGK[:, first:stop], v_BTGV[:, first:stop]))
+    if window is None and lower_right(q_BQHK.device.type):
+        return attend_masked(q_BHQK, k_BGSK, v_BGSV, scale, None, sinks_H).transpose(1, 2)
     rows_Q1 = torch.arange(start, stop, device=q_BQHK.device).unsqueeze(1)
     columns_S = torch.arange(first, stop, device=q_BQHK.device)
     visible_QS = columns_S <= rows_Q1
     if window is not None:
         visible_QS &= columns_S > rows_Q1 - window
-    q_BHQK, k_BGSK, v_BGSV = (x.transpose(1, 2) for x in (q_BQHK, k_BTGK[:, first:stop], v_BTGV[:, first:stop]))
     return attend_masked(q_BHQK, k_BGSK, v_BGSV, scale, visible_QS, sinks_H).transpose(1, 2)

@@ -9,6 +9,7 @@ experts of a rank, S rows that this rank's experts get from all ranks.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from harmony_core.architecture.mlp import Activation
 from harmony_core.models.expert_parallel.group import ExpertParallel
-from harmony_core.models.ops.moe.assignments import Assignments, sort_into_groups
+from harmony_core.models.ops.moe.assignments import Assignments, order_by_expert, sort_into_groups
 from harmony_core.models.ops.moe.experts import routed_experts
 from harmony_core.models.ops.precision import compute_dtype, without_autocast
 
@@ -31,8 +32,9 @@ def dispatched_experts(
     kept_RK: Tensor | None,
     ep: ExpertParallel,
     up_bias_XU: Tensor | None = None,
-) -> Tensor:
-    """As `ops.experts.routed_experts`, [R, D], with experts of which this rank holds X: a collective of the group.
+    meanwhile: Callable[[], Tensor] | None = None,
+) -> tuple[Tensor, Tensor | None]:
+    """As `ops.experts.routed_experts`, with experts of which this rank holds X: a collective of the group.
 
     Rows travel in the type that the experts compute in.
 
@@ -46,6 +48,10 @@ def dispatched_experts(
         kept_RK: which choices count, bool; None is all. The others are not sent.
         ep: the ranks that share one copy of the experts.
         up_bias_XU: biases of the up-projections, or None.
+        meanwhile: computed while the rows are on their way to their experts.
+
+    Returns:
+        [R, D], and what `meanwhile` answered.
     """
     assigned, ends_E = sort_into_groups(chosen_RK, kept_RK, len(up_XUD) * ep.size)
     counts_NX = ends_E.long().diff(prepend=ends_E.new_zeros(1)).view(ep.size, -1)
@@ -53,13 +59,14 @@ def dispatched_experts(
     # One wait for both: the sizes of what is sent and received must be known here.
     sent, received = torch.stack((counts_NX.sum(1), received_NX.sum(1))).tolist()
     rows_AD = _Gather.apply(x_RD, assigned, sum(sent), compute_dtype(x_RD))  # type: ignore[no-untyped-call]
-    rows_SD = ep.exchange(rows_AD, sent, received)
+    rows_SD, found = ep.exchange(rows_AD, sent, received, meanwhile)
     local_X = torch.arange(len(up_XUD), device=x_RD.device)
     expert_S1 = local_X.repeat(ep.size).repeat_interleave(received_NX.flatten(), output_size=sum(received)).unsqueeze(1)
     ones_S1 = torch.ones_like(expert_S1, dtype=torch.float32)
-    y_SD = routed_experts(rows_SD, ones_S1, expert_S1, up_XUD, down_XDF, activation, None, up_bias_XU)
-    y_AD = ep.exchange(y_SD, received, sent)
-    return _Combine.apply(y_AD, weights_RK, assigned)  # type: ignore[no-any-return, no-untyped-call]
+    order_S = order_by_expert(received_NX, sum(received))
+    y_SD = routed_experts(rows_SD, ones_S1, expert_S1, up_XUD, down_XDF, activation, None, up_bias_XU, order_S)
+    y_AD, _ = ep.exchange(y_SD, received, sent)
+    return _Combine.apply(y_AD, weights_RK, assigned), found  # type: ignore[no-untyped-call]
 
 
 class _Gather(torch.autograd.Function):

@@ -13,6 +13,7 @@ from torch.nn.functional import pad, silu
 from harmony_core.models.documents import Documents
 from harmony_core.models.ops.attention.sinks import attend_masked
 from harmony_core.models.ops.precision import at_least_fp32, without_autocast
+from harmony_core.models.ops.running_sum import running_sum
 from harmony_core.tiling import SCAN_CHUNK
 
 
@@ -109,7 +110,7 @@ def ssd_documents(
     for start in range(0, length, chunk):
         span = slice(start, min(start + chunk, length))
         number_BQ = number_BT[:, span]
-        log_BQGR = log[:, span].cumsum(1)
+        log_BQGR = running_sum(log[:, span], 1)
         within_BQQ = (number_BQ[:, :, None] == number_BQ[:, None]).tril()
         decay_BQQGR = (log_BQGR[:, :, None] - log_BQGR[:, None]).masked_fill(~within_BQQ[..., None, None], -torch.inf)
         mix_BQQGR = decay_BQQGR.exp() * torch.einsum("bign,bjgn->bijg", c[:, span], b[:, span]).unsqueeze(-1)

@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
-from harmony_core.models.kernels import onednn_fp32, product_kernel, stack_is_read_first
+from harmony_core.models.kernels import onednn_fp32, product_kernel, projected_width, stack_is_read_first
 from harmony_core.models.ops.precision import compute_dtype, without_autocast
 
 
@@ -83,10 +84,13 @@ class _Linear(torch.autograd.Function):
     @staticmethod
     @without_autocast
     def forward(ctx: Any, x: Tensor, w_OI: Tensor, bias_O: Tensor | None, dtype: torch.dtype) -> Tensor:
-        x_RI, w_cast_OI = _rows(x, dtype), w_OI.to(dtype)
+        x_RI, w_cast_OI = _rows(x, dtype), _padded_rows(w_OI.to(dtype))
         ctx.save_for_backward(x_RI, w_cast_OI)
         ctx.shape, ctx.types = x.shape, (x.dtype, w_OI.dtype, None if bias_O is None else bias_O.dtype)
-        return _apply(x.shape, x_RI, w_cast_OI, bias_O)
+        ctx.outputs, ctx.more = w_OI.shape[0], w_cast_OI.shape[0] - w_OI.shape[0]
+        bias_O = bias_O if bias_O is None or not ctx.more else pad(bias_O, (0, ctx.more))
+        y = _apply(x.shape, x_RI, w_cast_OI, bias_O)
+        return y[..., : ctx.outputs] if ctx.more else y
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -95,15 +99,23 @@ class _Linear(torch.autograd.Function):
         x_RI, w_OI = ctx.saved_tensors
         x_dtype, w_dtype, bias_dtype = ctx.types
         dy_RO = dy.reshape(-1, dy.shape[-1])
-        dx = input_gradient(dy_RO, w_OI).view(ctx.shape).to(x_dtype) if ctx.needs_input_grad[0] else None
-        dw_OI = weight_gradient(dy_RO, x_RI).to(w_dtype) if ctx.needs_input_grad[1] else None
         dbias_O = bias_gradient(dy_RO, bias_dtype) if ctx.needs_input_grad[2] else None
+        dy_RO = pad(dy_RO, (0, ctx.more)) if ctx.more else dy_RO
+        dx = input_gradient(dy_RO, w_OI).view(ctx.shape).to(x_dtype) if ctx.needs_input_grad[0] else None
+        dw_OI = weight_gradient(dy_RO, x_RI)[: ctx.outputs].to(w_dtype) if ctx.needs_input_grad[1] else None
         return dx, dw_OI, dbias_O, None
 
 
 @without_autocast
 def _inference(x: Tensor, w_OI: Tensor, bias_O: Tensor | None, dtype: torch.dtype) -> Tensor:
     return _apply(x.shape, _rows(x, dtype), w_OI.to(dtype), bias_O)
+
+
+def _padded_rows(w_OI: Tensor) -> Tensor:
+    """The weight with rows of zeros behind, where a kernel wants another number of outputs."""
+    outputs = w_OI.shape[0]
+    more = projected_width(w_OI.device.type, w_OI.dtype, outputs) - outputs
+    return pad(w_OI, (0, 0, 0, more)) if more else w_OI
 
 
 def _rows(x: Tensor, dtype: torch.dtype) -> Tensor:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from harmony_core.models.kernels import fused_rms_norm
 from harmony_core.models.ops.precision import at_least_fp32, compute_dtype, without_autocast
 
 
@@ -61,7 +62,7 @@ def rms_norm(x: Tensor, w_D: Tensor, epsilon: float) -> Tensor:
     Returns:
         [.., D] in the type of `x`, under autocast in its type.
     """
-    if not torch.is_grad_enabled():
+    if not torch.is_grad_enabled() or fused_rms_norm(x.device.type):
         y = torch.nn.functional.rms_norm(at_least_fp32(x), w_D.shape, at_least_fp32(w_D), epsilon)
         return y.to(compute_dtype(x))
     return _RMSNorm.apply(x, w_D, epsilon, compute_dtype(x))  # type: ignore[no-any-return, no-untyped-call]

@@ -75,8 +75,8 @@ def test_the_curve_is_that_of_one_process(name: str, layout: Layout, alone: Any,
 
 
 # Sums are rounded in another order; and a token between two experts that are worth nearly the same may change to the
-# other, after which losses part by as much as those of bf16 and fp32 do.
-BF16 = {"attention": 1e-3, "mamba2": 1e-3, "hybrid": 1e-2}
+# other, after which losses part by as much as those of bf16 and fp32 do. Between stages the residual stream is rounded.
+BF16 = {"attention": 2e-3, "mamba2": 2e-3, "hybrid": 1e-2}
 BF16_CASES = [("attention", DENSE[-1]), ("mamba2", DENSE[-1]), ("hybrid", SPREAD[1]), ("hybrid", SPREAD[-1])]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from harmony_core.models.kernels import blocked_products, window_kernel
+from harmony_core.models.kernels import blocked_products, lower_right, window_kernel
 from harmony_core.models.ops.attention.blocked import blocked_attention
 from harmony_core.models.ops.attention.flex import flex_window
 from harmony_core.models.ops.attention.fused import causal_sdpa, visible, window_sdpa
@@ -73,7 +73,8 @@ def attend(
         return blocked_attention(q_BTHK, k_BTGK, v_BTGV, scale, window, sinks_H)
     q_BHTK, k_BGTK, v_BGTV = (x.transpose(1, 2) for x in (q_BTHK, k_BTGK, v_BTGV))
     if sinks_H is not None:
-        mask_TT = visible(q_BHTK.shape[2], window, q_BHTK.device)
+        device, aligned = q_BHTK.device, window is None and lower_right(q_BHTK.device.type)
+        mask_TT = None if aligned else visible(q_BHTK.shape[2], window, device)
         return attend_masked(q_BHTK, k_BGTK, v_BGTV, scale, mask_TT, sinks_H).transpose(1, 2)
     if window is None:
         return causal_sdpa(q_BHTK, k_BGTK, v_BGTV, scale).transpose(1, 2)

@@ -6,9 +6,14 @@ N query blocks, W window.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 from torch.nn.functional import scaled_dot_product_attention as sdpa
+
+from harmony_core.models.kernels import flash_widths
 
 
 def visible(length: int, window: int | None, device: torch.device) -> Tensor:
@@ -24,6 +29,37 @@ def visible(length: int, window: int | None, device: torch.device) -> Tensor:
     return (distance >= 0) if window is None else (distance >= 0) & (distance < window)
 
 
+def one_width(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Zeros behind the narrower of keys and values, which change no score and leave outputs that are cut off again.
+
+    Args:
+        q: queries [.., K].
+        k: keys [.., K].
+        v: values [.., V].
+    """
+    more = q.shape[-1] - v.shape[-1]
+    if more > 0:
+        return q, k, pad(v, (0, more))
+    return (pad(q, (0, -more)), pad(k, (0, -more)), v) if more else (q, k, v)
+
+
+def fused_attention(q: Tensor, k: Tensor, v: Tensor, scale: float, **options: Any) -> Tensor:
+    """SDPA, whose flash kernels want one width of queries, keys and values: [.., T, V].
+
+    Args:
+        q: queries [B, H, T, K].
+        k: keys [B, G, S, K].
+        v: values [B, G, S, V].
+        scale: factor of the scores.
+        options: what SDPA takes beside them.
+    """
+    width, grouped = v.shape[-1], q.shape[1] != k.shape[1]
+    if flash_widths(q.device.type):
+        q, k, v = one_width(q, k, v)
+    y: Tensor = sdpa(q, k, v, scale=scale, enable_gqa=grouped, **options)
+    return y[..., :width]
+
+
 def causal_sdpa(q_BHTK: Tensor, k_BGTK: Tensor, v_BGTV: Tensor, scale: float) -> Tensor:
     """Each token attends to itself and all tokens before it: [B, H, T, V].
 
@@ -33,7 +69,7 @@ def causal_sdpa(q_BHTK: Tensor, k_BGTK: Tensor, v_BGTV: Tensor, scale: float) ->
         v_BGTV: values.
         scale: factor of the scores.
     """
-    return sdpa(q_BHTK, k_BGTK, v_BGTV, is_causal=True, scale=scale, enable_gqa=q_BHTK.shape[1] != k_BGTK.shape[1])
+    return fused_attention(q_BHTK, k_BGTK, v_BGTV, scale, is_causal=True)
 
 
 def window_sdpa(q_BHTK: Tensor, k_BGTK: Tensor, v_BGTV: Tensor, scale: float, window: int) -> Tensor:
@@ -49,12 +85,12 @@ def window_sdpa(q_BHTK: Tensor, k_BGTK: Tensor, v_BGTV: Tensor, scale: float, wi
         scale: factor of the scores.
         window: tokens that a query sees, itself included.
     """
-    length, grouped = q_BHTK.shape[2], q_BHTK.shape[1] != k_BGTK.shape[1]
+    length = q_BHTK.shape[2]
     if length <= window:
         return causal_sdpa(q_BHTK, k_BGTK, v_BGTV, scale)
     if length <= 2 * window:
         mask_TT = visible(length, window, q_BHTK.device)
-        return sdpa(q_BHTK, k_BGTK, v_BGTV, attn_mask=mask_TT, scale=scale, enable_gqa=grouped)
+        return fused_attention(q_BHTK, k_BGTK, v_BGTV, scale, attn_mask=mask_TT)
     first = causal_sdpa(q_BHTK[:, :, :window], k_BGTK[:, :, :window], v_BGTV[:, :, :window], scale)
     return torch.cat((first, _later_blocks(q_BHTK, k_BGTK, v_BGTV, scale, window)), 2)
 
@@ -64,11 +100,11 @@ def _later_blocks(q_BHTK: Tensor, k_BGTK: Tensor, v_BGTV: Tensor, scale: float, 
     batch, heads, length, _ = q_BHTK.shape
     blocks = -(-length // window)
     padding = (0, 0, 0, blocks * window - length)
-    q, k, v = (torch.nn.functional.pad(x, padding) for x in (q_BHTK, k_BGTK, v_BGTV))
+    q, k, v = (pad(x, padding) for x in (q_BHTK, k_BGTK, v_BGTV))
     queries = q[:, :, window:].unflatten(2, (blocks - 1, window)).transpose(1, 2).flatten(0, 1)
     # unfold walks in steps of one window over pairs of blocks: [B, G, N-1, K, 2W].
     keys, values = (x.unfold(2, 2 * window, window).permute(0, 2, 1, 4, 3).flatten(0, 1) for x in (k, v))
     mask = visible(2 * window, window, q.device)[window:]
-    out: Tensor = sdpa(queries, keys, values, attn_mask=mask, scale=scale, enable_gqa=heads != k.shape[1])
+    out: Tensor = fused_attention(queries, keys, values, scale, attn_mask=mask)
     out = out.unflatten(0, (batch, blocks - 1)).transpose(1, 2).reshape(batch, heads, -1, v_BGTV.shape[3])
     return out[:, :, : length - window]

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from harmony_core.models.kernels import rotary_kernel
 from harmony_core.models.ops.precision import without_autocast
 
 
@@ -50,7 +51,12 @@ def rotate_in_place(x: Tensor, turns: Tensor) -> None:
         part.copy_(torch.view_as_real(pairs * turns).flatten(-2))
 
 
-def _turn(x_BTHK: Tensor, turns_TJ: Tensor, heads: int | None, first: int) -> Tensor:
+def _turn(x_BTHK: Tensor, turns_TJ: Tensor, heads: int | None, first: int, back: bool) -> Tensor:
+    kernel = rotary_kernel(x_BTHK.device.type) if x_BTHK.dtype != torch.float64 and not first % 2 else None
+    if kernel is not None:
+        y: Tensor = kernel(x_BTHK, turns_TJ, x_BTHK.shape[2] if heads is None else heads, first, back)
+        return y
+    turns_TJ = turns_TJ.conj() if back else turns_TJ
     y_BTHK = x_BTHK.clone(memory_format=torch.contiguous_format)
     rotate_in_place(y_BTHK[:, :, :heads, first:], turns_TJ)
     return y_BTHK
@@ -62,7 +68,7 @@ class _Rotate(torch.autograd.Function):
     def forward(ctx: Any, x_BTHK: Tensor, turns_TJ: Tensor, heads: int | None, first: int) -> Tensor:
         ctx.save_for_backward(turns_TJ)
         ctx.heads, ctx.first = heads, first
-        return _turn(x_BTHK, turns_TJ, heads, first)
+        return _turn(x_BTHK, turns_TJ, heads, first, back=False)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -70,7 +76,7 @@ class _Rotate(torch.autograd.Function):
     def backward(ctx: Any, dy_BTHK: Tensor) -> tuple[Tensor, None, None, None]:
         # A rotation's gradient is the rotation back.
         (turns_TJ,) = ctx.saved_tensors
-        return _turn(dy_BTHK, turns_TJ.conj(), ctx.heads, ctx.first), None, None, None
+        return _turn(dy_BTHK, turns_TJ, ctx.heads, ctx.first, back=True), None, None, None
 
 
 def rotate(x_BTHK: Tensor, turns_TJ: Tensor, heads: int | None = None, first: int = 0) -> Tensor:

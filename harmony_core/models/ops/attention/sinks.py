@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.attention.bias import causal_lower_right
 from torch.nn.functional import pad
-from torch.nn.functional import scaled_dot_product_attention as sdpa
+
+from harmony_core.models.ops.attention.fused import fused_attention
 
 
 def attend_masked(
@@ -19,24 +21,27 @@ def attend_masked(
     k_BGSK: Tensor,
     v_BGSV: Tensor,
     scale: float,
-    mask: Tensor,
+    mask: Tensor | None,
     sinks_H: Tensor | None,
 ) -> Tensor:
     """SDPA under a mask, with sinks or without: [B, H, T, V].
+
+    Without a mask the queries are those of the last T keys, and each sees its own key and all before it; so it is with
+    a sink's key too, which comes first.
 
     Args:
         q_BHTK: queries; the heads of a group are neighbours.
         k_BGSK: keys.
         v_BGSV: values.
         scale: factor of the scores.
-        mask: bool [.., T, S], what a query sees.
+        mask: bool [.., T, S], what a query sees; None is the keys up to its own.
         sinks_H: a score of each head that takes weight and has no value, or none.
     """
     if sinks_H is not None:
         q_BHTK, k_BGSK, v_BGSV = _with_sink_key(q_BHTK, k_BGSK, v_BGSV, sinks_H, scale)
-        mask = pad(mask, (1, 0), value=True)
-    grouped = q_BHTK.shape[1] != k_BGSK.shape[1]
-    return sdpa(q_BHTK, k_BGSK, v_BGSV, attn_mask=mask, scale=scale, enable_gqa=grouped)
+        mask = None if mask is None else pad(mask, (1, 0), value=True)
+    seen = causal_lower_right(q_BHTK.shape[2], k_BGSK.shape[2]) if mask is None else mask
+    return fused_attention(q_BHTK, k_BGSK, v_BGSV, scale, attn_mask=seen)
 
 
 def _with_sink_key(

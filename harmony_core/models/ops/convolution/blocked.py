@@ -62,15 +62,17 @@ class BlockedConvolution:
 
     Args:
         chunk_size: tokens Q of a chunk; None chooses one by the filter's length.
+        products: type of a batch's products, whose sums are fp32 within one; an image's are fp32.
     """
 
     chunk_size: int | None = None
+    products: torch.dtype = torch.float32
 
     def forward(self, u_BTD: Tensor, *filters: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Y_n = [H_J .. H_0] [X_{n-J}; ..; X_n]."""
         (h_GK,) = filters
         if block_path(u_BTD.device.type) == "batched":
-            return _batched_forward(u_BTD, h_GK, self._chunk(h_GK, 128)), ()
+            return _batched_forward(u_BTD, h_GK, self._chunk(h_GK, 128), self.products), ()
         y_BTD, image = _image_forward(u_BTD, h_GK, self._chunk(h_GK, 16))
         return y_BTD, (image,)
 
@@ -81,7 +83,7 @@ class BlockedConvolution:
         """
         (h_GK,) = filters
         if not kept:
-            return _batched_backward(dy_BTD, u_BTD, h_GK, self._chunk(h_GK, 128))
+            return _batched_backward(dy_BTD, u_BTD, h_GK, self._chunk(h_GK, 128), self.products)
         return _image_backward(dy_BTD, kept[0], h_GK, self._chunk(h_GK, 16))
 
     def _chunk(self, h_GK: Tensor, most: int) -> int:
@@ -102,20 +104,23 @@ def _sequence(y_GRQ: Tensor, like_BTD: Tensor) -> Tensor:
     return channels_last(y_GRQ.reshape(width, batch, -1), length)
 
 
-def _batched_forward(u_BTD: Tensor, h_GK: Tensor, chunk: int) -> Tensor:
-    """One batched product, for tensor cores."""
+def _batched_forward(u_BTD: Tensor, h_GK: Tensor, chunk: int, dtype: torch.dtype) -> Tensor:
+    """One batched product in `dtype`, for tensor cores; fp32."""
     last = reach(h_GK.shape[1], chunk)
-    behind_GRW = _windows(u_BTD, h_GK.shape[0], chunk, last, 0)
-    return _sequence(torch.bmm(behind_GRW, hankel(h_GK, chunk, last + 1).flip(2).mT), u_BTD)
+    behind_GRW = _windows(u_BTD.to(dtype), h_GK.shape[0], chunk, last, 0)
+    products_GRQ = torch.bmm(behind_GRW, hankel(h_GK.to(dtype), chunk, last + 1).flip(2).mT)
+    return _sequence(products_GRQ, u_BTD).float()
 
 
-def _batched_backward(dy_BTD: Tensor, u_BTD: Tensor, h_GK: Tensor, chunk: int) -> tuple[Tensor, Tensor]:
+def _batched_backward(
+    dy_BTD: Tensor, u_BTD: Tensor, h_GK: Tensor, chunk: int, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
     num_groups, taps = h_GK.shape
     last = reach(taps, chunk)
-    ahead_GRW = _windows(dy_BTD, num_groups, chunk, 0, last)
-    du_GRQ = torch.bmm(ahead_GRW, hankel(h_GK, chunk, last + 1).flip(1).mT)
-    dhankel_GQW = torch.bmm(_windows(u_BTD, num_groups, chunk, 0, 0).mT, ahead_GRW).flip(1)
-    return _sequence(du_GRQ, u_BTD), lag_sums(dhankel_GQW, taps)
+    ahead_GRW = _windows(dy_BTD.to(dtype), num_groups, chunk, 0, last)
+    du_GRQ = torch.bmm(ahead_GRW, hankel(h_GK.to(dtype), chunk, last + 1).flip(1).mT)
+    dhankel_GQW = torch.bmm(_windows(u_BTD.to(dtype), num_groups, chunk, 0, 0).mT, ahead_GRW).flip(1)
+    return _sequence(du_GRQ, u_BTD).float(), lag_sums(dhankel_GQW.float(), taps)
 
 
 def _to_image(x_BTD: Tensor, num_groups: int, chunk: int, before: int) -> Tensor:

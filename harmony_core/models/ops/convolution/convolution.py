@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn.functional import silu
 
 from harmony_core.models.kernels import conv_kernel
+from harmony_core.models.ops.convolution.kernels import run_conv_kernel
 from harmony_core.models.ops.precision import at_least_fp32, without_autocast
-from harmony_core.models.ops.ssm.mamba_kernels import run_conv_kernel
 
 
 def conv_silu_reference(x_BTC: Tensor, w_CK: Tensor, b_C: Tensor | None) -> Tensor:

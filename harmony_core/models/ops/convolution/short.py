@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.nn.functional import conv1d, pad
 
 from harmony_core.models.kernels import conv_kernel
+from harmony_core.models.ops.convolution.kernels import run_conv_kernel
 from harmony_core.models.ops.precision import at_least_fp32, without_autocast
-from harmony_core.models.ops.ssm.mamba_kernels import run_conv_kernel
 from harmony_core.tiling import short_conv_tokens
 
 

@@ -22,6 +22,7 @@ from harmony_core.models.ops.linear.delta_chunks import TermGradients, Terms
 from harmony_core.models.ops.linear.document_masks import Masks, masks_of
 from harmony_core.models.ops.linear.spans import Span, cut, put, spans_of, stacked
 from harmony_core.models.ops.precision import at_least_fp32, without_autocast
+from harmony_core.models.ops.running_sum import running_sum
 from harmony_core.tiling import span_chunks
 
 
@@ -103,7 +104,7 @@ class _Decays(NamedTuple):
     @classmethod
     def of(cls, log_XHQ1: Tensor, masks: Masks | None) -> _Decays:
         """From the logarithms to base 2."""
-        sums_XHQ1, length = log_XHQ1.cumsum(2), log_XHQ1.shape[2]
+        sums_XHQ1, length = running_sum(log_XHQ1, 2), log_XHQ1.shape[2]
         future_QQ = log_XHQ1.new_full((length, length), float("-inf")).triu_(1)
         between_XHQQ = decay_of_((sums_XHQ1 - sums_XHQ1.mT).add_(future_QQ))
         to_end_XHQ1 = decay_of_(sums_XHQ1[:, :, -1:] - sums_XHQ1)
@@ -221,7 +222,7 @@ class _GatedDelta(torch.autograd.Function):
             dsums_ZQ -= torch.linalg.vecdot(found.dv_ZQV, terms.v_ZQV)
             dsums_ZQ[:, -1] += (found.dafter_ZKV * states_NYKV[1:].flatten(0, 1)).sum((1, 2))
             # A token's decay stands in every sum from its own on.
-            put(dlog, span, dsums_ZQ.flip(-1).cumsum(-1).flip(-1).unsqueeze(-1))
+            put(dlog, span, running_sum(dsums_ZQ.flip(-1), -1).flip(-1).unsqueeze(-1))
             put(dbeta, span, found.dbeta_ZQ.unsqueeze(-1))
             put(dv, span, found.dv_ZQV)
         gradients = (dqk, dv, dlog.squeeze(-1), dbeta.squeeze(-1))

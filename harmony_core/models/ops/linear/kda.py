@@ -23,6 +23,7 @@ from harmony_core.models.ops.linear.delta_chunks import TermGradients, Terms
 from harmony_core.models.ops.linear.document_masks import masks_of
 from harmony_core.models.ops.linear.spans import Span, cut, put, spans_of, stacked
 from harmony_core.models.ops.precision import at_least_fp32, without_autocast
+from harmony_core.models.ops.running_sum import running_sum
 from harmony_core.tiling import DECAY_BLOCK, span_chunks
 
 
@@ -122,7 +123,7 @@ class _Rule:
 
     def decays(self, span: Span) -> _Decays:
         """The decays of a span's chunks."""
-        log_ZQK = (stacked(self.log_BTHK, span) * math.log2(math.e)).cumsum_(1)
+        log_ZQK = running_sum(stacked(self.log_BTHK, span) * math.log2(math.e), 1)
         from_start_ZQK, to_end_ZQK = decay_of_(log_ZQK.clone()), decay_of_(log_ZQK[:, -1:] - log_ZQK)
         if self.number_BT is None:
             return _Decays(log_ZQK, from_start_ZQK, to_end_ZQK, None)
@@ -167,7 +168,7 @@ class _Rule:
         dlog_ZQK[:, -1] += (found.dafter_ZKV * after_ZKV).sum(-1)
         dqk_Z2QK[:, 1] += written_ZQK
         # A token's decay stands in every sum from its own on.
-        return dqk_Z2QK, dlog_ZQK.flip(1).cumsum(1).flip(1)
+        return dqk_Z2QK, running_sum(dlog_ZQK.flip(1), 1).flip(1)
 
 
 class _KDA(torch.autograd.Function):

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import silu
 
+from harmony_core.models.kernels import head_norm_kernel
 from harmony_core.models.ops.precision import at_least_fp32, compute_dtype, without_autocast
 
 Gate = Literal["silu", "sigmoid"]
@@ -82,6 +83,11 @@ def norm_then_gate(y: Tensor, gate: Tensor, w_V: Tensor, epsilon: float, activat
         [.., V] in the type of `gate`, under autocast in the autocast type.
     """
     dtype = compute_dtype(gate)
+    kernel = head_norm_kernel(y.device.type)
+    if kernel is not None:
+        # It computes in fp32, and gives the type that it reads.
+        z: Tensor = kernel(y.to(dtype), gate.to(dtype), w_V, None, activation, eps=epsilon)
+        return z
     if not torch.is_grad_enabled():
         y_float = at_least_fp32(y)
         normed = (y_float * _scale(y_float, epsilon)).mul_(w_V)

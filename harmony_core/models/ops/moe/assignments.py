@@ -60,7 +60,7 @@ class Assignments:
 
 
 def sort_into_slices(
-    chosen_RK: Tensor, kept_RK: Tensor | None, experts: int, even: bool = False
+    chosen_RK: Tensor, kept_RK: Tensor | None, experts: int, even: bool = False, order_A: Tensor | None = None
 ) -> tuple[Assignments, Slices]:
     """A stable sort, and (expert, first row, row after its last) for each expert that has rows.
 
@@ -74,6 +74,7 @@ def sort_into_slices(
         kept_RK: which choices count, bool; None is all.
         experts: E.
         even: whether the slices of a short sort end on a multiple of 2.
+        order_A: the choices sorted by expert, where that is known already and all count.
     """
     if chosen_RK.device.type == "cpu" and chosen_RK.numel() <= FEW:
         return _sort_few(chosen_RK, kept_RK, 2 if even else 1)
@@ -82,7 +83,7 @@ def sort_into_slices(
     sizes_E = _aligned(counts_E, chosen_RK.numel())
     shifts_E = (sizes_E - counts_E).cumsum(0) - (sizes_E - counts_E)
     ends = sizes_E.cumsum(0).tolist()
-    order_A = key_A.argsort(stable=True)
+    order_A = key_A.argsort(stable=True) if order_A is None else order_A
     if kept_RK is not None:
         order_A = order_A[: int(counts_E.sum())]
     places_A = torch.arange(len(order_A), device=key_A.device) + shifts_E[key_A[order_A]]
@@ -120,7 +121,9 @@ def _sort_few(chosen_RK: Tensor, kept_RK: Tensor | None, align: int) -> tuple[As
     return Assignments(token_A, place_A.view_as(chosen_RK), kept_RK), slices
 
 
-def sort_into_groups(chosen_RK: Tensor, kept_RK: Tensor | None, experts: int) -> tuple[Assignments, Tensor]:
+def sort_into_groups(
+    chosen_RK: Tensor, kept_RK: Tensor | None, experts: int, order_A: Tensor | None = None
+) -> tuple[Assignments, Tensor]:
     """A stable sort, and the row after each expert's last, int32 [E]: nothing waits for the device.
 
     There are always R K rows; those of dropped choices come after the last expert's.
@@ -129,16 +132,31 @@ def sort_into_groups(chosen_RK: Tensor, kept_RK: Tensor | None, experts: int) ->
         chosen_RK: int64 expert of each choice.
         kept_RK: which choices count, bool; None is all.
         experts: E.
+        order_A: the choices sorted by expert, where that is known already and all count.
     """
     key_A = _sort_key(chosen_RK, kept_RK, experts)
     ends_E = occurrences(key_A, experts + 1)[:experts].cumsum(0).to(torch.int32)
-    order_A = key_A.argsort(stable=True)
+    order_A = key_A.argsort(stable=True) if order_A is None else order_A
     place_A = torch.empty_like(key_A)
     place_A[order_A] = torch.arange(len(order_A), device=key_A.device)
     place_RK = place_A.view_as(chosen_RK)
     if kept_RK is not None:
         place_RK = place_RK.where(kept_RK, 0)
     return Assignments(order_A.div(chosen_RK.shape[1], rounding_mode="floor"), place_RK, kept_RK), ends_E
+
+
+def order_by_expert(counts_NX: Tensor, rows: int) -> Tensor:
+    """The rows of several runs, each sorted by expert, in the order of a stable sort over all: int64 [S], no sort.
+
+    Args:
+        counts_NX: rows of each run and expert; the runs lie one after the other.
+        rows: S, their sum, so that nothing waits for the device.
+    """
+    starts_NX = (counts_NX.flatten().cumsum(0) - counts_NX.flatten()).view_as(counts_NX)
+    sizes, starts = counts_NX.T.flatten(), starts_NX.T.flatten()
+    # Where a piece lies now, less where it will lie.
+    moved = starts - (sizes.cumsum(0) - sizes)
+    return torch.arange(rows, device=sizes.device) + moved.repeat_interleave(sizes, output_size=rows)
 
 
 def occurrences(key_A: Tensor, size: int, weight_A: Tensor | None = None) -> Tensor:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from harmony_core.architecture.mlp import Activation
-from harmony_core.models.kernels import grouped_product, keeps_opened_gates
+from harmony_core.models.kernels import grouped_in_one_kernel, grouped_product, keeps_opened_gates
 from harmony_core.models.ops import activation as act
 from harmony_core.models.ops.matmul import bias_gradient, input_gradient, product, stacked_products, weight_gradient
 from harmony_core.models.ops.moe.assignments import FEW, Assignments, Slices, sort_into_slices
@@ -58,8 +58,9 @@ class _SlicedExperts(torch.autograd.Function):
         kept_RK: Tensor | None,
         activation: Activation,
         dtype: torch.dtype,
+        order_A: Tensor | None,
     ) -> Tensor:
-        assigned, slices = sort_into_slices(chosen_RK, kept_RK, len(up_EUD))
+        assigned, slices = sort_into_slices(chosen_RK, kept_RK, len(up_EUD), order_A=order_A)
         x, weights, up, down = (t.to(dtype) for t in (x_RD, weights_RK, up_EUD, down_EDF))
         kept: list[Tensor | None] = []
         x_AD = x[assigned.token_A]
@@ -97,7 +98,7 @@ class _SlicedExperts(torch.autograd.Function):
             dup[expert] = weight_gradient(dprojected_SU, x_AD[start:end])
             dx_AD[start:end] = input_gradient(dprojected_SU, up[expert])
         dx_RD = assigned.combine(dx_AD).to(ctx.types[0])
-        return dx_RD, assigned.collect(dweights_A), dup, ddown, dbias, None, None, None, None
+        return dx_RD, assigned.collect(dweights_A), dup, ddown, dbias, *[None] * 5
 
 
 def _outputs(
@@ -138,8 +139,9 @@ def _inference(
     kept_RK: Tensor | None,
     activation: Activation,
     dtype: torch.dtype,
+    order_A: Tensor | None,
 ) -> Tensor:
-    assigned, slices = sort_into_slices(chosen_RK, kept_RK, len(up_EUD), even=True)
+    assigned, slices = sort_into_slices(chosen_RK, kept_RK, len(up_EUD), even=True, order_A=order_A)
     x_AD = x_RD.to(dtype)[assigned.token_A]
     if len(x_AD) and chosen_RK.numel() <= FEW and up_bias_EU is None:
         y_AD = _few_outputs(x_AD, up_EUD, down_EDF, slices, activation)
@@ -157,6 +159,7 @@ def routed_experts(
     activation: Activation,
     kept_RK: Tensor | None = None,
     up_bias_EU: Tensor | None = None,
+    order_A: Tensor | None = None,
 ) -> Tensor:
     """sum_k weight x expert(x) over the kept choices of every token: [R, D].
 
@@ -169,14 +172,15 @@ def routed_experts(
         activation: between the two.
         kept_RK: which choices count, bool; None is all. The others are not computed.
         up_bias_EU: biases of the up-projections; those of the down-projections are the caller's to add.
+        order_A: the choices sorted by expert, where that is known already and all count.
     """
     dtype = compute_dtype(x_RD)
-    weights, choice = (x_RD, weights_RK, up_EUD, down_EDF), (chosen_RK, kept_RK, activation, dtype)
+    choice = chosen_RK, kept_RK, activation, dtype, order_A
     multiply = _grouped(up_EUD, down_EDF, up_bias_EU, dtype)
     if multiply is not None:
-        return grouped_experts(*weights, *choice, multiply)
+        return grouped_experts(x_RD, weights_RK, up_EUD, down_EDF, *choice, multiply)
     run: Callable[..., Tensor] = _SlicedExperts.apply if torch.is_grad_enabled() else _inference
-    return run(*weights, up_bias_EU, *choice)
+    return run(x_RD, weights_RK, up_EUD, down_EDF, up_bias_EU, *choice)
 
 
 def experts_path(up_EUD: Tensor, down_EDF: Tensor, up_bias_EU: Tensor | None = None) -> str:
@@ -187,7 +191,9 @@ def experts_path(up_EUD: Tensor, down_EDF: Tensor, up_bias_EU: Tensor | None = N
         down_EDF: down-projections.
         up_bias_EU: biases of the up-projections, or None.
     """
-    return "sorted slices" if _grouped(up_EUD, down_EDF, up_bias_EU, compute_dtype(up_EUD)) is None else "grouped GEMM"
+    if _grouped(up_EUD, down_EDF, up_bias_EU, compute_dtype(up_EUD)) is None:
+        return "sorted slices"
+    return "grouped GEMM" if grouped_in_one_kernel() else "grouped_mm, a product an expert, which waits for their loads"
 
 
 def _grouped(up_EUD: Tensor, down_EDF: Tensor, up_bias_EU: Tensor | None, dtype: torch.dtype) -> GroupedProduct | None:

@@ -53,9 +53,10 @@ class _GroupedExperts(torch.autograd.Function):
         kept_RK: Tensor | None,
         activation: Activation,
         dtype: torch.dtype,
+        order_A: Tensor | None,
         multiply: GroupedProduct,
     ) -> Tensor:
-        assigned, ends_E = sort_into_groups(chosen_RK, kept_RK, len(up_EUD))
+        assigned, ends_E = sort_into_groups(chosen_RK, kept_RK, len(up_EUD), order_A)
         x, weights, up, down = (t.to(dtype) for t in (x_RD, weights_RK, up_EUD, down_EDF))
         projected_AU = multiply(x[assigned.token_A], up.transpose(1, 2), offs=ends_E)
         y_AD = multiply(act.forward(projected_AU, activation)[0], down.transpose(1, 2), offs=ends_E)
@@ -82,7 +83,7 @@ class _GroupedExperts(torch.autograd.Function):
         dx_RD = assigned.combine(multiply(dprojected_AU, up, offs=ends_E))
         x_type, weights_type, up_type, down_type = ctx.types
         dweights_RK = assigned.collect(dweights_A).to(weights_type)
-        return dx_RD.to(x_type), dweights_RK, dup.to(up_type), ddown.to(down_type), *[None] * 5
+        return dx_RD.to(x_type), dweights_RK, dup.to(up_type), ddown.to(down_type), *[None] * 6
 
 
 def grouped_experts(
@@ -94,6 +95,7 @@ def grouped_experts(
     kept_RK: Tensor | None,
     activation: Activation,
     dtype: torch.dtype,
+    order_A: Tensor | None,
     multiply: GroupedProduct,
 ) -> Tensor:
     """As `experts.routed_experts`, in `dtype`, by a product of `grouped_product_reference`'s form.
@@ -107,8 +109,9 @@ def grouped_experts(
         kept_RK: which choices count, or None for all.
         activation: between the two projections.
         dtype: type of the products.
+        order_A: the choices sorted by expert, where that is known already and all count.
         multiply: the grouped product.
     """
     return _GroupedExperts.apply(  # type: ignore[no-any-return, no-untyped-call]
-        x_RD, weights_RK, up_EUD, down_EDF, chosen_RK, kept_RK, activation, dtype, multiply
+        x_RD, weights_RK, up_EUD, down_EDF, chosen_RK, kept_RK, activation, dtype, order_A, multiply
     )

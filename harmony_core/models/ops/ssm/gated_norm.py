@@ -5,12 +5,14 @@ R rows (tokens), I inner width, G groups, J channels of a group.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import silu
 
+from harmony_core.models.kernels import group_norm_kernel
 from harmony_core.models.ops.precision import at_least_fp32, compute_dtype, without_autocast
 
 
@@ -66,6 +68,22 @@ def _grouped(x: Tensor, groups: int) -> Tensor:
     return x.reshape(-1, groups, x.shape[-1] // groups)
 
 
+def run_group_norm(
+    kernel: Callable[..., Any], y: Tensor, gate: Tensor, w_I: Tensor, epsilon: float, groups: int, gate_first: bool
+) -> Tensor:
+    """mamba-ssm's norm of groups, with SiLU's gate before it or behind it; further arguments as for `gated_norm`.
+
+    Args:
+        kernel: `rmsnorm_fn` of mamba-ssm.
+        gate_first: RMSNorm(y silu(gate)) w, else RMSNorm(y) w silu(gate).
+    """
+    dtype, width = compute_dtype(gate), y.shape[-1] // groups
+    # It gives the type of what it normalises.
+    y, gate = y.to(dtype), gate.to(dtype)
+    z: Tensor = kernel(y, w_I, None, z=gate, eps=epsilon, group_size=width, norm_before_gate=not gate_first)
+    return z
+
+
 def gated_norm(y: Tensor, gate: Tensor, w_I: Tensor, epsilon: float, groups: int) -> Tensor:
     """RMSNorm of y silu(gate) over each of `groups` shares of the last dimension, in fp32.
 
@@ -79,6 +97,9 @@ def gated_norm(y: Tensor, gate: Tensor, w_I: Tensor, epsilon: float, groups: int
     Returns:
         [.., I] in the type of `gate`, under autocast in the autocast type.
     """
+    kernel = group_norm_kernel(y.device.type, y.shape[-1] // groups)
+    if kernel is not None:
+        return run_group_norm(kernel, y, gate, w_I, epsilon, groups, gate_first=True)
     if not torch.is_grad_enabled():
         return _normalise(y, gate, w_I, epsilon, groups, compute_dtype(gate))[0]
     return _GatedNorm.apply(y, gate, w_I, epsilon, groups, compute_dtype(gate))  # type: ignore[no-any-return, no-untyped-call]

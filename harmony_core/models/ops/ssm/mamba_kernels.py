@@ -1,6 +1,6 @@
-"""How the kernels of mamba-ssm (2.3) and causal-conv1d (1.7) want to be called.
+"""How the scans of mamba-ssm (2.3) want to be called.
 
-B batch, T tokens, C channels, K taps, H heads, P head width, G groups, N state width, I inner width.
+B batch, T tokens, H heads, P head width, G groups, N state width, I inner width.
 """
 
 from __future__ import annotations
@@ -9,31 +9,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor
-
-
-def run_conv_kernel(
-    kernel: Callable[..., Any], x_BTC: Tensor, w_CK: Tensor, b_C: Tensor | None, activation: str | None = "silu"
-) -> Tensor:
-    """causal-conv1d's `causal_conv1d_fn`: the short convolution and SiLU or nothing, [B, T, C] in the type of `x_BTC`.
-
-    Taps and bias keep their own type, one for both: the kernel computes in fp32 whatever is stored.
-
-    Args:
-        kernel: `causal_conv1d_fn`.
-        x_BTC: inputs.
-        w_CK: taps of each channel, the token's own one last.
-        b_C: bias of each channel, or None.
-        activation: `silu`; None is nothing.
-    """
-    # Channels may come last only where every stride is a multiple of 8, else this copies. `contiguous` does not copy a
-    # single token, whatever the strides.
-    strides = (x_BTC.shape[2], x_BTC.stride(0), x_BTC.stride(1))
-    aligned = all(stride % 8 == 0 for stride in strides)
-    x_BCT = x_BTC.mT if aligned else x_BTC.mT.clone(memory_format=torch.contiguous_format)
-    y_BCT: Tensor = kernel(x_BCT, w_CK, b_C, activation=activation)
-    return y_BCT.mT
 
 
 def run_ssd_kernel(

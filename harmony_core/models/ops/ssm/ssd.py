@@ -16,6 +16,7 @@ from torch import Tensor
 
 from harmony_core.models.kernels import scan_chunk
 from harmony_core.models.ops.precision import compute_dtype, without_autocast
+from harmony_core.models.ops.running_sum import running_sum
 from harmony_core.models.ops.ssm import ssd_chunk
 from harmony_core.models.ops.ssm.ssd_chunk import Chunk
 
@@ -100,7 +101,7 @@ class _Chunks:
         self.spans = [slice(t, min(t + chunk, length)) for t in range(0, length, chunk)]
 
     def __call__(self, span: slice) -> Chunk:
-        dt_BHQ, log_BHQ = self.dt_BHT[..., span], self.log_BHT[..., span].cumsum(-1)
+        dt_BHQ, log_BHQ = self.dt_BHT[..., span], running_sum(self.log_BHT[..., span], -1)
         b_BGQN, c_BGQN = (t[:, span].transpose(1, 2).to(self.dtype) for t in (self.b_BTGN, self.c_BTGN))
         dt_BGRQ, log_BGRQ = (t.unflatten(1, self.heads) for t in (dt_BHQ, log_BHQ))
         return Chunk(self.headed(self.x_BTHP, span), dt_BGRQ, log_BGRQ, b_BGQN, c_BGQN, self.skip_GR11)
@@ -155,7 +156,7 @@ class _SSD(torch.autograd.Function):
             db[:, span], dc[:, span] = grads.db_BGQN.transpose(1, 2), grads.dc_BGQN.transpose(1, 2)
             ddt_BHT[..., span] = grads.ddt_BGRQ.flatten(1, 2)
             # A token's decay stands in every sum from its own on.
-            dlog_BHT[..., span] = grads.dlog_BGRQ.flip(-1).cumsum(-1).flip(-1).flatten(1, 2)
+            dlog_BHT[..., span] = running_sum(grads.dlog_BGRQ.flip(-1), -1).flip(-1).flatten(1, 2)
             dskip_GR += grads.dskip_GR
         ddt_BTH = ddt_BHT.addcmul_(dlog_BHT, inputs[2].unsqueeze(-1)).mT
         da_H = (dlog_BHT * chunks.dt_BHT).sum((0, 2))
