@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import polars as pl
@@ -19,8 +20,9 @@ def headline(findings: Findings) -> str:
     if findings.candidates.is_empty():
         return "No candidate has ended well yet."
     best = findings.candidates.row(0, named=True)
+    who = f"{best['architecture_id'][:8]} ({best['family']})"
     told = (
-        f"The best of {findings.candidates.height:,} candidates, {best['architecture_id']} ({best['family']}), reaches "
+        f"The best of {findings.candidates.height:,} candidates, {who}, reaches "
         f"{best[LOSS]:.4f} validation bits per byte; {findings.candidates['on_front'].sum()} are on the Pareto front."
     )
     return told if findings.verdict is None else f"{told} {test_split(findings)}"
@@ -44,7 +46,7 @@ def test_split(findings: Findings) -> str:
     verdict = findings.verdict
     if verdict is None:
         return "There is no member of the front beside a baseline that was trained on as many tokens."
-    names = verdict.member["architecture_id"], verdict.baseline["name"]
+    names = verdict.member["architecture_id"][:8], verdict.baseline["name"]
     amount = f"{abs(verdict.difference):.4f} bits/byte {'below' if verdict.difference < 0 else 'above'}"
     said = f"On the test split, {names[0]} is {amount} the best baseline, {names[1]}"
     if verdict.interval is None:
@@ -64,8 +66,9 @@ def training_curves(findings: Findings) -> str:
     ends = findings.curves.group_by("architecture_id", maintain_order=True).last().sort("train_loss")
     name, end = ends.row(0, named=True)["architecture_id"], ends["train_loss"][0]
     curve = findings.curves.filter(pl.col("architecture_id") == name)
-    earlier = curve.filter(pl.col("tokens") <= 0.8 * curve["tokens"].max())["train_loss"]
-    said = f"Numbers are places in the leaderboard. {places[name]} ends lowest, at {end:.3f} nats/token"
+    earlier = curve.filter(pl.col("tokens") <= 0.8 * pl.col("tokens").max())["train_loss"]
+    about = "From a twentieth of the tokens on; numbers are places in the leaderboard."
+    said = f"{about} {places[name]} ends lowest, at {end:.3f} nats/token"
     if earlier.is_empty():
         return f"{said}."
     return f"{said}; over the last fifth of its tokens it fell by {earlier[-1] - end:.3f}. Means over windows of steps."
@@ -97,14 +100,15 @@ def hypervolume(findings: Findings) -> str:
 
 def device_time(findings: Findings) -> str:
     """What it took, and what was lost."""
-    total = findings.device_time["seconds"].sum()
+    total = math.fsum(findings.device_time["seconds"])
     if not total:
         return "No device time is recorded yet."
     first = findings.device_time.row(0, named=True)
-    lost = findings.device_time["failed_seconds"].sum() / total
+    lost = math.fsum(findings.device_time["failed_seconds"]) / total
+    share = f"{first['seconds'] / total:.0%} of them in {first['stage']}"
     return (
-        f"{total / HOUR:.3g} device-hours (of GPUs, or where there are none of CPU slots), {first['seconds'] / total:.0%} "
-        f"of them in {first['stage']}; {lost:.1%} went to candidates that failed."
+        f"{total / HOUR:.3g} device-hours (of GPUs, or where there are none of CPU slots), {share}; {lost:.1%} went to "
+        "candidates that failed."
     )
 
 

@@ -10,6 +10,7 @@ from importlib.resources import files
 
 import yaml
 
+from harmony_core.metrics import LATENCY
 from harmony_core.report import conclusions
 from harmony_core.report.findings import Findings
 from harmony_core.report.tables import (
@@ -141,12 +142,13 @@ def _trade_off(findings: Findings, figures: Mapping[str, str]) -> str:
         "Pareto front of all objectives, those with a number in the leaderboard at that place; stars are baselines. "
         "The line joins the best of the two axes alone.</p>"
     )
-    return key + _plots(figures, {one.name: _trade_off_caption(one) for one in trade_offs(findings)})
+    return key + _plots(figures, {one.name: _trade_off_caption(findings, one) for one in trade_offs(findings)})
 
 
-def _trade_off_caption(one: TradeOff) -> str:
+def _trade_off_caption(findings: Findings, one: TradeOff) -> str:
     hidden = f" {one.num_hidden:,} candidates lie under those drawn." if one.num_hidden else ""
-    return f"Loss against {one.title}. {one.conclusion}{hidden}"
+    what = f"latency ({findings.latency_told})" if one.cost.name == LATENCY else one.title
+    return f"Loss against {what}. {one.conclusion}{hidden}"
 
 
 def _promoted(findings: Findings, figures: Mapping[str, str]) -> str:

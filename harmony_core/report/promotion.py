@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 from scipy.special import stdtrit
@@ -30,8 +31,8 @@ class Verdict:
         runs: replicates that both have.
     """
 
-    member: dict[str, object]
-    baseline: dict[str, object]
+    member: dict[str, Any]
+    baseline: dict[str, Any]
     difference: float
     interval: tuple[float, float] | None
     runs: int

@@ -15,6 +15,8 @@ from harmony_core.report.findings import Findings
 # So many marks of others are drawn, which is more than a column's width shows apart.
 MOST_MARKS = 1500
 _GRID = (220, 160)
+# What a label takes of a figure's width and height.
+_LABEL = (0.05, 0.06)
 # From this ratio of the greatest to the least on, an axis is logarithmic.
 _WIDE = 12.0
 
@@ -72,7 +74,8 @@ class TradeOff:
         assert isinstance(best, float)
         if best >= baseline["y"]:
             return f"No candidate beats the best baseline, {name} ({baseline['y']:.3f}), at its cost or less."
-        return f"{words}, the best baseline ({baseline['y']:.3f}), the search has {best:.3f}: {baseline['y'] - best:.3f} lower."
+        lower = f"{baseline['y'] - best:.3f} lower"
+        return f"{words}, the best baseline ({baseline['y']:.3f}), the search has {best:.3f}: {lower}."
 
 
 def trade_offs(findings: Findings) -> list[TradeOff]:
@@ -94,6 +97,7 @@ def _trade_off(findings: Findings, cost: Metric) -> TradeOff:
     shown = findings.shown["architecture_id"].implode()
     label = pl.when(pl.col("architecture_id").is_in(shown)).then(pl.col("place").cast(pl.String)).otherwise(pl.lit(""))
     rows = rows.with_columns(label=label)
+    rows = _without_overlaps(rows, is_log)
     rest = rows.filter(~pl.col("on_front"))
     others = thinned(rest, is_log)
     return TradeOff(
@@ -107,6 +111,28 @@ def _trade_off(findings: Findings, cost: Metric) -> TradeOff:
         num_hidden=rest.height - others.height,
         baselines=baselines.select("x", "y", "name", "tip"),
     )
+
+
+def _without_overlaps(rows: pl.DataFrame, is_log: bool) -> pl.DataFrame:
+    """The same rows, the label of one blank that would lie on that of a better one."""
+    if rows.is_empty():
+        return rows
+    xs, ys = _shares(rows["x"].log() if is_log else rows["x"]), _shares(rows["y"])
+    kept: list[tuple[float, float]] = []
+    labels: list[str] = []
+    for label, across, up in zip(rows["label"], xs, ys, strict=True):
+        clear = all(abs(across - a) > _LABEL[0] or abs(up - b) > _LABEL[1] for a, b in kept)
+        labels.append(label if label and clear else "")
+        if labels[-1]:
+            kept.append((across, up))
+    return rows.with_columns(label=pl.Series(labels, dtype=pl.String))
+
+
+def _shares(values: pl.Series) -> list[float]:
+    """Where values lie between the least, 0, and the greatest, 1."""
+    listed = values.to_list()
+    low, span = min(listed), (max(listed) - min(listed)) or 1.0
+    return [(value - low) / span for value in listed]
 
 
 def thinned(points: pl.DataFrame, is_log: bool) -> pl.DataFrame:
@@ -158,7 +184,7 @@ def _points(frame: pl.DataFrame, column: str, factor: float) -> pl.DataFrame:
 def _unit(findings: Findings, cost: Metric) -> tuple[float, str]:
     """What a value is multiplied with, and the axis' title."""
     if cost.name == LATENCY:
-        return 1e3, f"latency [ms] ({findings.latency_setting})"
+        return 1e3, f"{findings.manifest.config['latency']['objective']} latency [ms]"
     if cost.name == "num_active_params":
         return 1e-6, "active parameters [millions]"
     return 1.0, cost.label
