@@ -21,7 +21,7 @@ from harmony_core.report.chart_style import (
     padded,
 )
 from harmony_core.report.findings import Findings
-from harmony_core.report.theme import INK, PAPER
+from harmony_core.report.theme import INK, PALE, PAPER
 from harmony_core.report.trade_off import TradeOff, figure_name, trade_offs
 
 __all__ = ["VEGA_LITE", "all_figures", "by_generation", "front_figure", "test_split", "training_curves"]
@@ -51,17 +51,17 @@ def front_figure(one: TradeOff) -> alt.LayerChart:
     present = {*one.others["family"], *one.front["family"]}
     labelled = one.front.filter(pl.col("label") != "")
     layers: list[alt.Chart] = [
-        _marks(one.others, x, y, present, size=7, fillOpacity=0.4),
+        _marks(one.others, x, y, present, size=7, fillOpacity=PALE),
         alt.Chart(one.line).mark_line(interpolate=one.interpolation, color=INK, strokeWidth=0.8).encode(x=x, y=y),
-        _marks(one.front, x, y, present, size=34, fillOpacity=1, stroke=INK, strokeWidth=0.7),
-        *_outlined(labelled, x, y, "label:N", dx=4, dy=-5, fontWeight="bold"),
+        _marks(one.front, x, y, present, size=34, stroke=INK, strokeWidth=0.7),
+        *_outlined(labelled, x, y, "label:N", dx=4, dy=-5),
     ]
     if not one.baselines.is_empty():
         star = alt.Chart(one.baselines).mark_point(
             shape=_BASELINE, filled=True, opacity=1, color=INK, stroke=PAPER, strokeWidth=0.5, size=75
         )
         layers.append(star.encode(x=x, y=y, description="tip:N"))
-        layers += _outlined(one.baselines, x, y, "name:N", dx=5, dy=5, fontStyle="italic", limit=80)
+        layers += _outlined(one.baselines, x, y, "name:N", dx=5, dy=5, limit=80)
     return finished(alt.layer(*layers), HEIGHT + legend_height(present))
 
 
@@ -110,7 +110,7 @@ def training_curves(findings: Findings) -> alt.LayerChart:
     color = family_color(present, family_legend(present, symbolType="stroke", symbolStrokeWidth=1.5))
     lines = alt.Chart(data).mark_line(strokeWidth=1.1)
     layers = [lines.encode(x=x, y=y, color=color, detail="architecture_id:N", description="tip:N")]
-    layers += _outlined(ends, x, y, "label:N", dx=2, dy=0, fontWeight="bold")
+    layers += _outlined(ends, x, y, "label:N", dx=2, dy=0)
     return finished(alt.layer(*layers), HEIGHT)
 
 
@@ -143,7 +143,7 @@ def _marks(data: pl.DataFrame, x: alt.X, y: alt.Y, present: Set[str], **settings
 
 
 def _outlined(data: pl.DataFrame, x: alt.X, y: alt.Y, text: str, **settings: Any) -> list[alt.Chart]:
-    """Text that is legible on what lies under it."""
+    """Text that is legible on what lies under it; in one font, since a PDF with two has them in no certain order."""
     places = alt.Chart(data).encode(x=x, y=y, text=text)
     look = {"align": "left", "fontSize": TEXT, **settings}
     return [

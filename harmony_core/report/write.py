@@ -13,6 +13,7 @@ from harmony_core.report.figures import VEGA_LITE, all_figures
 from harmony_core.report.findings import Findings, gather
 from harmony_core.report.page import LEADERBOARD_ROWS, html_page
 from harmony_core.report.tables import leaderboard_table, promoted_table
+from harmony_core.report.theme import flat
 from harmony_core.store import SearchFolder, atomic_write
 
 # Of a PNG of a column's 3.5 inches.
@@ -70,8 +71,7 @@ def leaderboard_markdown(findings: Findings) -> str:
 
 def _rendered(chart: alt.TopLevelMixin) -> str:
     # A specification's check against Vega-Lite's schema would take longer than its drawing.
-    svg: str = vl_convert.vegalite_to_svg(chart.to_dict(validate=False), vl_version=VEGA_LITE)
-    return svg
+    return flat(vl_convert.vegalite_to_svg(chart.to_dict(validate=False), vl_version=VEGA_LITE))
 
 
 def _diagrams(findings: Findings) -> dict[str, str]:
