@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 from harmony_core.architecture import Architecture
 from harmony_core.data import Split
+from harmony_core.evaluation.config import TENSORBOARD
 from harmony_core.evaluation.duration_model import DurationModel
 from harmony_core.evaluation.evaluator import Evaluator, died, register
 from harmony_core.evaluation.launcher import Launcher
 from harmony_core.evaluation.seeds import data_seed, init_seed
 from harmony_core.evaluation.shard import Row, Shard
 from harmony_core.evaluation.task_journal import Record
+from harmony_core.evaluation.tensorboard import log_curves
 from harmony_core.evaluation.training_rows import keys_of_curves
 from harmony_core.machines import fitting
 from harmony_core.search.opened import OpenedSearch
@@ -168,6 +170,11 @@ class Training(Evaluator):
             {**keys_of_curves(row), **point} for row, rung in zip(rows, rungs, strict=True) for point in rung["curve"]
         ]
         return {"curves": points, self.name: rows}
+
+    def log(self, shard: Shard, rows: Mapping[str, list[Row]]) -> None:
+        """Curves for TensorBoard, where they are asked for."""
+        if TENSORBOARD in shard.setting.config.log.to:
+            log_curves(shard.setting.folder, shard.generation, rows[self.name], rows["curves"])
 
     def tidy(self, shard: Shard) -> None:
         """Deletes checkpoints that nobody needs, and curves that trainings left which crashed."""
