@@ -50,7 +50,7 @@ def write_figure(
     order = [str(one.layout) for one in best]
     seconds, memory = _seconds(best), _memory(best)
     present = {row["what"] for row in (*seconds, *memory)}
-    charts: list[alt.Chart | alt.LayerChart] = [
+    charts: list[alt.Chart | alt.LayerChart | alt.FacetChart] = [
         _bars(seconds, "predicted seconds of a step", order, present),
         _with_limit(_bars(memory, "predicted GB on the fullest device", order, present), best[0].memory_limit / 1e9),
     ]
@@ -94,13 +94,12 @@ def _bars(rows: list[dict[str, Any]], title: str, order: list[str], present: Set
     return chart.transform_calculate(place=f"indexof({json.dumps(names)}, datum.what)")
 
 
-def _with_limit(bars: alt.Chart, limit: float) -> alt.LayerChart:
+def _with_limit(bars: alt.Chart, limit: float) -> alt.LayerChart | alt.FacetChart:
     """The bars with a line at what tensors can have of a device [GB]."""
     data = alt.Chart(pl.DataFrame({"limit": [limit], "told": [f"limit {limit:.3g} GB"]}))
     rule = data.mark_rule(color=_LIMIT_COLOR, strokeWidth=2, strokeDash=[6, 3]).encode(x="limit:Q")
     text = data.mark_text(color=_LIMIT_COLOR, align="right", dx=-4, dy=-6, y=0).encode(x="limit:Q", text="told:N")
-    chart: alt.LayerChart = alt.layer(bars, rule, text)
-    return chart
+    return alt.layer(bars, rule, text)
 
 
 def _scaling(points: Sequence[Scaled]) -> alt.Chart:

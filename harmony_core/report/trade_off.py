@@ -67,15 +67,13 @@ class TradeOff:
     def _beside(self, baseline: Mapping[str, Any]) -> str:
         """The line at the cost of the best baseline."""
         no_worse = self.line.filter(pl.col("x") * self.cost.sign <= baseline["x"] * self.cost.sign)
-        name, words = baseline["name"], f"{'At most' if self.cost.sign > 0 else 'At least'} that of {baseline['name']}"
+        name = f"the best baseline, {baseline['name']} ({baseline['y']:.3f})"
         if no_worse.is_empty():
-            return f"Nothing found costs as little as the best baseline, {name} ({baseline['y']:.3f})."
-        best = no_worse["y"].min()
-        assert isinstance(best, float)
+            return f"Nothing found costs as little as {name}."
+        best = min(no_worse["y"].to_list())
         if best >= baseline["y"]:
-            return f"No candidate beats the best baseline, {name} ({baseline['y']:.3f}), at its cost or less."
-        lower = f"{baseline['y'] - best:.3f} lower"
-        return f"{words}, the best baseline ({baseline['y']:.3f}), the search has {best:.3f}: {lower}."
+            return f"At its cost or less no candidate beats {name}."
+        return f"At the cost of {name}, or less, the search has {best:.3f}: {baseline['y'] - best:.3f} lower."
 
 
 def trade_offs(findings: Findings) -> list[TradeOff]:

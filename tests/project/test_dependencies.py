@@ -78,7 +78,9 @@ def test_conda_has_the_same_dependencies() -> None:
     assert "--constraint constraints.txt" in conda_lines()
 
 
-@pytest.mark.parametrize("requirement", [*CORE, *EXTRAS["dev"], *EXTRAS["hf"], *EXTRAS["bo"], *EXTRAS["tensorboard"]], ids=str)
+@pytest.mark.parametrize(
+    "requirement", [*CORE, *EXTRAS["dev"], *EXTRAS["hf"], *EXTRAS["bo"], *EXTRAS["tensorboard"]], ids=str
+)
 def test_pinned_release_meets_the_requirement(requirement: Requirement) -> None:
     assert requirement.specifier.contains(pins()[canonical(requirement.name)])
 
