@@ -17,7 +17,7 @@ from harmony_core.report.theme import flat
 from harmony_core.store import SearchFolder, atomic_write
 
 # Of a PNG of a column's 3.5 inches.
-DOTS_PER_INCH = 432.0
+DOTS_PER_INCH = 300.0
 # A report is whole with so many lines of what it lacks; the page has all of them.
 _MOST_LINES = 10
 
