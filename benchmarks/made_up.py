@@ -23,7 +23,7 @@ def prepare(folder: SearchFolder, config: Config, vocab_size: int, frame: Frame 
         seed=config.search.seed,
         precision="fp32",
         packages={},
-        data={"vocab_size": vocab_size},
+        data={"vocab_size": vocab_size, "source": "made up", "checksum": "made up"},
         machine={},
         hypervolume=None if frame is None else frame.model_dump(mode="json"),
         created_at=NEVER,

@@ -40,14 +40,16 @@ def plan(
     found = plan_layouts(architecture, target, gpus, step)
     best = found.fitting[0]
     scaling = weak_scaling(architecture, target, best.layout, step)
-    console.print(
-        f"[bold]{architecture.id}[/]  {count(architecture.num_params())} parameters, "
+    model = (
+        f"{architecture.id}  {count(architecture.num_params())} parameters, "
         f"{count(architecture.num_active_params())} active, on {gpus} x {target.device}"
     )
-    console.print(
+    batch = (
         f"a step: {step.batch_size} sequences of {sequence_length} tokens, {precision}; "
         f"{len(found.fitting)} layouts fit, {len(found.too_large)} sizes do not, {len(found.impossible)} are impossible"
     )
+    console.print(f"[bold]{architecture.id}[/]{model.removeprefix(architecture.id)}")
+    console.print(batch)
     console.print(layouts_table(found.fitting[:top], gpus))
     console.print(causes_line(best))
     console.print(comparisons_table(comparisons(found)))
@@ -57,7 +59,8 @@ def plan(
         from harmony_core.cli.plan_figure import write_figure
 
         try:
-            write_figure(plot, found.fitting[:top], scaling)
+            title = f"{Path(file).stem} on {gpus} x {target.device} ({Path(machine).stem})"
+            write_figure(plot, found.fitting[:top], scaling, title=title, details=[model, batch])
         except OSError as error:
             raise UserError("plot", plot, f"{error.strerror}; name a file that can be written") from None
         console.print(f"drawn: {plot}")

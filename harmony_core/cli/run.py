@@ -148,7 +148,7 @@ def report(search: Search) -> None:
     """Writes the report."""
     from harmony_core.report import write_report
 
-    write_report(SearchFolder(search).path, SearchFolder(search).report)
+    write_report(SearchFolder(search).path, SearchFolder(search).report, whole=True)
 
 
 @app.command()

@@ -20,7 +20,10 @@ def watch(
     search: Annotated[Path, typer.Argument(help="Folder of the search, or its name under results/.")],
     once: Annotated[bool, typer.Option("--once", help="Print how far it is, and end.")] = False,
 ) -> None:
-    """Shows how far a search is, until it ends or Ctrl-C; the search does not notice."""
+    """Shows how far a search is and what each training under way does, until it ends or Ctrl-C.
+
+    The search does not notice.
+    """
     folder = find(search)
     try:
         _watch(folder, once)
@@ -33,7 +36,7 @@ def watch(
 
 def _watch(folder: SearchFolder, once: bool) -> None:
     asked = cost = float("-inf")
-    with Display(ProgressReader(folder), Console()) as display:
+    with Display(ProgressReader(folder), Console(), is_one_look=once) as display:
         while True:
             began = time.monotonic()
             # To ask may take as long as a holder on another host needs to give a sign of life, so this asks rarely.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
@@ -21,6 +22,9 @@ from harmony_core.machines import Layout
 from harmony_core.scaling.growth import Growth
 
 LatencyMode = Literal["train", "prefill", "decode"]
+
+
+TENSORBOARD = "tensorboard"
 
 
 class LatencyConfig(Frozen):
@@ -135,6 +139,25 @@ class ExecutionConfig(Frozen):
         """What candidates are trained on."""
         many = self.gpus_per_candidate
         return self.layout or Layout(dp=many, zero_stage=1 if many > 1 else 0)
+
+
+class LogConfig(Frozen):
+    """Where trainings are told of beside the tables; no part of what a search is, and may change within one.
+
+    Args:
+        to: `tensorboard` writes an event file a training to the search's `tensorboard/` (extra `tensorboard`).
+    """
+
+    to: tuple[Literal["tensorboard"], ...] = ()
+
+    def check_installed(self) -> None:
+        """Refuses what is not installed here.
+
+        Raises:
+            UserError: it says how to install it.
+        """
+        if TENSORBOARD in self.to and importlib.util.find_spec(TENSORBOARD) is None:
+            raise UserError("log.to", TENSORBOARD, "pip install 'harmony-search[tensorboard]', or leave it out")
 
 
 class PromoteConfig(Frozen):

@@ -77,6 +77,7 @@ def _write(evaluator: Evaluator, shard: Shard, records: list[Record]) -> None:
         path = folder.shard(shard.generation, name, shard.index)
         # A journal may be older than a column of the table.
         write_table(path, [completed(_timed(row), schema) for row in rows[name]], schema)
+    evaluator.log(shard, rows)
 
 
 def _timed(row: Row) -> Row:

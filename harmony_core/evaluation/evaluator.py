@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import ClassVar, TypeVar
@@ -96,6 +97,14 @@ class Evaluator(ABC):
     def rows(self, shard: Shard, records: list[Record]) -> dict[str, list[Row]]:
         """The rows of each of the table's files, from the answers in the tasks' order; times are ISO text."""
         return {self.name: [row for record in records for row in record["rows"]]}
+
+    def log(self, shard: Shard, rows: Mapping[str, list[Row]]) -> None:  # noqa: B027
+        """Tells others of rows that are written, as `log.to` asks; never fails.
+
+        Args:
+            shard: whose.
+            rows: by table.
+        """
 
     def tidy(self, shard: Shard) -> None:  # noqa: B027 (most leave nothing behind)
         """Called when the shard's tables are written."""

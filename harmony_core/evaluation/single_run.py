@@ -14,8 +14,10 @@ from harmony_core.architecture import Architecture
 from harmony_core.architecture.presets import with_vocab
 from harmony_core.base import Frozen
 from harmony_core.errors import UserError
+from harmony_core.evaluation.config import TENSORBOARD
 from harmony_core.evaluation.prepare import settle_search
 from harmony_core.evaluation.seeds import data_seed, init_seed
+from harmony_core.evaluation.tensorboard import log_curves
 from harmony_core.evaluation.training_rows import answers, keys_of_curves
 from harmony_core.host import host_name
 from harmony_core.machines import Layout
@@ -170,7 +172,10 @@ class SingleRun:
         row["device_seconds"] = self._device_seconds + (time.monotonic() - self._since) * layout.num_processes
         curves = [{**keys_of_curves(one["row"]), **point} for one in rungs for point in one["curve"]]
         write_table(self._setting.folder.shard(_GENERATION, "curves", _SHARD), curves, schemas.CURVES)
-        write_table(self.results, [one["row"] for one in rungs], schemas.TRAINING)
+        rows = [one["row"] for one in rungs]
+        write_table(self.results, rows, schemas.TRAINING)
+        if TENSORBOARD in self._setting.config.log.to:
+            log_curves(self._setting.folder, _GENERATION, rows, curves)
         return row
 
     def _record(self, event: str, **facts: float) -> None:

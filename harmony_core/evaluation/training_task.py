@@ -8,6 +8,7 @@ import math
 import os
 import shutil
 import signal
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,14 @@ from harmony_core.base import digest
 from harmony_core.evaluation.training_rows import answers
 from harmony_core.host import host_name
 from harmony_core.machines import Layout
+from harmony_core.store.live_curve import LiveCurveWriter
+from harmony_core.training.curve import CurvePoint
+from harmony_core.training.learner import StepLosses
 from harmony_core.training.recipe import Recipe
 from harmony_core.training.resume import CheckpointPolicy
 from harmony_core.training.status import Status
 from harmony_core.training.trainer import Conduct, TrainingInterrupted, train
+from harmony_core.training.world import World
 from harmony_core.workers.child import INTERRUPTED
 
 
@@ -37,7 +42,8 @@ def run(payload: dict[str, Any]) -> dict[str, Any]:
         payload: `architecture` (JSON text), `recipe`, `layout`, `data` (folder), `row` (columns known before),
             `splits`, `time_limit_seconds`, `checkpoints` (folder, seconds between two, whether the last one is to
             keep, and where asked for `scratch` and `gb_per_second` of `ExecutionConfig`, and `keep_trunk` and
-            `trunk_of` as in `CheckpointPolicy`), and the pool's `attempt` and `forked_at` (monotonic seconds).
+            `trunk_of` as in `CheckpointPolicy`), where asked for `live_curve` (the file that the loss is told in as it
+            goes), and the pool's `attempt` and `forked_at` (monotonic seconds).
     """
     started = datetime.now(UTC)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -46,6 +52,10 @@ def run(payload: dict[str, Any]) -> dict[str, Any]:
     architecture, recipe = Architecture.from_json(payload["architecture"]), Recipe.parse(payload["recipe"])
     layout, limit = Layout.parse(payload["layout"]), payload["time_limit_seconds"]
     asked = payload["checkpoints"]
+    # Every rank has the same losses, and one of them tells them.
+    live = None
+    if "live_curve" in payload and World.from_environment().rank == 0:
+        live = LiveCurveWriter(Path(payload["live_curve"]), recipe.num_steps)
     folder, seconds, keep = Path(asked["folder"]), asked["every_seconds"], asked["keep"]
     shorter, rate, scratch = asked.get("trunk_of"), asked.get("gb_per_second"), _scratch(payload)
     conduct = Conduct(
@@ -62,6 +72,7 @@ def run(payload: dict[str, Any]) -> dict[str, Any]:
         ),
         stop=lambda: bool(told),
         time_limit_seconds=math.inf if limit is None else limit,
+        on_step=None if live is None else _telling(live),
         verify_data=False,
     )
     try:
@@ -80,6 +91,8 @@ def run(payload: dict[str, Any]) -> dict[str, Any]:
         # Whoever goes on does so on another node, or begins again where writing was not worth it.
         if scratch is not None:
             shutil.rmtree(scratch, ignore_errors=True)
+        if live is not None:
+            live.close()
     kept = keep and result.status is Status.OK
     if dist.get_rank() == 0 and folder.exists() and not kept:
         shutil.rmtree(folder)
@@ -105,3 +118,10 @@ def _scratch(payload: dict[str, Any]) -> Path | None:
         return None
     name = digest([payload["checkpoints"]["folder"], payload["architecture"], payload["recipe"], payload["row"]])
     return Path(os.path.expandvars(root)) / "harmony-checkpoints" / name
+
+
+def _telling(live: LiveCurveWriter) -> Callable[[CurvePoint, StepLosses], None]:
+    def tell(point: CurvePoint, _: StepLosses) -> None:
+        live.tell(point.step, point.tokens, point.train_loss, point.seconds)
+
+    return tell

@@ -13,6 +13,7 @@ from harmony_core.metrics import metric
 from harmony_core.progress.result import Result, columns_of, results
 from harmony_core.progress.shard import ShardReader
 from harmony_core.progress.tables import read_if_there
+from harmony_core.progress.under_way import MOST_UNDER_WAY, UnderWay
 from harmony_core.results.standing import Standing
 from harmony_core.search.config import Config
 from harmony_core.store import LEDGER, POPULATION, SELECTION, Run, SearchFolder
@@ -44,6 +45,7 @@ class GenerationProgress:
         standing: of the search, this generation included.
         left_out: how many candidates the budget does not pay for, and why, as recorded; empty where it pays for all.
         least_loss: of its trainings so far, whose other objectives may not be known [bits/byte]; None before the first.
+        under_way: trainings that run now, the first of them where they are many.
     """
 
     generation: int | None
@@ -56,6 +58,7 @@ class GenerationProgress:
     standing: Standing
     left_out: str = ""
     least_loss: float | None = None
+    under_way: tuple[UnderWay, ...] = ()
 
     @property
     def queued(self) -> int | None:
@@ -143,7 +146,14 @@ class GenerationReader:
             standing=before if self._generation is None else self._join(before),
             left_out=self._left_out,
             least_loss=min(self._values(TRAINING_TABLE).values(), default=None),
+            under_way=tuple(self._under_way()),
         )
+
+    def _under_way(self) -> list[UnderWay]:
+        found: list[UnderWay] = []
+        for shard in self._stages[TRAINING_TABLE.name]:
+            found += shard.under_way(MOST_UNDER_WAY - len(found))
+        return found
 
     def results(self, stage: str) -> Iterable[Result]:
         """What an evaluator's tasks have come to, well or not."""

@@ -11,6 +11,7 @@ import pyarrow as pa
 from harmony_core.progress.journal_tail import JournalTail
 from harmony_core.progress.result import Result
 from harmony_core.progress.tables import read_if_there
+from harmony_core.progress.under_way import UnderWay, under_way
 from harmony_core.store import Run
 from harmony_core.store.evaluators import Row
 
@@ -44,13 +45,17 @@ class ShardReader:
         self._running: set[str] | None = set()
         self._is_fresh = True
         self._table, self._schema, self._columns = table, schema, columns
-        self._journal = JournalTail(journal)
+        self._journal, self._folder = JournalTail(journal), journal.parent
         self._results, self._is_member = results, is_member
 
     @property
     def num_running(self) -> int | None:
         """Tasks that have begun and not ended; None if nobody says."""
         return None if self._running is None else len(self._running)
+
+    def under_way(self, most: int) -> list[UnderWay]:
+        """Its trainings that run now, `most` at most."""
+        return under_way(self._folder, self._running or (), most)
 
     def read(self) -> None:
         """Takes in what is new."""

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import polars as pl
 
 from harmony_core.architecture import Architecture
-from harmony_core.results import front, leaderboard, promoted_results, reference_latency
+from harmony_core.errors import UserError
+from harmony_core.metrics import LOSS
+from harmony_core.report.damage import Gap, WithoutDamage, damaged_gaps, missing_gaps
+from harmony_core.report.device_time import device_time
+from harmony_core.report.family import family_of_pattern
+from harmony_core.report.promotion import OWN_SIZE, Verdict, test_results, verdict
+from harmony_core.results import front, leaderboard, reference_latency
 from harmony_core.results.budget import spending
 from harmony_core.results.framing import read_frame
 from harmony_core.results.fronts import constrained, front_again
@@ -20,7 +27,6 @@ from harmony_core.store import (
     curves,
     latency,
     ledger,
-    missing_lines,
     population,
     read_manifest,
     selection,
@@ -41,17 +47,23 @@ class Findings:
     Args:
         name: the search's.
         manifest: what was searched, and on what.
-        candidates: all that are ok, lowest validation bits per byte first, with `on_front`, and of the front what
-            was measured again (`evolution.fronts`).
+        candidates: all that are ok, lowest validation bits per byte first, with `place` in that order from 1, `family`,
+            `on_front`, and of the front what was measured again (`evolution.fronts`).
+        baselines: presets that were trained on as many tokens as the candidates, by the search or by promotion: name
+            and the columns of `candidates` that both have.
         shown: the first members of the front, at most `MAX_SHOWN`.
         curves: architecture_id, tokens and mean training loss of `shown`, reduced to windows.
         progress: a row a generation: bred, ok, best validation bits per byte so far, hypervolume so far.
         failures: draws thrown away and candidates that failed (`store.ledger`), summed over generations.
-        promoted: what was trained again and read on the test split; no rows before promotion.
+        promoted: what was trained again and read on the test split (`promotion.test_results`), with `family`; no rows
+            before promotion.
+        verdict: the best of them beside the best baseline; None where one is not there.
         left_out: how many the budget kept from promotion, and why; empty where it kept none.
         spending: what was spent of the budget; None without one.
         devices: on which latencies were measured.
-        missing: files of the search that are gone, a line each.
+        gaps: files of the search that are gone or damaged, and what is not told for that reason.
+        device_time: what was taken of devices (`device_time.device_time`).
+        generations: how many have been selected from.
         prior: what samples of the space are made of; None of a migrated search, which was sampled otherwise.
         survived: what the survivors of the last selection are made of; None before one.
         reference: the least and the most that the reference took beside them [s]; None where none was measured.
@@ -60,18 +72,22 @@ class Findings:
     name: str
     manifest: Manifest
     candidates: pl.DataFrame
+    baselines: pl.DataFrame
     shown: pl.DataFrame
     curves: pl.DataFrame
     progress: pl.DataFrame
     failures: pl.DataFrame
     promoted: pl.DataFrame
+    verdict: Verdict | None
     left_out: str
     spending: str | None
     devices: tuple[str, ...]
     prior: Composition | None
     survived: Composition | None
     reference: tuple[float, float] | None
-    missing: tuple[str, ...]
+    gaps: tuple[Gap, ...]
+    device_time: pl.DataFrame
+    generations: int
 
     @property
     def objectives(self) -> list[str]:
@@ -93,40 +109,82 @@ class Findings:
         return " on ".join([self.latency_setting, *([", ".join(self.devices)] if self.devices else [])])
 
 
-def gather(folder: SearchFolder) -> Findings:
+def gather(folder: SearchFolder, whole: bool = False) -> Findings:
     """Reads a search, finished or not.
 
+    Args:
+        folder: the search's.
+        whole: whether a damaged table is an error, and not a gap that the report tells of.
+
     Raises:
-        UserError: a file of the search is damaged.
+        UserError: a table is damaged, where all of it is asked for; the manifest is, in any case.
     """
+    gaps = missing_gaps(folder)
+    try:
+        return _gather(folder, gaps)
+    except UserError:
+        # What is damaged is looked for where something is, since that reads every table once more.
+        damaged = [] if whole else damaged_gaps(folder)
+        if not damaged:
+            raise
+    return _gather(WithoutDamage(folder.path, frozenset(gap.path for gap in damaged)), [*damaged, *gaps])
+
+
+def _gather(folder: SearchFolder, gaps: Sequence[Gap]) -> Findings:
     manifest = read_manifest(folder.manifest)
-    kept = ("generation", "candidate", "latency_again_seconds", "confirmed")
-    on_front = front_again(folder).select(*kept, on_front=pl.lit(True)).collect()
-    candidates = (
-        leaderboard(folder)
-        .collect()
-        .join(on_front, on=["generation", "candidate"], how="left", maintain_order="left")
-        .with_columns(pl.col("on_front").fill_null(False))
-    )
+    candidates = _candidates(folder)
     shown = candidates.filter("on_front").head(MAX_SHOWN)
     is_shown = pl.col("architecture_id").is_in(shown["architecture_id"].to_list())
     failures = ledger(folder).group_by("stage", "reason").agg(pl.col("count").sum()).sort("stage", "reason")
+    promoted = _with_family(test_results(folder))
     return Findings(
         name=folder.name,
         manifest=manifest,
         candidates=candidates,
+        baselines=_baselines(manifest, candidates, promoted),
         shown=shown,
         curves=_reduced_curves(curves(folder, keep=is_shown), shown),
         progress=_progress(folder, manifest, candidates),
         failures=failures.collect(),
-        promoted=promoted_results(folder).collect(),
+        promoted=promoted,
+        verdict=verdict(folder, promoted),
         left_out=_left_out(folder),
         spending=spending(folder),
         devices=_devices(folder),
         prior=_prior(manifest),
         survived=_survived(folder),
         reference=reference_latency(folder),
-        missing=tuple(missing_lines(folder)),
+        gaps=tuple(gaps),
+        device_time=device_time(folder),
+        generations=sum(folder.selection(generation).is_file() for generation in folder.generations()),
+    )
+
+
+def _candidates(folder: SearchFolder) -> pl.DataFrame:
+    kept = ("generation", "candidate", "latency_again_seconds", "confirmed")
+    on_front = front_again(folder).select(*kept, on_front=pl.lit(True)).collect()
+    rows = leaderboard(folder).collect().with_row_index("place", 1)
+    rows = rows.join(on_front, on=["generation", "candidate"], how="left", maintain_order="left")
+    return _with_family(rows.with_columns(pl.col("on_front").fill_null(False)))
+
+
+def _with_family(rows: pl.DataFrame) -> pl.DataFrame:
+    names = [family_of_pattern(pattern).name for pattern in rows["pattern"]]
+    return rows.with_columns(family=pl.Series(names, dtype=pl.String))
+
+
+def _baselines(manifest: Manifest, candidates: pl.DataFrame, promoted: pl.DataFrame) -> pl.DataFrame:
+    """Presets whose losses compare with the candidates'; of those that both trained, promotion's fresh seeds count."""
+    again = promoted.filter(
+        OWN_SIZE,
+        pl.col("role") == "baseline",
+        pl.col("tokens") == manifest.config["recipe"]["tokens"],
+        pl.col(LOSS).is_not_null(),
+    )
+    named = candidates.filter(pl.col("name").is_not_null())
+    columns = [name for name in candidates.columns if name in promoted.columns]
+    return pl.concat([again.select(columns), named.select(columns)]).unique(
+        "architecture_id", keep="first", maintain_order=True
     )
 
 

@@ -1,81 +1,94 @@
-"""The report as one HTML file that needs nothing else: figures, tables, diagrams, Vega inside."""
+"""The report as one HTML file that needs nothing else: figures, tables, diagrams, its own style and script."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Mapping
 from html import escape
-from typing import Any
+from importlib.resources import files
 
-import vl_convert
+import yaml
 
-from harmony_core.base import canonical_json
-from harmony_core.report.figures import VEGA_LITE, other_objectives
+from harmony_core.metrics import LATENCY
+from harmony_core.report import conclusions
 from harmony_core.report.findings import Findings
 from harmony_core.report.tables import (
     Table,
     composition_table,
+    device_time_table,
     failures_table,
+    gaps_table,
     leaderboard_table,
     progress_table,
     promoted_table,
 )
+from harmony_core.report.theme import inline
+from harmony_core.report.trade_off import TradeOff, trade_offs
 
 LEADERBOARD_ROWS = 25
 
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #1c1f23; max-width: 1250px; margin: 2em auto }
-table { border-collapse: collapse; font-size: 13px; display: block; overflow-x: auto }
-th, td { text-align: left; padding: .25em .6em; border-bottom: 1px solid #dde1e6; white-space: nowrap }
-th { white-space: normal }
-td:last-child { white-space: normal; min-width: 20em }
-dl { display: grid; grid-template-columns: max-content auto; gap: .1em 1.2em }
-dt { color: #5b6470 } dd { margin: 0 }
-.pair { display: flex; flex-wrap: wrap; gap: 1.5em } figure { margin: 0 } figcaption { color: #5b6470 }
-"""
 
-_CAPTIONS = {
-    "front_latency": "What is learnt against what it takes to run. Point at a candidate for its pattern.",
-    "front_active_params": "What is learnt against the parameters that one token uses.",
-    "training_curves": "Training loss of the front's best members, mean over windows of steps.",
-    "progress": "The best candidate, and the share of the objective space that the front dominates, so far.",
-}
-# The text for an objective that is neither of the two.
-_OTHER = "What is learnt against another objective."
-
-
-def html_page(
-    findings: Findings,
-    figures: Mapping[str, tuple[Mapping[str, Any], str]],
-    diagrams: Mapping[str, str],
-) -> str:
+def html_page(findings: Findings, figures: Mapping[str, str], diagrams: Mapping[str, str]) -> str:
     """The page.
 
     Args:
         findings: what was found.
-        figures: Vega-Lite specification and SVG by name. The SVG is what shows without JavaScript; with it,
-            the same figure with tooltips takes its place.
+        figures: SVG by name.
         diagrams: SVG of an architecture by its id.
     """
-    title = escape(f"HARMONY: {findings.name}")
     sections = [
-        _summary(findings),
-        _missing(findings),
-        _section("The trade-off", _pair(figures, "front_latency", "front_active_params", *other_objectives(findings))),
-        _section("Leaderboard", _leaderboard(findings)),
-        _promoted(findings),
-        _section("Best architectures", f'<div class="pair">{"".join(diagrams.values())}</div>'),
-        _section("Training", _pair(figures, "training_curves")),
-        _section("Generations", _pair(figures, "progress") + progress_table(findings).to_html()),
-        _section("What samples are made of, and what survived", composition_table(findings).to_html()),
-        _section("Thrown away and failed", _or_none(failures_table(findings))),
+        ("Not all of it is here", _gaps(findings)),
+        ("The trade-off", _trade_off(findings, figures)),
+        ("On the test split", _promoted(findings, figures)),
+        ("Leaderboard", _leaderboard(findings)),
+        ("Best architectures", _diagrams(findings, diagrams)),
+        ("Training", _plots(figures, {"training_curves": conclusions.training_curves(findings)})),
+        ("Generations", _generations(findings, figures)),
+        ("Device time", f"<p>{escape(conclusions.device_time(findings))}</p>" + _table(device_time_table(findings))),
+        ("What samples are made of, and what survived", _table(composition_table(findings))),
+        ("Thrown away and failed", _table(failures_table(findings))),
+        ("How it was made", _provenance(findings)),
     ]
+    told = [(title, body) for title, body in sections if body]
+    title, script = escape(f"HARMONY: {findings.name}"), _text("page.js")
     return (
-        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{title}</title>\n'
-        f"<style>{_STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n"
-        + "\n".join(section for section in sections if section)
-        + _scripts({name: spec for name, (spec, _) in figures.items()})
-        + "\n</body>\n</html>\n"
+        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n{_policy(script)}'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{title}</title>\n<style>\n{_text('page.css')}</style>\n</head>\n<body>\n"
+        '<a class="skip" href="#results">Skip to the results</a>\n'
+        f"<header>\n<h1>{title}</h1>\n{_head(findings)}{_contents([title for title, _ in told])}</header>\n"
+        f'<main id="results">\n{_summary(findings)}'
+        + "\n".join(_section(title, body) for title, body in told)
+        + f'\n</main>\n{_FOOTER}<div id="tip" role="status"></div>\n<script>{script}</script>\n</body>\n</html>\n'
     )
+
+
+_FOOTER = (
+    "<footer>Beside this page, figures/ has every figure as SVG, PNG and PDF of a paper's column (3.5 inches), "
+    "architectures/ the diagrams, leaderboard.md the tables.</footer>\n"
+)
+
+
+def _text(name: str) -> str:
+    return files(__package__).joinpath(name).read_text(encoding="utf-8")
+
+
+def _policy(script: str) -> str:
+    """Nothing is loaded, and no script runs but the page's own, whatever text the search brought along."""
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    rules = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; base-uri 'none'"
+    return f'<meta http-equiv="Content-Security-Policy" content="{rules}">\n'
+
+
+def _head(findings: Findings) -> str:
+    banners = "".join(f'<p class="banner">{escape(text)}</p>\n' for text in conclusions.banners(findings))
+    return f'<p class="lead">{escape(conclusions.headline(findings))}</p>\n{banners}'
+
+
+def _contents(titles: list[str]) -> str:
+    items = "".join(f'<li><a href="#{_anchor(title)}">{escape(title)}</a></li>' for title in titles)
+    return f'<nav aria-label="Contents"><ul>{items}</ul></nav>\n'
 
 
 def _summary(findings: Findings) -> str:
@@ -92,16 +105,22 @@ def _summary(findings: Findings) -> str:
         **({} if findings.reference is None else {"reference": _reference(findings, findings.reference)}),
         "started": manifest.created_at.isoformat(sep=" ", timespec="seconds"),
         "configuration": manifest.config_hash,
+        "commit": manifest.git_commit or "not known: it ran outside a checkout",
         **({} if findings.spending is None else {"budget": f"{findings.spending} spent"}),
     }
+    return _facts(facts)
+
+
+def _facts(facts: Mapping[str, object]) -> str:
     items = "".join(f"<dt>{escape(key)}</dt><dd>{escape(str(value))}</dd>" for key, value in facts.items())
-    return f"<dl>{items}</dl>"
+    return f"<dl>{items}</dl>\n"
 
 
-def _missing(findings: Findings) -> str:
-    """What the figures and tables lack; nothing where all files are there."""
-    lines = "".join(f"<li>{escape(line)}</li>" for line in findings.missing)
-    return _section("Not all of it is here", f"<ul>{lines}</ul>") if lines else ""
+def _gaps(findings: Findings) -> str:
+    """What the figures and tables lack; nothing where all files are whole."""
+    if not findings.gaps:
+        return ""
+    return "<p>What follows is right, and made without these files.</p>" + _table(gaps_table(findings))
 
 
 def _reference(findings: Findings, bounds: tuple[float, float]) -> str:
@@ -117,47 +136,90 @@ def _source(findings: Findings) -> str:
     return str(found) if found == wanted else f"{found} (in place of {wanted}, which could not be fetched)"
 
 
+def _trade_off(findings: Findings, figures: Mapping[str, str]) -> str:
+    key = (
+        "<p>Colour and shape are an architecture's family: how its mixers read earlier tokens. Edged marks are on the "
+        "Pareto front of all objectives, those with a number in the leaderboard at that place; stars are baselines. "
+        "The line joins the best of the two axes alone.</p>"
+    )
+    return key + _plots(figures, {one.name: _trade_off_caption(findings, one) for one in trade_offs(findings)})
+
+
+def _trade_off_caption(findings: Findings, one: TradeOff) -> str:
+    hidden = f" {one.num_hidden:,} candidates lie under those drawn." if one.num_hidden else ""
+    what = f"latency ({findings.latency_told})" if one.cost.name == LATENCY else one.title
+    return f"Loss against {what}. {one.conclusion}{hidden}"
+
+
+def _promoted(findings: Findings, figures: Mapping[str, str]) -> str:
+    parts = []
+    if not findings.promoted.is_empty():
+        parts.append("<p>Trained again on fresh seeds, with one recipe, and read on the test split.</p>")
+        if "test_split" in figures:
+            parts.append(_plots(figures, {"test_split": conclusions.test_split(findings)}))
+        parts.append(_table(promoted_table(findings)))
+    if findings.left_out:
+        parts.append(f"<p>{escape(findings.left_out)}.</p>")
+    return "".join(parts)
+
+
 def _leaderboard(findings: Findings) -> str:
     count = findings.candidates.height
     best = f"The best {LEADERBOARD_ROWS} of {count}. " if count > LEADERBOARD_ROWS else ""
     confirmed = findings.candidates["confirmed"]
     again = f" Of {confirmed.count()} that were measured again, in turns, {confirmed.sum()} stay on it."
     note = f"{best}* is on the Pareto front.{again if confirmed.count() else ''}"
-    return f"<p>{note}</p>" + _or_none(leaderboard_table(findings, LEADERBOARD_ROWS))
+    return f"<p>{note}</p>" + _table(leaderboard_table(findings, LEADERBOARD_ROWS))
 
 
-def _promoted(findings: Findings) -> str:
+def _diagrams(findings: Findings, diagrams: Mapping[str, str]) -> str:
     parts = []
-    if not findings.promoted.is_empty():
-        note = "<p>Trained again on fresh seeds, with one recipe, and read on the test split.</p>"
-        parts += [note, promoted_table(findings).to_html()]
-    if findings.left_out:
-        parts.append(f"<p>{escape(findings.left_out)}.</p>")
-    return _section("On the test split", "".join(parts)) if parts else ""
+    for row in findings.shown.iter_rows(named=True):
+        name = row["architecture_id"]
+        picture = inline(diagrams[name], f"diagram-{name}", f"Blocks of {name} in order: {row['pattern']}")
+        words = f"<strong>{row['place']}: {escape(row['family'])}.</strong> {row['val_bits_per_byte']:.4f} bits/byte"
+        parts.append(f'<figure class="diagram">{picture}<figcaption>{words}</figcaption></figure>')
+    return f'<div class="diagrams">{"".join(parts)}</div>' if parts else "<p>None yet.</p>"
+
+
+def _generations(findings: Findings, figures: Mapping[str, str]) -> str:
+    said = {"best_loss": conclusions.best_loss(findings), "hypervolume": conclusions.hypervolume(findings)}
+    return _plots(figures, said) + _details("Every generation", _table(progress_table(findings)))
+
+
+def _provenance(findings: Findings) -> str:
+    manifest = findings.manifest
+    config = yaml.safe_dump(manifest.config, sort_keys=False, allow_unicode=True)
+    plugins = {one.get("name", "plug-in"): one.get("version", "") for one in manifest.plugins}
+    versions = _facts({**dict(sorted(manifest.packages.items())), **plugins})
+    return (
+        _details("Configuration", f'<pre tabindex="0">{escape(config)}</pre>')
+        + _details("Versions of the packages that results depend on", versions)
+        + _details("Machine that the search was started on", _facts(manifest.machine))
+    )
+
+
+def _details(title: str, body: str) -> str:
+    return f"<details><summary>{escape(title)}</summary>{body}</details>\n"
 
 
 def _section(title: str, body: str) -> str:
-    return f"<section>\n<h2>{escape(title)}</h2>\n{body}\n</section>"
+    anchor = _anchor(title)
+    return f'<section aria-labelledby="{anchor}">\n<h2 id="{anchor}">{escape(title)}</h2>\n{body}\n</section>'
 
 
-def _or_none(table: Table) -> str:
-    return table.to_html() if table.rows else "<p>None yet.</p>"
+def _anchor(title: str) -> str:
+    return "-".join("".join(one if one.isalnum() else " " for one in title.lower()).split())
 
 
-def _pair(figures: Mapping[str, tuple[Mapping[str, Any], str]], *names: str) -> str:
+def _table(table: Table) -> str:
+    return f'<div class="scroll" tabindex="0">{table.to_html()}</div>' if table.rows else "<p>None yet.</p>"
+
+
+def _plots(figures: Mapping[str, str], captions: Mapping[str, str]) -> str:
     parts = []
-    for name in names:
-        svg, caption = figures[name][1], f"<figcaption>{_CAPTIONS.get(name, _OTHER)}</figcaption>"
-        parts.append(f'<figure><div id="{name}">{svg}</div>{caption}</figure>')
+    for name, caption in captions.items():
+        picture = inline(figures[name], name, caption)
+        plot = f'<div class="plot" id="{name}" tabindex="0">{picture}</div>'
+        parts.append(f"<figure>{plot}<figcaption>{escape(caption)}</figcaption></figure>")
     return f'<div class="pair">{"".join(parts)}</div>'
-
-
-def _scripts(specs: Mapping[str, Mapping[str, Any]]) -> str:
-    # A script's text ends at the first "</", wherever it stands.
-    data = canonical_json(specs).replace("</", "<\\/")
-    embed = (
-        "for (const [name, spec] of Object.entries(SPECS))"
-        " vegaEmbed('#' + name, spec, {actions: false, renderer: 'svg'});"
-    )
-    bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", VEGA_LITE)
-    return f"\n<script>{bundle}</script>\n<script>const SPECS = {data};\n{embed}</script>"

@@ -45,27 +45,32 @@ def leaderboard_table(findings: Findings, rows: int) -> Table:
     body = [
         (
             "*" if row["on_front"] else "",
+            str(row["place"]),
             row["architecture_id"],
+            row["family"],
             *(cell for one in columns for cell in _cells(one, row, has_again)),
             str(row["generation"]),
             row["pattern"],
         )
         for row in findings.candidates.head(rows).iter_rows(named=True)
     ]
-    return Table(("", "architecture", *headings, "generation", "pattern"), tuple(body))
+    return Table(("", "place", "architecture", "family", *headings, "generation", "pattern"), tuple(body))
 
 
 def promoted_table(findings: Findings) -> Table:
     """What was trained again on fresh seeds, beside the baselines, lowest test bits per byte first."""
     loss, latency, cost = (metric(name) for name in (LOSS, LATENCY, "num_active_non_embedding_params"))
     headers = (
-        f"what|architecture|test bits/byte|min to max|{loss.label}|runs|tokens|{latency.label}|{cost.label}|pattern"
+        f"what|architecture|family|test bits/byte|95% interval|min to max|{loss.label}|runs|tokens|{latency.label}|"
+        f"{cost.label}|pattern"
     )
     body = [
         (
             row["name"] or row["role"] or MISSING,
             row["architecture_id"],
+            row["family"],
             _number(row["test_bits_per_byte"], 4),
+            _interval(row),
             f"{_number(row['test_min'], 4)} to {_number(row['test_max'], 4)}",
             _value(loss, row),
             str(row["runs"] or 0),
@@ -103,6 +108,39 @@ def composition_table(findings: Findings) -> Table:
 def failures_table(findings: Findings) -> Table:
     """Draws thrown away and candidates that failed, by stage and reason."""
     return _plain(findings.failures, ("stage", "reason", "count"))
+
+
+def device_time_table(findings: Findings) -> Table:
+    """What took how long."""
+    rows = findings.device_time
+    total = rows["seconds"].sum()
+    body = [
+        (
+            row["stage"],
+            f"{row['candidates']:,}",
+            _number(row["seconds"] / 3600, 3),
+            f"{row['seconds'] / total:.1%}" if total else MISSING,
+            _number(row["seconds"] / row["candidates"], 1),
+            _number(row["failed_seconds"] / 3600, 3),
+        )
+        for row in rows.iter_rows(named=True)
+    ]
+    headers = "what|candidates|device-hours|share|seconds a candidate|hours of failed ones"
+    return Table(tuple(headers.split("|")), tuple(body))
+
+
+def gaps_table(findings: Findings) -> Table:
+    """Files that the report is made without."""
+    body = [(str(gap.path), gap.problem, gap.cost, gap.fix) for gap in findings.gaps]
+    return Table(("file", "what is wrong", "what it costs", "what helps"), tuple(body))
+
+
+def _interval(row: dict[str, Any]) -> str:
+    """Of the mean over seeds, or in brackets of one run over the split's text."""
+    if row["interval_of"] is None:
+        return MISSING
+    text = f"{_number(row['test_low'], 4)} to {_number(row['test_high'], 4)}"
+    return text if row["interval_of"] == "seeds" else f"({text})"
 
 
 def _plain(frame: pl.DataFrame, columns: Sequence[str]) -> Table:

@@ -18,7 +18,7 @@ from harmony_core.architecture.presets import load_preset
 from harmony_core.base import FolderName, Frozen, canonical_json, digest, read_yaml
 from harmony_core.data.config import DataConfig
 from harmony_core.errors import UserError
-from harmony_core.evaluation.config import ExecutionConfig, LatencyConfig, PromoteConfig
+from harmony_core.evaluation.config import ExecutionConfig, LatencyConfig, LogConfig, PromoteConfig
 from harmony_core.evolution.algorithm import Algorithm
 from harmony_core.evolution.algorithms.nsga2 import NSGA2Config
 from harmony_core.evolution.registry import AnyAlgorithm
@@ -107,6 +107,7 @@ class Config(Frozen):
         space: a search-space YAML file, the name of one in resources/spaces, or a space in full.
         evaluators: what is measured of candidates; `training` always is.
         mad: what the evaluator of this name trains.
+        log: where trainings are told of beside the tables.
     """
 
     search: SearchConfig = SearchConfig()
@@ -119,6 +120,7 @@ class Config(Frozen):
     budget: BudgetConfig = BudgetConfig()
     evaluators: tuple[str, ...] = DEFAULT
     mad: MadConfig = MadConfig()
+    log: LogConfig = LogConfig()
 
     @classmethod
     def from_yaml(cls, path: Path | str) -> Config:
@@ -229,6 +231,7 @@ class Config(Frozen):
                 yield {field.split(".")[0], "recipe"}, field, partial(_check_preset, name, length, self.demands)
         for name in self.evaluators:
             yield {"evaluators"}, "evaluators", partial(require_table, name)
+        yield {"log"}, "log.to", self.log.check_installed
         for one in self.search.objectives:
             yield {"search", "evaluators"}, "search.objectives", partial(self._check_measured, one.name)
             yield {"search", "mad"}, "search.objectives", partial(self._check_mad_task, one.name)
@@ -247,9 +250,10 @@ class Config(Frozen):
     def recorded(self) -> dict[str, Any]:
         """What a manifest holds: everything, but for `evaluators` where they are those that always were run.
 
-        Nor has it a section of an evaluator that is not run.
+        Nor has it a section of an evaluator that is not run, or where trainings are told of beside the tables.
         """
         data = self.model_dump(mode="json")
+        del data["log"]
         # Without these keys the identity is that of searches from before there was a choice.
         if set(self.evaluators) == set(DEFAULT):
             del data["evaluators"]
@@ -271,7 +275,7 @@ class Config(Frozen):
     def renewed(self, newest: Config) -> Config:
         """The same search with what may change within it as in `newest`."""
         search = self.search.model_copy(update={"generations": newest.search.generations})
-        parts = {"execution": newest.execution, "budget": newest.budget, "promote": newest.promote}
+        parts = {"execution": newest.execution, "budget": newest.budget, "promote": newest.promote, "log": newest.log}
         return self.model_copy(update={"search": search, **parts})
 
     def without_more(self, before: Config) -> Config:

@@ -28,14 +28,24 @@ class Display:
     Args:
         reader: of the search's files.
         console: where it is shown.
-        note: what is shown with what is open; None for nothing.
+        is_one_look: whether this is all that will be seen: then candidates under way are shown in a file too.
         clock: seconds that never go back.
+
+    Attributes:
+        note: what is shown with what is open; None for nothing.
     """
 
     def __init__(
-        self, reader: ProgressReader, console: Console, *, clock: Callable[[], float] = time.monotonic
+        self,
+        reader: ProgressReader,
+        console: Console,
+        *,
+        is_one_look: bool = False,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.console = console
+        # In a file, where what is open is told once a minute, these lines would be most of it.
+        self._with_candidates = is_one_look or console.is_interactive
         self._reader, self._clock = reader, clock
         self._pace = Pace(clock)
         self._name = reader.folder.name
@@ -99,13 +109,14 @@ class Display:
             self._print_open(with_eta=True)
 
     def _open_lines(self, with_eta: bool) -> list[str]:
-        """What is under way; the time that is left, of the whole search, stands on the last line."""
-        under_way = [lines.stage(one) for one in self._progress.stages if not _is_told_for_good(one)]
-        if self.note is not None and under_way:
-            under_way.insert(0, self.note)
-        if with_eta and under_way and self._seconds_left is not None:
-            under_way[-1] += f", ETA {lines.duration(self._seconds_left)}"
-        return under_way
+        """What is under way; the time that is left, of the whole search, stands on the last stage's line."""
+        stages = [one for one in self._progress.stages if not _is_told_for_good(one)]
+        told = [self.note] if self.note is not None and stages else []
+        for number, one in enumerate(stages, 1):
+            left = self._seconds_left if with_eta and number == len(stages) else None
+            told.append(lines.stage(one) + ("" if left is None else f", ETA {lines.duration(left)}"))
+            told += lines.under_way(one) if self._with_candidates else []
+        return told
 
     def _show_live(self, region: list[str]) -> None:
         if not region:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from harmony_core.metrics import LATENCY, metric
-from harmony_core.progress import Failure, GenerationProgress
+from harmony_core.progress import Failure, GenerationProgress, UnderWay
 from harmony_core.store import Manifest
 from harmony_core.store.evaluators import TRAINING_TABLE
-from harmony_core.terminal.format import seconds, value_text
+from harmony_core.terminal.format import count, seconds, value_text
 from harmony_core.terminal.lines import prepared
 
 
@@ -22,6 +22,25 @@ def stage(progress: GenerationProgress) -> str:
     found = [] if progress.generation is None else _found(progress)
     left_out = [progress.left_out] if progress.left_out else []
     return f"{name}: {', '.join([*tally, *found, *left_out])}"
+
+
+def under_way(progress: GenerationProgress) -> list[str]:
+    """A line a training that runs now, and one for those that are not shown."""
+    told = [_training(one) for one in progress.under_way]
+    rest = (progress.running or 0) - len(told)
+    return [*told, *([f"  ... and {rest} more"] if told and rest > 0 else [])]
+
+
+def _training(one: UnderWay) -> str:
+    replicate = f" replicate {one.run.replicate}" if one.run.replicate else ""
+    rate = f" learning rate {one.run.rate}" if one.run.rate else ""
+    parts = [f"  candidate {one.candidate} ({one.architecture_id[:8]}){replicate}{rate}"]
+    if one.step is None or one.loss is None:
+        return f"{parts[0]}: starting"
+    parts += [f"step {one.step}/{one.num_steps}", f"loss {one.loss:.3f}"]
+    if one.tokens_per_second is not None:
+        parts.append(f"{count(one.tokens_per_second)} tokens/s")
+    return f"{parts[0]}: {', '.join(parts[1:])}"
 
 
 def failure(failed: Failure) -> str:

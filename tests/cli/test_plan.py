@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from harmony_core.cli.plan_figure import _COLORS
+from harmony_core.machines.block_cost import CAUSES
+from harmony_core.machines.stage_memory import StageMemory
 
 
 def plan(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -27,6 +32,17 @@ def test_a_plan_tells_layouts_losers_and_scaling(tmp_path: Path) -> None:
     text = drawing.read_text()
     assert "vega" in text
     assert "predicted weak-scaling efficiency" in text
+    # The title says what is drawn, the memory's line is what a device has, and a thing has one colour in both bars.
+    assert '"text": "hybrid-36b on 1024 x AMD Instinct MI250X, one GCD (frontier)"' in text
+    assert "35.9B parameters, " in text
+    assert '"told": "limit 60 GB"' in text
+    assert len(set(re.findall(r'"scale": (\{"domain": \[[^]]*\], "range": \[[^]]*\]\})', text))) == 1
+
+
+def test_every_thing_that_is_drawn_has_a_colour_of_its_own() -> None:
+    memory = {field.name for field in dataclasses.fields(StageMemory)}
+    assert {*CAUSES, "point-to-point", "uneven stages", "bubble", "gradients", "optimizer"} | memory == _COLORS.keys()
+    assert len(set(_COLORS.values())) == len(_COLORS)
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,8 @@ def test_a_killed_search_says_that_nobody_runs_it(
     done = watch(tmp_path, *arguments)
     assert done.returncode == 0, done.stderr
     assert "generation 0: 0/8 done, 1 running, 7 queued" in done.stdout
+    # What is seen once is seen whole; in a file that is followed such lines would be most of it.
+    assert (": starting" in done.stdout) == ("--once" in arguments)
     assert done.stdout.splitlines()[-1].startswith("nobody runs it")
     assert "harmony resume toy" in done.stdout
 

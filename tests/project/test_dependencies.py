@@ -75,13 +75,15 @@ def test_every_extra_is_for_something_that_is_imported() -> None:
 def test_conda_has_the_same_dependencies() -> None:
     listed = [line for line in conda_lines() if not line.startswith("-")]
     expected = [*PROJECT["dependencies"]]
-    for extra in ("bo", "hf", "dev"):
+    for extra in ("bo", "hf", "tensorboard", "dev"):
         expected += PROJECT["optional-dependencies"][extra]
     assert sorted(listed) == sorted(expected)
     assert "--constraint constraints.txt" in conda_lines()
 
 
-@pytest.mark.parametrize("requirement", [*CORE, *EXTRAS["dev"], *EXTRAS["hf"], *EXTRAS["bo"]], ids=str)
+@pytest.mark.parametrize(
+    "requirement", [*CORE, *EXTRAS["dev"], *EXTRAS["hf"], *EXTRAS["bo"], *EXTRAS["tensorboard"]], ids=str
+)
 def test_pinned_release_meets_the_requirement(requirement: Requirement) -> None:
     assert requirement.specifier.contains(pins()[canonical(requirement.name)])
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -42,10 +44,25 @@ def test_nothing_is_lost_in_a_picture(name: str) -> None:
     assert architecture.id in text
     assert f"{architecture.num_params():,}" in text
     for block in architecture.blocks:
-        for key, value in block.to_dict().items():
+        for key, value in leaves(block.to_dict()):
             assert key == "kind" or f"{key} {value}" in text
     drawn = sum(len(unit) for _, unit in folded(architecture.blocks))
     assert len(svg.findall("{*}g")) == drawn + 2
+
+
+def leaves(fields: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    for key, value in fields.items():
+        yield from leaves(value) if isinstance(value, dict) else [(key, value)]
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_text_fits_its_box(name: str) -> None:
+    for group in ElementTree.fromstring(architecture_svg(load_preset(name))).findall("{*}g"):
+        box = group.find("{*}rect")
+        right, bottom = (float(box.get(a)) + float(box.get(b)) for a, b in (("x", "width"), ("y", "height")))
+        for text in group.findall("{*}text"):
+            assert float(text.get("x")) + len(text.text) * 0.62 * 12 <= right
+            assert float(text.get("y")) <= bottom
 
 
 def test_repetition_and_tying_are_written() -> None:

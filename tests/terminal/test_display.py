@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 from rich.console import Console
 
 from harmony_core.progress import ProgressReader
+from harmony_core.store import POPULATION, Run, read_table
+from harmony_core.store.live_curve import live_curve_file
 from harmony_core.terminal.display import Display
 from harmony_core.terminal.progress_lines import duration
 from tests.progress.searches import MadeUpSearch
@@ -69,6 +72,46 @@ def test_in_a_file_what_is_open_is_a_line_a_minute_and_only_when_it_has_changed(
     assert screen.update(1).startswith(line)
     search.begin(0, 1)
     assert screen.update(59) == ""
+
+
+def running(search: MadeUpSearch, number: int, *points: tuple[int, int, float, float]) -> None:
+    """A training under way that has told of these steps."""
+    search.begin(0, number)
+    architecture_id = read_table(search.folder.population(0), POPULATION)["architecture_id"][number]
+    shard = search.journal("training", 0, 0).path.parent
+    path = live_curve_file(shard, Run().name(architecture_id, number))
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("\n".join(json.dumps(line) for line in ({"num_steps": 500}, *points)) + "\n[12")
+
+
+def test_candidates_under_way_are_shown_with_step_loss_and_speed(search: MadeUpSearch) -> None:
+    screen = Screen(search, terminal=True)
+    search.breed(0)
+    search.open(0)
+    running(search, 0, (99, 102_400, 4.5, 10.0), (119, 122_880, 4.25, 11.0))
+    running(search, 1, (9, 10_240, 5.5, 1.0))
+    search.begin(0, 2)
+    shown = screen.update()
+    assert re.search(r"  candidate 0 \(\w{8}\): step 120/500, loss 4\.250, 20\.5K tokens/s", shown)
+    assert re.search(r"  candidate 1 \(\w{8}\): step 10/500, loss 5\.500 *\n", shown)
+    assert re.search(r"  candidate 2 \(\w{8}\): starting", shown)
+    # An ended one is shown no more, whatever it left behind.
+    search.train(0, 0, 3.0)
+    assert "candidate 0" not in screen.update()
+
+
+def test_of_many_under_way_the_first_are_shown_and_the_others_counted(
+    search: MadeUpSearch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harmony_core.progress.generation.MOST_UNDER_WAY", 2)
+    screen = Screen(search, terminal=True)
+    search.breed(0)
+    search.open(0)
+    for number in range(4):
+        search.begin(0, number)
+    shown = screen.update()
+    assert shown.count(": starting") == 2
+    assert "  ... and 2 more" in shown
 
 
 def test_in_a_file_a_finished_generation_is_one_line_at_once(search: MadeUpSearch) -> None:

@@ -4,7 +4,13 @@ rule report:
         plan.promoted,
         plan.evaluators.of_survivors,
     output:
-        f"{SEARCH}/report/index.html",
+        # `snakemake --report` shows it, with the rules and what they took.
+        report(
+            f"{SEARCH}/report/index.html",
+            caption="../report/search.rst",
+            category="Search",
+            labels={"what": "report"},
+        ),
     log:
         f"{SEARCH}/work/logs/report.log",
     retries: 0

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 from harmony_core.architecture import Architecture
 from harmony_core.data import Split
+from harmony_core.evaluation.config import TENSORBOARD
 from harmony_core.evaluation.duration_model import DurationModel
 from harmony_core.evaluation.evaluator import Evaluator, died, register
 from harmony_core.evaluation.launcher import Launcher
@@ -17,11 +18,13 @@ from harmony_core.evaluation.memory_fit import fit_memory
 from harmony_core.evaluation.seeds import data_seed, init_seed
 from harmony_core.evaluation.shard import Row, Shard
 from harmony_core.evaluation.task_journal import Record
+from harmony_core.evaluation.tensorboard import log_curves
 from harmony_core.evaluation.training_rows import keys_of_curves
 from harmony_core.machines import fitting
 from harmony_core.search.opened import OpenedSearch
 from harmony_core.store import Run, SearchFolder, best_runs, schemas, training
 from harmony_core.store.evaluators import TRAINING_TABLE
+from harmony_core.store.live_curve import live_curve_file, live_curves_folder
 from harmony_core.store.versions import completed
 from harmony_core.training.recipe import Recipe
 from harmony_core.training.status import Status
@@ -118,6 +121,7 @@ class Training(Evaluator):
             "data": str(setting.data_folder),
             "row": row,
             "splits": list(self.splits),
+            "live_curve": str(live_curve_file(shard.work(self.name), _key(candidate, run))),
             "time_limit_seconds": limit,
             "refusal": refusal,
         }
@@ -186,12 +190,18 @@ class Training(Evaluator):
         ]
         return {"curves": points, self.name: rows}
 
+    def log(self, shard: Shard, rows: Mapping[str, list[Row]]) -> None:
+        """Curves for TensorBoard, where they are asked for."""
+        if TENSORBOARD in shard.setting.config.log.to:
+            log_curves(shard.setting.folder, shard.generation, rows[self.name], rows["curves"])
+
     def tidy(self, shard: Shard) -> None:
-        """Deletes checkpoints that nobody needs."""
+        """Deletes checkpoints that nobody needs, and curves that trainings left which crashed."""
         # These are checkpoints of candidates that crashed. The others have deleted their own, or keep them.
-        left = shard.work(self.name) / _CHECKPOINTS
-        if left.exists():
-            shutil.rmtree(left)
+        work = shard.work(self.name)
+        for left in (work / _CHECKPOINTS, live_curves_folder(work)):
+            if left.exists():
+                shutil.rmtree(left)
         if self.keep_weights:
             folder = shard.setting.folder
             _keep_only(folder, best_runs(training(folder, promoted=True)).collect().to_dicts())
