@@ -37,7 +37,11 @@ def write_table(path: Path | str, rows: Iterable[Row], schema: pa.Schema) -> Non
             allowed, or is null where the schema has none.
         UserError: the disk is full.
     """
-    content = to_arrow(rows, schema)
+    write_arrow(path, to_arrow(rows, schema))
+
+
+def write_arrow(path: Path | str, content: pa.Table) -> None:
+    """Writes a table atomically, whose rows nobody checks; UserError where the disk is full."""
     with replacing(path) as temporary:
         # Pages carry checksums, so that a flipped bit is an error and not a result.
         pq.write_table(content, temporary, compression="zstd", write_page_checksum=True)
