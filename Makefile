@@ -2,7 +2,7 @@
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
-EXTRAS ?= dev,hf,bo
+EXTRAS ?= dev,hf,bo,ui
 SEARCH ?= nano
 PIP_ARGS ?=
 PYTEST_ARGS ?=
@@ -32,7 +32,7 @@ export DS_BUILD_OPS := 0
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-install: $(INSTALLED)  ## the virtual environment (VENV=.venv, EXTRAS=dev,hf,bo)
+install: $(INSTALLED)  ## the virtual environment (VENV=.venv, EXTRAS=dev,hf,bo,ui)
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -29,6 +29,7 @@ from harmony_core.cli import (
     run,
     scale,
     train,
+    ui,
     watch,
 )
 from harmony_core.errors import UserError
@@ -57,6 +58,7 @@ app.command()(scale.scale)
 app.command()(isoflop.isoflop)
 app.command()(mad.mad)
 app.command()(watch.watch)
+app.command()(ui.ui)
 app.command()(resume.resume)
 app.command()(migrate.migrate)
 app.command()(doctor.doctor)

@@ -21,6 +21,7 @@ from harmony_core.machines import fitting
 from harmony_core.search.opened import OpenedSearch
 from harmony_core.store import Run, SearchFolder, best_runs, schemas, training
 from harmony_core.store.evaluators import TRAINING_TABLE
+from harmony_core.store.live_curve import live_curve_file, live_curves_folder
 from harmony_core.store.versions import completed
 from harmony_core.training.recipe import Recipe
 from harmony_core.workers import Outcome, Pool, Task
@@ -111,6 +112,7 @@ class Training(Evaluator):
             "data": str(setting.data_folder),
             "row": row,
             "splits": list(self.splits),
+            "live_curve": str(live_curve_file(shard.work(self.name), _key(candidate, run))),
             "time_limit_seconds": limit,
         }
         return Task(_key(candidate, run), TARGET, payload, durations.seconds(architecture), limit)
@@ -168,11 +170,12 @@ class Training(Evaluator):
         return {"curves": points, self.name: rows}
 
     def tidy(self, shard: Shard) -> None:
-        """Deletes checkpoints that nobody needs."""
+        """Deletes checkpoints that nobody needs, and curves that trainings left which crashed."""
         # These are checkpoints of candidates that crashed. The others have deleted their own, or keep them.
-        left = shard.work(self.name) / _CHECKPOINTS
-        if left.exists():
-            shutil.rmtree(left)
+        work = shard.work(self.name)
+        for left in (work / _CHECKPOINTS, live_curves_folder(work)):
+            if left.exists():
+                shutil.rmtree(left)
         if self.keep_weights:
             folder = shard.setting.folder
             _keep_only(folder, best_runs(training(folder, promoted=True)).collect().to_dicts())
