@@ -10,6 +10,7 @@ GPU_CHECK ?= benchmarks/results/gpu_check
 GPU_CHECK_ARGS ?=
 SNAKEMAKE_ARGS ?=
 
+AXE := axe-core@4.14.1
 REFERENCES := mamba-ssm==2.3.2.post1 causal-conv1d==1.7.0
 # The longest first, so that no worker is left alone with them; a real Slurm's tests come after all others.
 ROOMS := tests/workflow/ $(filter-out tests/workflow/ tests/slurm/ tests/executor/,$(sort $(dir $(wildcard tests/*/test_*.py))))
@@ -53,7 +54,13 @@ $(VENV)/.references: $(INSTALLED)
 		echo "$(REFERENCES): not installed; the tests that compare with them will be skipped" >&2
 	touch $@
 
-test: install $(VENV)/.references  ## every test but chaos
+# What looks for hindrances in the pages of harmony ui; a test tool from npm, of which nothing is handed on.
+$(VENV)/.axe: $(INSTALLED)
+	npm install --no-audit --no-fund --prefix $(VENV)/axe $(AXE) || \
+		echo "$(AXE): not installed; the tests that look at pages with it will be skipped" >&2
+	touch $@
+
+test: install $(VENV)/.references $(VENV)/.axe  ## every test but chaos
 	@status=0; \
 		$(BIN)/python -m pytest -m 'not chaos' -n 4 --dist loadfile --no-loadscope-reorder --durations=15 $(ROOMS) $(PYTEST_ARGS) || status=1; \
 		$(TEST_SLURM) || status=1; exit $$status

@@ -29,6 +29,8 @@ _KINDS = {
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
+# How long the list of all searches waits for what is read anew [s].
+_PATIENCE = 1.0
 Answer = Callable[[Request], Any]
 
 
@@ -45,7 +47,8 @@ def application(searches: Searches) -> Starlette:
     importances = Importances()
 
     def all_searches(request: Request) -> Any:
-        return [overview(searches.followed(folder.name)) for folder in searches.folders()]
+        followed = [searches.followed(folder.name) for folder in searches.folders()]
+        return [overview(one, one.look(_PATIENCE / len(followed))) for one in followed]
 
     def search(request: Request) -> Any:
         return search_facts(_followed(searches, request))

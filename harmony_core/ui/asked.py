@@ -96,14 +96,27 @@ class Asked:
 
 
 def one_of(name: str, value: str, choices: Sequence[str]) -> str:
-    """A value that is one of the choices; UserError for another."""
+    """A value that is one of some; UserError for another.
+
+    Args:
+        name: of the parameter.
+        value: what was asked for.
+        choices: the values that there are.
+    """
     if value not in choices:
         raise UserError(name, value, f"use one of {', '.join(choices)}")
     return value
 
 
 def whole(name: str, value: str, least: int, most: int) -> int:
-    """A whole number within bounds; UserError for what is none."""
+    """A whole number within bounds; UserError for what is none.
+
+    Args:
+        name: of the parameter.
+        value: what was asked for.
+        least: the lowest that is allowed.
+        most: the highest.
+    """
     if re.fullmatch("[0-9]{1,9}", value, re.ASCII) is None or not least <= int(value) <= most:
         raise UserError(name, value, f"use a whole number from {least} to {most}")
     return int(value)

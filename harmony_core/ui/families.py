@@ -9,7 +9,6 @@ import polars as pl
 from harmony_core.architecture import block_kinds
 from harmony_core.report import family as report_family
 
-
 # In the order of their colours.
 FAMILIES = tuple(one.name for one in report_family.FAMILIES)
 FAMILY = pl.Enum(FAMILIES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -24,8 +25,8 @@ from harmony_core.ui.generation_rows import Columns
 from harmony_core.workflow import main_lease
 
 LEAST_PAUSE_SECONDS = 1.0
-# What reads many files may take this share of the time.
-_SHARE = 0.02
+# What reads may take this share of a core; a search is looked at so often all the same, as people wait for it.
+_SHARE, _MOST_PAUSE_SECONDS = 0.03, 2.0
 _MOST_FAILURES = 50
 
 
@@ -63,17 +64,23 @@ class Now:
 
     Args:
         find: finds it.
-        least_pause: seconds between two.
         pool: runs it.
+        least_pause: seconds between two.
+        most_pause: seconds between two, however much it costs.
         before: the value until it is found first.
     """
 
     def __init__(
-        self, find: Callable[[], Any], least_pause: float, pool: ThreadPoolExecutor, before: Any = None
+        self,
+        find: Callable[[], Any],
+        pool: ThreadPoolExecutor,
+        least_pause: float,
+        most_pause: float = math.inf,
+        before: Any = None,
     ) -> None:
         self.value = before
         self.is_known = False
-        self._find, self._pause, self._pool = find, least_pause, pool
+        self._find, self._pool, self._pauses = find, pool, (least_pause, most_pause)
         self._running: Future[None] | None = None
         self._due = float("-inf")
         self._lock = threading.Lock()
@@ -92,13 +99,14 @@ class Now:
         return self.value
 
     def _renew(self) -> None:
-        began = time.monotonic()
+        # The time of this thread on a core: on a busy machine all else takes longer, and costs no more.
+        began = time.thread_time()
         try:
             self.value = self._find()
             self.is_known = True
         finally:
-            now = time.monotonic()
-            self._due = now + max(self._pause, (now - began) / _SHARE if now - began > self._pause else 0.0)
+            least, most = self._pauses
+            self._due = time.monotonic() + min(most, max(least, (time.thread_time() - began) / _SHARE))
 
 
 class Followed:
@@ -116,12 +124,12 @@ class Followed:
         self._config_seen: tuple[bytes | None, bytes | None] = (None, None)
         self._reader, self._pace = ProgressReader(folder), Pace()
         self._failures: list[Failure] = []
-        self._reading = Now(self._read, LEAST_PAUSE_SECONDS, pool)
+        self._reading = Now(self._read, pool, LEAST_PAUSE_SECONDS, _MOST_PAUSE_SECONDS)
         # Whether a holder on another host lives is known after as long as it may be silent.
-        self.runner = Now(self._holder, 2.0, pool)
-        self.spent = Now(self._spending, 30.0, pool)
-        self.missing = Now(self._missing, 30.0, pool)
-        self.promoted = Now(self._promoted, 5.0, pool, before=pl.DataFrame())
+        self.runner = Now(self._holder, pool, 2.0)
+        self.spent = Now(self._spending, pool, 30.0)
+        self.missing = Now(self._missing, pool, 30.0)
+        self.promoted = Now(self._promoted, pool, 5.0, before=pl.DataFrame())
 
     def look(self, patience: float = 1.0) -> View:
         """What is known now; what is read longer than `patience` [s] is there the next time."""

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from scipy.stats import spearmanr
 
 from harmony_core.architecture import Architecture
 from harmony_core.errors import UserError
@@ -189,4 +188,7 @@ def _spearman(first_N: Floats, second_N: Floats) -> float:
     """0 where one of them does not differ."""
     if np.ptp(first_N) == 0 or np.ptp(second_N) == 0:
         return 0.0
+    # This takes half a second to import, which a start need not wait for.
+    from scipy.stats import spearmanr
+
     return float(spearmanr(first_N, second_N).statistic)

@@ -9,11 +9,11 @@ import polars as pl
 from harmony_core.architecture import block_class
 from harmony_core.metrics import metric
 from harmony_core.progress import Failure, GenerationProgress, SearchProgress
+from harmony_core.report.family import FAMILIES as REPORT_FAMILIES
 from harmony_core.store.evaluators import TRAINING_TABLE
 from harmony_core.store.schemas import ORIGINS, STATUSES
 from harmony_core.terminal.progress_lines import duration
 from harmony_core.ui.catalogue import Snapshot, facts
-from harmony_core.report.family import FAMILIES as REPORT_FAMILIES
 from harmony_core.ui.families import FAMILIES, kinds
 from harmony_core.ui.followed import Followed, View
 from harmony_core.ui.under_way import under_way
@@ -21,9 +21,8 @@ from harmony_core.ui.under_way import under_way
 MOST_PROBLEMS = 50
 
 
-def overview(followed: Followed) -> dict[str, Any]:
+def overview(followed: Followed, view: View) -> dict[str, Any]:
     """A search in the list of all: what it is, and how far."""
-    view = followed.look(0.3)
     told: dict[str, Any] = {"name": followed.folder.name, "path": str(followed.folder.path), "error": view.error}
     told |= standing(followed, view)
     if view.snapshot is not None:
@@ -45,7 +44,7 @@ def overview(followed: Followed) -> dict[str, Any]:
 def search_facts(followed: Followed) -> dict[str, Any]:
     """Everything about one search but its candidates; they have changed where `version` has."""
     view = followed.look()
-    told = overview(followed)
+    told = overview(followed, view)
     if view.manifest is None:
         return told
     config = view.manifest.config

@@ -27,6 +27,7 @@ function route() {
   const main = document.getElementById("main");
   main.replaceChildren(el("p", { class: "muted" }, "Reading…"));
   delete main.dataset.told;
+  delete main.dataset.shown;
   const make = search ? PAGES[page] : searchesPage;
   trail(search, page, rest);
   document.title = [rest[0]?.slice(0, 8), search, "HARMONY"].filter(Boolean).join(" · ");
@@ -51,6 +52,7 @@ function state(error) {
   lost.hidden = error === null;
   const told = document.getElementById("live");
   if (error === null) {
+    document.getElementById("main").dataset.shown = location.hash.split("?")[0];
     told.textContent = `read ${new Date().toLocaleTimeString([], { hour12: false })}`;
     return;
   }
