@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -52,7 +51,6 @@ class Snapshot:
         rows: `Columns.schema`, by generation and candidate.
         front: those rows that no other beats in all objectives.
         generations: in order.
-        under_way: attempts that have begun and not ended.
         problems: files that are damaged or gone.
         read: generations read, and how many there are.
     """
@@ -61,9 +59,15 @@ class Snapshot:
     rows: pl.DataFrame
     front: pl.DataFrame
     generations: tuple[Generation, ...] = ()
-    under_way: tuple[UnderWay, ...] = ()
     problems: tuple[Problem, ...] = ()
     read: tuple[int, int] = (0, 0)
+    _counts: dict[str, dict[str | None, int]] = field(default_factory=dict, repr=False)
+
+    def counts(self, column: str) -> dict[str | None, int]:
+        """How many rows have each value of a column of names; counted once."""
+        if column not in self._counts:
+            self._counts[column] = dict(self.rows.group_by(column).len().iter_rows())
+        return self._counts[column]
 
 
 @dataclass
@@ -121,9 +125,11 @@ class Catalogue:
         if changed or self._last is None:
             self._version += 1
             self._last = self._snapshot(numbers, len(numbers))
-        under_way = tuple(one for part in self._parts.values() for one in part.under_way())
-        self._last = dataclasses.replace(self._last, under_way=under_way)
         publish(self._last)
+
+    def under_way(self) -> tuple[UnderWay, ...]:
+        """Attempts that have begun and not ended, by the last reading."""
+        return tuple(one for part in self._parts.values() for one in part.under_way())
 
     def _look_again(self, numbers: list[int]) -> bool:
         """Looks at some generations that were over, in turns; where one has changed, all are added up anew."""
@@ -186,7 +192,6 @@ class Catalogue:
             pl.concat([over.rows, *(part.rows for part in still_open)]),
             members,
             tuple(generations),
-            (),
             tuple(problem for part in self._parts.values() for problem in part.problems),
             (read, len(numbers)),
         )

@@ -21,7 +21,7 @@ from harmony_core.search.settings import read_settings
 from harmony_core.store import Manifest, SearchFolder, missing_lines, read_manifest
 from harmony_core.ui.catalogue import Catalogue, Snapshot
 from harmony_core.ui.families import with_families
-from harmony_core.ui.generation_rows import Columns
+from harmony_core.ui.generation_rows import Columns, UnderWay
 from harmony_core.workflow import main_lease
 
 LEAST_PAUSE_SECONDS = 1.0
@@ -38,6 +38,7 @@ class View:
         manifest: what it is; None before its data is prepared, or where it cannot be read.
         error: why it cannot be read, in a line; empty where it can.
         snapshot: its candidates; None before the first reading.
+        under_way: attempts that have begun and not ended.
         columns: what each of them has.
         progress: how far it is; None before the first reading, or where that is not to be had.
         progress_error: why not.
@@ -50,6 +51,7 @@ class View:
     manifest: Manifest | None = None
     error: str = ""
     snapshot: Snapshot | None = None
+    under_way: tuple[UnderWay, ...] = ()
     columns: Columns | None = None
     progress: SearchProgress | None = None
     progress_error: str = ""
@@ -144,6 +146,7 @@ class Followed:
             self._open()
             if self._catalogue is not None:
                 self._catalogue.refresh(lambda snapshot: self._set(snapshot=snapshot, error=""))
+                self._set(under_way=self._catalogue.under_way())
         except (UserError, OSError) as error:
             self._set(error=str(error))
             return

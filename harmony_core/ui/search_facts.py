@@ -66,7 +66,7 @@ def search_facts(followed: Followed) -> dict[str, Any]:
         # What promotion came to is on the figure too.
         told["version"] = f"{view.snapshot.version}.{len(followed.promoted.get())}"
         told |= _tables(view.snapshot) | {"metrics": [_metric(name) for name in view.columns.metrics]}
-        told["under_way"] = under_way(view.snapshot.under_way, followed.folder, config)
+        told["under_way"] = under_way(view.under_way, followed.folder, config)
         told["families"] = [{"name": one.name, "shape": one.shape} for one in REPORT_FAMILIES]
         told["kinds"] = [{"name": kind, "role": block_class(kind).role} for kind in kinds()]
     lines = [] if view.snapshot is None else view.snapshot.problems
@@ -99,8 +99,7 @@ def standing(followed: Followed, view: View) -> dict[str, Any]:
 
 
 def _tables(snapshot: Snapshot) -> dict[str, Any]:
-    counts = dict(snapshot.rows.group_by("status").len().iter_rows())
-    families = dict(snapshot.rows.group_by("family").len().iter_rows())
+    counts, families = snapshot.counts("status"), snapshot.counts("family")
     return {
         "statuses": {status or "pending": counts[status] for status in [*STATUSES, None] if status in counts},
         "family_counts": {family: families[family] for family in FAMILIES if family in families},

@@ -9,8 +9,9 @@ const SIZE = 50;
 const PLAIN = [["generation", "gen"], ["family", "family"], ["origin", "origin"], ["status", "status"], ["d_model", "d_model"], ["num_blocks", "blocks"]];
 const SHOWN = new Set(["generation", "family", "status", "num_blocks", "pattern"]);
 
-export function candidatesPage({ main, search, query, href }) {
+export function candidatesPage({ main, search, query, href, again }) {
   let told = null;
+  let page = null;
   const chosen = new Set();
   const columns = new Set(stored(search) || []);
   const places = { filters: el("div", { class: "card" }), rows: el("div", { class: "card" }) };
@@ -23,7 +24,7 @@ export function candidatesPage({ main, search, query, href }) {
     }
     if (!("page" in changes)) query.delete("page");
     history.replaceState(null, "", `${href(search, "candidates")}${query.size ? `?${query}` : ""}`);
-    turn();
+    again();
   }
 
   function toggled(name, value) {
@@ -31,18 +32,23 @@ export function candidatesPage({ main, search, query, href }) {
     change({ [name]: values.includes(value) ? values.filter((one) => one !== value) : [...values, value] });
   }
 
+  // What was asked last is asked again where there are other candidates by now.
   async function turn() {
-    told = await ask("search", { s: search });
+    const question = query.toString();
+    const asked = Object.fromEntries([...new Set(query.keys())].map((name) => [name, query.getAll(name)]));
+    const rowsOf = () => ask("candidates", { s: search, size: SIZE, ...asked });
+    let found;
+    [told, found] = await Promise.all([ask("search", { s: search }), page?.question === question ? null : rowsOf()]);
+    if (question !== query.toString()) return;
+    if (found || page?.version !== told.version) page = { ...(found || (await rowsOf())), question, version: told.version };
     if (!told.metrics) {
       main.replaceChildren(el("p", { class: "banner bad" }, told.error || "This search has no candidates yet."));
       return;
     }
     if (!columns.size) for (const name of [...SHOWN, ...told.metrics.map((one) => one.name)]) columns.add(name);
     if (!main.contains(places.rows)) main.replaceChildren(el("h1", {}, "Candidates"), places.filters, places.rows);
-    const asked = Object.fromEntries([...new Set(query.keys())].map((name) => [name, query.getAll(name)]));
     put(places.filters, [told.statuses, told.family_counts, asked, [...columns]], () => filters());
-    const page = await ask("candidates", { s: search, size: SIZE, ...asked });
-    put(places.rows, [page, [...columns], [...chosen], asked], () => rows(page));
+    put(places.rows, [page, [...columns], [...chosen], asked], () => rows());
   }
 
   function filters() {
@@ -71,10 +77,10 @@ export function candidatesPage({ main, search, query, href }) {
     if (on) columns.add(name);
     else columns.delete(name);
     keep(search, [...columns]);
-    turn();
+    again();
   }
 
-  function rows(page) {
+  function rows() {
     const metrics = told.metrics.filter((one) => columns.has(one.name));
     const plain = PLAIN.filter(([name]) => columns.has(name));
     const sort = query.get("sort") || "val_bits_per_byte", descending = query.get("order") === "desc";
@@ -124,7 +130,7 @@ export function candidatesPage({ main, search, query, href }) {
     if (on) chosen.add(id);
     else chosen.delete(id);
     while (chosen.size > 2) chosen.delete(chosen.values().next().value);
-    turn();
+    again();
   }
 
   return turn;

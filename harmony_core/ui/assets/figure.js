@@ -7,8 +7,8 @@ import { mark } from "./marks.js";
 import { frontTable, tradeOff } from "./trade_off.js";
 
 export class Figure {
-  constructor(place, search, told, open, href) {
-    Object.assign(this, { place, search, open, href, hidden: new Set(), logarithmic: new Set(["x"]), points: null, asked: "" });
+  constructor(place, search, told, open, href, again) {
+    Object.assign(this, { place, search, open, href, again, hidden: new Set(), logarithmic: new Set(["x"]), points: null, asked: "" });
     const names = told.objectives.map((one) => one.name);
     this.y = names[0];
     this.x = names[1] || told.metrics.find((one) => one.name !== names[0]).name;
@@ -40,9 +40,9 @@ export class Figure {
     );
   }
 
-  async choose(axis, name) {
+  choose(axis, name) {
     this[axis] = name;
-    await this.turn(this.told);
+    this.again();
   }
 
   toggle(set, value, on) {

@@ -4,7 +4,7 @@ import { card, el, put, scrolled, svg, table } from "./dom.js";
 import { decimal, whole } from "./format.js";
 import { ask } from "./live.js";
 
-export function importancePage({ main, search, query, href }) {
+export function importancePage({ main, search, query, href, again }) {
   const place = el("div", { class: "stack" });
   let told = null;
 
@@ -26,7 +26,7 @@ export function importancePage({ main, search, query, href }) {
   function choose(event) {
     query.set("metric", event.target.value);
     history.replaceState(null, "", `${href(search, "metrics")}?${query}`);
-    turn();
+    again();
   }
 
   return turn;

@@ -20,21 +20,31 @@ export async function ask(name, parameters) {
   return told;
 }
 
-// Calls `turn` now and then again and again, one call at a time, while the page is visible; returns what ends that.
+// Calls `turn` now and then again and again, one call at a time, while the page is visible. `again` is for what a person
+// has changed, `end` ends it.
 export function repeat(turn, onState) {
   let ended = false;
   let timer = null;
   let running = false;
+  let wanted = false;
   async function go() {
+    clearTimeout(timer);
     timer = null;
-    if (ended || running || document.hidden) return;
-    running = true;
-    try {
-      await turn();
-      if (!ended) onState(null);
-    } catch (error) {
-      if (!ended) onState(error);
+    if (ended || document.hidden) return;
+    if (running) {
+      wanted = true;
+      return;
     }
+    running = true;
+    do {
+      wanted = false;
+      try {
+        await turn();
+        if (!ended) onState(null);
+      } catch (error) {
+        if (!ended) onState(error);
+      }
+    } while (wanted && !ended);
     running = false;
     if (!ended) timer = setTimeout(go, PAUSE);
   }
@@ -42,10 +52,14 @@ export function repeat(turn, onState) {
     if (!document.hidden && timer === null) go();
   }
   document.addEventListener("visibilitychange", seen);
-  go();
-  return () => {
-    ended = true;
-    clearTimeout(timer);
-    document.removeEventListener("visibilitychange", seen);
+  // The page is made before its first turn, which may ask for another one.
+  queueMicrotask(go);
+  return {
+    again: go,
+    end() {
+      ended = true;
+      clearTimeout(timer);
+      document.removeEventListener("visibilitychange", seen);
+    },
   };
 }

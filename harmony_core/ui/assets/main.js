@@ -13,14 +13,14 @@ import { searchesPage } from "./searches.js";
 const PAGES = { "": searchPage, candidates: candidatesPage, candidate: candidatePage, compare: comparePage, metrics: importancePage };
 const TABS = [["", "Overview"], ["candidates", "Candidates"], ["metrics", "What goes with what"]];
 
-let end = () => {};
+let loop = null;
 
 export function href(...parts) {
   return `#/${parts.map(encodeURIComponent).join("/")}`;
 }
 
 function route() {
-  end();
+  loop?.end();
   hide();
   const [path, query] = location.hash.replace(/^#\/?/, "").split("?");
   const [search, page = "", ...rest] = path.split("/").map(decoded);
@@ -35,8 +35,8 @@ function route() {
     main.replaceChildren(el("p", {}, "There is no such page. ", el("a", { href: "#/" }, "All searches")));
     return;
   }
-  const turn = make({ main, search, rest, query: new URLSearchParams(query || ""), href });
-  end = repeat(turn, state);
+  const again = () => loop.again();
+  loop = repeat(make({ main, search, rest, query: new URLSearchParams(query || ""), href, again }), state);
 }
 
 function trail(search, page, rest) {

@@ -7,7 +7,7 @@ import { lines, spark } from "./lines.js";
 import { ask } from "./live.js";
 import { stateOf } from "./searches.js";
 
-export function searchPage({ main, search, href }) {
+export function searchPage({ main, search, href, again }) {
   const places = Object.fromEntries(["head", "problems", "tiles", "front", "generations", "under", "failures", "about"].map((name) => [name, el("div", { class: "stack" })]));
   const open = (id) => (location.hash = href(search, "candidate", id));
   let figure = null;
@@ -30,7 +30,7 @@ export function searchPage({ main, search, href }) {
     put(places.under, [told.under_way, told.state], () => underWay(told, search, href));
     put(places.failures, [told.failures, told.statuses], () => failures(told, search, href));
     put(places.about, [told.commit, told.created, told.recipe], () => about(told));
-    figure = figure || new Figure(places.front, search, told, open, (id) => href(search, "candidate", id));
+    figure = figure || new Figure(places.front, search, told, open, (id) => href(search, "candidate", id), again);
     await figure.turn(told);
   };
 }
