@@ -55,7 +55,7 @@ _BY_NAME = {one.name: one for one in FAMILIES}
 
 def family(kinds: Iterable[str]) -> Family:
     """The family of an architecture with blocks of these kinds; `OTHER` where nobody knows how one of them mixes."""
-    found = set()
+    found: set[str] = set()
     for kind in kinds:
         if kind in _MECHANISMS:
             found.update(_MECHANISMS[kind])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +13,9 @@ from harmony_core.results.framing import read_frame
 from harmony_core.results.hypervolume import hypervolume
 from harmony_core.search.frame import Frame
 from harmony_core.store import Manifest, SearchFolder
+from harmony_core.store.evaluators import tables_of
 from harmony_core.ui.generation_rows import Columns, GenerationRows, Problem, UnderWay
+from harmony_core.ui.open_shard import OpenShard
 
 # So many generations that are over are looked at again in each refresh, in turns.
 _LOOKED_AT_AGAIN = 8
@@ -93,6 +95,7 @@ class Catalogue:
         self._folder, self._manifest = folder, manifest
         self._constrained = constrained(manifest.config["search"])
         self._parts: dict[int, GenerationRows] = {}
+        self._promotion: dict[str, OpenShard] = {}
         self._over = _Over(columns.empty(), columns.empty())
         self._frame: Frame | None = None
         self._last: Snapshot | None = None
@@ -128,8 +131,21 @@ class Catalogue:
         publish(self._last)
 
     def under_way(self) -> tuple[UnderWay, ...]:
-        """Attempts that have begun and not ended, by the last reading."""
-        return tuple(one for part in self._parts.values() for one in part.under_way())
+        """Attempts that have begun and not ended, promotion's last."""
+        found = [one for part in self._parts.values() for one in part.under_way()]
+        return (*found, *self._promoting())
+
+    def _promoting(self) -> Iterator[UnderWay]:
+        """Promotion has one shard, whose tables come when all of it is over."""
+        for table in tables_of(self.columns.settings):
+            if self._folder.shard(None, table.name, 0).is_file() or not self._folder.population(None).is_file():
+                self._promotion.pop(table.name, None)
+                continue
+            journal = self._folder.work(table.name, self._folder.generation(None).name, "shard=000", "journal.jsonl")
+            shard = self._promotion.setdefault(table.name, OpenShard(table, journal, self.columns.settings))
+            shard.read()
+            for key, attempt in shard.running.items():
+                yield UnderWay(None, table.name, key, attempt, journal)
 
     def _look_again(self, numbers: list[int]) -> bool:
         """Looks at some generations that were over, in turns; where one has changed, all are added up anew."""

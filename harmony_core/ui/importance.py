@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ MOST_CANDIDATES = 1000
 MOST_SHOWN = 20
 _FOLDS, _TREES, _REPEATS, _PRIOR = 5, 80, 3, 200
 _BEST_SHARE = 0.1
+_LOG = "log_"
 Floats = NDArray[np.float64]
 
 
@@ -95,15 +97,15 @@ def importance(folder: SearchFolder, manifest: Manifest, rows: pl.DataFrame, nam
     told |= {"candidates": len(data.values_N), "spearman": correlation, "least": LEAST_SPEARMAN}
     if not correlation >= LEAST_SPEARMAN:
         return {**told, "state": "not determined"}
-    best_F = data.features_NF[_best(data.values_N, name)].mean(axis=0)
-    prior_F = None if data.prior_PF is None else data.prior_PF.mean(axis=0)
+    best_F = _means(data.names, data.features_NF[_best(data.values_N, name)])
+    prior_F = None if data.prior_PF is None else _means(data.names, data.prior_PF)
     mean_F, spread_F = drops_RF.mean(axis=0), drops_RF.std(axis=0)
     order = np.argsort(-mean_F, kind="stable")[:MOST_SHOWN]
     features = [
         {
-            **{"name": data.names[f], "importance": mean_F[f].item(), "spread": spread_F[f].item()},
-            **{"direction": _spearman(data.features_NF[:, f], data.values_N), "best": best_F[f].item()},
-            "prior": None if prior_F is None else prior_F[f].item(),
+            **{"name": data.names[f].removeprefix(_LOG), "importance": mean_F[f].item(), "spread": spread_F[f].item()},
+            **{"direction": _spearman(data.features_NF[:, f], data.values_N), "best": best_F[f]},
+            "prior": None if prior_F is None else prior_F[f],
         }
         for f in order
         if mean_F[f] > 0
@@ -176,6 +178,12 @@ def _cross_validated(data: _Data) -> tuple[float, Floats]:
             told_FH = model.predict(shuffled_FHF.reshape(-1, width)).reshape(width, -1)
             drops.append([whole - _spearman(told_H, true_H) for told_H in told_FH])
     return _spearman(told_N, data.values_N), np.array(drops)
+
+
+def _means(names: tuple[str, ...], features_NF: Floats) -> list[float]:
+    """The mean of each feature; of what adds up over blocks, whose feature is log(1 + x), the geometric one."""
+    means = features_NF.mean(axis=0).tolist()
+    return [math.expm1(mean) if one.startswith(_LOG) else mean for one, mean in zip(names, means, strict=True)]
 
 
 def _best(values_N: Floats, name: str) -> NDArray[np.int64]:

@@ -22,7 +22,7 @@ export function range(values, log, margin = 0.05) {
     if (value < low) low = value;
     if (value > high) high = value;
   }
-  if (!(high >= low)) return [0, 1];
+  if (!(high >= low)) return log ? [1, 10] : [0, 1];
   if (log) {
     const room = Math.max((high / low) ** margin, 1.02);
     return [low / room, high * room];

@@ -31,7 +31,7 @@ export function put(place, data, make) {
   const active = place.contains(document.activeElement) ? document.activeElement.dataset.key : null;
   const open = new Set([...place.querySelectorAll("details[open][data-key]")].map((one) => one.dataset.key));
   const made = make();
-  place.replaceChildren(...(Array.isArray(made) ? made.flat(Infinity).filter(Boolean) : [made]));
+  place.replaceChildren(...[made].flat(Infinity).filter(Boolean));
   place.dataset.told = told;
   for (const one of place.querySelectorAll("details[data-key]")) if (open.has(one.dataset.key)) one.open = true;
   if (active) [...place.querySelectorAll("[data-key]")].find((one) => one.dataset.key === active)?.focus();

@@ -1,7 +1,7 @@
 // What goes with which metric.
 
 import { card, el, put, scrolled, svg, table } from "./dom.js";
-import { decimal, whole } from "./format.js";
+import { count, decimal, whole } from "./format.js";
 import { ask } from "./live.js";
 
 export function importancePage({ main, search, query, href, again }) {
@@ -20,7 +20,7 @@ export function importancePage({ main, search, query, href, again }) {
       main.replaceChildren(el("h1", {}, "What goes with what"), el("div", { class: "bar" }, choice), place);
     }
     const found = await ask("importance", { s: search, metric });
-    put(place, found, () => shown(found, told.metrics.find((one) => one.name === metric)));
+    put(place, found, () => shown(found, told.metrics.find((one) => one.name === metric), told.metrics));
   }
 
   function choose(event) {
@@ -32,7 +32,7 @@ export function importancePage({ main, search, query, href, again }) {
   return turn;
 }
 
-function shown(found, metric) {
+function shown(found, metric, metrics) {
   if (found.state === "computing") return card(metric.label, null, el("p", { class: "muted", role: "status" }, "A model is being fitted to the candidates; this takes some seconds."));
   if (found.state === "impossible") return card(metric.label, null, el("p", {}, found.reason));
   const told = `${whole(found.candidates)} candidates, five folds: Spearman correlation ${decimal(found.spearman, 2)} on candidates that the model had not seen`;
@@ -44,7 +44,7 @@ function shown(found, metric) {
     el(
       "tr",
       {},
-      el("td", { class: "l" }, named(one.name)),
+      el("td", { class: "l" }, named(one.name, metrics)),
       el("td", { class: "l" }, meter(one.importance / most)),
       el("td", {}, `${decimal(one.importance)} ± ${decimal(one.spread)}`),
       el("td", { class: "l" }, Math.abs(one.direction) < 0.1 ? "neither" : `${one.direction * metric.sign < 0 ? "better" : "worse"} with more (${decimal(one.direction, 2)})`),
@@ -67,12 +67,12 @@ function meter(share) {
 }
 
 function amount(value) {
-  return Math.abs(value) >= 100 ? whole(value) : String(Number(value.toPrecision(3)));
+  return Math.abs(value) >= 100 ? count(value) : String(Number(value.toPrecision(3)));
 }
 
-function named(name) {
+function named(name, metrics) {
   const [what, kind] = name.split(".");
   const words = { count: "number of", place: "mean place of", share: "parameter share of" };
   if (kind && words[what]) return [words[what], " ", el("code", {}, kind)];
-  return name.replace(/^log_/, "log of ").replaceAll("_", " ");
+  return metrics.find((one) => one.name === name)?.label || name.replaceAll("_", " ");
 }

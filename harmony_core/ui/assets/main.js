@@ -15,7 +15,7 @@ const TABS = [["", "Overview"], ["candidates", "Candidates"], ["metrics", "What 
 
 let loop = null;
 
-export function href(...parts) {
+function href(...parts) {
   return `#/${parts.map(encodeURIComponent).join("/")}`;
 }
 
