@@ -121,7 +121,7 @@ def filters(page: Page, host: str) -> dict[str, Any]:
             answers.append((timing["responseEnd"] - timing["requestStart"]) / 1e3)
 
     page.on("requestfinished", timed)
-    seconds = []
+    seconds: list[dict[str, Any]] = []
     for filtered in FILTERS:
         answers.clear()
         began = time.monotonic()

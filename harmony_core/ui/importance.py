@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import math
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,6 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from harmony_core.architecture import Architecture
+from harmony_core.base import canonical_json
 from harmony_core.errors import UserError
 from harmony_core.metrics import sign
 from harmony_core.space import Space, sample
@@ -136,9 +139,10 @@ def _gather(folder: SearchFolder, manifest: Manifest, rows: pl.DataFrame, name: 
         features.append(encoding.vector(architecture)[kept])
         values.append(value)
     names = tuple(encoding.names[index] for index in kept)
-    prior = (
-        None if manifest.migrated_from is not None else _prior(space, encoding, manifest.data["vocab_size"])[:, kept]
-    )
+    prior = None
+    # A search of an older format was sampled otherwise.
+    if manifest.migrated_from is None:
+        prior = _prior(canonical_json(manifest.config["space"]), manifest.data["vocab_size"])[:, kept]
     features_NF = np.array(features, dtype=np.float64).reshape(len(features), len(kept))
     differs_F = np.ptp(features_NF, axis=0) > 0 if len(features) else np.ones(len(kept), dtype=bool)
     return _Data(
@@ -149,7 +153,11 @@ def _gather(folder: SearchFolder, manifest: Manifest, rows: pl.DataFrame, name: 
     )
 
 
-def _prior(space: Space, encoding: Encoding, vocab_size: int) -> Floats:
+@functools.lru_cache(maxsize=4)
+def _prior(space_text: str, vocab_size: int) -> Floats:
+    """The features of samples of a space, which is given as JSON."""
+    space = Space.read(json.loads(space_text))
+    encoding = Encoding(space)
     rng = np.random.default_rng(0)
     strata = draw_strata(_PRIOR, rng)
     return np.array([encoding.vector(sample(space, vocab_size, rng, one).architecture) for one in strata])

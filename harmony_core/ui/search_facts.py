@@ -165,9 +165,10 @@ def _generations(view: View) -> int:
     return int(view.manifest.config["search"]["generations"])
 
 
-def _name_of_space(config: dict[str, Any]) -> str:
+def _name_of_space(config: dict[str, Any]) -> str | None:
     space = config.get("space")
-    return str(space.get("name", "of its own")) if isinstance(space, dict) else str(space)
+    # The manifest holds it in full, and so without a name.
+    return None if isinstance(space, dict) else str(space)
 
 
 def _machine(machine: dict[str, Any]) -> str:

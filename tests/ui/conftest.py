@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import queue
 import re
 import signal
 import subprocess
 import sys
+import threading
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPResponse
 from pathlib import Path
@@ -79,6 +82,41 @@ def serving(root: Path, *arguments: str) -> Iterator[Served]:
         process.wait(timeout=20)
         assert process.stdout is not None
         process.stdout.close()
+
+
+@contextmanager
+def tunnel(port: int) -> Iterator[int]:
+    """A port of the loopback whose connections go to another, as those of `ssh -L` do."""
+    listening: queue.Queue[tuple[int, asyncio.AbstractEventLoop, asyncio.Event]] = queue.Queue()
+
+    async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while content := await reader.read(65536):
+                writer.write(content)
+                await writer.drain()
+        finally:
+            writer.close()
+
+    async def joined(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there_reader, there_writer = await asyncio.open_connection("127.0.0.1", port)
+        with suppress(ConnectionError):
+            await asyncio.gather(copy(reader, there_writer), copy(there_reader, writer))
+
+    async def serve() -> None:
+        ended = asyncio.Event()
+        server = await asyncio.start_server(joined, "127.0.0.1", 0)
+        listening.put((server.sockets[0].getsockname()[1], asyncio.get_running_loop(), ended))
+        await ended.wait()
+        server.close()
+
+    thread = threading.Thread(target=asyncio.run, args=(serve(),), daemon=True)
+    thread.start()
+    found, loop, ended = listening.get(timeout=30)
+    try:
+        yield found
+    finally:
+        loop.call_soon_threadsafe(ended.set)
+        thread.join()
 
 
 @pytest.fixture(scope="module")

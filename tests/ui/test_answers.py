@@ -142,7 +142,9 @@ def test_pages_of_the_table_are_those_of_a_sorted_whole(toy: LiveSearch) -> None
 
 
 def test_filters(served: Served) -> None:
-    of = lambda **parameters: asked(served, "candidates", **parameters)["total"]  # noqa: E731
+    def of(**parameters: Any) -> Any:
+        return asked(served, "candidates", **parameters)["total"]
+
     assert of() == 16
     assert of(status="pending") == 7
     assert of(status=["ok", "diverged"]) == 9

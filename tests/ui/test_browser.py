@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.ui.browser import Watched, browser
-from tests.ui.conftest import Served, serving
+from tests.ui.conftest import Served, serving, tunnel
 from tests.ui.live_search import HOSTILE, LiveSearch, live_search
 
 pytest.importorskip("playwright")
@@ -133,6 +133,14 @@ def test_nothing_went_wrong_meanwhile(watched: Watched) -> None:
 def test_a_used_address_is_one_line(watched: Watched, looked_at: Served) -> None:
     watched.page.goto(looked_at.address)
     assert watched.page.locator("body").inner_text().startswith("The token is wrong or was used")
+
+
+def test_a_tunnel_with_another_port(watched: Watched, looked_at: Served) -> None:
+    """Whoever sits at the tunnel's other end opens the printed address with the port there, by any name of the host."""
+    with tunnel(looked_at.port) as port:
+        watched.page.goto(looked_at.next_address().replace(f"127.0.0.1:{looked_at.port}", f"localhost:{port}"))
+        watched.page.wait_for_selector("main .card a")
+        assert watched.page.url.startswith(f"http://localhost:{port}/")
 
 
 def test_a_search_that_is_damaged_and_one_of_another_format(tmp_path: Path, watched: Watched) -> None:

@@ -16,13 +16,13 @@ export function searchesPage({ main, href }) {
 
 function heads() {
   const left = (text) => ({ text, left: true });
-  return [left("search"), left("state"), "generations", "candidates", "failed", "best bits/byte", "front", "hypervolume", left("data"), left("space"), left("begun")];
+  return [left("search"), left("state"), "generations", "candidates", "failed", "best bits/byte", "front", "hypervolume", left("data"), left("begun")];
 }
 
 function row(one, href) {
   const name = el("td", { class: "l" }, el("a", { href: href(one.name), "data-key": one.name }, one.name));
   const state = el("td", { class: "l" }, stateOf(one));
-  if (one.error) return el("tr", {}, name, state, el("td", { class: "wrap bad-text", colspan: 9 }, one.error));
+  if (one.error) return el("tr", {}, name, state, el("td", { class: "wrap bad-text", colspan: 8 }, one.error));
   const read = one.read && one.read[0] < one.read[1] ? ` (${one.read[0]} of ${one.read[1]} read)` : "";
   return el(
     "tr",
@@ -36,7 +36,6 @@ function row(one, href) {
     el("td", {}, count(one.front)),
     el("td", {}, decimal(one.hypervolume, 4)),
     el("td", { class: "l" }, one.data || "–"),
-    el("td", { class: "l" }, one.space || "–"),
     el("td", { class: "l" }, one.created ? one.created.slice(0, 16).replace("T", " ") : "–"),
   );
 }
