@@ -2,7 +2,7 @@
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
-EXTRAS ?= dev,hf,bo,eval,tensorboard
+EXTRAS ?= dev,hf,bo,eval,tensorboard,ui
 SEARCH ?= nano
 PIP_ARGS ?=
 PYTEST_ARGS ?=
@@ -17,6 +17,7 @@ TRITON := triton==3.9.0
 # What they ask for is not installed: compilers, and other versions of what torch brings. Their builds import torch.
 INSTALL_KERNELS = MAMBA_SKIP_CUDA_BUILD=TRUE MAMBA_FORCE_BUILD=TRUE CAUSAL_CONV1D_SKIP_CUDA_BUILD=TRUE \
 	CAUSAL_CONV1D_FORCE_BUILD=TRUE $(BIN)/python -m pip install --no-deps --no-build-isolation $(PIP_ARGS) $(KERNELS)
+AXE := axe-core@4.14.1
 # The longest first, so that no worker is left alone with them; a real Slurm's tests come after all others.
 ROOMS := tests/workflow/ $(filter-out tests/workflow/ tests/slurm/ tests/executor/ tests/kernels/,$(sort $(dir $(wildcard tests/*/test_*.py))))
 STRIKES := $(addprefix tests/slurm/test_,machines_die.py processes_die.py told_to_leave.py search.py)
@@ -41,7 +42,7 @@ export DS_BUILD_OPS := 0
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-install: $(INSTALLED)  ## the virtual environment (VENV=.venv, EXTRAS=dev,hf,bo,eval,tensorboard)
+install: $(INSTALLED)  ## the virtual environment (VENV=.venv, EXTRAS=dev,hf,bo,eval,tensorboard,ui)
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -64,7 +65,13 @@ $(VENV)/.references: $(INSTALLED)
 		echo "$(TRITON): not installed; the tests that interpret its kernels will be skipped" >&2
 	touch $@
 
-test: install $(VENV)/.references  ## every test but chaos
+# What looks for hindrances in the pages of harmony ui; a test tool from npm, of which nothing is handed on.
+$(VENV)/.axe: $(INSTALLED)
+	npm install --no-audit --no-fund --prefix $(VENV)/axe $(AXE) || \
+		echo "$(AXE): not installed; the tests that look at pages with it will be skipped" >&2
+	touch $@
+
+test: install $(VENV)/.references $(VENV)/.axe  ## every test but chaos
 	@status=0; \
 		$(BIN)/python -m pytest -m 'not chaos' -n 4 --dist loadfile --no-loadscope-reorder --durations=15 $(ROOMS) $(PYTEST_ARGS) || status=1; \
 		$(TEST_KERNELS) || status=1; \
@@ -81,7 +88,7 @@ chaos: install  ## searches that are killed at random moments and resumed
 
 bench: install  ## every benchmark of benchmarks/
 	@status=0; for name in worker_start training_throughput engine_overhead rounding operators planner_machine planner_published search_run baselines queue_claims planning executor \
-		utilisation simulation lag_quality search_quality latency_under_load variation balancing token_budgets every_mixer composer_engines; do \
+		utilisation simulation lag_quality search_quality latency_under_load variation balancing token_budgets every_mixer composer_engines ui; do \
 		echo "== $$name"; $(BIN)/python -m benchmarks.$$name || status=1; done; exit $$status
 
 gpu-check: install  ## what no CPU can show, in nine minutes on one GPU, without a network

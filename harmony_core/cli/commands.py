@@ -104,6 +104,7 @@ COMMANDS = {
         "Breeds every population and selects from it again, and compares every file's checksums and schema.",
     ),
     "watch": ("watch:watch", "Shows how far a search is, until it ends or Ctrl-C; the search does not notice."),
+    "ui": ("ui:ui", "Shows searches in a browser, live, until Ctrl-C; reads their files, and changes nothing."),
     "resume": ("resume:resume", "Goes on with a search that was stopped or killed, as it was started."),
     "migrate": (
         "migrate:migrate",

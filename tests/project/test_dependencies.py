@@ -19,8 +19,12 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 CORE = [Requirement(text) for text in PROJECT["dependencies"]]
 EXTRAS = {name: [Requirement(text) for text in texts] for name, texts in PROJECT["optional-dependencies"].items()}
 
+# What the tests are run with; `gpu` is for other machines.
+TESTED = ("bo", "eval", "hf", "tensorboard", "ui", "dev")
+
 # What a module is called where its distribution is called otherwise.
-DISTRIBUTIONS = {"yaml": "pyyaml", "vl_convert": "vl-convert-python"}
+DISTRIBUTIONS = {"yaml": "pyyaml", "vl_convert": "vl-convert-python", "sklearn": "scikit-learn"}
+DISTRIBUTED = {name: module for module, name in DISTRIBUTIONS.items()}
 PACKAGES = ("harmony_core", "snakemake_executor_plugin_submitit", "snakemake_logger_plugin_harmony")
 # What needs an extra, imported where it is used.
 OPTIONAL = {requirement.name for name in EXTRAS if name != "dev" for requirement in EXTRAS[name]}
@@ -66,8 +70,9 @@ def test_what_is_imported_is_declared_and_the_other_way_round() -> None:
 def test_every_extra_is_for_something_that_is_imported() -> None:
     """Some by a name in a string."""
     sources = [path.read_text() for package in PACKAGES for path in (ROOT / package).rglob("*.py")]
+    modules = {name: DISTRIBUTED.get(name, name.replace("-", "_")) for name in OPTIONAL}
     unused = [
-        name for name in OPTIONAL if not any(name in source or name.replace("-", "_") in source for source in sources)
+        name for name in OPTIONAL if not any(one in source for one in (name, modules[name]) for source in sources)
     ]
     assert unused == []
 
@@ -75,15 +80,13 @@ def test_every_extra_is_for_something_that_is_imported() -> None:
 def test_conda_has_the_same_dependencies() -> None:
     listed = [line for line in conda_lines() if not line.startswith("-")]
     expected = [*PROJECT["dependencies"]]
-    for extra in ("bo", "hf", "tensorboard", "dev"):
+    for extra in TESTED:
         expected += PROJECT["optional-dependencies"][extra]
     assert sorted(listed) == sorted(expected)
     assert "--constraint constraints.txt" in conda_lines()
 
 
-@pytest.mark.parametrize(
-    "requirement", [*CORE, *EXTRAS["dev"], *EXTRAS["hf"], *EXTRAS["bo"], *EXTRAS["tensorboard"]], ids=str
-)
+@pytest.mark.parametrize("requirement", [*CORE, *(one for extra in TESTED for one in EXTRAS[extra])], ids=str)
 def test_pinned_release_meets_the_requirement(requirement: Requirement) -> None:
     assert requirement.specifier.contains(pins()[canonical(requirement.name)])
 

@@ -17,8 +17,12 @@ def missing(packages: dict[str, str]) -> list[str]:
     return [package for package, program in packages.items() if find(program) is None]
 
 
-def install(packages: dict[str, str]) -> str | None:
+def install(packages: dict[str, str], what: str = "Slurm") -> str | None:
     """Installs what is missing, with apt-get and as root.
+
+    Args:
+        packages: each with the program that shows it is there.
+        what: they are called together.
 
     Returns:
         Why that was not possible; None when everything is there.
@@ -26,7 +30,7 @@ def install(packages: dict[str, str]) -> str | None:
     wanted = missing(packages)
     if not wanted:
         return None
-    what = f"Slurm for the tests: {' '.join(wanted)}"
+    what = f"{what} for the tests: {' '.join(wanted)}"
     if os.geteuid() != 0:
         return f"{what}: not installed, and not root to install them"
     if find("apt-get") is None:

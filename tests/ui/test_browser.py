@@ -1,0 +1,163 @@
+"""The page in a real browser, at a search that runs."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.ui.browser import Watched, browser
+from tests.ui.conftest import Served, serving, tunnel
+from tests.ui.live_search import HOSTILE, LiveSearch, live_search
+
+pytest.importorskip("playwright")
+
+Holder = subprocess.Popen[str]
+
+
+@pytest.fixture(scope="module")
+def search(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveSearch]:
+    made = live_search(tmp_path_factory.mktemp("live"))
+    yield made
+    made.end()
+
+
+@pytest.fixture(scope="module")
+def holder(search: LiveSearch) -> Iterator[Holder]:
+    process = search.run()
+    yield process
+    process.kill()
+    process.wait()
+    assert process.stdout is not None
+    process.stdout.close()
+
+
+@pytest.fixture(scope="module")
+def looked_at(search: LiveSearch, holder: Holder) -> Iterator[Served]:
+    with serving(search.folder.path.parents[1]) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def watched(looked_at: Served) -> Iterator[Watched]:
+    with browser(f"127.0.0.1:{looked_at.port}") as found:
+        found.page.goto(looked_at.address)
+        # The entry hands on to the page by itself.
+        found.page.wait_for_selector("main .card a")
+        yield found
+
+
+def tile(watched: Watched, name: str) -> str:
+    found: str = watched.page.evaluate(
+        "name => [...document.querySelectorAll('.tile')].find(one => one.innerText.startsWith(name))?.innerText ?? ''",
+        name,
+    )
+    return found
+
+
+def wait_for(watched: Watched, name: str, text: str, seconds: float) -> float:
+    """How long a tile took to say something."""
+    began = time.monotonic()
+    watched.page.wait_for_function(
+        "([name, text]) => [...document.querySelectorAll('.tile')].some(one => one.firstChild.textContent === name && "
+        "one.innerText.includes(text))",
+        arg=[name, text],
+        timeout=1000 * seconds,
+    )
+    return time.monotonic() - began
+
+
+def test_what_is_under_way_is_shown(watched: Watched) -> None:
+    watched.show("/toy")
+    watched.page.wait_for_selector(".state.running")
+    under_way = watched.page.locator("section", has=watched.page.get_by_role("heading", name="Under way"))
+    assert "146 / 488" in under_way.inner_text()
+    assert under_way.locator("svg.spark").count() == 1
+    # What attacks is there as text.
+    assert HOSTILE.split("\x1b")[0] in watched.page.locator("main").inner_text()
+    assert watched.page.locator("main img").count() == 0
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1400])
+def test_pages_are_usable_by_everybody(watched: Watched, search: LiveSearch, width: int, scheme: str) -> None:
+    ids = [search._key(0, number)["architecture_id"] for number in (7, 6)]
+    of_candidates = (f"/toy/candidate/{ids[0]}", f"/toy/compare/{'/'.join(ids)}")
+    for place in ("/", "/toy", "/toy/candidates", "/toy/metrics", *of_candidates):
+        watched.show(place, width, scheme)
+        assert watched.hindrances() == [], place
+        assert watched.page.evaluate("document.documentElement.scrollWidth") <= width, place
+
+
+def test_a_keyboard_sorts_and_keeps_its_place(watched: Watched) -> None:
+    watched.show("/toy/candidates")
+    watched.page.locator("[data-key='sort latency_seconds']").focus()
+    watched.page.keyboard.press("Enter")
+    watched.page.wait_for_selector("th[aria-sort='ascending'] [data-key='sort latency_seconds']:focus")
+    watched.page.keyboard.press("Enter")
+    watched.page.wait_for_selector("th[aria-sort='descending'] [data-key='sort latency_seconds']:focus")
+    first = watched.page.locator("tbody tr").first.inner_text()
+    assert "90 ms" in first
+
+
+def test_a_row_on_disk_appears_within_five_seconds_without_a_reload(watched: Watched, search: LiveSearch) -> None:
+    watched.show("/toy")
+    wait_for(watched, "best bits/byte", "2.3000", 20)
+    watched.page.evaluate("window.kept = true")
+    search.train(1, 1, 2.05)
+    search.measure(1, 1, 0.015)
+    took = wait_for(watched, "best bits/byte", "2.0500", 5)
+    wait_for(watched, "under way", "1", 5)
+    assert watched.page.evaluate("window.kept")
+    print(f"a row appeared after {took:.1f} s")
+
+
+def test_a_killed_search_says_so(watched: Watched, holder: Holder) -> None:
+    watched.show("/toy")
+    watched.page.wait_for_selector(".state.running")
+    holder.kill()
+    holder.wait()
+    began = time.monotonic()
+    watched.page.wait_for_selector(".state.stopped", timeout=30_000)
+    print(f"a killed search said so after {time.monotonic() - began:.1f} s")
+
+
+def test_nothing_went_wrong_meanwhile(watched: Watched) -> None:
+    """No error on the console, no exception, no dialog, no request to another machine or port."""
+    assert watched.wrong == []
+
+
+def test_a_used_address_is_one_line(watched: Watched, looked_at: Served) -> None:
+    watched.page.goto(looked_at.address)
+    assert watched.page.locator("body").inner_text().startswith("The token is wrong or was used")
+
+
+def test_a_tunnel_with_another_port(watched: Watched, looked_at: Served) -> None:
+    """Whoever sits at the tunnel's other end opens the printed address with the port there, by any name of the host."""
+    with tunnel(looked_at.port) as port:
+        watched.page.goto(looked_at.next_address().replace(f"127.0.0.1:{looked_at.port}", f"localhost:{port}"))
+        watched.page.wait_for_selector("main .card a")
+        assert watched.page.url.startswith(f"http://localhost:{port}/")
+
+
+def test_a_search_that_is_damaged_and_one_of_another_format(tmp_path: Path, watched: Watched) -> None:
+    """Shown in a page of their own server; that which can be read is."""
+    search = live_search(tmp_path, "damaged")
+    path = search.folder.population(0)
+    path.write_bytes(path.read_bytes()[:-64])
+    old = tmp_path / "results" / "old" / "manifest.json"
+    old.parent.mkdir()
+    old.write_text('{"format_version": 2}')
+    with serving(tmp_path) as found:
+        watched.page.goto(found.next_address())
+        watched.page.wait_for_selector("text=harmony migrate")
+        watched.page.goto(watched.page.url.split("#")[0] + "#/damaged")
+        banner = watched.page.wait_for_selector(".banner.warn")
+        assert banner is not None
+        assert "population.parquet" in banner.inner_text()
+        assert "up to 8 candidates" in banner.inner_text()
+        assert "7" in tile(watched, "front")
+    search.end()
