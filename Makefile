@@ -27,7 +27,7 @@ TEST_SLURM = $(BIN)/python -m pytest -m 'not chaos' -n 4 --dist loadfile --no-lo
 export PATH := $(BIN):$(PATH)
 export DS_BUILD_OPS := 0
 
-.PHONY: help install search test test-slurm chaos bench gpu-check lint format clean
+.PHONY: help install search test test-slurm chaos bench gpu-check docs lint format clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,7 +53,12 @@ $(VENV)/.references: $(INSTALLED)
 		echo "$(REFERENCES): not installed; the tests that compare with them will be skipped" >&2
 	touch $@
 
-test: install $(VENV)/.references  ## every test but chaos
+# What builds the documentation is not part of `make search`'s installation.
+$(VENV)/.docs: $(INSTALLED)
+	$(BIN)/python -m pip install --constraint constraints.txt $(PIP_ARGS) --editable '.[docs]'
+	touch $@
+
+test: install $(VENV)/.references $(VENV)/.docs  ## every test but chaos
 	@status=0; \
 		$(BIN)/python -m pytest -m 'not chaos' -n 4 --dist loadfile --no-loadscope-reorder --durations=15 $(ROOMS) $(PYTEST_ARGS) || status=1; \
 		$(TEST_SLURM) || status=1; exit $$status
@@ -71,6 +76,10 @@ bench: install  ## every benchmark of benchmarks/
 
 gpu-check: install  ## what no CPU can show, in nine minutes on one GPU, without a network
 	$(BIN)/python -m benchmarks.gpu_check --out $(GPU_CHECK).json --page $(GPU_CHECK).html $(GPU_CHECK_ARGS)
+
+docs: install $(VENV)/.docs  ## the documentation's site, in build/site, without a network
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "read it: $(BIN)/python -m http.server --bind 127.0.0.1 --directory build/site 8000"
 
 lint: install  ## ruff, mypy and snakefmt, changing nothing
 	$(BIN)/ruff check .
