@@ -121,15 +121,20 @@ def _kind(about: dict[str, Any], schema: dict[str, Any]) -> str:
 def _bounds(about: dict[str, Any]) -> str:
     low, high = about.get("minimum"), about.get("maximum")
     above, below = about.get("exclusiveMinimum"), about.get("exclusiveMaximum")
-    parts = [f"≥ {low:g}" if low is not None else "", f"> {above:g}" if above is not None else ""]
-    parts += [f"≤ {high:g}" if high is not None else "", f"< {below:g}" if below is not None else ""]
-    told = ", ".join(part for part in parts if part)
-    return f" {told}" if told else ""
+    if low is not None and high is not None:
+        return f", {_number(low)} to {_number(high)}"
+    bounds = ((">", above), ("≥", low), ("<", below), ("≤", high))
+    parts = [f"{sign} {_number(one)}" for sign, one in bounds if one is not None]
+    return f" {', '.join(parts)}" if parts else ""
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value == int(value) and abs(value) < 1e9 else f"{value:.3g}"
 
 
 def _default(value: Any) -> str:
     if isinstance(value, BaseModel):
-        return ""
+        return f"`{value.kind}`" if hasattr(value, "kind") else ""
     if isinstance(value, tuple) and any(isinstance(one, BaseModel) for one in value):
         return ", ".join(f"`{getattr(one, 'name', one)}`" for one in value)
     return f"`{json.dumps(value)}`"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import commands
 import configuration
@@ -26,6 +27,25 @@ PAGES: dict[str, Callable[[], str]] = {
 }
 # A link of a page of docs/ to a file of the repository beside docs/.
 _OUTSIDE = re.compile(r"\[(?P<text>[^\]]+)\]\((?P<path>(?:\.\./)+[^)\s#]+)(?:#[^)]*)?\)")
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Puts what `nav` does not name at the end of its Reference, so that no page is without a place."""
+    docs = Path(config.docs_dir)
+    named = set(_paths(config.nav)) | set(PAGES)
+    found = {path.relative_to(docs).as_posix() for path in docs.rglob("*.md")}
+    others = sorted(path for path in found - named if not config.exclude_docs.match_file(path))
+    (reference,) = (section["Reference"] for section in config.nav if "Reference" in section)
+    reference += others
+    return config
+
+
+def _paths(nav: Any) -> Iterator[str]:
+    """The pages that a part of `nav` names."""
+    if isinstance(nav, str):
+        yield nav
+    for one in nav.values() if isinstance(nav, dict) else nav if isinstance(nav, list) else ():
+        yield from _paths(one)
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -62,7 +82,11 @@ _KEPT = {"CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md", "
 
 
 def _from_the_root(name: str) -> str:
-    return (ROOT / name).read_text().replace("](docs/", "](")
+    """A page of the project's root, with its links as they are among the site's pages."""
+    text = (ROOT / name).read_text().replace("](docs/", "](")
+    for file, page in _KEPT.items():
+        text = text.replace(f"]({file})", f"]({page})")
+    return text
 
 
 def _citing(path: Path) -> str:

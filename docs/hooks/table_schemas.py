@@ -50,10 +50,17 @@ def _row(field: pa.Field) -> str:
     about = {key.decode(): value.decode() for key, value in (field.metadata or {}).items()}
     told = about.get("description", "")
     if values := about.get("values"):
-        told += " One of " + ", ".join(f"`{value}`" for value in values.split("|")) + "."
+        told += "; one of " + ", ".join(f"`{value}`" for value in values.split("|"))
     if since := about.get("since"):
-        told += f" Since version {since}."
-    kind = "list of works" if pa.types.is_list(field.type) and pa.types.is_struct(field.type.value_type) else field.type
+        told += f"; since version {since}"
     null = "?" if field.nullable else ""
-    cells = (f"`{field.name}`", f"{kind}{null}", about.get("unit", ""), told)
+    cells = (f"`{field.name}`", f"{_kind(field.type)}{null}", about.get("unit", ""), told)
     return "| " + " | ".join(cell.replace("|", "\\|").replace("<", "&lt;") for cell in cells) + " |"
+
+
+def _kind(kind: pa.DataType) -> str:
+    if not pa.types.is_list(kind):
+        return str(kind)
+    inner = kind.value_type
+    fields = [f"{one.name} {one.type}" for one in inner] if pa.types.is_struct(inner) else []
+    return f"list of ({', '.join(fields)})" if fields else f"list of {inner}"

@@ -15,7 +15,7 @@ from harmony_core.resources import resource_names
 
 ROOT = Path(__file__).parents[2]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-TARGETS = ("install", "search", "test", "chaos", "bench", "gpu-check", "lint")
+TARGETS = ("install", "search", "test", "chaos", "bench", "gpu-check", "docs", "lint")
 
 
 def make(*arguments: str) -> subprocess.CompletedProcess[str]:
