@@ -35,7 +35,13 @@ def answers(reader: Path) -> dict[str, dict[str, Any]]:
 
     promoted = promoted_results(reader / "results" / NAME).filter(role="front").collect()
     call = [sys.executable, "-m", "tests.docs.reader", NAME, promoted["architecture_id"][0]]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
+    own = {
+        "PYTHONPATH": str(ROOT),
+        "COLUMNS": "200",
+        "HF_MODULES_CACHE": str(reader / "modules"),
+        "HF_HUB_OFFLINE": "1",
+    }
+    environment = {**os.environ, **own}
     done = subprocess.run(call, cwd=reader, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return {one["place"]: one for one in json.loads(done.stdout.splitlines()[-1])}

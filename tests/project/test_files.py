@@ -35,7 +35,7 @@ def test_make_installs_into_the_environment_that_is_asked_for(tmp_path: Path) ->
 
 
 def test_make_installs_once(tmp_path: Path) -> None:
-    for once in (".installed", ".references"):
+    for once in (".installed", ".references", ".docs"):
         (tmp_path / once).touch()
     assert "pip install" not in make("--dry-run", "test", f"VENV={tmp_path}").stdout
 
