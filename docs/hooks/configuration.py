@@ -10,6 +10,7 @@ from typing import Any
 import griffe
 from pydantic import BaseModel
 
+from harmony_core.architecture import block_class, block_kinds
 from harmony_core.evolution.registry import ALGORITHMS
 from harmony_core.metrics import METRICS
 from harmony_core.search.config import Config
@@ -43,6 +44,19 @@ def page() -> str:
     parts += [_section("space", Space), _section("space.depth", Depth)]
     parts += [_section("space.blocks.KIND", BlockSpace), _section("space.constraints", Constraints)]
     return "\n".join(parts)
+
+
+_BLOCKS = """# Blocks
+The kinds of block that an architecture may be made of, and the fields of each, as an architecture's YAML has them. A
+space lists choices for them under `space.blocks.KIND.domains`. [Operators](../operators.md) says what each kind
+computes and what it is compared with.
+"""
+
+
+def blocks_page() -> str:
+    """Markdown: a section a kind of block, a row a field."""
+    sections = (_section(kind, block_class(kind), skip=("kind",)) for kind in sorted(block_kinds()))
+    return "\n".join([_BLOCKS, *(section.removeprefix("#") for section in sections)])
 
 
 def _models(path: str, model: Any) -> Iterator[tuple[str, type[BaseModel]]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from nbconvert import MarkdownExporter
@@ -10,6 +11,8 @@ from nbconvert import MarkdownExporter
 def pages(source: Path) -> dict[str, str | bytes]:
     """The page of a notebook, and the pictures that its cells put out, by their paths in the site."""
     text, resources = MarkdownExporter().from_filename(str(source))
+    # Tables as the site's own are.
+    text = re.sub(r"<style>.*?</style>\n?", "", text, flags=re.DOTALL).replace(' border="1" class="dataframe"', "")
     name = source.stem
     found: dict[str, str | bytes] = {}
     for file, content in resources["outputs"].items():

@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[2]
 # Pages whose text is not a file of docs/: what writes each.
 PAGES: dict[str, Callable[[], str]] = {
     "reference/configuration.md": configuration.page,
+    "reference/blocks.md": configuration.blocks_page,
     "reference/command-line.md": commands.page,
     "reference/tables.md": table_schemas.page,
     "changelog.md": lambda: _from_the_root("CHANGELOG.md"),

@@ -16,7 +16,7 @@ from harmony_core.metrics import LATENCY, LOSS
 from harmony_core.results import leaderboard, pareto_front, promoted_results
 
 GREY, RED, BLUE = "#9aa5b1", "#d1495b", "#2f5d8a"
-X = alt.X("milliseconds:Q", title="time to read 4 x 256 tokens [ms]", scale=alt.Scale(zero=False, padding=20))
+X = alt.X("milliseconds:Q", title="latency: reading 4 x 256 tokens [ms]", scale=alt.Scale(zero=False, padding=20))
 Y = alt.Y(f"{LOSS}:Q", title="validation bits per byte", scale=alt.Scale(zero=False, padding=20))
 
 
