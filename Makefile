@@ -2,7 +2,7 @@
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
-EXTRAS ?= dev,hf,bo,eval,tensorboard,ui
+EXTRAS ?= dev,hf,bo,tensorboard,ui
 SEARCH ?= nano
 PIP_ARGS ?=
 PYTEST_ARGS ?=
@@ -37,12 +37,12 @@ TEST_SLURM = $(BIN)/python -m pytest -m 'not chaos' -n 4 --dist loadfile --no-lo
 export PATH := $(BIN):$(PATH)
 export DS_BUILD_OPS := 0
 
-.PHONY: help install kernels search test test-kernels test-slurm chaos bench gpu-check lint format clean
+.PHONY: help install kernels search test test-kernels test-slurm chaos bench gpu-check docs lint format clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-install: $(INSTALLED)  ## the virtual environment (VENV=.venv, EXTRAS=dev,hf,bo,eval,tensorboard,ui)
+install: $(INSTALLED)  ## the virtual environment (VENV=.venv, EXTRAS=dev,hf,bo,tensorboard,ui)
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -71,7 +71,12 @@ $(VENV)/.axe: $(INSTALLED)
 		echo "$(AXE): not installed; the tests that look at pages with it will be skipped" >&2
 	touch $@
 
-test: install $(VENV)/.references $(VENV)/.axe  ## every test but chaos
+# What builds the documentation, and the evaluation harness with all that it brings, are no part of `make search`.
+$(VENV)/.docs: $(INSTALLED)
+	$(BIN)/python -m pip install --constraint constraints.txt $(PIP_ARGS) --editable '.[docs,eval]'
+	touch $@
+
+test: install $(VENV)/.references $(VENV)/.axe $(VENV)/.docs  ## every test but chaos
 	@status=0; \
 		$(BIN)/python -m pytest -m 'not chaos' -n 4 --dist loadfile --no-loadscope-reorder --durations=15 $(ROOMS) $(PYTEST_ARGS) || status=1; \
 		$(TEST_KERNELS) || status=1; \
@@ -93,6 +98,10 @@ bench: install  ## every benchmark of benchmarks/
 
 gpu-check: install  ## what no CPU can show, in nine minutes on one GPU, without a network
 	$(BIN)/python -m benchmarks.gpu_check --out $(GPU_CHECK).json --page $(GPU_CHECK).html $(GPU_CHECK_ARGS)
+
+docs: install $(VENV)/.docs  ## the documentation's site, in build/site, without a network
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "read it: $(BIN)/python -m http.server --bind 127.0.0.1 --directory build/site 8000"
 
 lint: install  ## ruff, mypy and snakefmt, changing nothing
 	$(BIN)/ruff check .

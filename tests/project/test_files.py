@@ -15,7 +15,7 @@ from harmony_core.resources import resource_names
 
 ROOT = Path(__file__).parents[2]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-TARGETS = ("install", "kernels", "search", "test", "test-kernels", "chaos", "bench", "gpu-check", "lint")
+TARGETS = ("install", "kernels", "search", "test", "test-kernels", "chaos", "bench", "gpu-check", "docs", "lint")
 
 
 def make(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -35,7 +35,7 @@ def test_make_installs_into_the_environment_that_is_asked_for(tmp_path: Path) ->
 
 
 def test_make_installs_once(tmp_path: Path) -> None:
-    for once in (".installed", ".references"):
+    for once in (".installed", ".references", ".docs"):
         (tmp_path / once).touch()
     assert "pip install" not in make("--dry-run", "test", f"VENV={tmp_path}").stdout
 

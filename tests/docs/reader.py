@@ -1,0 +1,127 @@
+"""Follows the documentation in one process, which imports torch once; the answers are JSON on the last line.
+
+The folder that it runs in has `results`, `data`, `config` and `texts`. Each page gets a folder of its own with links to
+these, so that what one page writes is not in another one's way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import re
+import shlex
+import sys
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tests.docs.blocks import BLOCKS, Block
+
+GIVEN = ("results", "data", "config", "texts")
+# An id of the pages' own search, in a command or in a text of Python.
+_ID = re.compile(r"(?<![\w-])[0-9a-f]{8}(?![\w-])")
+# The demo's name, where it is neither a preset's nor a file's.
+_DEMO = re.compile(r"(?<=results/)nano(?![-\w.])|(?<![-\w/.])nano(?![-\w.])")
+
+
+def follow(name: str, architecture_id: str) -> Iterator[dict[str, Any]]:
+    """Runs what is to be run; an answer for each block.
+
+    Args:
+        name: of the search that stands for the demo's.
+        architecture_id: of a candidate that it promoted, which stands for every one of the pages'.
+    """
+    root, pages = Path.cwd(), dict[str, dict[str, Any]]()
+    for block in BLOCKS:
+        if block.page not in pages:
+            folder = root / block.page.replace("/", "-")
+            folder.mkdir()
+            for given in GIVEN:
+                (folder / given).symlink_to(root / given)
+            pages[block.page] = {"__name__": "reader"}
+        os.chdir(root / block.page.replace("/", "-"))
+        text = block.text
+        if block.kind == "run":
+            text = _ID.sub(architecture_id[:8], _DEMO.sub(name, text))
+        told, problem = io.StringIO(), ""
+        with contextlib.redirect_stdout(told), contextlib.redirect_stderr(told):
+            try:
+                problem = _do(block, text, pages[block.page]) or ""
+            except BaseException:
+                problem = traceback.format_exc()
+        yield {"place": block.place, "problem": problem, "told": told.getvalue()}
+
+
+def _do(block: Block, text: str, names: dict[str, Any]) -> str | None:
+    """Does with a block what its kind says, and returns what is wrong with it."""
+    match block.kind, block.language:
+        case "run", "sh":
+            return _shell(text)
+        case "run", "python":
+            exec(compile(text, block.place, "exec"), names)
+        case "run", "sql":
+            import duckdb
+
+            duckdb.sql(text).fetchall()
+        case "compile", _:
+            imports = [line for line in text.splitlines() if re.match(r"(from|import) ", line)]
+            compile(text, block.place, "exec")
+            # Of plug-ins that a page makes up there is nothing to import.
+            exec("\n".join(line for line in imports if "harmony_toys" not in line), {})
+        case "config" | "space" | "yaml", _:
+            return _yaml(block, text)
+        case ("check", _) | ("not-run", _) | ("", _):
+            pass
+        case _:
+            return f"what is to be done with a block {block.language!r} that says {block.kind!r}?"
+    return None
+
+
+def _yaml(block: Block, text: str) -> str | None:
+    import yaml
+
+    from harmony_core.search.config import Config
+    from harmony_core.space import Space
+
+    yaml.safe_load(text)
+    if block.kind != "yaml":
+        Path(block.argument).write_text(text)
+    if block.kind == "config":
+        Config.from_yaml(block.argument).check_names()
+    if block.kind == "space":
+        Space.from_yaml(block.argument)
+    return None
+
+
+def _shell(text: str) -> str | None:
+    """Commands of `harmony` alone, each of which must end with 0; of a shell's own there is `> FILE`."""
+    from harmony_core.cli.main import main
+
+    for line in text.splitlines():
+        words = shlex.split(line, comments=True)
+        if not words:
+            continue
+        if words[0] != "harmony":
+            return f"{line}: only commands of harmony are run here"
+        target = words.pop() if ">" in words else None
+        words = [word for word in words if word != ">"]
+        sys.argv, out = words, io.StringIO()
+        with contextlib.redirect_stdout(out if target else sys.stdout):
+            try:
+                main()
+                code: Any = 0
+            except SystemExit as ended:
+                code = ended.code or 0
+        if target:
+            Path(target).write_text(out.getvalue())
+        if code:
+            return f"{line}: exit code {code}"
+    return None
+
+
+if __name__ == "__main__":
+    answers = list(follow(*sys.argv[1:]))
+    print(f"\n{json.dumps(answers)}")
