@@ -12,6 +12,7 @@ from typing import Any
 import typer
 from typer.core import TyperArgument, TyperOption
 
+from harmony_core.cli.commands import Named
 from harmony_core.cli.main import app
 from harmony_core.errors import UserError
 
@@ -38,7 +39,8 @@ def page() -> str:
 
 
 def _commands(group: Any, prefix: str) -> Iterator[tuple[str, Any]]:
-    for name, command in group.commands.items():
+    for name, named in group.commands.items():
+        command = named.load() if isinstance(named, Named) else named
         path = f"{prefix} {name}".strip()
         if hasattr(command, "commands"):
             yield from _commands(command, path)

@@ -119,7 +119,7 @@ COMMANDS = {
 }
 
 
-class _Named(TyperCommand):
+class Named(TyperCommand):
     """A command of which name and help are known, and the rest is not imported.
 
     Args:
@@ -151,9 +151,9 @@ class Commands(TyperGroup):
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
-        self.commands = {**{name: _Named(name) for name in COMMANDS}, **self.commands}
+        self.commands = {**{name: Named(name) for name in COMMANDS}, **self.commands}
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The command that the arguments name, whole, and its own arguments."""
         name, command, rest = super().resolve_command(ctx, args)
-        return name, command.load() if isinstance(command, _Named) else command, rest
+        return name, command.load() if isinstance(command, Named) else command, rest
