@@ -87,5 +87,5 @@ def test_a_search_is_run_from_python(searched: Path, monkeypatch: pytest.MonkeyP
     assert sorted(path for path in Path("results/mine").rglob("*.parquet")) == before
     with pytest.raises(harmony_core.SearchFailed, match="search mine: Snakemake ended with exit code 1"):
         harmony_core.search("config.yaml", *SMALL, options=["no-such-file"])
-    with pytest.raises(harmony_core.UserError, match="search.generations: 0"):
+    with pytest.raises(harmony_core.UserError, match=r"search\.generations: 0"):
         harmony_core.search("config.yaml", "search.generations=0")
