@@ -25,8 +25,8 @@ from harmony_core.store.folder import SEARCH_VARIABLE, SearchFolder
 from harmony_core.workers.lease import Held, Lease, LeaseLost
 
 RESULTS = Path("results")
-# What this process has read, for a Snakefile that has the workflow as a module.
-_read: dict[Path, Plan] = {}
+# What this process has read, by its folder, for a Snakefile that has the workflow as a module.
+_read: dict[str, Plan] = {}
 # `harmony resume` sets it while it has files made again; nothing goes on from such a start later.
 REMAKING_VARIABLE = "HARMONY_REMAKING"
 # Snakemake's options that only look: they need no right to the search.
@@ -71,10 +71,8 @@ class Plan:
             plan._check_whole()
             plan = dataclasses.replace(plan, grown=plan._check_unchanged())
         # Each `use rule` of a Snakefile that has the workflow as a module reads it again.
-        known = _read.get(Path(plan.folder).absolute())
-        if known is None or known.config != plan.config:
-            _read[Path(plan.folder).absolute()] = known = plan
-        return known
+        _read[plan.folder] = plan
+        return plan
 
     def refuse_if_running(self) -> None:
         """Ends this process, in one line, where another one runs the search; looking is always allowed.

@@ -124,9 +124,7 @@ def _with_resources(text: str, answers: Answers) -> str:
             continue
         # Snakemake evaluates what looks like Python: the inner quotes keep a partition called `all` a name.
         line = f"  {key}: \"'{value}'\"\n"
-        text, replaced = re.subn(
-            rf"^  (#   )?{key}: .*\n", lambda _, line=line: line, text, count=1, flags=re.MULTILINE
-        )
+        text, replaced = re.subn(rf"^  (#   )?{key}: .*\n", line, text, count=1, flags=re.MULTILINE)
         if not replaced:
             text = text.replace("default-resources:\n", f"default-resources:\n{line}", 1)
     return text

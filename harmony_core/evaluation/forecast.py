@@ -61,8 +61,8 @@ class Forecast:
 def forecast(config: Config, samples: Sequence[Architecture], machine: Machine, workers: int) -> Forecast:
     """The forecast of a search whose candidates are like some samples of its space.
 
-    What is bred later costs about what its parents do, so the mean of the samples stands for all. Further evaluators
-    and starting processes are not counted.
+    What is bred later costs about what its parents do, so the mean of the samples stands for all. Devices that train
+    one candidate share its work evenly. Further evaluators and starting processes are not counted.
 
     Args:
         config: the search's.
@@ -75,7 +75,9 @@ def forecast(config: Config, samples: Sequence[Architecture], machine: Machine, 
     training = _mean(samples, config.recipe, machine)
     again = config.promotion_recipe()
     baselines = [load_preset(name) for name in promote.baselines]
-    grown = 1 + sum(one.params for one in promote.grow) / np.mean([one.num_params() for one in samples])
+    params = float(np.mean([one.num_params() for one in samples]))
+    # What is trained at every size, in trainings of the samples'.
+    grown = 1 + sum(one.params for one in promote.grow) / params
     # Both splits are read of what is promoted.
     members = [_mean(samples, again, machine, splits=2)] * promote.top_k
     members = [one * grown for one in [*members, *(_mean([preset], again, machine, 2) for preset in baselines)]]
@@ -84,9 +86,9 @@ def forecast(config: Config, samples: Sequence[Architecture], machine: Machine, 
     trainings = search.generations * search.population * rates
     runs = promote.replicates * rates
     steps = trainings * config.recipe.all_steps + promote.members * runs * again.all_steps
-    kept = promote.members * promote.replicates * float(np.mean([one.num_params() for one in samples])) * grown
+    kept = len(members) * promote.replicates * params * grown
+    # A generation ends with its last candidate, promotion with its longest member.
     rounds = search.generations * math.ceil(search.population * rates / workers) * training
-    # A generation ends with its last candidate, promotion with its longest members.
     last = max(max(members, default=0.0), sum(members) * runs / workers)
     return Forecast(
         machine=machine.name,
@@ -95,10 +97,10 @@ def forecast(config: Config, samples: Sequence[Architecture], machine: Machine, 
         trainings=trainings,
         promoted=promote.members * runs,
         tokens=trainings * config.recipe.all_tokens + promote.members * runs * again.all_tokens,
-        training_seconds=trainings * training * many,
-        promotion_seconds=sum(members) * runs * many,
+        training_seconds=trainings * training,
+        promotion_seconds=sum(members) * runs,
         latency_seconds=latency,
-        seconds=rounds + latency + last,
+        seconds=(rounds + last) / many + latency,
         disk_bytes=_BYTES_PER_REPORT
         + _BYTES_PER_SHARD * (1 + search.generations * config.num_shards())
         + _BYTES_PER_TRAINING * (trainings + promote.members * runs)

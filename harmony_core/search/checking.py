@@ -77,7 +77,8 @@ def _located(mistake: UserError, path: Path, spaces: Sequence[Path], changes: Ma
         if mistake.field.startswith(f"{file.name}.") and file.is_file():
             keys = mistake.field.removeprefix(f"{file.name}.").split(".")
             return UserError(f"{file.name}:{yaml_line(file, keys)}: {'.'.join(keys)}", mistake.value, mistake.fix)
-    keys, inner = mistake.field.removeprefix(f"{path.name}.").split("."), changes
+    inner: Any = changes
+    keys = mistake.field.removeprefix(f"{path.name}.").split(".")
     if keys[0] not in Config.model_fields:
         # It is of another file, or of the whole of this one.
         return mistake

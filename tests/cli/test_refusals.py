@@ -41,6 +41,8 @@ OF_A_FILE = (
     ("train", "llama-nano", "--out", "file", "--recipe", "{}"),
     ("cost", "llama-nano", "--machine", "{}"),
     ("config", "check", "{}"),
+    # An empty file is a configuration, with which Snakemake would start.
+    ("search", "{}", "--profile", "nowhere"),
     ("doctor", "--profile", "profile", "--configfile", "{}"),
     ("run", "train", "--search", "{}", "--generation", "0", "--shard", "0"),
     ("run", "mutate", "--search", "{}", "--generation", "0"),
@@ -58,6 +60,7 @@ WRITERS = (
     ("calibrate", "-o", "{}/machine.yaml"),
     ("plan", "small.yaml", "--plot", "{}/figure.html"),
     ("grow", "small.yaml", "--out", "{}/large.yaml"),
+    ("init", "{}", "--yes", "--name", "mine"),
 )
 
 
