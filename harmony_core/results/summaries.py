@@ -101,6 +101,12 @@ class Summaries:
         wanted = [name for name in self.schema if columns is None or name in columns]
         return self._rows(self.generations, list(dict.fromkeys([*KEY, *wanted]))).select(wanted)
 
+    def keep(self, generation: int) -> None:
+        """Keeps the summary of a generation that was selected from, so that whoever asks first need not."""
+        for one in self._finished:
+            if one.number == generation and self._kept(one, KEY) is None:
+                self._made(one)
+
     def tally(self) -> Tally:
         """What is told of all generations; asked after `candidates`, nothing is read twice."""
         for one in self._finished:
