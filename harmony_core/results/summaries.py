@@ -138,8 +138,8 @@ class Summaries:
             frames = []
             for one in of_rows:
                 # One generation after another: a million architectures take more memory than all that is told of them.
-                found = scan([one.population], schemas.POPULATION, [*KEY, *from_population])
-                frames.append(found.join(rows.lazy().select(KEY), on=KEY, how="semi").collect())
+                members_of = scan([one.population], schemas.POPULATION, [*KEY, *from_population])
+                frames.append(members_of.join(rows.lazy().select(KEY), on=KEY, how="semi").collect())
             told = pl.concat(frames) if frames else empty(schemas.POPULATION).select(*KEY, *from_population)
             rows = rows.join(told, on=KEY, how="left", maintain_order="left")
         return rows
