@@ -199,7 +199,8 @@ def _population(
             text = '{"blocks":[' + ",".join([plans.texts[block] for block in blocks]) + end
             texts[where], ids[where] = text, hashlib.sha256(text.encode()).hexdigest()[:16]
     if survivors is None:
-        origins, parents = np.full(number, "sample", object), [[] for _ in range(number)]
+        origins: Any = np.full(number, "sample", object)
+        parents: list[list[str]] = [[] for _ in range(number)]
         operators = np.full(number, "sample", object)
     else:
         pairs_N2 = survivors["architecture_id"][rng.integers(len(survivors["architecture_id"]), size=(number, 2))]
@@ -246,7 +247,12 @@ def _write_shards(
         ok_n, bits_n, seconds_n = (outcome[name][part] for name in ("ok", "bits", "seconds"))
         took_n = 40.0 + 2e-5 * members["num_params"][part]
         training = {
-            **{**key, "precision": "fp32", "status": outcome["status"][part], "error": np.where(ok_n, None, attack)},
+            **{
+                **key,
+                "precision": "fp32",
+                "status": outcome["status"][part],
+                "error": np.where(ok_n, np.array(None), attack),
+            },
             **{"attempt": 1, "val_bits_per_byte": bits_n, "val_loss": bits_n * 1.6, "train_loss": bits_n * 1.58},
             **{"val_standard_error": np.where(ok_n, 0.01, np.nan), "steps": 488, "tokens": 2_000_000},
             **{"learning_rate": 3e-3, "flops": 2e6 * members["flops_per_token"][part], "seconds": took_n},
@@ -311,8 +317,8 @@ def _promote(folder: SearchFolder, survivors: Columns, hostile: bool) -> None:
     members = [
         {**row, **again, "candidate": number, "parents": [row["architecture_id"]]} for number, row in enumerate(rows)
     ]
-    where = {"search": folder.path.name, "generation": None, "candidate": len(members), "origin": "preset"}
-    named = {"role": "baseline", "name": HOSTILE[0] if hostile else "llama-nano", "operator": "preset"}
+    where: Columns = {"search": folder.path.name, "generation": None, "candidate": len(members), "origin": "preset"}
+    named: Columns = {"role": "baseline", "name": HOSTILE[0] if hostile else "llama-nano", "operator": "preset"}
     preset = with_vocab(load_preset("llama-nano"), VOCAB_SIZE)
     members.append(population_row(preset, sequence_length=SEQUENCE_LENGTH, **where, **named))
     write_table(folder.population(None), members, POPULATION)

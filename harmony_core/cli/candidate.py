@@ -71,7 +71,14 @@ def _of_preset(name: str, folder: SearchFolder | None) -> dict[str, Any]:
         manifest = read_manifest(folder.manifest)
         preset = with_vocab(preset, manifest.data["vocab_size"])
         length = manifest.config["recipe"]["sequence_length"]
-    where = {"search": "", "generation": None, "candidate": 0, "origin": "preset", "operator": "preset", "name": name}
+    where: dict[str, Any] = {
+        "search": "",
+        "generation": None,
+        "candidate": 0,
+        "origin": "preset",
+        "operator": "preset",
+        "name": name,
+    }
     return population_row(preset, sequence_length=length, **where)
 
 

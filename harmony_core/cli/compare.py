@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -71,8 +72,9 @@ def _searches(asked: Asked, first: Summaries, second: Summaries, limit: int) -> 
     if not asked.for_programs:
         shared = f"{len(every)} architectures are in both"
         if len(every):
-            difference = every[f"{LOSS}_difference"]
-            shared += f"; b - a in bits/byte: median {difference.median():+.4f}, {(difference < 0).sum()} lower in b"
+            differences = every[f"{LOSS}_difference"].to_list()
+            lower = sum(one < 0 for one in differences)
+            shared += f"; b - a in bits/byte: median {statistics.median(differences):+.4f}, {lower} lower in b"
         console.print(plain(shared), markup=False, soft_wrap=True)
     for one in (first, second):
         tell_state(one)

@@ -117,9 +117,11 @@ def select(search: Search, generation: Generation) -> None:
     """Selects the survivors of a generation."""
     from harmony_core.evolution.generation import select_generation
     from harmony_core.results.budget import spending
+    from harmony_core.results.summaries import Summaries
 
     folder = SearchFolder(search)
     line = lines.selected(select_generation(folder, generation))
+    Summaries(folder).keep(generation)
     # Files of later generations may come and go meanwhile.
     spent = spending(folder, generation)
     console.print(line if spent is None else f"{line}, {spent} spent")

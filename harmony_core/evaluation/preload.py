@@ -11,10 +11,14 @@ import gc
 # numpy.unique imports it lazily, and every batch calls that.
 import torch
 
-# A child imports its parent's main module again, which is the command line.
+# A child imports its parent's main module again, which is the command line; that imports no command before it runs.
 import harmony_core.cli.main
 import harmony_core.evaluation.latency
+import harmony_core.evaluation.mad_run_task
+import harmony_core.evaluation.mad_task
 import harmony_core.evaluation.training_task
+import harmony_core.search.config
+import harmony_core.store
 import harmony_core.training.trainer
 import harmony_core.workers.pool  # noqa: F401
 from harmony_core.models.kernels import preload

@@ -27,14 +27,11 @@ def candidates_compared(first: Mapping[str, Any], second: Mapping[str, Any], nam
     rows = []
     for name in names:
         a, b = first.get(name), second.get(name)
-        known = a is not None and b is not None
-        rows.append(
-            {
-                **{"metric": name, "unit": metric(name).unit, "a": a, "b": b},
-                "difference": b - a if known else None,
-                "ratio": b / a if known and a else None,
-            }
-        )
+        difference = ratio = None
+        if a is not None and b is not None:
+            difference, ratio = b - a, b / a if a else None
+        told = {"metric": name, "unit": metric(name).unit, "a": a, "b": b}
+        rows.append({**told, "difference": difference, "ratio": ratio})
     kinds = {name: pl.Float64() for name in ("a", "b", "difference", "ratio")}
     return pl.DataFrame(rows, schema={"metric": pl.String(), "unit": pl.String(), **kinds}, strict=False)
 

@@ -28,6 +28,6 @@ def failures(summaries: Summaries) -> pl.DataFrame:
             failed = table.failures(rows).unique([*KEY, "status"], keep="first", maintain_order=True)
             told = [name for name in _TOLD if name in columns]
             found.append(failed.select(*KEY, pl.lit(table.name).alias("stage"), *told).collect())
-    rows = pl.concat(found, how="diagonal").sort(*KEY, nulls_last=True, maintain_order=True)
+    every = pl.concat(found, how="diagonal").sort(*KEY, nulls_last=True, maintain_order=True)
     first = [*KEY, "architecture_id", "stage"]
-    return rows.select(*first, pl.exclude(first))
+    return every.select(*first, pl.exclude(first))

@@ -53,8 +53,8 @@ def again_on(rows: pl.DataFrame, summaries: Summaries) -> pl.DataFrame:
     """
     mode = summaries.config["latency"]["objective"]
     times = promoted_latency(summaries.folder, mode).filter(pl.col("source") == "measured")
-    again = times.unique("architecture_id", keep="first")
-    again = again.select("architecture_id", latency_again_seconds="latency_seconds").collect()
+    first = times.unique("architecture_id", keep="first")
+    again = first.select("architecture_id", latency_again_seconds="latency_seconds").collect()
     rows = rows.join(again, on="architecture_id", how="left", maintain_order="left")
     measured_again = rows.filter(pl.col("latency_again_seconds").is_not_null())
     measured_again = measured_again.with_columns(latency_seconds="latency_again_seconds")

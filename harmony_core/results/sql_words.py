@@ -29,7 +29,7 @@ FUNCTIONS = _words(
     """abs acos acosd array_agg array_contains array_get array_length array_lower array_mean array_reverse array_sum
     array_to_string array_unique array_upper asin asind atan atan2 atan2d atand avg bit_and bit_count bit_length bit_not
     bit_or bit_xor cast cbrt ceil ceiling char_length character_length coalesce concat concat_ws corr cos cosd cot cotd
-    count covar covar_pop covar_samp date date_part degrees dense_rank div ends_with exp explode extract first
+    count covar covar_pop covar_samp date date_part degrees dense_rank div ends_with exp extract first
     first_value floor greatest if ifnull initcap lag last last_value lead least left length ln log log10 log1p log2
     lower ltrim max median min mod normalize nullif octet_length pi pow power quantile_cont quantile_disc radians rank
     regexp_like replace reverse right round row_number rtrim sign sin sind split_part sqrt starts_with stddev

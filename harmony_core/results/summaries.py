@@ -101,6 +101,12 @@ class Summaries:
         wanted = [name for name in self.schema if columns is None or name in columns]
         return self._rows(self.generations, list(dict.fromkeys([*KEY, *wanted]))).select(wanted)
 
+    def keep(self, generation: int) -> None:
+        """Keeps the summary of a generation that was selected from, so that whoever asks first need not."""
+        for one in self._finished:
+            if one.number == generation and self._kept(one, KEY) is None:
+                self._made(one)
+
     def tally(self) -> Tally:
         """What is told of all generations; asked after `candidates`, nothing is read twice."""
         for one in self._finished:
@@ -132,8 +138,8 @@ class Summaries:
             frames = []
             for one in of_rows:
                 # One generation after another: a million architectures take more memory than all that is told of them.
-                found = scan([one.population], schemas.POPULATION, [*KEY, *from_population])
-                frames.append(found.join(rows.lazy().select(KEY), on=KEY, how="semi").collect())
+                members_of = scan([one.population], schemas.POPULATION, [*KEY, *from_population])
+                frames.append(members_of.join(rows.lazy().select(KEY), on=KEY, how="semi").collect())
             told = pl.concat(frames) if frames else empty(schemas.POPULATION).select(*KEY, *from_population)
             rows = rows.join(told, on=KEY, how="left", maintain_order="left")
         return rows

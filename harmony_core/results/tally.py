@@ -46,8 +46,8 @@ class Tally:
             seconds += rows[table.name].select("device_seconds").collect()["device_seconds"].to_list()
         mode = pl.col("mode") == settings["latency"]["objective"]
         times = rows[LATENCY_TABLE.name].filter(mode).select("reference_seconds_median", "marked").collect()
-        reference = times["reference_seconds_median"].drop_nulls()
-        bounds = (reference[reference.arg_min()], reference[reference.arg_max()]) if len(reference) else ()
+        reference = times["reference_seconds_median"].drop_nulls().to_list()
+        bounds = (min(reference), max(reference)) if reference else ()
         return cls(dict(failures), bounds, int(times["marked"].sum()), math.fsum(seconds))
 
     @classmethod

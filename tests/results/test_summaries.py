@@ -60,6 +60,11 @@ def test_a_summary_says_what_the_files_say(search: SearchFolder, monkeypatch: py
     assert second.candidates(["status", "pattern"]).columns == ["pattern", "status"]
 
 
+def test_a_selection_keeps_its_generation(search: SearchFolder) -> None:
+    Summaries(search).keep(1)
+    assert [path.name for path in kept(search)] == ["generation=001.parquet"]
+
+
 def test_rows_are_completed_where_they_are(search: SearchFolder) -> None:
     found = Summaries(search)
     rows = found.candidates(["generation", "candidate"]).sample(20, seed=1)
