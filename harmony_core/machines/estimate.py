@@ -174,9 +174,7 @@ class Estimator:
         if layout.pp == 1:
             return 0.0
         elements = layout.micro_batch(self.step.batch_size) * self.step.sequence_length * self.architecture.d_model
-        # It travels in the precision of products, and never in less than 16 bits.
-        passed = min(self.step.state.stream, max(2, self.step.element))
-        num_bytes = elements * passed / (layout.cp * layout.tp)
+        num_bytes = elements * self.step.state.stream / (layout.cp * layout.tp)
         return 2 * send_seconds(self.machine, stage_group(layout), num_bytes)
 
     def _after_backward(self, cost: ModelCost, layout: Layout, stages: Partition) -> tuple[float, float]:

@@ -17,7 +17,7 @@ class StateBytes:
         weight: what the forward pass reads.
         gradient: what ranks add up.
         optimizer: AdamW's two moments, and the master weight where `weight` is not it.
-        stream: an element of the residual stream; pipeline stages pass it on in the precision of products.
+        stream: an element of the residual stream, which pipeline stages pass on.
     """
 
     weight: int

@@ -33,4 +33,4 @@ def use_deterministic(wanted: bool, device: torch.device) -> None:
         pin_picks(_TUNED)
     torch.use_deterministic_algorithms(wanted)
     # It would fill every new tensor with not-a-numbers, to find who reads what nobody wrote.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

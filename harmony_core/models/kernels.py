@@ -251,6 +251,11 @@ def lower_right(device_type: str) -> bool:
 def projected_width(device_type: str, dtype: torch.dtype, width: int) -> int:
     """Outputs that a product with a weight is computed with: on a GPU in 16 bits a multiple of 8, as tensor cores read
     rows by 16 bytes, and what they leave lies as convolutions want it.
+
+    Args:
+        device_type: torch's name of it, `cuda` or `cpu`.
+        dtype: of the product.
+        width: outputs that are wanted.
     """
     sixteen = device_type == "cuda" and dtype in (torch.bfloat16, torch.float16)
     return -(-width // 8) * 8 if sixteen else width
