@@ -33,7 +33,8 @@ class NotMet(RuntimeError):
 def start(world: World, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
     """Makes this process a member of the torch.distributed world (NCCL on GPUs, gloo on CPUs).
 
-    DeepSpeed is told of a world of several. One of one is kept in memory and takes no port. Where a world exists, it stays.
+    DeepSpeed is told of a world of several. One of one is kept in memory and takes no port. Where a world exists, it
+    stays.
 
     Args:
         world: this process's place.
