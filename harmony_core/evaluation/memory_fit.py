@@ -39,7 +39,7 @@ def fit_memory(
 
 @functools.cache
 def _part_of(name: str, candidates: int) -> Machine:
-    """The machine with the memory that each of so many candidates on a device has; each has a context of its own."""
+    """The machine with the memory that each of so many candidates on a device has, the reserve shared alike."""
     machine = Machine.from_yaml(name)
     if candidates == 1:
         return machine

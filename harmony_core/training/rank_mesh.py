@@ -9,7 +9,7 @@ import torch.distributed as dist
 from harmony_core.machines import Layout
 from harmony_core.models.context_parallel import ContextParallel
 from harmony_core.models.expert_parallel import ExpertParallel
-from harmony_core.training.engine import connect_deepspeed
+from harmony_core.training.engine import import_deepspeed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +92,7 @@ def make_groups(mesh: RankMesh, tied: bool) -> Groups:
         context = ContextParallel(_mine([list(range(first, first + layout.cp)) for first in firsts], mesh.rank))
     name = f"ep_size_{layout.ep}"
     if layout.ep > 1:
-        groups = connect_deepspeed().utils.groups
+        groups = import_deepspeed().utils.groups
         # DeepSpeed knows the group under this name, and reduces the experts' gradients over it.
         groups._create_expert_and_data_parallel(layout.ep, pp_size=layout.pp)
         experts = ExpertParallel(groups._get_expert_parallel_group(name))

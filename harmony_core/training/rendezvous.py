@@ -16,6 +16,7 @@ from harmony_core.errors import UserError
 from harmony_core.host import allow_open_files
 from harmony_core.models import keep_freed_memory
 from harmony_core.training.device import device_for_training, limit_memory
+from harmony_core.training.engine import connect_deepspeed
 from harmony_core.training.world import World
 
 __all__ = ["NotMet", "World", "connect", "count_rank", "first_decides", "start", "stop"]
@@ -32,7 +33,8 @@ class NotMet(RuntimeError):
 def start(world: World, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
     """Makes this process a member of the torch.distributed world (NCCL on GPUs, gloo on CPUs).
 
-    A world of one is kept in memory and takes no port. Where a world exists, it stays.
+    DeepSpeed is told of a world of several. One of one is kept in memory and takes no port. Where a world exists, it
+    stays.
 
     Args:
         world: this process's place.
@@ -60,6 +62,8 @@ def start(world: World, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
             # NCCL would find out each group's devices by its first operation. A rank alone has nobody to connect to.
             device_id=None if world.alone else device,
         )
+    if not world.alone:
+        connect_deepspeed()
 
 
 def stop() -> None:

@@ -233,8 +233,13 @@ class TestSignals:
             began = time.monotonic()
             with worker._notices._ours, worker._notices._theirs:
                 worker._obey({"type": "drain", "seconds": 400.0}, line)
+                quarter = worker._give_up - began
+                # A task that says what it needs is told when that is left, with the last seconds beside it.
+                worker._give_up, worker._leaving = float("inf"), 20.0
+                worker._obey({"type": "drain", "seconds": 400.0}, line)
             line.close()
-        assert worker._give_up - began == pytest.approx(300.0, abs=1.0)
+        assert quarter == pytest.approx(300.0, abs=1.0)
+        assert worker._give_up - began == pytest.approx(365.0, abs=1.0)
         assert worker._end - began == pytest.approx(400.0, abs=1.0)
 
     @staticmethod
