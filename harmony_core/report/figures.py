@@ -52,7 +52,9 @@ def front_figure(one: TradeOff) -> alt.LayerChart:
     labelled = one.front.filter(pl.col("label") != "")
     layers: list[alt.Chart] = [
         _marks(one.others, x, y, present, size=7, fillOpacity=PALE),
-        alt.Chart(one.line).mark_line(interpolate=one.interpolation, color=INK, strokeWidth=0.8).encode(x=x, y=y),
+        alt.Chart(one.line)
+        .mark_line(interpolate=one.interpolation, color=INK, strokeWidth=0.8, aria=False)
+        .encode(x=x, y=y),
         _marks(one.front, x, y, present, size=34, stroke=INK, strokeWidth=0.7),
         *_outlined(labelled, x, y, "label:N", dx=4, dy=-5),
     ]
@@ -83,7 +85,7 @@ def test_split(findings: Findings) -> alt.LayerChart:
     title = "test bits per byte, 95% interval"
     low, mean = (alt.X(f"{name}:Q", title=title, scale=padded()) for name in ("test_low", "x"))
     known = alt.Chart(data.filter(pl.col("test_low").is_not_null()))
-    bars = known.mark_rule(color=INK, strokeWidth=0.9).encode(x=low, x2="test_high:Q", y=y)
+    bars = known.mark_rule(color=INK, strokeWidth=0.9, aria=False).encode(x=low, x2="test_high:Q", y=y)
     marks = alt.Chart(data).mark_point(filled=True, opacity=1, size=34, stroke=INK, strokeWidth=0.7)
     # Beside the rows' names there is no room for two columns.
     legend = family_legend(present, columns=1)
@@ -127,7 +129,7 @@ def by_generation(findings: Findings, column: str, title: str) -> alt.LayerChart
     x = alt.X("generation:Q", title="generation", axis=alt.Axis(format="d", tickMinStep=1), scale=padded())
     # Vega gives ticks as many digits as tell them apart, which no one format would for every range.
     y = alt.Y("value:Q", title=title, scale=padded(), axis=alt.Axis(tickCount=5))
-    line = alt.Chart(data).mark_line(interpolate="step-after", color=INK, strokeWidth=1).encode(x=x, y=y)
+    line = alt.Chart(data).mark_line(interpolate="step-after", color=INK, strokeWidth=1, aria=False).encode(x=x, y=y)
     points = alt.Chart(data).mark_point(filled=True, color=INK, opacity=1, size=9)
     return finished(alt.layer(line, points.encode(x=x, y=y, description="tip:N")), 120)
 
@@ -145,7 +147,7 @@ def _marks(data: pl.DataFrame, x: alt.X, y: alt.Y, present: Set[str], **settings
 def _outlined(data: pl.DataFrame, x: alt.X, y: alt.Y, text: str, **settings: Any) -> list[alt.Chart]:
     """Text that is legible on what lies under it; in one font, since a PDF with two has them in no certain order."""
     places = alt.Chart(data).encode(x=x, y=y, text=text)
-    look = {"align": "left", "fontSize": TEXT, **settings}
+    look = {"align": "left", "fontSize": TEXT, "aria": False, **settings}
     return [
         places.mark_text(color=PAPER, stroke=PAPER, strokeWidth=2, strokeJoin="round", **look),
         places.mark_text(color=INK, **look),

@@ -13,6 +13,7 @@ from harmony_core.metrics import LOSS
 from harmony_core.report.damage import Gap, WithoutDamage, damaged_gaps, missing_gaps
 from harmony_core.report.device_time import device_time
 from harmony_core.report.family import family_of_pattern
+from harmony_core.report.printable import printable
 from harmony_core.report.promotion import OWN_SIZE, Verdict, test_results, verdict
 from harmony_core.results import front, leaderboard, reference_latency
 from harmony_core.results.budget import spending
@@ -38,6 +39,10 @@ MAX_SHOWN = 8
 
 # Curves are reduced to so many points, which is more than a figure's pixels can show.
 MAX_CURVE_POINTS = 120
+
+
+# Text of candidates that figures show, which a file or a plug-in may have brought.
+_OF_STRANGERS = ("name", "operator", "pattern")
 
 
 @dataclass(frozen=True)
@@ -169,8 +174,9 @@ def _candidates(folder: SearchFolder) -> pl.DataFrame:
 
 
 def _with_family(rows: pl.DataFrame) -> pl.DataFrame:
-    names = [family_of_pattern(pattern).name for pattern in rows["pattern"]]
-    return rows.with_columns(family=pl.Series(names, dtype=pl.String))
+    families = [family_of_pattern(pattern).name for pattern in rows["pattern"]]
+    told = [pl.Series(name, [text and printable(text) for text in rows[name]], pl.String) for name in _OF_STRANGERS]
+    return rows.with_columns(pl.Series("family", families, pl.String), *told)
 
 
 def _baselines(manifest: Manifest, candidates: pl.DataFrame, promoted: pl.DataFrame) -> pl.DataFrame:

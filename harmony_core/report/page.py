@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Mapping
-from html import escape
 from importlib.resources import files
 
 import yaml
@@ -13,6 +12,7 @@ import yaml
 from harmony_core.metrics import LATENCY
 from harmony_core.report import conclusions
 from harmony_core.report.findings import Findings
+from harmony_core.report.printable import html, printable
 from harmony_core.report.tables import (
     Table,
     composition_table,
@@ -45,13 +45,13 @@ def html_page(findings: Findings, figures: Mapping[str, str], diagrams: Mapping[
         ("Best architectures", _diagrams(findings, diagrams)),
         ("Training", _plots(figures, {"training_curves": conclusions.training_curves(findings)})),
         ("Generations", _generations(findings, figures)),
-        ("Device time", f"<p>{escape(conclusions.device_time(findings))}</p>" + _table(device_time_table(findings))),
+        ("Device time", f"<p>{html(conclusions.device_time(findings))}</p>" + _table(device_time_table(findings))),
         ("What samples are made of, and what survived", _table(composition_table(findings))),
         ("Thrown away and failed", _table(failures_table(findings))),
         ("How it was made", _provenance(findings)),
     ]
     told = [(title, body) for title, body in sections if body]
-    title, script = escape(f"HARMONY: {findings.name}"), _text("page.js")
+    title, script = html(f"HARMONY: {findings.name}"), _text("page.js")
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n{_policy(script)}'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -82,12 +82,12 @@ def _policy(script: str) -> str:
 
 
 def _head(findings: Findings) -> str:
-    banners = "".join(f'<p class="banner">{escape(text)}</p>\n' for text in conclusions.banners(findings))
-    return f'<p class="lead">{escape(conclusions.headline(findings))}</p>\n{banners}'
+    banners = "".join(f'<p class="banner">{html(text)}</p>\n' for text in conclusions.banners(findings))
+    return f'<p class="lead">{html(conclusions.headline(findings))}</p>\n{banners}'
 
 
 def _contents(titles: list[str]) -> str:
-    items = "".join(f'<li><a href="#{_anchor(title)}">{escape(title)}</a></li>' for title in titles)
+    items = "".join(f'<li><a href="#{_anchor(title)}">{html(title)}</a></li>' for title in titles)
     return f'<nav aria-label="Contents"><ul>{items}</ul></nav>\n'
 
 
@@ -112,7 +112,7 @@ def _summary(findings: Findings) -> str:
 
 
 def _facts(facts: Mapping[str, object]) -> str:
-    items = "".join(f"<dt>{escape(key)}</dt><dd>{escape(str(value))}</dd>" for key, value in facts.items())
+    items = "".join(f"<dt>{html(key)}</dt><dd>{html(str(value))}</dd>" for key, value in facts.items())
     return f"<dl>{items}</dl>\n"
 
 
@@ -159,7 +159,7 @@ def _promoted(findings: Findings, figures: Mapping[str, str]) -> str:
             parts.append(_plots(figures, {"test_split": conclusions.test_split(findings)}))
         parts.append(_table(promoted_table(findings)))
     if findings.left_out:
-        parts.append(f"<p>{escape(findings.left_out)}.</p>")
+        parts.append(f"<p>{html(findings.left_out)}.</p>")
     return "".join(parts)
 
 
@@ -177,7 +177,7 @@ def _diagrams(findings: Findings, diagrams: Mapping[str, str]) -> str:
     for row in findings.shown.iter_rows(named=True):
         name = row["architecture_id"]
         picture = inline(diagrams[name], f"diagram-{name}", f"Blocks of {name} in order: {row['pattern']}")
-        words = f"<strong>{row['place']}: {escape(row['family'])}.</strong> {row['val_bits_per_byte']:.4f} bits/byte"
+        words = f"<strong>{row['place']}: {html(row['family'])}.</strong> {row['val_bits_per_byte']:.4f} bits/byte"
         parts.append(f'<figure class="diagram">{picture}<figcaption>{words}</figcaption></figure>')
     return f'<div class="diagrams">{"".join(parts)}</div>' if parts else "<p>None yet.</p>"
 
@@ -190,22 +190,23 @@ def _generations(findings: Findings, figures: Mapping[str, str]) -> str:
 def _provenance(findings: Findings) -> str:
     manifest = findings.manifest
     config = yaml.safe_dump(manifest.config, sort_keys=False, allow_unicode=True)
+    lines = "\n".join(html(line) for line in config.split("\n"))
     plugins = {one.get("name", "plug-in"): one.get("version", "") for one in manifest.plugins}
     versions = _facts({**dict(sorted(manifest.packages.items())), **plugins})
     return (
-        _details("Configuration", f'<pre tabindex="0">{escape(config)}</pre>')
+        _details("Configuration", f'<pre tabindex="0">{lines}</pre>')
         + _details("Versions of the packages that results depend on", versions)
         + _details("Machine that the search was started on", _facts(manifest.machine))
     )
 
 
 def _details(title: str, body: str) -> str:
-    return f"<details><summary>{escape(title)}</summary>{body}</details>\n"
+    return f"<details><summary>{html(title)}</summary>{body}</details>\n"
 
 
 def _section(title: str, body: str) -> str:
     anchor = _anchor(title)
-    return f'<section aria-labelledby="{anchor}">\n<h2 id="{anchor}">{escape(title)}</h2>\n{body}\n</section>'
+    return f'<section aria-labelledby="{anchor}">\n<h2 id="{anchor}">{html(title)}</h2>\n{body}\n</section>'
 
 
 def _anchor(title: str) -> str:
@@ -219,7 +220,7 @@ def _table(table: Table) -> str:
 def _plots(figures: Mapping[str, str], captions: Mapping[str, str]) -> str:
     parts = []
     for name, caption in captions.items():
-        picture = inline(figures[name], name, caption)
+        picture = inline(figures[name], name, printable(caption))
         plot = f'<div class="plot" id="{name}" tabindex="0">{picture}</div>'
-        parts.append(f"<figure>{plot}<figcaption>{escape(caption)}</figcaption></figure>")
+        parts.append(f"<figure>{plot}<figcaption>{html(caption)}</figcaption></figure>")
     return f'<div class="pair">{"".join(parts)}</div>'

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
 import polars as pl
 
 from harmony_core.metrics import LATENCY, LOSS, Metric, metric, shown
 from harmony_core.report.findings import Findings
+from harmony_core.report.printable import html, printable
 from harmony_core.space import composition_rows
 
 MISSING = "-"
@@ -26,13 +26,17 @@ class Table:
     def to_markdown(self) -> str:
         """A GitHub-flavoured Markdown table."""
         lines = [self.headers, tuple("---" for _ in self.headers), *self.rows]
-        return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)
+        return "".join(f"| {' | '.join(_markdown(cell) for cell in line)} |\n" for line in lines)
 
     def to_html(self) -> str:
         """An HTML table."""
-        head = "".join(f"<th>{escape(cell)}</th>" for cell in self.headers)
-        body = "\n".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in self.rows)
+        head = "".join(f"<th>{html(cell)}</th>" for cell in self.headers)
+        body = "\n".join("<tr>" + "".join(f"<td>{html(cell)}</td>" for cell in row) + "</tr>" for row in self.rows)
         return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
+
+
+def _markdown(cell: str) -> str:
+    return printable(cell).replace("|", "\\|")
 
 
 def leaderboard_table(findings: Findings, rows: int) -> Table:
@@ -54,7 +58,7 @@ def leaderboard_table(findings: Findings, rows: int) -> Table:
         )
         for row in findings.candidates.head(rows).iter_rows(named=True)
     ]
-    return Table(("", "place", "architecture", "family", *headings, "generation", "pattern"), tuple(body))
+    return Table(("front", "place", "architecture", "family", *headings, "generation", "pattern"), tuple(body))
 
 
 def promoted_table(findings: Findings) -> Table:

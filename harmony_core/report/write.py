@@ -12,6 +12,7 @@ from harmony_core.report.diagram import architecture_svg
 from harmony_core.report.figures import VEGA_LITE, all_figures
 from harmony_core.report.findings import Findings, gather
 from harmony_core.report.page import LEADERBOARD_ROWS, html_page
+from harmony_core.report.printable import printable
 from harmony_core.report.tables import leaderboard_table, promoted_table
 from harmony_core.report.theme import flat
 from harmony_core.store import SearchFolder, atomic_write
@@ -40,8 +41,11 @@ def write_report(search: SearchFolder | Path | str, out_dir: Path | str | None =
         UserError: there is no such search, its manifest is damaged, or a table where all is to be whole.
     """
     folder = SearchFolder.find(search)
-    out = folder.report if out_dir is None else Path(out_dir)
-    findings = gather(folder, whole)
+    return write_findings(gather(folder, whole), folder.report if out_dir is None else Path(out_dir))
+
+
+def write_findings(findings: Findings, out: Path) -> Path:
+    """Writes the report of what was gathered into a folder; returns the path of `index.html`."""
     figures = {name: _rendered(chart) for name, chart in all_figures(findings).items()}
     diagrams = _diagrams(findings)
     for name, svg in figures.items():
@@ -50,7 +54,8 @@ def write_report(search: SearchFolder | Path | str, out_dir: Path | str | None =
         atomic_write(out / "figures" / f"{name}.pdf", vl_convert.svg_to_pdf(svg))
     for architecture_id, svg in diagrams.items():
         atomic_write(out / "architectures" / f"{architecture_id}.svg", svg.encode())
-    atomic_write(out / "leaderboard.md", leaderboard_markdown(findings).encode())
+    lines = map(printable, leaderboard_markdown(findings).split("\n"))
+    atomic_write(out / "leaderboard.md", "\n".join(lines).encode())
     # The page is written last, so that it has its files beside it.
     atomic_write(out / "index.html", html_page(findings, figures, diagrams).encode())
     return out / "index.html"

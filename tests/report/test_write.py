@@ -14,7 +14,8 @@ from harmony_core.architecture.presets import load_preset
 from harmony_core.errors import UserError
 from harmony_core.report import write_report
 from harmony_core.results import pareto_front
-from harmony_core.store import SearchFolder, read_manifest, write_manifest
+from harmony_core.store import LEDGER, SearchFolder, read_manifest, write_manifest, write_table
+from tests.report.conftest import GENERATIONS, write_generation
 
 DEVICE = "text"
 FIGURES = ("best_loss", "front_active_params", "front_latency", "hypervolume", "test_split", "training_curves")
@@ -128,6 +129,29 @@ def test_generation_without_results_gives_a_report(search: SearchFolder) -> None
 def test_no_such_search(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such search"):
         write_report(tmp_path)
+
+
+# Text that is no text to a browser, a terminal, an XML parser or a reader.
+HOSTILE = "<script>alert(1)</script>\x1b[31mred\x07\x00 [bold] ]]> right\u202eot left"
+
+
+def test_hostile_names_are_text_in_page_figures_and_tables(begun: SearchFolder) -> None:
+    write_generation(begun, 0, GENERATIONS[0], name=HOSTILE)
+    promoted = (("mixtral-nano", 2.3, 0.06),)
+    write_generation(begun, None, promoted, role="baseline", name=HOSTILE)
+    row = {"search": "small", "generation": 0, "stage": "propose", "reason": HOSTILE, "count": 3}
+    write_table(begun.ledger(0), [row], LEDGER)
+    write_report(begun)
+    for name, content in files(begun.report).items():
+        if not name.endswith((".png", ".pdf")):
+            text = content.decode()
+            assert name == "leaderboard.md" or "<script>alert" not in text, name
+            assert not set(text) & {"\x1b", "\x07", "\x00", "\u202e"}, name
+        if name.endswith(".svg"):
+            ElementTree.fromstring(content)
+    page = (begun.report / "index.html").read_text()
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;\\x1b[31mred" in page
+    assert "\\u202eot left" in page
 
 
 def test_a_damaged_table_is_a_gap_with_what_it_costs(search: SearchFolder) -> None:
