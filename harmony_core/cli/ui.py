@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import getpass
 import importlib.util
+import os
+import signal
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -40,8 +42,16 @@ def ui(
     entrance = Entrance(entrance_file(number), number)
     typer.echo(entrance.address)
     typer.echo(f"good once; the next one is in {entrance.file}")
-    typer.echo(f"from elsewhere: ssh -N -L {number}:127.0.0.1:{number} {getpass.getuser()}@{host_name()}")
-    serve(listening, entrance, Searches(only))
+    user = os.environ.get("USER", "USER")
+    typer.echo(f"from elsewhere: ssh -N -L {number}:127.0.0.1:{number} {user}@{host_name()}")
+    # Told to end, it ends as by Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        serve(listening, entrance, Searches(only))
+    except KeyboardInterrupt:
+        sys.stdout.flush()
+        # A thread may wait for a sign of life from another host, for half a minute; it has nothing to finish.
+        os._exit(0)
 
 
 def _find(search: Path) -> SearchFolder:
