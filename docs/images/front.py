@@ -1,6 +1,7 @@
-"""The documentation's figure: a search's candidates, its front, and known models; `python docs/images/front.py`.
+"""The documentation's figure: a search's candidates and its front; `python docs/images/front.py`.
 
-It reads `results/nano` as `make search` leaves it, and writes `front.svg` beside this file.
+It reads `results/nano` as `make search` leaves it, and writes `front.svg` beside this file. Known models are not in it:
+they were trained once and untuned, which is no comparison (docs/science.md).
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ import polars as pl
 import vl_convert
 
 from harmony_core.metrics import LATENCY, LOSS
-from harmony_core.results import leaderboard, pareto_front, promoted_results
+from harmony_core.results import leaderboard, pareto_front
 
-GREY, RED, BLUE = "#9aa5b1", "#d1495b", "#2f5d8a"
+GREY, RED = "#9aa5b1", "#d1495b"
 X = alt.X("milliseconds:Q", title="latency: reading 4 x 256 tokens [ms]", scale=alt.Scale(zero=False, padding=20))
 Y = alt.Y(f"{LOSS}:Q", title="validation bits per byte", scale=alt.Scale(zero=False, padding=20))
 
@@ -25,9 +26,7 @@ def figure(search: str) -> alt.LayerChart:
     columns = (LOSS, "pattern", (pl.col(LATENCY) * 1e3).alias("milliseconds"))
     every = leaderboard(search).filter(pl.col(LATENCY).is_not_null()).select(*columns).collect()
     front = pareto_front(search).select(*columns).sort("milliseconds").collect()
-    known = promoted_results(search).filter(pl.col("role") == "baseline").select("name", *columns).collect()
     line = front.filter(pl.col(LOSS) == pl.col(LOSS).cum_min())
-    named = pl.concat([line.head(1), line.tail(1)])
 
     def base(frame: pl.DataFrame) -> alt.Chart:
         return alt.Chart(frame).encode(x=X, y=Y)
@@ -36,13 +35,12 @@ def figure(search: str) -> alt.LayerChart:
         base(every).mark_circle(color=GREY, size=45, opacity=0.8),
         base(line).mark_line(color=RED, strokeWidth=1.5, interpolate="step-after"),
         base(front).mark_circle(color=RED, size=80, opacity=1),
-        base(named).mark_text(dy=14, dx=4, align="left", color=RED, fontSize=11).encode(text="pattern:N"),
-        base(known).mark_point(shape="diamond", color=BLUE, filled=True, size=110, opacity=1),
-        base(known).mark_text(dx=10, align="left", color=BLUE, fontSize=11).encode(text="name:N"),
+        base(line.head(1)).mark_text(dy=-14, align="left", color=RED, fontSize=11).encode(text="pattern:N"),
+        base(line.tail(1)).mark_text(dy=16, align="left", color=RED, fontSize=11).encode(text="pattern:N"),
     )
     title = alt.TitleParams(
         f"{every.height} hybrids on Shakespeare",
-        subtitle="red: beaten by none in loss, latency and active parameters together; blue: known models, equal size",
+        subtitle="red: beaten by none in loss, latency and active parameters together; line: in the two that are shown",
         anchor="start",
         fontSize=14,
         subtitleColor="#555555",

@@ -7,6 +7,7 @@ these, so that what one page writes is not in another one's way.
 from __future__ import annotations
 
 import contextlib
+import doctest
 import io
 import json
 import os
@@ -67,6 +68,8 @@ def _do(block: Block, text: str, names: dict[str, Any]) -> str | None:
 
             duckdb.sql(text).fetchall()
         case "compile", _:
+            # Examples with what they print are run by doctest, elsewhere.
+            text = doctest.script_from_examples(text) if text.startswith(">>>") else text
             imports = [line for line in text.splitlines() if re.match(r"(from|import) ", line)]
             compile(text, block.place, "exec")
             # Of plug-ins that a page makes up there is nothing to import.

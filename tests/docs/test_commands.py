@@ -24,7 +24,7 @@ from tests.docs.conftest import NAME
 SHELL = [block for block in BLOCKS if block.kind == "check" and block.language in ("sh", "bash")]
 FOLLOWED = [block for block in BLOCKS if block.kind not in ("", "check", "not-run")]
 # Commands of others, whose options are theirs.
-FOREIGN = ("cd", "conda", "export", "git", "module", "pip", "source")
+FOREIGN = ("cd", "conda", "export", "git", "module", "pip", "source", "ssh")
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
 VARIABLES = set(re.findall(r"^([A-Z_]+) \?=", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
 
