@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -111,8 +112,8 @@ def _tables(setting: OpenedSearch, generation: int | None) -> Iterator[Check]:
             wanted += [(path, schema) for path in folder.shards(generation, name)]
     for path, schema in wanted:
         if path.is_file():
-            rows, problem = _attempt(lambda path=path, schema=schema: read_table(path, schema).height)
-            yield Check(str(path), problem or f"{rows} rows", right=not problem)
+            rows, problem = _attempt(partial(read_table, path, schema))
+            yield Check(str(path), problem if rows is None else f"{rows.height} rows", right=not problem)
 
 
 def _bred(setting: OpenedSearch, generation: int) -> Iterator[Check]:
@@ -178,7 +179,7 @@ def _weights(folder: SearchFolder) -> Iterator[Check]:
 
     for run in sorted(folder.all_weights.iterdir()):
         for path in committed(run).values():
-            opened, problem = _attempt(lambda path=path: open_checkpoint(path))
+            opened, problem = _attempt(partial(open_checkpoint, path))
             if opened is not None:
                 opened.close()
             yield Check(str(path), problem or "checkpoint", right=not problem)

@@ -125,9 +125,9 @@ def _members(setting: OpenedSearch) -> tuple[list[Member], list[str]]:
     """Everything that is promoted, each architecture once, and why some cannot be grown."""
     promote = setting.config.promote
     front = pareto_front(setting.folder).sort("val_bits_per_byte").head(promote.top_k)
-    texts = front.select(pl.col("architecture")).collect()["architecture"]
+    texts = front.select(pl.col("architecture")).collect()["architecture"].to_list()
     vocab_size = setting.manifest.data["vocab_size"]
-    texts = [*texts, *_asked_for(setting, promote.candidates)]
+    texts += _asked_for(setting, promote.candidates)
     presets = {name: with_vocab(load_preset(name), vocab_size) for name in promote.baselines}
     found = [Architecture.from_json(text) for text in dict.fromkeys(texts)]
     # A search may find a preset, or start with it.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from harmony_core.architecture import Architecture
 from harmony_core.data.listing import list_files
@@ -85,7 +84,7 @@ def _held_out_bytes(config: Config) -> int | None:
     """Bytes of a held-out split, where they are known before the text is read."""
     data = config.data
     if data.source == "files":
-        sizes = [file.path.stat().st_size for file in list_files([Path(one) for one in data.paths]).files]
+        sizes = [file.path.stat().st_size for file in list_files(data.paths).files]
         found: int | None = int(_HELD_OUT_SHARE * sum(sizes))
     else:
         found = _HELD_OUT_BYTES.get(data.source)
