@@ -77,7 +77,7 @@ class _Found:
         if self.summaries is None or self.row["generation"] is None:
             return row
         return self.summaries.completed(
-            row.cast({"generation": pl.Int32, "candidate": pl.Int32}), self.summaries.schema
+            row.cast({"generation": pl.Int32, "candidate": pl.Int32}), list(self.summaries.schema)
         )
 
     def state(self) -> dict[str, Any]:
