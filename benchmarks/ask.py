@@ -30,7 +30,10 @@ DEMO = Size(candidates=128, generations=8, shards=1)
 
 
 class Run(NamedTuple):
-    """One run of a command: seconds on the clock and of processors, and the most memory held [MB, 1e6 bytes]."""
+    """One run of a command: seconds on the clock and of processors, and the most memory held [MB, 1e6 bytes].
+
+    Of memory what a process begins with counts, which is this one's own: less than that is not seen.
+    """
 
     wall: float
     processor: float

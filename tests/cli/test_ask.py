@@ -172,7 +172,7 @@ def test_csv_has_a_line_a_row(ask: Ask) -> None:
     assert header == ["origin", "n"]
     assert sum(int(row[1]) for row in rows) == 90
     with pytest.raises(UserError, match="give one of them"):
-        top("plain", as_json=True, as_csv=True)
+        top(Path("plain"), as_json=True, as_csv=True)
 
 
 def test_what_mutations_change_is_told() -> None:
@@ -208,7 +208,7 @@ def test_every_command_is_listed_as_it_helps() -> None:
         module, _, attribute = place.partition(":")
         command = getattr(import_module(f"harmony_core.cli.{module}"), attribute)
         text = command.info.help if isinstance(command, typer.Typer) else command.__doc__
-        assert text.splitlines()[0] == told, name
+        assert str(text).splitlines()[0] == told, name
 
 
 def test_help_imports_no_command() -> None:
