@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import pty
@@ -103,8 +104,9 @@ def reopen(folder: SearchFolder) -> None:
         for number, name in enumerate(ids[:UNDER_WAY]):
             key = Run().name(name, number)
             journal.append({"event": "begin", "attempt": 1, "key": key})
-            clock = iter(range(0, 10**6, 100))
-            live = LiveCurveWriter(live_curve_file(shard, key), 1000, clock=lambda clock=clock: float(next(clock)))
+            # A clock that has gone on by long enough at each look, so that every step is told.
+            clock = itertools.count(0.0, 100.0)
+            live = LiveCurveWriter(live_curve_file(shard, key), 1000, clock=clock.__next__)
             for step in range(200):
                 live.tell(step, 4096 * step, 5.5 - 0.01 * step, 2.0 * step)
 

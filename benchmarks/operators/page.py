@@ -11,9 +11,10 @@ import polars as pl
 import vl_convert
 
 from benchmarks.operators.tables import table
-from harmony_core.report.figures import HEIGHT, VEGA_LITE, WIDTH
+from harmony_core.report.chart_style import VEGA_LITE
 
 Row = dict[str, Any]
+WIDTH, HEIGHT = 460, 300
 TITLES = {
     "training": "Forward and backward beside transformers",
     "decode": "Decoding with a cache beside transformers",

@@ -8,11 +8,9 @@ from typing import Any
 import altair as alt
 import polars as pl
 
-from harmony_core.metrics import LOSS, Metric, metric
 from harmony_core.report.chart_style import (
     HEIGHT,
     TEXT,
-    VEGA_LITE,
     family_color,
     family_legend,
     family_shape,
@@ -22,9 +20,7 @@ from harmony_core.report.chart_style import (
 )
 from harmony_core.report.findings import Findings
 from harmony_core.report.theme import INK, PALE, PAPER
-from harmony_core.report.trade_off import TradeOff, figure_name, trade_offs
-
-__all__ = ["VEGA_LITE", "all_figures", "by_generation", "front_figure", "test_split", "training_curves"]
+from harmony_core.report.trade_off import TradeOff, trade_offs
 
 _BASELINE = "M0,-1L0.29,-0.4L0.95,-0.31L0.48,0.15L0.59,0.81L0,0.5L-0.59,0.81L-0.48,0.15L-0.95,-0.31L-0.29,-0.4Z"
 # A row of the test's figure is so high [pt]; of more than these the table tells.
@@ -132,11 +128,6 @@ def by_generation(findings: Findings, column: str, title: str) -> alt.LayerChart
     line = alt.Chart(data).mark_line(interpolate="step-after", color=INK, strokeWidth=1, aria=False).encode(x=x, y=y)
     points = alt.Chart(data).mark_point(filled=True, color=INK, opacity=1, size=9)
     return finished(alt.layer(line, points.encode(x=x, y=y, description="tip:N")), 120)
-
-
-def other_objectives(findings: Findings) -> dict[str, Metric]:
-    """By its figure's name, each objective that has a figure beside latency and active parameters."""
-    return {figure_name(metric(name)): metric(name) for name in findings.objectives if name != LOSS}
 
 
 def _marks(data: pl.DataFrame, x: alt.X, y: alt.Y, present: Set[str], **settings: Any) -> alt.Chart:

@@ -8,8 +8,9 @@ import altair as alt
 import vl_convert
 
 from harmony_core.architecture import Architecture
+from harmony_core.report.chart_style import VEGA_LITE
 from harmony_core.report.diagram import architecture_svg
-from harmony_core.report.figures import VEGA_LITE, all_figures
+from harmony_core.report.figures import all_figures
 from harmony_core.report.findings import Findings, gather
 from harmony_core.report.page import LEADERBOARD_ROWS, html_page
 from harmony_core.report.printable import printable
@@ -19,7 +20,7 @@ from harmony_core.store import SearchFolder, atomic_write
 
 # Of a PNG of a column's 3.5 inches.
 DOTS_PER_INCH = 300.0
-# A report is whole with so many lines of what it lacks; the page has all of them.
+# Of files that are missing or damaged so many are named above the leaderboard; the page has all of them.
 _MOST_LINES = 10
 
 

@@ -55,6 +55,13 @@ def test_the_report_is_written(finished: Path) -> None:
     assert "<html" in (finished / "results" / "tiny" / "report" / "index.html").read_text().lower()
 
 
+def test_snakemakes_own_report_has_it(finished: Path, tmp_path: Path) -> None:
+    page = tmp_path / "snakemake.html"
+    done = search(finished, finished / "config.yaml", "--report", str(page))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "results/tiny/report/index.html" in page.read_text()
+
+
 def test_nothing_is_left_to_do(finished: Path) -> None:
     again = search(finished, finished / "config.yaml", "-n")
     assert again.returncode == 0
