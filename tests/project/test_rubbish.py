@@ -141,8 +141,8 @@ def test_any_file_is_read_or_refused(tmp_path: Path, content: bytes) -> None:
         read_checked(path)
     except UserError as error:
         check(error)
-        # A file that can be no YAML has no lines either.
-        told = refusal(lambda file: located(error, file), path) or located(error, path)
+        # What is no YAML has no keys whose lines could be told, and is refused likewise.
+        told = refusal(read_yaml, path) or located(error, path)
         check(told)
 
 
