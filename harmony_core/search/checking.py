@@ -65,10 +65,10 @@ def located(mistakes: UserError, path: Path, changes: Mapping[str, Any] | None =
         path: the configuration file.
         changes: as for `read_checked`; what is wrong with them has no line.
     """
-    data = merged(read_yaml(path) or {}, changes or {})
-    space = data.get("space", Config.model_fields["space"].default)
+    data = read_yaml(path)
+    space = merged(data, changes or {}).get("space") if isinstance(data, dict) else None
     # What is wrong in a space's own file is told by that file's name.
-    spaces = [] if not isinstance(space, str) else [Path(space) if Path(space).suffix else Path(f"{space}.yaml")]
+    spaces = [Path(space)] if isinstance(space, str) else []
     return UserErrors([_located(one, path, spaces, changes or {}) for one in mistakes.every])
 
 

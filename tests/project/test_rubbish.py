@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from harmony_core.base import read_yaml
 from harmony_core.errors import UserError
-from harmony_core.search.checking import read_checked
+from harmony_core.search.checking import located, read_checked
 from harmony_core.search.config import Config
 
 # A campaign sets it to many thousands.
@@ -108,6 +108,7 @@ def test_all_mistakes_are_found_by_the_check_that_one_is(tmp_path: Path, data: d
     if first is not None:
         assert every is not None
         check(every)
+        check(located(every, path))
         assert str(first) in [str(one) for one in every.every]
 
 
@@ -140,6 +141,9 @@ def test_any_file_is_read_or_refused(tmp_path: Path, content: bytes) -> None:
         read_checked(path)
     except UserError as error:
         check(error)
+        # What is no YAML has no keys whose lines could be told, and is refused likewise.
+        told = refusal(read_yaml, path) or located(error, path)
+        check(told)
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "---\n", "null\n"])
