@@ -111,15 +111,15 @@ def test_more_windows_than_dynamo_allows_are_all_compiled(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(kernels, "_function", lambda *_: window)
     monkeypatch.setattr(torch, "compile", counting)
-    for limit in ("recompile_limit", "accumulated_recompile_limit"):
-        monkeypatch.setattr(torch._dynamo.config, limit, getattr(torch._dynamo.config, limit))
-    monkeypatch.setattr(torch._dynamo.config, "automatic_dynamic_shapes", False)
     kernels._compiled_flex_attention.cache_clear()
+    # What the code sets, `patch` takes back; each size is a graph of its own, as each window is.
+    limits = {name: getattr(torch._dynamo.config, name) for name in ("recompile_limit", "accumulated_recompile_limit")}
     try:
-        run = kernels.window_kernel("cuda", 64)
-        assert run is not None
-        for size in range(1, 21):
-            run(torch.ones(3, 3), size)
+        with torch._dynamo.config.patch(automatic_dynamic_shapes=False, **limits):
+            run = kernels.window_kernel("cuda", 64)
+            assert run is not None
+            for size in range(1, 21):
+                run(torch.ones(3, 3), size)
         assert len(graphs) == 20
     finally:
         kernels._compiled_flex_attention.cache_clear()
