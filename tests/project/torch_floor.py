@@ -18,8 +18,8 @@ from pathlib import Path
 FILE = Path(__file__).with_name("torch_floor.txt")
 # Modules whose names are listed, whether or not this code uses them today.
 MODULES = (
-    "torch", "torch.autograd", "torch.autograd.function", "torch.autograd.graph", "torch.backends.cuda",
-    "torch.backends.cudnn", "torch.backends.mkldnn", "torch.compiler", "torch.cuda", "torch.distributed", "torch.fft",
+    "torch", "torch._dynamo", "torch.autograd", "torch.autograd.function", "torch.autograd.graph",
+    "torch.backends.cuda", "torch.backends.cudnn", "torch.backends.mkldnn", "torch.compiler", "torch.cuda", "torch.distributed", "torch.fft",
     "torch.linalg", "torch.nn", "torch.nn.attention", "torch.nn.attention.bias", "torch.nn.attention.flex_attention",
     "torch.nn.functional", "torch.nn.init", "torch.nn.utils", "torch.optim", "torch.profiler", "torch.random",
     "torch.testing", "torch.utils._python_dispatch", "torch.utils.checkpoint", "torch.version",
@@ -33,6 +33,7 @@ CLASSES = {
     "torch._C._distributed_c10d.Store": "torch.distributed.Store",
     "torch._C._distributed_c10d.ReduceOp": "torch.distributed.ReduceOp",
     "torch._C._SDPBackend": "torch.nn.attention.SDPBackend",
+    "torch.utils.deterministic._Deterministic": "torch.utils.deterministic",
     "torch.nn.attention.flex_attention.BlockMask": "torch.nn.attention.flex_attention.BlockMask",
     "torch.nn.modules.module.Module": "torch.nn.Module",
     "torch.optim.optimizer.Optimizer": "torch.optim.Optimizer",
@@ -43,6 +44,7 @@ PRIVATE = {
     "torch._softmax",
     "torch._softmax_backward_data",
     "torch._grouped_mm",
+    "torch._dynamo.config",
     "torch.nn.Module.__init__",
 }
 OPERATION = r"^- func: (\w+_backward(?:\.\w+)?)\("
