@@ -19,10 +19,11 @@ FILE = Path(__file__).with_name("torch_floor.txt")
 # Modules whose names are listed, whether or not this code uses them today.
 MODULES = (
     "torch", "torch._dynamo", "torch.autograd", "torch.autograd.function", "torch.autograd.graph",
-    "torch.backends.cuda", "torch.backends.cudnn", "torch.backends.mkldnn", "torch.compiler", "torch.cuda", "torch.distributed", "torch.fft",
-    "torch.linalg", "torch.nn", "torch.nn.attention", "torch.nn.attention.bias", "torch.nn.attention.flex_attention",
-    "torch.nn.functional", "torch.nn.init", "torch.nn.utils", "torch.optim", "torch.profiler", "torch.random",
-    "torch.testing", "torch.utils._python_dispatch", "torch.utils.checkpoint", "torch.version",
+    "torch.backends.cuda", "torch.backends.cudnn", "torch.backends.mkldnn", "torch.compiler", "torch.cuda",
+    "torch.distributed", "torch.fft", "torch.linalg", "torch.nn", "torch.nn.attention", "torch.nn.attention.bias",
+    "torch.nn.attention.flex_attention", "torch.nn.functional", "torch.nn.init", "torch.nn.utils", "torch.optim",
+    "torch.profiler", "torch.random", "torch.testing", "torch.utils._python_dispatch", "torch.utils.checkpoint",
+    "torch.version",
 )  # fmt: skip
 # Classes whose attributes are listed: where they are written, and what they are called here.
 CLASSES = {
