@@ -93,7 +93,8 @@ chaos: install  ## searches that are killed at random moments and resumed
 
 bench: install  ## every benchmark of benchmarks/
 	@status=0; for name in worker_start training_throughput engine_overhead rounding operators planner_machine planner_published search_run baselines queue_claims planning executor \
-		utilisation simulation lag_quality search_quality latency_under_load variation balancing token_budgets every_mixer composer_engines ui; do \
+		utilisation simulation lag_quality search_quality latency_under_load variation balancing token_budgets every_mixer composer_engines head \
+		data_memory rendezvous file_operations frontier_search report ask ui; do \
 		echo "== $$name"; $(BIN)/python -m benchmarks.$$name || status=1; done; exit $$status
 
 gpu-check: install  ## what no CPU can show, in nine minutes on one GPU, without a network

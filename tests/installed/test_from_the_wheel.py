@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import doctest
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -27,6 +29,15 @@ blocks:
   gqa: {domains: {num_heads: [4], num_kv_heads: [1, 2], head_dim: [8, 16]}}
   mha: {domains: {num_heads: [2, 4], head_dim: [8, 16]}}
   mlp: {domains: {d_ff: [32, 64, 96]}}
+"""
+TASK = """
+task: words
+dataset_path: json
+dataset_kwargs: {data_files: {test: words.jsonl}}
+test_split: test
+output_type: loglikelihood_rolling
+doc_to_text: ""
+doc_to_target: "{{text}}"
 """
 OPENED = """
 import torch, transformers
@@ -58,13 +69,20 @@ def settings(texts: tuple[str, ...]) -> list[str]:
 def test_from_nothing_to_a_model_that_transformers_opens(installed: Installed, searched: Path) -> None:
     where = "import harmony_core; print(harmony_core.__file__)"
     assert f"{installed.environment}/lib/" in installed.run("python", "-c", where, cwd=searched).stdout
-    top = installed.run("harmony", "top", "mine", cwd=searched).stdout
-    assert "mine: best candidates" in top
-    found = next(line for line in top.splitlines() if line.startswith("found ")).split()[1]
+    top = json.loads(installed.run("harmony", "top", "mine", "--json", cwd=searched).stdout)
+    assert (top["schema"], len(top["rows"])) == ("harmony.top", 8)
+    query = "select architecture_id from promoted where role = 'front'"
+    (row, *_) = json.loads(installed.run("harmony", "sql", "mine", query, "--json", cwd=searched).stdout)["rows"]
+    found = row["architecture_id"]
     assert "tokens" in installed.run("harmony", "config", "check", "config.yaml", cwd=searched).stdout
     installed.run("harmony", "export", found, "-o", "exported", cwd=searched)
     number, finite = installed.run("python", "-c", OPENED, cwd=searched).stdout.split()
     assert (int(number) > 0, finite) == (True, "True")
+    (searched / "tasks").mkdir()
+    (searched / "tasks" / "words.jsonl").write_text('{"text": "to be, or not to be"}\n')
+    (searched / "tasks" / "words.yaml").write_text(TASK)
+    told = installed.run("harmony", "evaluate", found, "--tasks", "tasks", cwd=searched).stdout
+    assert re.search(r"words +bits_per_byte +\d\.\d+", told), told
 
 
 def test_the_page_of_the_python_face_is_right(searched: Path, monkeypatch: pytest.MonkeyPatch) -> None:
