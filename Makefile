@@ -11,12 +11,13 @@ GPU_CHECK_ARGS ?=
 SNAKEMAKE_ARGS ?=
 
 # Kernels of Triton, which is compiled where it runs; their packages ask for CUDA's compilers all the same.
-KERNELS := mamba-ssm==2.3.2.post1 causal-conv1d==1.7.0 fla-core==0.6.0
+MAMBA := mamba-ssm==2.3.2.post1 causal-conv1d==1.7.0
+FLA := fla-core==0.6.0
 # torch for GPUs brings the Triton that it was built with; torch for CPUs brings none, and the tests interpret it.
 TRITON := triton==3.9.0
 # What they ask for is not installed: compilers, and other versions of what torch brings. Their builds import torch.
 INSTALL_KERNELS = MAMBA_SKIP_CUDA_BUILD=TRUE MAMBA_FORCE_BUILD=TRUE CAUSAL_CONV1D_SKIP_CUDA_BUILD=TRUE \
-	CAUSAL_CONV1D_FORCE_BUILD=TRUE $(BIN)/python -m pip install --no-deps --no-build-isolation $(PIP_ARGS) $(KERNELS)
+	CAUSAL_CONV1D_FORCE_BUILD=TRUE $(BIN)/python -m pip install --no-deps --no-build-isolation $(PIP_ARGS)
 AXE := axe-core@4.14.1
 # The longest first, so that no worker is left alone with them; a real Slurm's tests come after all others.
 ROOMS := tests/workflow/ $(filter-out tests/workflow/ tests/slurm/ tests/executor/ tests/kernels/,$(sort $(dir $(wildcard tests/*/test_*.py))))
@@ -25,8 +26,9 @@ STRIKES := $(addprefix tests/slurm/test_,machines_die.py processes_die.py told_t
 BIN := $(abspath $(VENV))/bin
 INSTALLED := $(VENV)/.installed
 
-# Triton wants to know before it is imported that it interprets.
-TEST_KERNELS = TRITON_INTERPRET=1 $(BIN)/python -m pytest -n 2 --dist load --durations=5 tests/kernels $(PYTEST_ARGS)
+# Triton wants to know before it is imported that it interprets. fla has a folder of its own: where transformers finds it,
+# its models take its kernels, which no CPU runs.
+TEST_KERNELS = TRITON_INTERPRET=1 PYTHONPATH=$(abspath $(VENV))/fla $(BIN)/python -m pytest -n 2 --dist load --durations=5 tests/kernels $(PYTEST_ARGS)
 
 # Each worker has a cluster of its own; the tests mostly wait for Slurm to notice what was done to it. Not a make of its
 # own within `test`: make runs a line that calls make even in a --dry-run, and the tests do dry runs.
@@ -57,10 +59,12 @@ search: install  ## the search of config/nano.yaml, then its best candidates (SE
 	$(BIN)/harmony top $(SEARCH)
 
 kernels: install  ## the kernels of other packages that a GPU wants, without nvcc or hipcc
-	$(INSTALL_KERNELS)
+	$(INSTALL_KERNELS) $(MAMBA) $(FLA)
 
 $(VENV)/.references: $(INSTALLED)
-	$(INSTALL_KERNELS) || echo "$(KERNELS): not installed; the tests that compare with them will be skipped" >&2
+	$(INSTALL_KERNELS) $(MAMBA) || echo "$(MAMBA): not installed; the tests that compare with them will be skipped" >&2
+	$(BIN)/python -m pip install --no-deps $(PIP_ARGS) --target $(VENV)/fla --upgrade $(FLA) || \
+		echo "$(FLA): not installed; the tests that interpret its kernels will be skipped" >&2
 	$(BIN)/python -c 'import triton' 2> /dev/null || $(BIN)/python -m pip install --no-deps $(PIP_ARGS) $(TRITON) || \
 		echo "$(TRITON): not installed; the tests that interpret its kernels will be skipped" >&2
 	touch $@

@@ -84,7 +84,10 @@ COMMANDS = {
         "cost:cost",
         "Parameters, FLOPs, cache and state of an architecture, and its predicted times on a machine.",
     ),
-    "calibrate": ("calibrate:calibrate", "Measures one core of this machine, in one to two minutes."),
+    "calibrate": (
+        "calibrate:calibrate",
+        "Measures this machine's GPU where it has one, else one of its cores, in one to two minutes.",
+    ),
     "plan": (
         "plan:plan",
         "The best layouts of a training on many devices, why the others lose, and weak scaling: predictions all.",
@@ -103,7 +106,10 @@ COMMANDS = {
         "verify:verify",
         "Breeds every population and selects from it again, and compares every file's checksums and schema.",
     ),
-    "watch": ("watch:watch", "Shows how far a search is, until it ends or Ctrl-C; the search does not notice."),
+    "watch": (
+        "watch:watch",
+        "Shows how far a search is and what each training under way does, until it ends or Ctrl-C.",
+    ),
     "ui": ("ui:ui", "Shows searches in a browser, live, until Ctrl-C; reads their files, and changes nothing."),
     "resume": ("resume:resume", "Goes on with a search that was stopped or killed, as it was started."),
     "migrate": (

@@ -83,7 +83,7 @@ def test_an_adopted_copy_is_from_then_on_at_home(
     search: MadeUpSearch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where Snakemake, which would record its start, has nothing to do."""
-    monkeypatch.setattr("harmony_core.cli.resume._run", lambda start, folder: None)
+    monkeypatch.setattr("harmony_core.cli.resume.go_on", lambda start, folder: None)
     copy = copied(search, tmp_path)
     resume(copy.path, adopt=True, profile="slurm")
     again = recorded(copy)
