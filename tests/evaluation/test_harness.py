@@ -182,7 +182,8 @@ def test_python_of_a_task_runs_only_where_it_is_trusted(
 ) -> None:
     folder = tmp_path / "tasks"
     write(folder)
-    (folder / "animals.yaml").open("a").write("process_docs: !function utils.process\n")
+    task = folder / "animals.yaml"
+    task.write_text(task.read_text() + "process_docs: !function utils.process\n")
     mark = tmp_path / "ran"
     (folder / "utils.py").write_text(f"open({str(mark)!r}, 'w').close()\ndef process(docs):\n    return docs\n")
     with pytest.raises(UserError, match=r"animals\.yaml: !function utils\.process: it asks for code"):

@@ -36,7 +36,9 @@ function route() {
     return;
   }
   const again = () => loop.again();
-  loop = repeat(make({ main, search, rest, query: new URLSearchParams(query || ""), href, again }), state);
+  // A page that is left may still get its answer, when the address is another's already.
+  const here = location.hash.split("?")[0];
+  loop = repeat(make({ main, search, rest, query: new URLSearchParams(query || ""), href, again }), (error) => state(error, here));
 }
 
 function trail(search, page, rest) {
@@ -47,12 +49,12 @@ function trail(search, page, rest) {
   place.replaceChildren(el("span", { class: "name" }, search), ...tabs, ...(here ? [here] : []));
 }
 
-function state(error) {
+function state(error, here) {
   const lost = document.getElementById("lost");
   lost.hidden = error === null;
   const told = document.getElementById("live");
   if (error === null) {
-    document.getElementById("main").dataset.shown = location.hash.split("?")[0];
+    document.getElementById("main").dataset.shown = here;
     told.textContent = `read ${new Date().toLocaleTimeString([], { hour12: false })}`;
     return;
   }
