@@ -7,13 +7,13 @@ on a core of its own, wall seconds what it took on the machine as busy as it was
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,11 +29,22 @@ LARGEST_MB = 1000.0
 DEMO = Size(candidates=128, generations=8, shards=1)
 
 
-class Run(NamedTuple):
-    """One run of a command: seconds on the clock and of processors, and the most memory held [MB, 1e6 bytes].
+# Linux counts among a process's memory what the one that started it held, so a small one starts it and tells.
+LAUNCHER = """
+import json, resource, subprocess, sys, time
+began = time.monotonic()
+code = subprocess.call(sys.argv[2:])
+wall = time.monotonic() - began
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+told = {"code": code, "wall": wall, "processor": used.ru_utime + used.ru_stime}
+told["megabytes"] = used.ru_maxrss * 1024 / 1e6
+with open(sys.argv[1], "w") as file:
+    json.dump(told, file)
+"""
 
-    Of memory what a process begins with counts, which is this one's own: less than that is not seen.
-    """
+
+class Run(NamedTuple):
+    """One run of a command: seconds on the clock and of processors, and the most memory held [MB, 1e6 bytes]."""
 
     wall: float
     processor: float
@@ -49,15 +60,15 @@ def run(arguments: list[str], folder: Path, code: Path) -> Run:
         code: the checkout whose HARMONY it is.
     """
     environment = {**os.environ, "PYTHONPATH": str(code), "COLUMNS": "150"}
-    with (folder / "answer.txt").open("w") as output:
-        began = time.monotonic()
-        command = [sys.executable, "-m", "harmony_core", *arguments]
-        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=output, stderr=output)
-        _, status, used = os.wait4(process.pid, 0)
-        wall = time.monotonic() - began
-    if os.waitstatus_to_exitcode(status):
-        raise RuntimeError(f"{' '.join(command)}:\n{(folder / 'answer.txt').read_text()[-2000:]}")
-    return Run(wall, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024 / 1e6)
+    answer, took = folder / "answer.txt", folder / "took.json"
+    command = [sys.executable, "-m", "harmony_core", *arguments]
+    launched = [sys.executable, "-S", "-c", LAUNCHER, str(took), *command]
+    with answer.open("w") as output:
+        subprocess.run(launched, cwd=folder, env=environment, stdout=output, stderr=output, check=True)
+    told = json.loads(took.read_text())
+    if told.pop("code"):
+        raise RuntimeError(f"{' '.join(command)}:\n{answer.read_text()[-2000:]}")
+    return Run(**told)
 
 
 def median(runs: list[Run]) -> dict[str, float]:
