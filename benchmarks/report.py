@@ -27,7 +27,7 @@ UNDER_WAY, WATCHED_SECONDS = 8, 60.0
 WRITE = (
     "import json, resource, sys, time\n"
     "began = time.monotonic()\n"
-    "from harmony_core.report import write_report\n"
+    "from harmony_core.report.write import write_report\n"
     "page = write_report(sys.argv[1])\n"
     "used = resource.getrusage(resource.RUSAGE_SELF)\n"
     "print(json.dumps({'seconds': time.monotonic() - began, 'core_seconds': used.ru_utime + used.ru_stime,\n"

@@ -12,7 +12,6 @@ from rich.table import Table
 from harmony_core.cli.answer import console
 from harmony_core.cli.candidate import SearchOption
 from harmony_core.cli.export import TrainedArgument, find_trained
-from harmony_core.errors import UserError
 
 
 def evaluate(
@@ -40,10 +39,7 @@ def evaluate(
     from harmony_core.training.trained import load_trained
 
     found = find_trained(trained, search, replicate)
-    tokenizer = found.tokenizer()
-    if tokenizer is None:
-        fix = "put its data back, as the search's configuration names it"
-        raise UserError("ID", trained, f"its tokenizer is gone with the data that it was trained on; {fix}")
+    tokenizer = found.require_tokenizer()
 
     def load() -> HybridLM:
         return load_trained(found.checkpoints).eval().to(device_for_training())

@@ -11,6 +11,7 @@ import yaml
 
 from harmony_core.data import Tokenizer, load_tokenizer
 from harmony_core.data.tokenizer import ByteTokenizer, checksum
+from harmony_core.errors import UserError
 from harmony_core.search.config import Config
 from harmony_core.search.opened import OpenedSearch
 from harmony_core.search.settings import read_settings
@@ -70,6 +71,15 @@ class Trained:
         # Prepared anew, the same data may have other words.
         same = found is not None and checksum(found) == manifest.data["tokenizer_checksum"]
         return found if same else None
+
+    def require_tokenizer(self) -> Tokenizer:
+        """As `tokenizer`; UserError where it is not there."""
+        found = self.tokenizer()
+        if found is None:
+            name = f"{self.folder.name}/{self.key['architecture_id'][:8]}"
+            fix = "put its data back, as the search's configuration names it"
+            raise UserError("ID", name, f"its tokenizer is gone with the data that it was trained on; {fix}")
+        return found
 
     def origin(self) -> Origin:
         """What the model card tells of it."""

@@ -9,7 +9,6 @@ import typer
 
 from harmony_core.cli.candidate import SearchOption
 from harmony_core.cli.export import TrainedArgument, find_trained
-from harmony_core.errors import UserError
 
 
 def generate(
@@ -28,10 +27,7 @@ def generate(
     The prompt begins a document, as training texts do. Control characters are shown and not sent to the terminal.
     """
     found = find_trained(trained, search, replicate)
-    tokenizer = found.tokenizer()
-    if tokenizer is None:
-        fix = "put its data back, as the search's configuration names it"
-        raise UserError("ID", trained, f"its tokenizer is gone with the data that it was trained on; {fix}")
+    tokenizer = found.require_tokenizer()
     # Imports torch, for seconds.
     import torch
 

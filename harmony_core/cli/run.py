@@ -148,7 +148,7 @@ def promote(search: Search, cores: Cores = None, launcher: Kind = "local", srun_
 @app.command()
 def report(search: Search) -> None:
     """Writes the report."""
-    from harmony_core.report import write_report
+    from harmony_core.report.write import write_report
 
     write_report(SearchFolder(search).path, SearchFolder(search).report, whole=True)
 

@@ -7,7 +7,7 @@ and its schema are compared as well.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -35,6 +35,7 @@ from harmony_core.store import (
 from harmony_core.store.evaluators import tables_of
 from harmony_core.store.journal import parse
 from harmony_core.store.table import frame, to_arrow
+from harmony_core.store.task_scores import TASK_SCORES, task_scores_files
 
 _Found = TypeVar("_Found")
 
@@ -79,6 +80,7 @@ def verify(folder: SearchFolder) -> Iterator[Check]:
         yield from _tables(setting, None)
         yield from _promoted(setting)
         yield from _weights(folder)
+    yield from _read_whole((path, TASK_SCORES) for path in task_scores_files(folder))
     yield from _journals(folder)
 
 
@@ -110,6 +112,11 @@ def _tables(setting: OpenedSearch, generation: int | None) -> Iterator[Check]:
     for table in tables_of(setting.manifest.config):
         for name, schema in table.schemas.items():
             wanted += [(path, schema) for path in folder.shards(generation, name)]
+    yield from _read_whole(wanted)
+
+
+def _read_whole(wanted: Iterable[tuple[Path, pa.Schema]]) -> Iterator[Check]:
+    """Those files that are there."""
     for path, schema in wanted:
         if path.is_file():
             rows, problem = _attempt(partial(read_table, path, schema))

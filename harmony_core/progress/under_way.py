@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Collection
 from pathlib import Path
 
 from harmony_core.store import Run
 from harmony_core.store.live_curve import read_live_curve
+from harmony_core.store.run import whose_task
 
 # So many are read and shown, however many run; more lines than a screen has are no help.
 MOST_UNDER_WAY = 12
-_KEY = re.compile(r"(\d{5,9})-([0-9a-f]{16})-r(\d+)(?:-l(\d+))?")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -48,10 +47,9 @@ def under_way(shard: Path, keys: Collection[str], most: int) -> list[UnderWay]:
     """
     found = []
     for key in sorted(keys)[:most]:
-        parsed = _KEY.fullmatch(key)
-        if parsed is None:
+        who = whose_task(key)
+        if who is None:
             continue
-        who = int(parsed[1]), parsed[2], Run(int(parsed[3]), int(parsed[4] or 0))
         curve = read_live_curve(shard, key)
         if curve is None or not curve.points:
             found.append(UnderWay(*who))

@@ -13,6 +13,7 @@ from harmony_core.results.views import promoted_results
 from harmony_core.store import queries, schemas
 from harmony_core.store.evaluators import tables_of
 from harmony_core.store.table import empty
+from harmony_core.store.task_scores import TASK_SCORES, task_scores
 
 Columns = Sequence[str] | None
 
@@ -41,6 +42,7 @@ class NamedTables:
             "lineage": pl.Schema(edges),
             "promoted": promoted_results(self._folder).collect_schema(),
             **{f"promoted_{name}": empty(schema).schema for name, schema in self._evaluated.items()},
+            "task_scores": empty(TASK_SCORES).schema,
         }
 
     def read(self, name: str, columns: Columns = None) -> pl.LazyFrame:
@@ -61,6 +63,7 @@ class NamedTables:
             "ledger": lambda _: queries.ledger(self._folder),
             "lineage": lambda _: self._lineage(),
             "promoted": lambda _: promoted_results(self._folder),
+            "task_scores": lambda _: task_scores(self._folder),
         }
         if name in readers:
             return readers[name](columns)

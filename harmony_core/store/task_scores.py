@@ -53,11 +53,16 @@ def task_scores_file(folder: SearchFolder, identity: str) -> Path:
     return folder.path / "task_scores" / f"{identity}.parquet"
 
 
+def task_scores_files(folder: SearchFolder) -> list[Path]:
+    """The files of all evaluations, by name."""
+    place = folder.path / "task_scores"
+    return sorted(place.glob("*.parquet")) if place.is_dir() else []
+
+
 def task_scores(search: Search) -> pl.LazyFrame:
     """What `harmony evaluate` has found, by `TASK_SCORES`.
 
     Args:
         search: a folder, or a name under `results/`.
     """
-    place = task_scores_file(SearchFolder.find(search), "").parent
-    return scan(sorted(place.glob("*.parquet")) if place.is_dir() else [], TASK_SCORES, None)
+    return scan(task_scores_files(SearchFolder.find(search)), TASK_SCORES)

@@ -6,13 +6,24 @@ from typing import Any
 
 import polars as pl
 
+from harmony_core.results.changes import changes
 from harmony_core.store import POPULATION, SearchFolder
 from harmony_core.store.queries import scan
 from harmony_core.ui.catalogue import Snapshot
 from harmony_core.ui.generation_rows import Columns
 
 MOST_ANCESTORS = 40
-_TOLD = ("generation", "candidate", "architecture_id", "pattern", "origin", "operator", "parents", "name")
+_TOLD = (
+    "generation",
+    "candidate",
+    "architecture_id",
+    "pattern",
+    "origin",
+    "operator",
+    "parents",
+    "name",
+    "architecture",
+)
 
 
 def lineage(folder: SearchFolder, snapshot: Snapshot, columns: Columns, row: dict[str, Any]) -> dict[str, Any]:
@@ -25,10 +36,11 @@ def lineage(folder: SearchFolder, snapshot: Snapshot, columns: Columns, row: dic
         row: the candidate's row of the population.
 
     Returns:
-        `ancestors`, the candidate itself first: each with `depth`, `operator`, `parents`, `values`; and `more`, whether
-        there are ancestors that are not shown.
+        `ancestors`, the candidate itself first: each with `depth`, `operator`, `parents`, `changed`, `values`;
+        and `more`, whether there are ancestors that are not shown.
     """
     told: list[dict[str, Any]] = [_told(row, 0)]
+    texts = {row["architecture_id"]: row["architecture"]}
     seen = {row["architecture_id"]}
     wave, depth, more = list(row["parents"]), 1, False
     while wave and not more:
@@ -38,13 +50,16 @@ def lineage(folder: SearchFolder, snapshot: Snapshot, columns: Columns, row: dic
         found = _rows(folder, snapshot, wanted[:room])
         seen.update(wanted)
         told += [_told(one, depth) for one in found]
+        texts |= {one["architecture_id"]: one["architecture"] for one in found}
         wave = [parent for one in found for parent in one["parents"]]
         depth += 1
     ids = [one["id"] for one in told]
     known = snapshot.rows.filter(pl.col("architecture_id").is_in(ids)).unique("architecture_id", keep="first")
     values = {one["architecture_id"]: one for one in known.iter_rows(named=True)}
     for one in told:
-        mine = values.get(one["id"])
+        mine, parent = values.get(one["id"]), texts.get(one["parents"][0]) if one["parents"] else None
+        # Against the first parent, as the metrics are.
+        one["changed"] = [] if parent is None else changes(parent, texts[one["id"]])
         one["status"] = None if mine is None else mine["status"]
         one["family"] = None if mine is None else mine["family"]
         one["values"] = {} if mine is None else {name: mine[name] for name in columns.metrics}

@@ -8,10 +8,12 @@ from typing import Any
 
 from harmony_core.store import SearchFolder
 from harmony_core.store.live_curve import read_live_curve
+from harmony_core.store.run import whose_task
 from harmony_core.ui.generation_rows import UnderWay
 
 MOST_SHOWN = 100
-_KEY = re.compile(r"(?:turn[0-9]+-)?([0-9]{5,9})-([0-9a-f]{16})(?:-r([0-9]+))?(?:-l([0-9]+))?")
+# Promotion measures latencies in turns.
+_TURN = re.compile(r"turn[0-9]+-")
 
 
 def under_way(found: Iterable[UnderWay], folder: SearchFolder, config: dict[str, Any]) -> list[dict[str, Any]]:
@@ -24,19 +26,20 @@ def under_way(found: Iterable[UnderWay], folder: SearchFolder, config: dict[str,
     """
     told = []
     for one in list(found)[:MOST_SHOWN]:
-        parsed = _KEY.fullmatch(one.key)
-        if parsed is None:
+        who = whose_task(_TURN.sub("", one.key, count=1))
+        if who is None:
             # A damaged journal; the key is no task's.
             continue
+        candidate, architecture_id, run = who
         curve = read_live_curve(one.journal.parent, one.key)
         told.append(
             {
                 "generation": one.generation,
                 "stage": one.stage,
-                "candidate": int(parsed[1]),
-                "id": parsed[2],
-                "replicate": int(parsed[3] or 0),
-                "rate": int(parsed[4] or 0),
+                "candidate": candidate,
+                "id": architecture_id,
+                "replicate": run.replicate,
+                "rate": run.rate,
                 "attempt": one.attempt,
                 "curve": [] if curve is None else curve.points,
                 "steps": None if curve is None else curve.num_steps,

@@ -20,6 +20,7 @@ from harmony_core.store import (
     write_manifest,
     write_table,
 )
+from harmony_core.store.task_scores import task_scores_file
 from tests.progress.searches import MadeUpSearch
 
 BITS = [(2.0 + number / 10, 0.1 / (number + 1)) for number in range(8)]
@@ -61,6 +62,11 @@ def change(path: Path, schema: object, column: str, value: object) -> None:
     write_table(path, [{**rows[0], column: value}, *rows[1:]], schema)  # type: ignore[arg-type]
 
 
+def write_foreign(path: Path) -> None:
+    """A whole file of another table."""
+    write_table(path, [], SELECTION)
+
+
 def flip(path: Path) -> None:
     """A bit of a page."""
     content = bytearray(path.read_bytes())
@@ -75,6 +81,7 @@ def flip(path: Path) -> None:
         (lambda one: change(one.population(0), POPULATION, "num_params", 7), "generation 0: bred again: row 0"),
         (lambda one: change(one.selection(1), SELECTION, "survives", False), "generation 1: selected again: row 0"),
         (lambda one: flip(one.shard(0, "training", 1)), "training/shard=001.parquet"),
+        (lambda one: write_foreign(task_scores_file(one, "abc")), "task_scores table of version"),
         (lambda one: one.shard(1, "latency", 0).unlink(), "missing; `harmony resume` makes it again"),
     ],
 )

@@ -49,9 +49,9 @@ def harness() -> Iterator[None]:
     pytest.importorskip("lm_eval", reason="harmony-search[eval] is not installed")
     before = dict(os.environ)
     with offline():
+        assert os.environ["HF_HUB_OFFLINE"] == "1"
         yield
-    os.environ.clear()
-    os.environ.update(before)
+    assert dict(os.environ) == before
 
 
 @pytest.fixture(scope="module")

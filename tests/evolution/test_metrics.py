@@ -23,7 +23,7 @@ from harmony_core.evolution.scored import Scored, violation
 from harmony_core.metrics import METRICS, Metric, register
 from harmony_core.metrics.reference import of_costs, of_losses
 from harmony_core.progress import ProgressReader
-from harmony_core.report import write_report
+from harmony_core.report.write import write_report
 from harmony_core.results import pareto_front
 from harmony_core.results.hypervolume import hypervolume
 from harmony_core.search.config import Config

@@ -14,7 +14,7 @@ import pytest
 
 from harmony_core.errors import UserError
 from harmony_core.progress import ProgressReader
-from harmony_core.report import write_report
+from harmony_core.report.write import write_report
 from harmony_core.results import leaderboard, promoted_results
 from harmony_core.search.opened import OpenedSearch
 from harmony_core.store import SearchFolder

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from harmony_core.architecture.presets import load_preset
-from harmony_core.report import write_report
+from harmony_core.report.write import write_report
 from harmony_core.search.config import Config
 from harmony_core.store import (
     CURVES,

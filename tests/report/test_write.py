@@ -12,7 +12,7 @@ import pytest
 
 from harmony_core.architecture.presets import load_preset
 from harmony_core.errors import UserError
-from harmony_core.report import write_report
+from harmony_core.report.write import write_report
 from harmony_core.results import pareto_front
 from harmony_core.store import LEDGER, SearchFolder, read_manifest, write_manifest, write_table
 from tests.report.conftest import GENERATIONS, write_generation

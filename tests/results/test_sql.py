@@ -37,6 +37,7 @@ def test_tables_are_joined_and_counted(search: Summaries) -> None:
     assert select(search, "with f as (select parent_id from lineage) select count(*) as n from f")["n"][0] > 0
     assert set(select(search, "select distinct role from promoted")["role"]) == {"front", "baseline"}
     assert select(search, "select status from latency limit 1").columns == ["status"]
+    assert select(search, "select task, value from task_scores").columns == ["task", "value"]
 
 
 @pytest.mark.parametrize(

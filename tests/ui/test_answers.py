@@ -15,8 +15,9 @@ from starlette.datastructures import QueryParams
 
 from harmony_core.errors import UserError
 from harmony_core.results import leaderboard, pareto_front
+from harmony_core.results.changes import changes
 from harmony_core.search.settings import read_settings
-from harmony_core.store import read_manifest
+from harmony_core.store import population, read_manifest
 from harmony_core.ui.asked import Asked
 from harmony_core.ui.catalogue import Catalogue, Snapshot
 from harmony_core.ui.generation_rows import Columns
@@ -185,7 +186,11 @@ def test_a_candidate(served: Served, toy: LiveSearch) -> None:
     child = asked(served, "candidates", **{"min.generation": 1, "status": "diverged"})["rows"][0]
     whole = asked(served, "candidate", id=child["architecture_id"])
     assert whole["trainings"][0]["status"] == "diverged"
-    assert whole["lineage"]["ancestors"][0]["id"] == child["architecture_id"]
+    own, parent, *_ = whole["lineage"]["ancestors"]
+    assert own["id"] == child["architecture_id"]
+    texts = dict(population(toy.folder).select("architecture_id", "architecture").collect().iter_rows())
+    assert own["changed"] == changes(texts[own["parents"][0]], texts[own["id"]]) != []
+    assert parent["changed"] == []
 
 
 def test_a_search_of_another_format_is_named_with_migrate(tmp_path: Path, toy: LiveSearch) -> None:

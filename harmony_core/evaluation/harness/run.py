@@ -50,20 +50,32 @@ def offline() -> Iterator[None]:
     Raises:
         UserError: it is not installed.
     """
+    environment = dict(os.environ)
     with tempfile.TemporaryDirectory(prefix="harmony-harness-") as cache:
-        os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", HF_EVALUATE_OFFLINE="1", HF_DATASETS_CACHE=cache)
+        offline_settings = dict.fromkeys(("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "HF_EVALUATE_OFFLINE"), "1")
+        os.environ.update(offline_settings, HF_DATASETS_CACHE=cache)
         try:
-            import lm_eval.utils
-        except ImportError as error:
-            fix = f"not installed ({error.name}); pip install 'harmony-search[eval]'"
-            raise UserError("evaluate", "lm-evaluation-harness", fix) from None
-        before = lm_eval.utils.env
-        # Templates come from the task files; without a sandbox they reach Python's objects.
-        lm_eval.utils.env = _sandbox(before)
-        try:
-            yield
+            with _sandboxed_templates():
+                yield
         finally:
-            lm_eval.utils.env = before
+            os.environ.clear()
+            os.environ.update(environment)
+
+
+@contextlib.contextmanager
+def _sandboxed_templates() -> Iterator[None]:
+    """Templates come from the task files; without a sandbox they reach Python's objects."""
+    try:
+        import lm_eval.utils
+    except ImportError as error:
+        fix = f"not installed ({error.name}); pip install 'harmony-search[eval]'"
+        raise UserError("evaluate", "lm-evaluation-harness", fix) from None
+    before = lm_eval.utils.env
+    lm_eval.utils.env = _sandbox(before)
+    try:
+        yield
+    finally:
+        lm_eval.utils.env = before
 
 
 def evaluate(load: Any, tokenizer: Tokenizer, asked: Asked, key: Mapping[str, Any]) -> tuple[str, list[Row]]:

@@ -110,7 +110,7 @@ function lineageOf(one, told, search, href) {
       {},
       el("td", { class: "l" }, "· ".repeat(child.depth), el("a", { href: href(search, "candidate", child.id), class: "id", "data-key": `ancestor ${child.id}` }, short(child.id))),
       el("td", {}, child.generation),
-      el("td", { class: "wrap" }, child.operator, child.parents.length ? el("span", { class: "muted" }, ` of ${child.parents.map(short).join(" and ")}`) : null),
+      el("td", { class: "wrap" }, child.operator, child.parents.length ? el("span", { class: "muted" }, ` of ${child.parents.map(short).join(" and ")}`) : null, child.changed.map((text) => el("div", { class: "small" }, text))),
       metrics.map((metric) => el("td", {}, valueOf(metric, child.values[metric.name]), effect(metric, child, byId))),
       el("td", { class: "l" }, el("a", { href: href(search, "compare", child.parents[0] || child.id, child.id), hidden: !child.parents.length }, "compare")),
     ),
