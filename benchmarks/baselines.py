@@ -2,12 +2,14 @@
 
 Three searches on seeds of their own; of each the best of its front by validation is its finalist. Finalists and presets
 are tuned over the same learning rates on seeds of the search, then trained at their best one on fresh seeds, and the
-test split is read once. `--plan` prints the cost. What is done stays done: run it again to go on.
+test split is read once. `--plan` prints the cost. What is done stays done: run it again to go on, elsewhere too, since
+finalists and trainings are kept beside the results.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import statistics
 import sys
@@ -35,6 +37,7 @@ PRESETS = ("llama", "mixtral", "jamba", "samba", "mamba-2", "deepseek", "striped
 SEARCH_SEEDS, TUNING_SEEDS, FRESH_SEEDS = (0, 1, 2), (0, 1), tuple(range(8))
 RATES = (3e-3, 1e-2)
 JOURNAL = RESULTS / "baselines.jsonl"
+FINALISTS = RESULTS / "baselines_finalists.json"
 WORK = ROOT / "build" / "baselines"
 
 Models = dict[str, Architecture]
@@ -65,6 +68,16 @@ def finalist(seed: int) -> Architecture:
     run_search(config.parent, config)
     front = pareto_front(config.parent / "results" / "baselines").sort("val_bits_per_byte").collect()
     return Architecture.from_json(front["architecture"][0])
+
+
+def finalists() -> list[Architecture]:
+    """Each search's; those that are known are not searched for again."""
+    known: dict[str, str] = json.loads(FINALISTS.read_text()) if FINALISTS.exists() else {}
+    for seed in SEARCH_SEEDS:
+        if str(seed) not in known:
+            known[str(seed)] = finalist(seed).to_json()
+            FINALISTS.write_text(json.dumps(known, indent=1) + "\n")
+    return [Architecture.from_json(known[str(seed)]) for seed in SEARCH_SEEDS]
 
 
 def recipe() -> Recipe:
@@ -176,7 +189,7 @@ def main() -> int:
         return 0
     os.nice(10)
     models = {f"{name}-nano": load_preset(f"{name}-nano") for name in PRESETS}
-    models |= {f"found {one.id[:8]}": one for one in map(finalist, SEARCH_SEEDS)}
+    models |= {f"found {one.id[:8]}": one for one in finalists()}
     data = prepare(Config.from_yaml(search_config(0)).data, ROOT / "data")
     pool = WarmPool(WORK / "logs", workers=arguments.workers)
 
