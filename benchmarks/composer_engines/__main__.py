@@ -29,11 +29,14 @@ def main() -> int:
         return 0
     os.nice(10)
     rows, designs = _rows(arguments.workers)
-    found = judge.judge(table.losses(rows), designs)
+    losses = table.losses(rows)
+    found = judge.judge(losses, designs)
     found["kept"] = judge.kept(found)
+    print("\n".join(_told(found)), flush=True)
+    fresh = judge.judge(losses, designs, judge.FRESH_DRAWS)
+    found["fresh_draws"] = {name: fresh[name] for name in ("draws", "regret", "aggregators")}
     write_result("composer_engines", {"tokens": table.recipe().tokens, "seeds": len(table.SEEDS), **found})
-    for line in _told(found):
-        print(line)
+    print("\n".join(_told(fresh)))
     return 0 if all(found["kept"].values()) else 1
 
 
@@ -49,12 +52,13 @@ def _told(found: dict[str, Any]) -> Iterator[str]:
     for budget, engines in found["regret"].items():
         for name, of in engines.items():
             spread = f"({of['lower_quartile']:.4f} to {of['upper_quartile']:.4f})"
-            against = f"p {of['p_against_random']:.3f} against random"
+            between = f"({of['low']:+.4f} to {of['high']:+.4f})"
+            against = f"{of['mean_less_random']:+.4f} {between} less random, p {of['p_against_random']:.3f}"
             yield f"{budget:>2} trials {name:16} median regret {of['median']:.4f} {spread} bits per byte, {against}"
     for name, of in found["aggregators"].items():
         hits = f"{of['among_best_three']} of {found['draws']} among the best three"
         yield f"{name:48} {hits}, median regret {of['median_regret']:.4f}"
-    yield f"seeds agree: {found['seeds_agree']}; best: {found['best_by_all_seeds']}; kept: {found['kept']}"
+    yield f"seeds agree: {found['seeds_agree']}; best: {found['best_by_all_seeds']}; kept: {found.get('kept')}"
 
 
 if __name__ == "__main__":

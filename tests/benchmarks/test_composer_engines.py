@@ -96,7 +96,7 @@ def test_the_judgement_compares_pairs_and_counts_hits(monkeypatch: pytest.Monkey
     monkeypatch.setitem(ENGINES, "one_shot", {"kind": "one_shot", "picks": "random"})
     for name in ("end_layer_2", "middle_layer_1", "middle_layer_2"):
         monkeypatch.delitem(ENGINES, name)
-    found = judge(EXACT, DESIGNS, draws=6)
+    found = judge(EXACT, DESIGNS, draws=range(6))
     assert found["regret"].keys() == {str(budget) for budget in BUDGETS}
     assert found["regret"]["8"]["one_shot"] == found["regret"]["8"][RANDOM]
     assert found["regret"]["8"][RANDOM]["p_against_random"] == 1.0
