@@ -10,13 +10,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import ROOT, write_result
+from benchmarks.common import RESULTS, ROOT, write_result
 from benchmarks.composer_engines import judge, table
 from benchmarks.trainings import Row
 from harmony_core.architecture import Architecture
 from harmony_core.data import prepare
 from harmony_core.search.config import Config
 from harmony_core.workers.pool import WarmPool
+
+# What the engines tried in each draw.
+DRAWS = RESULTS / "composer_engines_draws.jsonl"
 
 
 def main() -> int:
@@ -30,10 +33,10 @@ def main() -> int:
     os.nice(10)
     rows, designs = _rows(arguments.workers)
     losses = table.losses(rows)
-    found = judge.judge(losses, designs)
+    found = judge.judge(losses, designs, judge.DRAWS, DRAWS)
     found["kept"] = judge.kept(found)
     print("\n".join(_told(found)), flush=True)
-    fresh = judge.judge(losses, designs, judge.FRESH_DRAWS)
+    fresh = judge.judge(losses, designs, judge.FRESH_DRAWS, DRAWS)
     found["fresh_draws"] = {name: fresh[name] for name in ("draws", "regret", "aggregators")}
     write_result("composer_engines", {"tokens": table.recipe().tokens, "seeds": len(table.SEEDS), **found})
     print("\n".join(_told(fresh)))

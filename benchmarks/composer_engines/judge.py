@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from benchmarks.composer_engines.replay import (
     aggregated,
     chosen,
     draw,
-    replay,
+    replay_all,
 )
 from benchmarks.composer_engines.table import Losses
 from harmony_core.architecture import Architecture
@@ -31,16 +32,19 @@ DRAWS, FRESH_DRAWS = range(30), range(30, 180)
 RESAMPLES = 10_000
 
 
-def judge(table: Losses, designs: Mapping[str, Architecture], draws: Sequence[int] = DRAWS) -> dict[str, Any]:
+def judge(
+    table: Losses, designs: Mapping[str, Architecture], draws: Sequence[int] = DRAWS, journal: Path | None = None
+) -> dict[str, Any]:
     """All figures of the table.
 
     Args:
         table: losses by design, one a seed.
         designs: the architectures, by name.
         draws: numbers of the replays of every engine.
+        journal: as for `replay_all`.
     """
     worlds = [draw(table, number) for number in draws]
-    tried = {name: [replay(ENGINES[name], one, designs, max(BUDGETS)) for one in worlds] for name in ENGINES}
+    tried = replay_all(worlds, designs, max(BUDGETS), journal)
     regrets = {
         budget: {
             name: [one.regret(chosen(of[:budget], one)) for one, of in zip(worlds, tried[name], strict=True)]

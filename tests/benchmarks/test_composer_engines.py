@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from benchmarks.composer_engines import table
-from benchmarks.composer_engines.judge import BUDGETS, judge, kept, paired
+from benchmarks.composer_engines.judge import BUDGETS, difference, judge, kept, paired
 from benchmarks.composer_engines.replay import ENGINES, RANDOM, aggregated, chosen, draw, replay
 from benchmarks.trainings import Row
+from harmony_core.store import Journal
 
 VOCAB = 257
 DESIGNS = table.designs(VOCAB)
@@ -91,12 +94,20 @@ def test_an_aggregator_takes_the_deepest_of_what_was_tried() -> None:
     assert aggregated(["A", "M", "AM", "MA", "MM"], world, DESIGNS, None, 3) == "MA"
 
 
-def test_the_judgement_compares_pairs_and_counts_hits(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_judgement_compares_pairs_and_counts_hits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Chance stands in for Bayesian optimisation, which takes longer: the two engines are one."""
     monkeypatch.setitem(ENGINES, "one_shot", {"kind": "one_shot", "picks": "random"})
     for name in ("end_layer_2", "middle_layer_1", "middle_layer_2"):
         monkeypatch.delitem(ENGINES, name)
-    found = judge(EXACT, DESIGNS, draws=range(6))
+    first = judge(EXACT, DESIGNS, draws=range(4), journal=tmp_path / "draws.jsonl")
+    assert first["draws"] == 4
+    found = judge(EXACT, DESIGNS, draws=range(6), journal=tmp_path / "draws.jsonl")
+    # Draws that the journal has are not replayed, those of another table are.
+    assert judge(EXACT, DESIGNS, draws=range(6)) == found
+    assert len(Journal(tmp_path / "draws.jsonl").records()) == 6
+    other = {design: tuple(2 * loss for loss in of) for design, of in EXACT.items()}
+    judge(other, DESIGNS, draws=range(1), journal=tmp_path / "draws.jsonl")
+    assert len(Journal(tmp_path / "draws.jsonl").records()) == 7
     assert found["regret"].keys() == {str(budget) for budget in BUDGETS}
     assert found["regret"]["8"]["one_shot"] == found["regret"]["8"][RANDOM]
     assert found["regret"]["8"][RANDOM]["p_against_random"] == 1.0
@@ -114,3 +125,8 @@ def test_the_paired_test_sees_what_is_better_in_every_draw() -> None:
     worse = rng.random(30)
     assert paired(worse - 0.01 * rng.random(30), worse) < 1e-6
     assert paired(worse, worse) == 1.0
+    found = difference(worse - 0.01, worse)
+    assert [found[name] for name in ("mean_less_random", "low", "high")] == pytest.approx([-0.01] * 3)
+    noisy = difference(worse - 0.01 + 0.1 * rng.normal(size=30), worse)
+    assert noisy["low"] < noisy["mean_less_random"] < noisy["high"]
+    assert 0.04 < noisy["high"] - noisy["low"] < 0.12
