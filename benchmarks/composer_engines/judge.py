@@ -19,6 +19,7 @@ from benchmarks.composer_engines.replay import (
     aggregated,
     chosen,
     draw,
+    kept,
     replay_all,
 )
 from benchmarks.composer_engines.table import Losses
@@ -26,38 +27,28 @@ from harmony_core.architecture import Architecture
 from harmony_core.scaling.aggregate import CLUSTERS
 
 BUDGETS, TOP, HITS = (8, 16), 3, 20
-# Numbers of the draws that the promises are judged by, and of further ones that none of those shares chance with. How
-# many was settled by what they cost (5.5 core-seconds each) before any was looked at.
-DRAWS, FRESH_DRAWS = range(30), range(30, 180)
+# Numbers of the draws that the promises are judged by, and of further ones that share no chance with them. How many, and
+# that they end at the budget of the promise, was settled by their cost (1.8 core-seconds each) before any was looked at.
+DRAWS, FRESH_DRAWS, FRESH_BUDGETS = range(30), range(30, 180), BUDGETS[:1]
 RESAMPLES = 10_000
 
 
-def judge(
-    table: Losses, designs: Mapping[str, Architecture], draws: Sequence[int] = DRAWS, journal: Path | None = None
-) -> dict[str, Any]:
+def judge(table: Losses, designs: Mapping[str, Architecture], draws: Sequence[int] = DRAWS) -> dict[str, Any]:
     """All figures of the table.
 
     Args:
         table: losses by design, one a seed.
         designs: the architectures, by name.
         draws: numbers of the replays of every engine.
-        journal: as for `replay_all`.
     """
     worlds = [draw(table, number) for number in draws]
-    tried = replay_all(worlds, designs, max(BUDGETS), journal)
-    regrets = {
-        budget: {
-            name: [one.regret(chosen(of[:budget], one)) for one, of in zip(worlds, tried[name], strict=True)]
-            for name in ENGINES
-        }
-        for budget in BUDGETS
-    }
+    tried = replay_all(worlds, designs, max(BUDGETS))
     return {
         "designs": len(table),
         "draws": len(draws),
         "seeds_agree": seeds_agree(table),
         "best_by_all_seeds": sorted(table, key=lambda one: (statistics.fmean(table[one]), one))[:TOP],
-        "regret": {str(budget): compared(of) for budget, of in regrets.items()},
+        "regret": regrets(worlds, tried, BUDGETS),
         "aggregators": {
             f"{name} of {where}": hits(worlds, sets, designs, context)
             for name, context in AGGREGATORS.items()
@@ -66,6 +57,44 @@ def judge(
                 ("all designs of the greatest depth", [[*table]] * len(draws)),
             )
         },
+    }
+
+
+def judge_fresh(table: Losses, designs: Mapping[str, Architecture], journal: Path, is_over: bool) -> dict[str, Any]:
+    """Regrets alone, of the fresh draws.
+
+    Args:
+        table: losses by design, one a seed.
+        designs: the architectures, by name.
+        journal: as for `replay_all`.
+        is_over: whether only those that the journal holds count, and none is replayed.
+    """
+    worlds = [draw(table, number) for number in FRESH_DRAWS]
+    if is_over:
+        done = kept(journal)
+        worlds = [one for one in worlds if one.digest in done]
+    tried = replay_all(worlds, designs, max(FRESH_BUDGETS), journal)
+    return {"draws": len(worlds), "of": len(FRESH_DRAWS), "regret": regrets(worlds, tried, FRESH_BUDGETS)}
+
+
+def regrets(
+    worlds: Sequence[Draw], tried: Mapping[str, Sequence[Sequence[str]]], budgets: Sequence[int]
+) -> dict[str, dict[str, dict[str, float]]]:
+    """By budget and engine what is told of the regrets.
+
+    Args:
+        worlds: the draws.
+        tried: by engine the designs that it tried in each.
+        budgets: numbers of trials.
+    """
+    return {
+        str(budget): compared(
+            {
+                name: [one.regret(chosen(of[:budget], one)) for one, of in zip(worlds, tried[name], strict=True)]
+                for name in ENGINES
+            }
+        )
+        for budget in budgets
     }
 
 
@@ -128,7 +157,7 @@ def seeds_agree(table: Losses) -> dict[str, float]:
     }
 
 
-def kept(found: Mapping[str, Any]) -> dict[str, bool]:
+def promises(found: Mapping[str, Any]) -> dict[str, bool]:
     """Whether each promise is."""
     first = found["regret"][str(BUDGETS[0])]
     return {

@@ -109,7 +109,7 @@ def replay(settings: Mapping[str, Any], world: Draw, designs: Mapping[str, Archi
 
 
 def replay_all(
-    worlds: Sequence[Draw], designs: Mapping[str, Architecture], trials: int, journal: Path | None
+    worlds: Sequence[Draw], designs: Mapping[str, Architecture], trials: int, journal: Path | None = None
 ) -> dict[str, list[list[str]]]:
     """By engine the designs that it tries in each draw; a draw takes seconds, so the journal keeps it.
 
@@ -119,16 +119,19 @@ def replay_all(
         trials: how many an engine has at most.
         journal: what is done is read from here, and written here; delete it when an engine changes. None keeps none.
     """
-    kept = {} if journal is None else {one["world"]: one["tried"] for one in Journal(journal).records()}
-    tried = []
+    done = {} if journal is None else kept(journal)
     for world in worlds:
-        if world.digest not in kept:
-            kept[world.digest] = {name: replay(of, world, designs, trials) for name, of in ENGINES.items()}
+        if world.digest not in done:
+            done[world.digest] = {name: replay(of, world, designs, trials) for name, of in ENGINES.items()}
             if journal is not None:
                 with contextlib.closing(Journal(journal)) as opened:
-                    opened.append({"draw": world.number, "world": world.digest, "tried": kept[world.digest]})
-        tried.append(kept[world.digest])
-    return {name: [one[name] for one in tried] for name in ENGINES}
+                    opened.append({"draw": world.number, "world": world.digest, "tried": done[world.digest]})
+    return {name: [done[world.digest][name] for world in worlds] for name in ENGINES}
+
+
+def kept(journal: Path) -> dict[str, dict[str, list[str]]]:
+    """By digest of a draw and engine, the designs that it tried, as a journal of `replay_all` has them."""
+    return {one["world"]: one["tried"] for one in Journal(journal).records()}
 
 
 def chosen(tried: Sequence[str], world: Draw) -> str:
