@@ -27,8 +27,9 @@ from harmony_core.architecture import Architecture
 from harmony_core.scaling.aggregate import CLUSTERS
 
 BUDGETS, TOP, HITS = (8, 16), 3, 20
-# Numbers of the draws that the promises are judged by, and of further ones that share no chance with them. How many, and
-# that they end at the budget of the promise, was settled by their cost (1.8 core-seconds each) before any was looked at.
+# Numbers of the draws that the promises are judged by, and of further ones that share no chance with them. How many
+# those are, and that they end at the promise's budget, was settled by their cost (1.8 core-seconds each) before any was
+# looked at.
 DRAWS, FRESH_DRAWS, FRESH_BUDGETS = range(30), range(30, 180), BUDGETS[:1]
 RESAMPLES = 10_000
 

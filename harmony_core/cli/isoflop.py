@@ -122,13 +122,14 @@ def tell(sweep: Sweep) -> str:
         raise UserError(str(sweep.folder), "no training ended well", "its runs.parquet says how each failed")
     findings = judge(found, sweep.config.seed)
     atomic_write(sweep.folder / "laws.json", json.dumps(findings.told(), indent=2).encode() + b"\n")
-    page = Console(file=io.StringIO(), width=_WIDTH, highlight=False, soft_wrap=True)
+    buffer = io.StringIO()
+    page = Console(file=buffer, width=_WIDTH, highlight=False, soft_wrap=True)
     page.print(_minima(findings))
     for law, exponent in findings.exponents.items():
         page.print(f"exponent of {law.of}, {law.within}: {exponent}", markup=False)
     for path in write_figures(found, findings, sweep.folder / "figures"):
         page.print(f"drawn: {path}", markup=False)
-    text = "\n".join(line.rstrip() for line in page.file.getvalue().splitlines())
+    text = "\n".join(line.rstrip() for line in buffer.getvalue().splitlines())
     atomic_write(sweep.folder / LAWS, text.encode() + b"\n")
     return text
 
