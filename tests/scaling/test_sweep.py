@@ -113,6 +113,10 @@ def test_a_curve_whose_best_size_is_at_its_end_gets_another_size() -> None:
         ({"recipe": {"rungs": [5000]}}, "recipe.rungs: .* they follow from the budgets"),
         ({"recipe": {"schedule": "cosine"}}, "use that"),
         ({"sizes": 2}, "greater than or equal to 3"),
+        (
+            {"execution": {"machine": "frontier"}},
+            r"execution\.machine: frontier: a sweep's trainings have no such thing; leave it out",
+        ),
     ],
 )
 def test_bad_configurations_are_named(change: dict[str, Any], message: str) -> None:

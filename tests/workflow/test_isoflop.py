@@ -12,6 +12,7 @@ from typing import Any
 import polars as pl
 import yaml
 
+from harmony_core.cli.run import _execution
 from harmony_core.scaling.config import IsoflopConfig
 from harmony_core.scaling.sweep import Sweep
 from harmony_core.workers import WarmPool
@@ -49,6 +50,14 @@ def undisturbed(folder: Path) -> pl.DataFrame:
     sweep = Sweep.open(config, folder / "results" / "small", lambda line: None)
     sweep.run(WarmPool(folder / "logs", workers=1), lambda *_: None)
     return rows(folder)
+
+
+def test_a_standing_allocation_has_the_workers_that_the_sweep_asks_for(tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "config.json").write_text('{"execution": {"workers": 2}}')
+    assert _execution(tmp_path).workers == 2
+    (tmp_path / "work" / "sweep.json").write_text(json.dumps({**CONFIG, "architectures": ["small.yaml"]}))
+    assert _execution(tmp_path).workers is None
 
 
 def test_a_killed_sweep_goes_on_to_the_same_rows(tmp_path: Path) -> None:
