@@ -82,7 +82,7 @@ def main() -> int:
     os.nice(10)
     pool = WarmPool(sweep.folder / "work" / "logs", workers=arguments.workers)
     sweep.run(pool, lambda row, done, total: print(f"{done}/{total} {row['run']} {row['val_loss']}", flush=True))
-    tell(sweep)
+    print(tell(sweep))
     if not arguments.smoke:
         found = points(read_rows(sweep.folder).to_dicts())
         told = judge(found, asked.seed).told()

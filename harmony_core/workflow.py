@@ -10,7 +10,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
@@ -18,6 +18,7 @@ from typing import Any, NoReturn, Protocol
 from harmony_core import stopping
 from harmony_core.base import read_yaml
 from harmony_core.errors import UserError
+from harmony_core.evaluation.config import ExecutionConfig
 from harmony_core.evaluator_rules import EvaluatorRules
 from harmony_core.plugins import check_installed
 from harmony_core.search.config import Config, SearchConfig
@@ -60,7 +61,7 @@ class Plan:
             data: what Snakemake made of the files and of --config.
             files: those that it read, of two equal keys in which it takes the last.
         """
-        with _refusing_bad_folders():
+        with refusing_bad_folders():
             for file in files:
                 read_yaml(file)
             _check_goes_on(data)
@@ -75,16 +76,8 @@ class Plan:
         return plan
 
     def refuse_if_running(self) -> None:
-        """Ends this process, in one line, where another one runs the search; looking is always allowed.
-
-        Before Snakemake looks at its own lock, whose message advises to remove it.
-        """
-        if only_looks(sys.argv[1:]):
-            return
-        with _refusing_bad_folders():
-            held = self.lease.holder()
-        if held is not None:
-            _refuse(already_run(self.folder, held))
+        """Arguments as for `refuse_if_held`."""
+        refuse_if_held(self.lease, self.folder)
 
     def say_missing(self) -> None:
         """Says which files of finished steps are gone: Snakemake does not look for what it needs no more."""
@@ -92,7 +85,7 @@ class Plan:
             return
         from harmony_core.store import missing_lines
 
-        with _refusing_bad_folders():
+        with refusing_bad_folders():
             for line in missing_lines(self.folder):
                 print(line, file=sys.stderr)
 
@@ -179,12 +172,8 @@ class Plan:
         return cores or 1
 
     def training_threads(self, cores: int | None) -> int:
-        """Cores of a training job on one machine: what its workers use, or all."""
-        execution = self.config.execution
-        available = cores or 1
-        if execution.workers is None:
-            return available
-        return min(available, execution.workers * execution.threads_per_candidate)
+        """Cores of a training job on one machine."""
+        return training_threads(self.config.execution, cores)
 
     def start(self) -> None:
         """Takes the search, and writes how it was started, for `harmony resume`, and its configuration.
@@ -192,15 +181,7 @@ class Plan:
         The steps read a file and get no parameter, since Snakemake takes a job with another parameter for
         another job: neither more generations nor more workers are a reason to do anything again.
         """
-        try:
-            with _refusing_bad_folders():
-                self.lease.acquire()
-                self._record_start()
-        except Held as held:
-            _refuse(already_run(self.folder, held))
-        os.environ[SEARCH_VARIABLE] = self.folder
-        # Snakemake's scheduler runs by now, and has set its own handler of SIGTERM.
-        stopping.hear_termination()
+        take(self.lease, self.folder, self._record_start)
 
     def _record_start(self) -> None:
         from harmony_core.store import atomic_write
@@ -218,6 +199,51 @@ class Plan:
 
     def _selection(self, generation: int) -> str:
         return f"{self.folder}/generation={generation:03d}/selection.parquet"
+
+
+def refuse_if_held(lease: Lease, folder: str) -> None:
+    """Ends this process, in one line, where another one runs the search or sweep; looking is always allowed.
+
+    Before Snakemake looks at its own lock, whose message advises to remove it.
+    """
+    if only_looks(sys.argv[1:]):
+        return
+    with refusing_bad_folders():
+        held = lease.holder()
+    if held is not None:
+        _refuse(already_run(folder, held))
+
+
+def take(lease: Lease, folder: str, record: Callable[[], None]) -> None:
+    """Takes a search or sweep for this process; what Snakemake starts beside its jobs finds it by the environment.
+
+    Args:
+        lease: its.
+        folder: its.
+        record: writes how it was started, once it is taken.
+    """
+    try:
+        with refusing_bad_folders():
+            lease.acquire()
+            record()
+    except Held as held:
+        _refuse(already_run(folder, held))
+    os.environ[SEARCH_VARIABLE] = folder
+    # Snakemake's scheduler runs by now, and has set its own handler of SIGTERM.
+    stopping.hear_termination()
+
+
+def training_threads(execution: ExecutionConfig, cores: int | None) -> int:
+    """Cores of a training job on one machine: what its workers use, or all.
+
+    Args:
+        execution: says how many workers.
+        cores: of the machine; None where the profile's resources say how many a job gets.
+    """
+    available = cores or 1
+    if execution.workers is None:
+        return available
+    return min(available, execution.workers * execution.threads_per_candidate)
 
 
 def start_searches() -> None:
@@ -293,7 +319,7 @@ def already_run(search: str, held: Held) -> UserError:
 
 
 @contextmanager
-def _refusing_bad_folders() -> Iterator[None]:
+def refusing_bad_folders() -> Iterator[None]:
     """Ends this process, in one line, where the search's folder cannot be read or written."""
     try:
         yield

@@ -147,12 +147,16 @@ class LogHandler(LogHandlerBase):
         """Follows the search to which a job's outputs belong, unless one is followed."""
         if self._search is not None:
             return
+        from harmony_core.store.folder import SWEEP_FILE
+
         for output in outputs:
             # All searches of HARMONY lie there, relative to the folder that Snakemake works in.
             parts = Path(output).parts
             if parts[0] == "results" and len(parts) > 2:
                 self._search = Path(*parts[:2]).absolute()
-                if not self._quiet & {Quietness.ALL, Quietness.PROGRESS}:
+                # What a sweep's trainings say is in its log.
+                is_sweep = (self._search / SWEEP_FILE).is_file()
+                if not is_sweep and not self._quiet & {Quietness.ALL, Quietness.PROGRESS}:
                     self._follower = Follower(self._search, self._console)
                 return
 

@@ -25,11 +25,15 @@ def last_line(by: Signals, folder: Path | None) -> str:
 
     Args:
         by: the signal that told Snakemake to stop.
-        folder: the search's; None if nothing of it was begun.
+        folder: the search's or sweep's; None if nothing of it was begun.
     """
     how = _HOW.get(by, f"stopped by {by.name}")
     if folder is None:
         return f"{how}; nothing was begun"
+    from harmony_core.store.folder import SWEEP_FILE
+
+    if (folder / SWEEP_FILE).is_file():
+        return f"{how}; the same command goes on"
     return f"{how}: {_done(folder)}; `harmony resume {folder.name}` goes on"
 
 

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.composer_engines.table import SPACE, Losses, letters
 from harmony_core.architecture import Architecture
+from harmony_core.base import digest
 from harmony_core.evolution.algorithms import read_algorithm
 from harmony_core.evolution.context import Context, Trial
 from harmony_core.evolution.proposal import Take
 from harmony_core.scaling.aggregate import aggregate
 from harmony_core.search.objective import Objective
 from harmony_core.space import Space
+from harmony_core.store import Journal
 
 LOSS = "val_bits_per_byte"
 RANDOM, ONE_SHOT = "random", "one_shot"
@@ -47,6 +51,11 @@ class Draw:
     number: int
     results: Mapping[str, float]
     truth: Mapping[str, float]
+
+    @property
+    def digest(self) -> str:
+        """Of all that an engine meets in it."""
+        return digest([self.number, sorted(self.results.items())])
 
     def regret(self, design: str) -> float:
         """How much worse a design is in truth than the best of all, in bits per byte."""
@@ -97,6 +106,32 @@ def replay(settings: Mapping[str, Any], world: Draw, designs: Mapping[str, Archi
         history.append(Trial(number, 0, architecture.id, text, "diverged" if failed else "ok", metrics))
         tried.append(design)
     return tried
+
+
+def replay_all(
+    worlds: Sequence[Draw], designs: Mapping[str, Architecture], trials: int, journal: Path | None = None
+) -> dict[str, list[list[str]]]:
+    """By engine the designs that it tries in each draw; a draw takes seconds, so the journal keeps it.
+
+    Args:
+        worlds: the draws.
+        designs: the architectures, by name.
+        trials: how many an engine has at most.
+        journal: what is done is read from here, and written here; delete it when an engine changes. None keeps none.
+    """
+    done = {} if journal is None else kept(journal)
+    for world in worlds:
+        if world.digest not in done:
+            done[world.digest] = {name: replay(of, world, designs, trials) for name, of in ENGINES.items()}
+            if journal is not None:
+                with contextlib.closing(Journal(journal)) as opened:
+                    opened.append({"draw": world.number, "world": world.digest, "tried": done[world.digest]})
+    return {name: [done[world.digest][name] for world in worlds] for name in ENGINES}
+
+
+def kept(journal: Path) -> dict[str, dict[str, list[str]]]:
+    """By digest of a draw and engine, the designs that it tried, as a journal of `replay_all` has them."""
+    return {one["world"]: one["tried"] for one in Journal(journal).records()}
 
 
 def chosen(tried: Sequence[str], world: Draw) -> str:

@@ -43,16 +43,26 @@ def trainings(architectures: Mapping[str, Architecture]) -> dict[str, list[Train
     return found
 
 
-def run(pool: Pool, architectures: Mapping[str, Architecture]) -> None:
+def run(pool: Pool, architectures: Mapping[str, Architecture], most: int | None = None) -> None:
     """Trains what the journal does not hold, the shortest first.
 
     Args:
         pool: where.
         architectures: by label.
+        most: so many of all alone; None is all.
     """
     data = prepare(DataConfig(fallback=None), ROOT / "data")
-    for some in trainings(architectures).values():
+    for some in pieces(architectures, most):
         run_trainings(pool, some, ROOT / "data" / data.id, JOURNAL)
+
+
+def pieces(architectures: Mapping[str, Architecture], most: int | None) -> list[list[Training]]:
+    """Arguments as for `run`: the trainings of each budget, of which a longer one begins where a shorter one ended."""
+    found, left = [], most
+    for some in trainings(architectures).values():
+        found.append(some[:left])
+        left = None if left is None else left - len(found[-1])
+    return [some for some in found if some]
 
 
 def bits(journal: Path = JOURNAL) -> dict[str, dict[str, float]]:

@@ -15,7 +15,7 @@ _PLACES: tuple[tuple[pa.Schema, str, str], ...] = (
     (schemas.SELECTION, "generation=000/selection.parquet", "Who survived, and why."),
     (schemas.SCALING, "scaling.parquet", "Runs of `harmony scale`."),
     (schemas.MAD_RUNS, "mad.parquet", "Trainings of `harmony mad`."),
-    (ISOFLOP, "isoflop.parquet", "Trainings of `harmony isoflop`."),
+    (ISOFLOP, "runs.parquet", "Trainings of `harmony isoflop`."),
 )
 _HEAD = f"""# Tables
 Every result is a row of Parquet. This page lists the tables of search format {schemas.FORMAT_VERSION}, as the code

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
+import shlex
+import signal
+import subprocess
+import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,34 +26,70 @@ if TYPE_CHECKING:
 
 console = Console(highlight=False, soft_wrap=True)
 _MACHINES = ("frontier", "h100")
+# What was found, in words; its lines are as wide as they need to be up to this.
+LAWS, _WIDTH = "laws.txt", 120
 
 
 def isoflop(
     config: Annotated[Path, typer.Argument(help="A YAML file: architectures, budgets, recipe, data.")],
-    out: Annotated[Path | None, typer.Option(help="Folder of the sweep; results/NAME by default.")] = None,
+    snakemake: Annotated[
+        list[str] | None, typer.Argument(metavar="[-- SNAKEMAKE...]", help="Options of Snakemake's, after `--`.")
+    ] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Print what it costs, and train nothing.")] = False,
     again: Annotated[str | None, typer.Option(help="Train this run again from its row, and compare.")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Trainings at once.")] = None,
+    profile: Annotated[
+        str | None,
+        typer.Option(help="A Snakemake profile: the only one in profiles/ here, or local; or slurm, or a folder."),
+    ] = None,
 ) -> None:
     """Trains sizes x budgets, fits power laws, and draws what is compute- and state-optimal.
 
-    What is done stays done: the same command goes on, and a finished sweep is only told again.
+    Snakemake runs it in this folder: results/NAME. What is done stays done: the same command goes on, and a finished
+    sweep is only told again. Exit codes: 0, all is done; 1, something failed; 2, bad input.
     """
     from harmony_core.scaling.config import IsoflopConfig
     from harmony_core.scaling.sweep import Sweep
-    from harmony_core.workers import WarmPool
+    from harmony_core.workflow import RESULTS
 
     asked = IsoflopConfig.from_yaml(config)
-    sweep = Sweep.open(asked, out or Path("results") / asked.name, _say)
+    sweep = Sweep.open(asked, RESULTS / asked.name, _say)
     tell_plan(sweep)
-    if plan:
-        return
     if again is not None:
         _train_again(sweep, again)
-        return
-    pool = WarmPool(sweep.folder / "work" / "logs", workers=workers or asked.workers)
-    sweep.run(pool, lambda row, done, total: _say(f"{done}/{total} {_line(row)}"))
-    tell(sweep)
+    elif not plan:
+        _run(sweep, config, profile, snakemake or ())
+
+
+def _run(sweep: Sweep, config: Path, profile: str | None, more: Sequence[str]) -> None:
+    """Snakemake to its end, and then what was found."""
+    from harmony_core.cli.search import check_writable, unlock
+    from harmony_core.cli.snakemake_call import snakemake_arguments
+    from harmony_core.resources import shipped
+    from harmony_core.store.folder import SWEEP_FILE, SearchFolder
+    from harmony_core.workflow import only_looks
+
+    own = ("--snakefile", str(shipped("workflow/isoflop.smk")))
+    arguments = snakemake_arguments(config, {}, profile, (*own, *more))
+    check_writable()
+    if not only_looks(more):
+        unlock(SearchFolder(sweep.folder), sweep.folder / SWEEP_FILE, arguments)
+    _say(f"snakemake {shlex.join(arguments)}")
+    sys.stdout.flush()
+    code = _wait([sys.executable, "-m", "snakemake", *arguments])
+    if code:
+        raise typer.Exit(code)
+    if not only_looks(more):
+        _say((sweep.folder / LAWS).read_text(encoding="utf-8").rstrip("\n"))
+
+
+def _wait(command: Sequence[str]) -> int:
+    """A command's exit code; what ends this process ends that one, which says what is done."""
+    with subprocess.Popen(command) as child:
+        # Ctrl-C reaches both.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, lambda *_: child.terminate())
+        code = child.wait()
+    return code if code >= 0 else 128 - code
 
 
 def tell_plan(sweep: Sweep) -> None:
@@ -67,8 +109,8 @@ def tell_plan(sweep: Sweep) -> None:
         _say(str(price([(one.architecture, one.recipe) for one in trainings], Machine.from_yaml(name))))
 
 
-def tell(sweep: Sweep) -> None:
-    """The minima and the exponents, on the console and in files beside the rows."""
+def tell(sweep: Sweep) -> str:
+    """The minima and the exponents in words, which are also in files beside the rows, with what was drawn."""
     from harmony_core.scaling.figures import write_figures
     from harmony_core.scaling.laws import judge
     from harmony_core.scaling.rows import points
@@ -80,11 +122,22 @@ def tell(sweep: Sweep) -> None:
         raise UserError(str(sweep.folder), "no training ended well", "its runs.parquet says how each failed")
     findings = judge(found, sweep.config.seed)
     atomic_write(sweep.folder / "laws.json", json.dumps(findings.told(), indent=2).encode() + b"\n")
-    console.print(_minima(findings))
+    buffer = io.StringIO()
+    page = Console(file=buffer, width=_WIDTH, highlight=False, soft_wrap=True)
+    page.print(_minima(findings))
     for law, exponent in findings.exponents.items():
-        _say(f"exponent of {law.of}, {law.within}: {exponent}")
+        page.print(f"exponent of {law.of}, {law.within}: {exponent}", markup=False)
     for path in write_figures(found, findings, sweep.folder / "figures"):
-        _say(f"drawn: {path}")
+        page.print(f"drawn: {path}", markup=False)
+    text = "\n".join(line.rstrip() for line in buffer.getvalue().splitlines())
+    atomic_write(sweep.folder / LAWS, text.encode() + b"\n")
+    return text
+
+
+def told(row: dict[str, Any]) -> str:
+    """A line for the row of a training's last budget."""
+    loss = f"{row['val_loss']:.4f} nats/token" if row["val_loss"] is not None else f"{row['status']}: {row['error']}"
+    return f"{row['run']} {loss}"
 
 
 def _train_again(sweep: Sweep, run: str) -> None:
@@ -109,11 +162,6 @@ def _minima(findings: Findings) -> Table:
             cells = [f"{count(one.params)}{beyond}", count(one.tokens), f"{one.loss:.4f}", count(one.state)]
         table.add_row(curve.architecture, f"{curve.budget:.3g}", *cells)
     return table
-
-
-def _line(row: dict[str, Any]) -> str:
-    loss = f"{row['val_loss']:.4f} nats/token" if row["val_loss"] is not None else f"{row['status']}: {row['error']}"
-    return f"{row['run']} {loss}"
 
 
 def _say(line: str) -> None:

@@ -1,8 +1,9 @@
-"""`harmony run`: the steps of a search, one a command, as the workflow's rules call them."""
+"""`harmony run`: the steps of a search or a sweep, one a command, as the workflow's rules call them."""
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import signal
 import sys
@@ -15,20 +16,23 @@ import typer
 from rich.console import Console
 
 from harmony_core.store import SearchFolder, atomic_write, population
-from harmony_core.store.folder import SEARCH_VARIABLE
+from harmony_core.store.folder import SEARCH_VARIABLE, SWEEP_FILE
 from harmony_core.terminal import lines
 
 if TYPE_CHECKING:
+    from harmony_core.evaluation.config import ExecutionConfig
     from harmony_core.evaluation.launcher import Launcher
     from harmony_core.evaluation.shard import Shard as ShardRows
+    from harmony_core.scaling.sweep import Sweep
 
     # It takes a shard, a final row of it, how many are done, and how many there are.
     Told = Callable[[ShardRows, dict[str, Any], int, int], None]
 
-app = typer.Typer(help="The steps of a search; the workflow calls these.", no_args_is_help=True)
+app = typer.Typer(help="The steps of a search or a sweep; the workflow calls these.", no_args_is_help=True)
 console = Console(soft_wrap=True, highlight=False)
 
 Search = Annotated[Path, typer.Option(help="Folder of the search, results/NAME.")]
+SweepFolder = Annotated[Path, typer.Option("--sweep", help="Folder of the sweep, results/NAME.")]
 Generation = Annotated[int, typer.Option(min=0, help="Its number, from 0.")]
 Shard = Annotated[int, typer.Option(min=0, help="Its number within the generation, from 0.")]
 Cores = Annotated[int | None, typer.Option(min=1, help="Cores of a local launch; all by default.")]
@@ -153,22 +157,40 @@ def report(search: Search) -> None:
     write_report(SearchFolder(search).path, SearchFolder(search).report, whole=True)
 
 
+@app.command("isoflop-data")
+def isoflop_data(sweep: SweepFolder) -> None:
+    """Prepares the data of a sweep, and refuses a plan that would say nothing."""
+    opened = _sweep(sweep)
+    opened.first_plan()
+    atomic_write(sweep / "data.json", opened.data.model_dump_json(indent=2).encode() + b"\n")
+
+
+@app.command()
+def isoflop(sweep: SweepFolder, cores: Cores = None, launcher: Kind = "local", srun_flags: Flags = "") -> None:
+    """Trains what is left of a sweep, and says what it found."""
+    from harmony_core.cli.isoflop import tell, told
+
+    opened = _sweep(sweep)
+    with _launcher(launcher, cores, srun_flags).training(opened, sweep / "work" / "isoflop", 0) as pool:
+        rows = opened.run(pool, lambda row, done, total: _say(f"{done}/{total} {told(row)}"))
+    _say(tell(opened))
+    done = json.dumps({"trainings": rows["run"].n_unique()})
+    atomic_write(sweep / "rounds" / f"{opened.config.rounds}.json", done.encode() + b"\n")
+
+
 @app.command()
 def teams(
-    search: Annotated[Path, typer.Option(envvar=SEARCH_VARIABLE, help="Folder of the search, results/NAME.")],
+    search: Annotated[Path, typer.Option(envvar=SEARCH_VARIABLE, help="Folder of the search or sweep, results/NAME.")],
     srun_flags: Flags = "",
 ) -> None:
     """Holds the teams of a standing allocation until its time is over; the executor plugin starts this."""
     from harmony_core.evaluation.launcher import own_teams, pilot_folder
-    from harmony_core.search.config import Config
     from harmony_core.workers import WorkInterrupted
     from harmony_core.workers.teams import split_flags
 
     # This signal gives the allocation back. Leaving by an exception also ends the ranks.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    # A search starts before it has its manifest, so this reads the configuration instead.
-    folder = SearchFolder(search)
-    execution = Config.from_yaml(folder.config).execution
+    folder, execution = SearchFolder(search), _execution(search)
     # The log does not lie beside the address, whose folder goes with the allocation.
     log = folder.work("teams", f"{os.environ.get('SLURM_JOB_ID')}.log")
     with own_teams(execution, pilot_folder(), split_flags(srun_flags), execution.gpus_per_candidate, log) as held:
@@ -176,6 +198,24 @@ def teams(
         if held.failed.is_set():
             raise typer.Exit(1)
         raise WorkInterrupted("the allocation ends")
+
+
+def _execution(folder: Path) -> ExecutionConfig:
+    """Of a search or sweep by its newest start's configuration: the search starts before it has its manifest."""
+    if (folder / SWEEP_FILE).is_file():
+        from harmony_core.scaling.config import IsoflopConfig
+
+        return IsoflopConfig.from_yaml(folder / SWEEP_FILE).execution
+    from harmony_core.search.config import Config
+
+    return Config.from_yaml(SearchFolder(folder).config).execution
+
+
+def _sweep(folder: Path) -> Sweep:
+    from harmony_core.scaling.config import IsoflopConfig
+    from harmony_core.scaling.sweep import Sweep
+
+    return Sweep.open(IsoflopConfig.from_yaml(folder / SWEEP_FILE), folder, _say)
 
 
 def _launcher(kind: Literal["local", "srun"], cores: int | None, srun_flags: str) -> Launcher:

@@ -16,7 +16,6 @@ from harmony_core.cli.set_option import changes
 from harmony_core.cli.snakemake_call import snakemake_arguments
 from harmony_core.errors import UserError
 from harmony_core.search.checking import located, read_checked
-from harmony_core.search.config import Config
 from harmony_core.store import SearchFolder
 from harmony_core.workflow import RESULTS, main_lease, only_looks
 
@@ -63,18 +62,29 @@ def prepared(config: Path, settings: Sequence[str], profile: str | None, more: S
     except UserError as error:
         raise located(error, config, changed) from None
     arguments = snakemake_arguments(config, changed, profile, more)
-    for folder in (Path(), Path(".snakemake")):
-        if folder.exists() and not os.access(folder, os.W_OK | os.X_OK):
-            raise UserError("folder", folder.absolute(), "Snakemake writes here; run this where you may write")
+    check_writable()
     if not only_looks(more):
-        _unlock(read, arguments)
+        folder = SearchFolder(RESULTS / read.search.name)
+        unlock(folder, folder.main, arguments)
     return arguments
 
 
-def _unlock(config: Config, arguments: Sequence[str]) -> None:
-    """Takes away what a main process that was killed has left locked here."""
-    folder = SearchFolder(RESULTS / config.search.name)
-    is_left = folder.main.is_file() and any(Path(".snakemake/locks").glob("*"))
+def check_writable() -> None:
+    """Refuses a folder in which Snakemake could not work."""
+    for folder in (Path(), Path(".snakemake")):
+        if folder.exists() and not os.access(folder, os.W_OK | os.X_OK):
+            raise UserError("folder", folder.absolute(), "Snakemake writes here; run this where you may write")
+
+
+def unlock(folder: SearchFolder, started: Path, arguments: Sequence[str]) -> None:
+    """Takes away what a main process that was killed has left locked here.
+
+    Args:
+        folder: of the search or sweep.
+        started: the file that says that it was started.
+        arguments: Snakemake's.
+    """
+    is_left = started.is_file() and any(Path(".snakemake/locks").glob("*"))
     if is_left and main_lease(folder).holder() is None:
         command = [sys.executable, "-m", "snakemake", *arguments, "--unlock"]
         if subprocess.run(command, check=False).returncode:

@@ -7,12 +7,11 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 from harmony_core.errors import UserError
 from harmony_core.evaluation.config import ExecutionConfig
 from harmony_core.host import visible_gpus
-from harmony_core.search.opened import OpenedSearch
 from harmony_core.workers.address import ADDRESS_FILE, Address
 from harmony_core.workers.feeder import TeamPool
 from harmony_core.workers.lock import exclusive, shared
@@ -24,6 +23,18 @@ from harmony_core.workers.teams import Teams
 PILOT_FOLDER = "SNAKEMAKE_PILOT_FOLDER"
 _PILOT_SECONDS = 120.0
 _LAST = 10**9
+
+
+class Setting(Protocol):
+    """Whose tasks are run: an opened search, or a sweep."""
+
+    @property
+    def execution(self) -> ExecutionConfig:
+        """How they run."""
+
+    @property
+    def device_lock(self) -> Path:
+        """Shared by trainings, held alone by measurements."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,24 +59,24 @@ class Launcher:
         return Path(folder) if folder and self.kind == "srun" else None
 
     @contextmanager
-    def training(self, setting: OpenedSearch, work: Path, generation: int | None) -> Iterator[Pool]:
+    def training(self, setting: Setting, work: Path, generation: int | None) -> Iterator[Pool]:
         """Workers for trainings; several trainings may share a device's machine, a measurement may not.
 
         Args:
-            setting: the opened search.
+            setting: the opened search, or the sweep.
             work: folder of the shard.
-            generation: None is promotion.
+            generation: None is promotion; a sweep has 0.
 
         Raises:
             UserError: candidates of several ranks, and no allocation.
         """
-        ranks = setting.config.execution.gpus_per_candidate
+        ranks = setting.execution.gpus_per_candidate
         if self.kind == "local":
             if ranks > 1:
                 fix = "teams of ranks need an allocation (--profile slurm); use 1, or harmony train for one model"
                 raise UserError("execution.gpus_per_candidate", ranks, fix)
             with shared(setting.device_lock):
-                execution = setting.config.execution
+                execution = setting.execution
                 yield self._warm(setting, work, None, preload_of(execution), execution.candidates_per_gpu)
             return
         with self._teams(setting, work, (_order(generation), 0), ranks) as pool:
@@ -74,7 +85,7 @@ class Launcher:
     @contextmanager
     def measuring(
         self,
-        setting: OpenedSearch,
+        setting: Setting,
         work: Path,
         generation: int | None,
         preload: str,
@@ -108,8 +119,8 @@ class Launcher:
         with self._teams(setting, work, (_order(generation), 1), 1) as pool:
             yield pool
 
-    def _warm(self, setting: OpenedSearch, work: Path, workers: int | None, preload: str, sharers: int = 1) -> WarmPool:
-        execution = setting.config.execution
+    def _warm(self, setting: Setting, work: Path, workers: int | None, preload: str, sharers: int = 1) -> WarmPool:
+        execution = setting.execution
         return WarmPool(
             work / "logs",
             workers=workers or execution.workers,
@@ -122,8 +133,8 @@ class Launcher:
         )
 
     @contextmanager
-    def _teams(self, setting: OpenedSearch, work: Path, order: tuple[float, ...], team_size: int) -> Iterator[Pool]:
-        execution = setting.config.execution
+    def _teams(self, setting: Setting, work: Path, order: tuple[float, ...], team_size: int) -> Iterator[Pool]:
+        execution = setting.execution
         with self._queue(setting, work / "teams", team_size) as address:
             yield TeamPool(
                 address,
@@ -134,11 +145,11 @@ class Launcher:
             )
 
     @contextmanager
-    def _queue(self, setting: OpenedSearch, folder: Path, team_size: int) -> Iterator[Address]:
+    def _queue(self, setting: Setting, folder: Path, team_size: int) -> Iterator[Address]:
         if self.standing is not None:
             yield _standing_address(self.standing)
             return
-        with own_teams(setting.config.execution, folder, self.srun_flags, team_size) as teams:
+        with own_teams(setting.execution, folder, self.srun_flags, team_size) as teams:
             try:
                 yield teams.address
             except WorkInterrupted:

@@ -11,10 +11,16 @@ from harmony_core import bounds
 from harmony_core.base import FolderName, Frozen, read_yaml
 from harmony_core.data.config import DataConfig
 from harmony_core.errors import UserError
+from harmony_core.evaluation.config import ExecutionConfig
 from harmony_core.training.recipe import Recipe
 
 # The largest published training has 5e25.
 _MOST_FLOPS = 1e30
+# Of `execution`, what makes or measures no training of a sweep.
+_NOT_OF_A_SWEEP = (
+    "candidates_per_job", "time_limit_seconds", "machine", "gpus_per_candidate", "layout", "checkpoint_seconds",
+    "checkpoint_scratch", "checkpoint_gb_per_second",
+)  # fmt: skip
 _Budget = Annotated[float, Field(ge=1, le=_MOST_FLOPS)]
 
 
@@ -35,7 +41,7 @@ class IsoflopConfig(Frozen):
         recipe: of all trainings; `tokens` and `rungs` follow from size and budget. Without `warmup_tokens` the warm-up
             is 5% of a size's tokens on the least budget.
         data: which text.
-        workers: trainings at once; None is one a core, or one a GPU.
+        execution: trainings at once (`workers`), and what a search's `execution` says beside of its workers.
     """
 
     name: FolderName = "isoflop"
@@ -51,7 +57,7 @@ class IsoflopConfig(Frozen):
     epochs: float = Field(default=4.0, gt=0, le=1000)
     recipe: Recipe = Recipe()
     data: DataConfig = DataConfig()
-    workers: int | None = Field(default=None, ge=1, le=bounds.CORES)
+    execution: ExecutionConfig = ExecutionConfig()
 
     @model_validator(mode="after")
     def _check(self) -> IsoflopConfig:
@@ -68,6 +74,9 @@ class IsoflopConfig(Frozen):
         if self.recipe.schedule != "wsd":
             fix = "budgets share a trunk, which only schedule wsd has; use that"
             raise UserError("recipe.schedule", self.recipe.schedule, fix)
+        for field in _NOT_OF_A_SWEEP:
+            if (given := getattr(self.execution, field)) != getattr(ExecutionConfig(), field):
+                raise UserError(f"execution.{field}", given, "a sweep's trainings have no such thing; leave it out")
         return self
 
     @classmethod
@@ -77,4 +86,4 @@ class IsoflopConfig(Frozen):
 
     def identity(self) -> dict[str, Any]:
         """What must not change within a sweep: all but how many rounds it has, and where it runs."""
-        return self.model_dump(mode="json", exclude={"rounds", "workers"})
+        return self.model_dump(mode="json", exclude={"rounds", "execution"})

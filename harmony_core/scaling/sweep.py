@@ -14,6 +14,7 @@ import polars as pl
 from harmony_core.architecture.presets import load_preset, with_vocab
 from harmony_core.data import DataManifest, prepare
 from harmony_core.errors import UserError
+from harmony_core.evaluation.config import ExecutionConfig
 from harmony_core.evaluation.journalled import run_journalled
 from harmony_core.evaluation.prepare import git_commit, versions
 from harmony_core.evaluation.task_journal import TaskJournal
@@ -62,18 +63,26 @@ class Sweep:
         Raises:
             UserError: the folder holds another sweep, or a search; the data was changed; the plan would say nothing.
         """
-        if (folder / "manifest.json").exists():
-            raise UserError("name", config.name, f"{folder} is a search's folder; use another name")
-        data, settled = prepare(config.data, data_root(folder), log), _settled(folder)
+        settled = check_begun(config, folder)
+        data = prepare(config.data, data_root(folder), log)
         if settled is None:
             from harmony_core.training.device import device_for_training
             from harmony_core.training.precision import resolve_precision
 
             return cls(folder, config, data, resolve_precision(config.recipe.precision, device_for_training()))
-        check_unchanged(config.name, settled["config"], config.identity())
         if settled["data_checksum"] != data.checksum:
             raise UserError("data", data.checksum, f"the sweep began with {settled['data_checksum']}; restore its text")
         return cls(folder, config, data, settled["precision"])
+
+    @property
+    def execution(self) -> ExecutionConfig:
+        """How its trainings run."""
+        return self.config.execution
+
+    @property
+    def device_lock(self) -> Path:
+        """Its trainings share it."""
+        return self.folder / "work" / "device.lock"
 
     @cached_property
     def ladders(self) -> list[Ladder]:
@@ -162,6 +171,20 @@ class Sweep:
                 report=lambda record, done, total: report(record["rows"][-1], done, total),
             )
         return [row for answer in answers for row in answer["rows"]]
+
+
+def check_begun(config: IsoflopConfig, folder: Path) -> dict[str, Any] | None:
+    """What was settled when the sweep in a folder began; None where none did.
+
+    Raises:
+        UserError: the folder holds another sweep, or a search.
+    """
+    if (folder / "manifest.json").exists():
+        raise UserError("name", config.name, f"{folder} is a search's folder; use another name")
+    settled = _settled(folder)
+    if settled is not None:
+        check_unchanged(config.name, settled["config"], config.identity())
+    return settled
 
 
 def _settled(folder: Path) -> dict[str, Any] | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from harmony_core.data import Split, TokenDataset, prepare
 from harmony_core.errors import UserError
+from harmony_core.evaluation.config import ExecutionConfig
 from harmony_core.search.config import Config
 from harmony_core.search.settings import read_settings
 from harmony_core.store import Manifest, SearchFolder
@@ -45,6 +46,11 @@ class OpenedSearch:
     def precision(self) -> ResolvedPrecision:
         """What `precision: auto` was resolved to when the search began."""
         return "bf16" if self.manifest.precision == "bf16" else "fp32"
+
+    @property
+    def execution(self) -> ExecutionConfig:
+        """How candidates run."""
+        return self.config.execution
 
     @property
     def device_lock(self) -> Path:

@@ -11,6 +11,8 @@ from harmony_core.store.run import Run
 
 CONFIG_FILE = "work/config.json"
 MAIN_FILE = "work/main.json"
+# What an IsoFLOP sweep has in its place: its configuration, as of the newest start.
+SWEEP_FILE = "work/sweep.json"
 # A running search sets it for what its executor starts beside the jobs.
 SEARCH_VARIABLE = "HARMONY_SEARCH"
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from benchmarks.composer_engines import judge as judge_module
 from benchmarks.composer_engines import table
-from benchmarks.composer_engines.judge import BUDGETS, judge, kept, paired
-from benchmarks.composer_engines.replay import ENGINES, RANDOM, aggregated, chosen, draw, replay
+from benchmarks.composer_engines.judge import BUDGETS, FRESH_DRAWS, difference, judge, judge_fresh, paired, promises
+from benchmarks.composer_engines.replay import ENGINES, RANDOM, aggregated, chosen, draw, replay, replay_all
 from benchmarks.trainings import Row
+from harmony_core.store import Journal
 
 VOCAB = 257
 DESIGNS = table.designs(VOCAB)
@@ -96,7 +100,7 @@ def test_the_judgement_compares_pairs_and_counts_hits(monkeypatch: pytest.Monkey
     monkeypatch.setitem(ENGINES, "one_shot", {"kind": "one_shot", "picks": "random"})
     for name in ("end_layer_2", "middle_layer_1", "middle_layer_2"):
         monkeypatch.delitem(ENGINES, name)
-    found = judge(EXACT, DESIGNS, draws=6)
+    found = judge(EXACT, DESIGNS, draws=range(6))
     assert found["regret"].keys() == {str(budget) for budget in BUDGETS}
     assert found["regret"]["8"]["one_shot"] == found["regret"]["8"][RANDOM]
     assert found["regret"]["8"][RANDOM]["p_against_random"] == 1.0
@@ -104,9 +108,27 @@ def test_the_judgement_compares_pairs_and_counts_hits(monkeypatch: pytest.Monkey
     assert found["best_by_all_seeds"][0] == BEST
     assert found["seeds_agree"]["spearman"] == pytest.approx(1.0)
     assert found["seeds_agree"]["spread_of_seeds"] == pytest.approx(0.0, abs=1e-9)
-    assert kept(found)["one_shot_below_random"] is False
+    assert promises(found)["one_shot_below_random"] is False
     better = {**found, "regret": {**found["regret"], "8": {"one_shot": {"median": 0.0}, RANDOM: {"median": 0.1}}}}
-    assert kept(better)["one_shot_below_random"] is True
+    assert promises(better)["one_shot_below_random"] is True
+
+
+def test_fresh_draws_go_on_from_their_journal(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(ENGINES, "one_shot", {"kind": "one_shot", "picks": "random"})
+    monkeypatch.setattr(judge_module, "FRESH_DRAWS", FRESH_DRAWS[:2])
+    journal = tmp_path / "draws.jsonl"
+    replay_all([draw(EXACT, FRESH_DRAWS[0])], DESIGNS, 8, journal)
+    found = judge_fresh(EXACT, DESIGNS, journal, is_over=True)
+    assert (found["draws"], found["of"], found["regret"].keys()) == (1, 2, {"8"})
+    found = judge_fresh(EXACT, DESIGNS, journal, is_over=False)
+    assert found["draws"] == len(Journal(journal).records()) == 2
+    # Draws that the journal has are not replayed, those of another table are.
+    assert judge_fresh(EXACT, DESIGNS, journal, is_over=False) == found
+    assert len(Journal(journal).records()) == 2
+    other = {design: tuple(2 * loss for loss in of) for design, of in EXACT.items()}
+    assert judge_fresh(other, DESIGNS, journal, is_over=False)["draws"] == 2
+    assert len(Journal(journal).records()) == 4
+    assert not {*range(30)} & {*FRESH_DRAWS}
 
 
 def test_the_paired_test_sees_what_is_better_in_every_draw() -> None:
@@ -114,3 +136,8 @@ def test_the_paired_test_sees_what_is_better_in_every_draw() -> None:
     worse = rng.random(30)
     assert paired(worse - 0.01 * rng.random(30), worse) < 1e-6
     assert paired(worse, worse) == 1.0
+    found = difference(worse - 0.01, worse)
+    assert [found[name] for name in ("mean_less_random", "low", "high")] == pytest.approx([-0.01] * 3)
+    noisy = difference(worse - 0.01 + 0.1 * rng.normal(size=30), worse)
+    assert noisy["low"] < noisy["mean_less_random"] < noisy["high"]
+    assert 0.04 < noisy["high"] - noisy["low"] < 0.12

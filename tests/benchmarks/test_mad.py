@@ -115,3 +115,13 @@ def test_the_journals_first_word_counts(tmp_path: Path) -> None:
         for score in (0.5, 0.7):
             journal.append({"event": "final", "key": "a", "answer": {"rows": [{"score": score}]}})
     assert campaign.held(tmp_path / "mad.jsonl") == {"a": {"score": 0.5}}
+
+
+def test_a_piece_of_the_text_has_the_shortest_trainings_first() -> None:
+    sample = dict(list(drawn("loss").items())[:3])
+    assert [len(some) for some in losses.pieces(sample, None)] == [3, 3, 3]
+    first, second = losses.pieces(sample, 4)
+    assert [one.key for one in (*first, *second)] == [
+        *(f"demo.{label}" for label in sample),
+        f"same price.{next(iter(sample))}",
+    ]

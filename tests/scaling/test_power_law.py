@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from harmony_core.scaling.figures import write_figures
 from harmony_core.scaling.isoflop import Curve, Point, optimum
 from harmony_core.scaling.laws import STATE, Law, judge
 from harmony_core.scaling.power_law import Exponent, bootstrap, exponent
@@ -95,11 +97,14 @@ def test_a_minimum_beyond_the_sizes_is_not_bracketed() -> None:
     assert judge(small, seed=0, draws=5).exponents[Law("params", "a")].value is None
 
 
-def test_four_state_sizes_have_a_state_optimal_law() -> None:
+def test_four_state_sizes_have_a_state_optimal_law_and_its_curves(tmp_path: Path) -> None:
     points = [one for state in (1, 2, 4, 8) for one in sweep(f"of {state}", state=state)]
     found = judge(points, seed=0, draws=20)
     law = found.exponents[Law(STATE, "1e+13 FLOPs")]
     assert law.value == pytest.approx(-0.28, abs=1e-3)
+    drawn = write_figures(points, found, tmp_path)
+    assert [path.name for path in drawn] == ["isoflop.svg", "compute_optimal.svg", "state_optimal.svg"]
+    assert all(path.read_text().startswith("<svg") for path in drawn)
     assert not any(one.of == STATE for one in judge(points[:45], seed=0, draws=5).exponents)
 
 

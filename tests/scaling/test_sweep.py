@@ -113,6 +113,10 @@ def test_a_curve_whose_best_size_is_at_its_end_gets_another_size() -> None:
         ({"recipe": {"rungs": [5000]}}, "recipe.rungs: .* they follow from the budgets"),
         ({"recipe": {"schedule": "cosine"}}, "use that"),
         ({"sizes": 2}, "greater than or equal to 3"),
+        (
+            {"execution": {"machine": "frontier"}},
+            r"execution\.machine: frontier: a sweep's trainings have no such thing; leave it out",
+        ),
     ],
 )
 def test_bad_configurations_are_named(change: dict[str, Any], message: str) -> None:
@@ -131,7 +135,7 @@ def test_the_planner_prices_a_sweep() -> None:
     assert price([(huge, recipe)], Machine.from_yaml("h100")).left_out == 1
 
 
-def test_a_sweep_is_trained_once_and_told_from_its_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_sweep_is_trained_once_and_told_from_its_rows(tmp_path: Path) -> None:
     (tmp_path / "small.yaml").write_text(SMALL)
     config = IsoflopConfig.parse({**CONFIG, "architectures": [str(tmp_path / "small.yaml")]})
     folder = tmp_path / "results" / "small"
@@ -159,10 +163,11 @@ def test_a_sweep_is_trained_once_and_told_from_its_rows(tmp_path: Path, capsys: 
     (pairs := sweep.again(shared["run"][0], tmp_path / "again"))
     assert [then["val_loss"] for then, _ in pairs] == [now["val_loss"] for _, now in pairs]
     assert len(pairs) == 2
-    tell(sweep)
+    text = tell(sweep)
+    assert (folder / "laws.txt").read_text() == text + "\n"
     assert {path.name for path in (folder / "figures").glob("isoflop.*")} == {"isoflop.svg", "isoflop.png"}
     assert len(json.loads((folder / "laws.json").read_text())["laws"]) == 3
-    assert "exponent of params, small" in capsys.readouterr().out
+    assert "exponent of params, small" in text
     assert len(points(read_rows(folder).to_dicts())) == rows.height
     with pytest.raises(UserError, match="changed: seed 0 -> 1"):
         Sweep.open(config.model_copy(update={"seed": 1}), folder, lambda line: None)
