@@ -44,7 +44,7 @@ class Watched:
     wrong: list[str]
 
     def show(self, place: str, width: int = 1400, scheme: str = "light") -> None:
-        """Goes to a place behind the #, and waits until it has content.
+        """Goes to a place behind the #, and waits until all of its parts are drawn.
 
         Args:
             place: as `/toy/candidates`.
@@ -55,7 +55,7 @@ class Watched:
         self.page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
         # The address is the same where that is shown already.
         self.page.evaluate("place => { location.hash = place; }", place)
-        self.page.wait_for_selector(f"#main[data-shown='#{place}']", timeout=30_000)
+        self.page.wait_for_selector(f"#main[data-shown='#{place}'][aria-busy=false]", timeout=30_000)
 
     def hindrances(self) -> list[str]:
         """What axe-core finds; the test is skipped where that is not installed."""

@@ -8,12 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Route
 
 from tests.ui.browser import Watched, browser
 from tests.ui.conftest import Served, serving, tunnel
 from tests.ui.live_search import HOSTILE, LiveSearch, live_search
-
-pytest.importorskip("playwright")
 
 Holder = subprocess.Popen[str]
 
@@ -79,6 +78,42 @@ def test_what_is_under_way_is_shown(watched: Watched) -> None:
     # What attacks is there as text.
     assert HOSTILE.split("\x1b")[0] in watched.page.locator("main").inner_text()
     assert watched.page.locator("main img").count() == 0
+
+
+def test_a_page_is_busy_until_each_of_its_parts_is_drawn(watched: Watched) -> None:
+    """The first answer is what it is while a search is read, and the two after it come when they are let go."""
+    page, held = watched.page, dict[str, Route]()
+
+    def answer(route: Route) -> None:
+        name = route.request.url.rpartition("/")[2].partition("?")[0]
+        if name == "search" and "first" not in held:
+            held["first"] = route
+            told = route.fetch().json()
+            later = ("stages", "failures", "pace")
+            route.fulfill(json={key: told[key] for key in told if key not in later} | {"whole": False})
+        elif name in ("search", "front") and name not in held:
+            held[name] = route
+        else:
+            route.continue_()
+
+    def busy() -> str | None:
+        return page.locator("main").get_attribute("aria-busy")
+
+    watched.show("/")
+    page.route("**/api/*", answer)
+    with page.expect_request("**/api/front?*"):
+        page.evaluate("location.hash = '/toy'")
+    page.wait_for_selector(".tile")
+    assert (busy(), page.get_by_label("The table below has them").count()) == ("true", 0)
+    with page.expect_request("**/api/search?*"):
+        held["front"].continue_()
+    assert page.locator("main").get_attribute("data-shown") == "#/toy"
+    assert (busy(), page.get_by_label("The table below has them").count()) == ("true", 1)
+    assert HOSTILE.split("\x1b")[0] not in page.locator("main").inner_text()
+    held["search"].continue_()
+    page.wait_for_selector("main[aria-busy=false]")
+    assert HOSTILE.split("\x1b")[0] in page.locator("main").inner_text()
+    page.unroute("**/api/*", answer)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -154,9 +189,8 @@ def test_a_search_that_is_damaged_and_one_of_another_format(tmp_path: Path, watc
     with serving(tmp_path) as found:
         watched.page.goto(found.next_address())
         watched.page.wait_for_selector("text=harmony migrate")
-        watched.page.goto(watched.page.url.split("#")[0] + "#/damaged")
-        banner = watched.page.wait_for_selector(".banner.warn")
-        assert banner is not None
+        watched.show("/damaged")
+        banner = watched.page.locator("main .banner.warn")
         assert "population.parquet" in banner.inner_text()
         assert "up to 8 candidates" in banner.inner_text()
         assert "7" in tile(watched, "front")
