@@ -26,7 +26,7 @@ _FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
-_RULES = """async () => (await axe.run(document, {resultTypes: ["violations"]})).violations.map(
+_RULES = """async (beside) => (await axe.run({exclude: beside}, {resultTypes: ["violations"]})).violations.map(
   (one) => `${one.id}: ${one.nodes.length} of ${one.nodes[0].html.slice(0, 160)}`)"""
 
 
@@ -47,12 +47,12 @@ class Watched:
         self.page.set_viewport_size({"width": width, "height": 900})
         self.page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
 
-    def hindrances(self) -> list[str]:
-        """What axe-core finds; the test is skipped where that is not installed."""
+    def hindrances(self, *beside: str) -> list[str]:
+        """What axe-core finds, but in elements that match `beside`; the test is skipped where that is not installed."""
         if not AXE.is_file():
             pytest.skip(f"axe-core is not installed: make test puts it into {AXE.parents[2].name}/ with npm")
         self.page.evaluate(AXE.read_text())
-        found: list[str] = self.page.evaluate(_RULES)
+        found: list[str] = self.page.evaluate(_RULES, list(beside))
         return found
 
     def is_too_wide(self) -> bool:
