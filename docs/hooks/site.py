@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -76,6 +77,16 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         return match["text"] if match["text"].strip("`") == path else f"{match['text']} (`{path}`)"
 
     return _OUTSIDE.sub(replaced, markdown)
+
+
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Each table lies in a place that the keyboard can scroll, as no table of ours fits into every window."""
+    number = itertools.count(1)
+
+    def held(match: re.Match[str]) -> str:
+        return f'<div class="scrolled" role="group" tabindex="0" aria-label="Table {next(number)}">{match[0]}</div>'
+
+    return re.sub(r"<table>.*?</table>", held, html, flags=re.DOTALL)
 
 
 # Files of the repository that are pages of the site.

@@ -46,6 +46,7 @@ class View:
         per_hour: trainings that end in an hour; None before there is evidence.
         failures: the last candidates that failed while it was followed.
         waiting: what its jobs wait for in a queue.
+        is_whole: whether a reading has ended, so that all of these are known that can be.
     """
 
     manifest: Manifest | None = None
@@ -59,6 +60,7 @@ class View:
     per_hour: float | None = None
     failures: tuple[Failure, ...] = ()
     waiting: str | None = None
+    is_whole: bool = False
 
 
 class Now:
@@ -148,7 +150,7 @@ class Followed:
                 self._catalogue.refresh(lambda snapshot: self._set(snapshot=snapshot, error=""))
                 self._set(under_way=self._catalogue.under_way())
         except (UserError, OSError) as error:
-            self._set(error=str(error))
+            self._set(error=str(error), is_whole=True)
             return
         self._read_progress()
 
@@ -165,7 +167,8 @@ class Followed:
                 SearchFolder.find(self.folder.path)
             self._set(manifest=None, error="")
             return
-        self._set(manifest=None, snapshot=None)
+        # What was known is another search's, or of another configuration.
+        self.view = View()
         manifest = read_manifest(self.folder.manifest)
         _, config = read_settings(self.folder, manifest)
         columns = Columns(config, manifest.config)
@@ -177,7 +180,7 @@ class Followed:
         try:
             progress = self._reader.read()
         except (UserError, OSError) as error:
-            self._set(progress=None, progress_error=str(error))
+            self._set(progress=None, progress_error=str(error), is_whole=True)
             return
         self._failures = [*self._failures, *progress.failures][-_MOST_FAILURES:]
         left = self._pace.seconds_left(progress)
@@ -188,6 +191,7 @@ class Followed:
             per_hour=_per_hour(progress, left),
             failures=tuple(self._failures),
             waiting=read_waiting(self.folder),
+            is_whole=True,
         )
 
     def _holder(self) -> str | None:

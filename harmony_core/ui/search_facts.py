@@ -25,6 +25,8 @@ def overview(followed: Followed, view: View) -> dict[str, Any]:
     """A search in the list of all: what it is, and how far."""
     told: dict[str, Any] = {"name": followed.folder.name, "path": str(followed.folder.path), "error": view.error}
     told |= standing(followed, view)
+    # The page says of itself that it is busy until then, and asks again.
+    told["whole"] = view.is_whole and followed.runner.is_known
     if view.snapshot is not None:
         last = view.snapshot.generations[-1] if view.snapshot.generations else None
         told |= {
@@ -43,8 +45,14 @@ def overview(followed: Followed, view: View) -> dict[str, Any]:
 
 def search_facts(followed: Followed) -> dict[str, Any]:
     """Everything about one search but its candidates; they have changed where `version` has."""
+    beside = (followed.spent, followed.missing, followed.promoted)
+    for one in beside:
+        # It is found while the search is read, and taken below as far as it is known then.
+        one.get()
     view = followed.look()
+    are_known = all(one.is_known for one in beside)
     told = overview(followed, view)
+    told["whole"] = told["whole"] and are_known
     if view.manifest is None:
         return told
     config = view.manifest.config
@@ -58,20 +66,20 @@ def search_facts(followed: Followed) -> dict[str, Any]:
         "recipe": {name: config["recipe"].get(name) for name in ("tokens", "batch_size", "sequence_length")},
         "latency": {name: config["latency"].get(name) for name in ("objective", "batch_size", "context", "source")},
         "objectives": [{"name": one["name"], "target": one["target"]} for one in config["search"]["objectives"]],
-        "spent": followed.spent.get(),
+        "spent": followed.spent.value,
         "waiting": view.waiting,
         "progress_error": view.progress_error,
     }
     if view.snapshot is not None and view.columns is not None:
         # What promotion came to is on the figure too.
-        told["version"] = f"{view.snapshot.version}.{len(followed.promoted.get())}"
+        told["version"] = f"{view.snapshot.version}.{len(followed.promoted.value)}"
         told |= _tables(view.snapshot) | {"metrics": [_metric(name) for name in view.columns.metrics]}
         told["under_way"] = under_way(view.under_way, followed.folder, config)
         told["families"] = [{"name": one.name, "shape": one.shape} for one in REPORT_FAMILIES]
         told["kinds"] = [{"name": kind, "role": block_class(kind).role} for kind in kinds()]
     lines = [] if view.snapshot is None else view.snapshot.problems
     found = [{"text": one.text, "rows": one.rows} for one in lines]
-    found += [{"text": line, "rows": 0} for line in followed.missing.get() or ()]
+    found += [{"text": line, "rows": 0} for line in followed.missing.value or ()]
     told["problems"], told["more_problems"] = found[:MOST_PROBLEMS], max(0, len(found) - MOST_PROBLEMS)
     if view.progress is not None:
         told["stages"] = [_stage(one) for one in view.progress.stages]

@@ -8,10 +8,10 @@ is compiled and whose imports are there; so is every Python block without a comm
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import textwrap
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -24,7 +24,7 @@ _BLOCK = re.compile(
 )
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Block:
     """A fenced block.
 
@@ -48,6 +48,12 @@ class Block:
     def place(self) -> str:
         return f"{self.page}:{self.line}"
 
+    @property
+    def facts(self) -> dict[str, str]:
+        """What `reader` needs of it."""
+        told = {name: str(value) for name, value in dataclasses.asdict(self).items()}
+        return told | {"place": self.place}
+
 
 def blocks_of(path: Path) -> Iterator[Block]:
     """Blocks of a page, in order."""
@@ -60,3 +66,8 @@ def blocks_of(path: Path) -> Iterator[Block]:
 
 
 BLOCKS = [block for path in PAGES for block in blocks_of(path)]
+# Those that somebody follows who has a search; the rest is held against the command line, or left alone.
+FOLLOWED = [block for block in BLOCKS if block.kind not in ("", "check", "not-run")]
+# Its reader is a stranger, who has no clone (tests/installed).
+TUTORIAL = "docs/tutorial.md"
+READER = Path(__file__).with_name("reader.py")

@@ -18,11 +18,11 @@ import typer
 
 from harmony_core.cli.main import app
 from harmony_core.results import promoted_results
-from tests.docs.blocks import BLOCKS, PAGES, ROOT, Block
+from tests.docs.blocks import BLOCKS, FOLLOWED, PAGES, READER, ROOT, TUTORIAL, Block
 from tests.docs.conftest import NAME
 
 SHELL = [block for block in BLOCKS if block.kind == "check" and block.language in ("sh", "bash")]
-FOLLOWED = [block for block in BLOCKS if block.kind not in ("", "check", "not-run")]
+HERE = [block for block in FOLLOWED if block.page != TUTORIAL]
 # Commands of others, whose options are theirs.
 FOREIGN = ("cd", "conda", "export", "git", "module", "pip", "source", "ssh")
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
@@ -34,7 +34,7 @@ def answers(reader: Path) -> dict[str, dict[str, Any]]:
     """What came of the blocks that are followed, by place."""
 
     promoted = promoted_results(reader / "results" / NAME).filter(role="front").collect()
-    call = [sys.executable, "-m", "tests.docs.reader", NAME, promoted["architecture_id"][0]]
+    call = [sys.executable, "-P", str(READER), NAME, promoted["architecture_id"][0]]
     own = {
         "PYTHONPATH": str(ROOT),
         "COLUMNS": "200",
@@ -42,12 +42,13 @@ def answers(reader: Path) -> dict[str, dict[str, Any]]:
         "HF_HUB_OFFLINE": "1",
     }
     environment = {**os.environ, **own}
-    done = subprocess.run(call, cwd=reader, env=environment, capture_output=True, text=True, check=False)
+    blocks = json.dumps([block.facts for block in HERE])
+    done = subprocess.run(call, input=blocks, cwd=reader, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return {one["place"]: one for one in json.loads(done.stdout.splitlines()[-1])}
 
 
-@pytest.mark.parametrize("block", FOLLOWED, ids=lambda block: block.place)
+@pytest.mark.parametrize("block", HERE, ids=lambda block: block.place)
 def test_a_block_does_what_its_page_says(block: Block, answers: dict[str, dict[str, Any]]) -> None:
     found = answers[block.place]
     assert not found["problem"], found["problem"] + found["told"]

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from html.parser import HTMLParser
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from tests.browser import Watched, browser
 from tests.docs.blocks import ROOT
 
 pytest.importorskip("material", reason="the extra `docs` is not installed")
 WORDS = 800
+# A page of each kind: the home, prose with blocks and pictures, a reference, wide tables, a notebook.
+SEEN = ("index.html", "tutorial.html", "reference/tables.html", "benchmarks.html", "notebooks/results.html")
+# What the theme calls them.
+SCHEMES = {"light": "default", "dark": "slate"}
 
 
 class Page(HTMLParser):
@@ -85,6 +94,41 @@ def test_references_are_made_from_the_code(pages: dict[Path, Page]) -> None:
         ("python.html", ("harmony_core.results.leaderboard", "harmony_core.store.SearchFolder")),
     ):
         assert not [word for word in known if word not in texts[page]], page
+
+
+@pytest.fixture(scope="module")
+def opened(pages: dict[Path, Page]) -> Iterator[tuple[Watched, str]]:
+    """A browser, and the site's address."""
+    site = min(pages, key=lambda path: len(path.parts)).parent
+    with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=str(site))) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        address = f"http://127.0.0.1:{server.server_port}/"
+        with browser(address) as watched:
+            yield watched, address
+        server.shutdown()
+        thread.join()
+    assert watched.wrong == []
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    """Serves files, and says nothing of each."""
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize("page", SEEN)
+def test_a_telephone_shows_it_to_everybody(opened: tuple[Watched, str], page: str) -> None:
+    """At 390 pixels, in both schemes: no page is moved sideways, and no rule of accessibility is broken by us."""
+    watched, address = opened
+    for scheme in ("light", "dark"):
+        watched.look(390, scheme)
+        watched.page.goto(address + page)
+        assert watched.page.locator("body").get_attribute("data-md-color-scheme") == SCHEMES[scheme]
+        assert not watched.is_too_wide(), scheme
+        # The theme's menus have one name, or none, as its search has.
+        assert watched.hindrances("nav", ".md-search") == [], scheme
 
 
 def test_links_of_the_projects_own_pages_hold() -> None:

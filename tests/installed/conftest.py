@@ -45,14 +45,16 @@ class Installed:
         pip = [sys.executable, "-m", "pip", "--python", str(self.bin / "python"), "install", "--no-deps", "--no-index"]
         subprocess.run([*pip, "--disable-pip-version-check", str(wheel)], check=True, capture_output=True)
 
-    def run(self, *command: str, code: int = 0, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-        """Runs one of its commands, or its python, and looks at the exit code."""
+    def run(
+        self, *command: str, code: int = 0, cwd: Path | None = None, given: str = ""
+    ) -> subprocess.CompletedProcess[str]:
+        """Runs one of its commands, or its python, with `given` as standard input, and looks at the exit code."""
         private = ("PYTHONPATH", "VIRTUAL_ENV", "COLUMNS")
         environment = {name: value for name, value in os.environ.items() if name not in private}
         environment["PATH"] = f"{self.bin}:{environment['PATH']}"
         call = [str(self.bin / command[0]), *command[1:]]
         done = subprocess.run(
-            call, cwd=cwd or self.folder, env=environment, capture_output=True, text=True, check=False
+            call, cwd=cwd or self.folder, env=environment, input=given, capture_output=True, text=True, check=False
         )
         assert done.returncode == code, done.stdout + done.stderr
         return done

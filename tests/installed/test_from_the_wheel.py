@@ -1,4 +1,4 @@
-"""From `pip install` to a model that `transformers` opens, in an environment without the clone."""
+"""From `pip install` to the end of the tutorial and of its pictures, in an environment without the clone."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import doctest
 import json
 import re
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 import yaml
 from deepspeed.accelerator import get_accelerator
 
 import harmony_core
+from tests.browser import browser
+from tests.docs.blocks import BLOCKS, FOLLOWED, READER, TUTORIAL
 from tests.installed.conftest import ROOT, Installed
 
 # The demo's own search, on its text, with budgets of seconds.
@@ -39,22 +42,24 @@ output_type: loglikelihood_rolling
 doc_to_text: ""
 doc_to_target: "{{text}}"
 """
-OPENED = """
-import torch, transformers
-tokens = transformers.AutoTokenizer.from_pretrained("exported")("To be", return_tensors="pt").input_ids
-model = transformers.AutoModelForCausalLM.from_pretrained("exported", trust_remote_code=True)
-with torch.no_grad():
-    print(tokens.shape[1], model(tokens).logits.isfinite().all().item())
-"""
+# The headings that are seen at once, and whether a figure is.
+_FIRST_SCREEN = """[...document.querySelectorAll("h1, h2, svg")]
+  .filter((one) => one.getBoundingClientRect().top < innerHeight && one.getBoundingClientRect().width > 0)
+  .map((one) => one.tagName === "svg" ? "svg" : one.innerText)
+  .filter((one, place, all) => all.indexOf(one) === place)"""
+PICTURES = ROOT / "docs" / "images"
 
 
 @pytest.fixture(scope="module")
 def searched(installed: Installed) -> Path:
-    """A folder that `harmony init` began, in which `harmony search` has run."""
-    installed.run("harmony", "init", "mine", "--for", "laptop", "--yes")
+    """A folder that the tutorial's `harmony init` began, in which its `harmony search` has run."""
+    texts = [block.text for block in BLOCKS if block.page == TUTORIAL and block.text.startswith("harmony init")]
+    begun, entered, search = (line.split() for line in texts[0].splitlines())
+    installed.run(*begun)
+    assert entered == ["cd", "mine"]
     folder = installed.folder / "mine"
     (folder / "space.yaml").write_text(SPACE)
-    told = installed.run("harmony", "search", "config.yaml", *settings(SMALL), "--", "--cores", "2", cwd=folder).stdout
+    told = installed.run(*search, *settings(SMALL), "--", "--cores", "2", cwd=folder).stdout
     command = told.splitlines()[0]
     assert command.startswith("snakemake --configfile config.yaml --config 'search={generations: 2, population: 4}' ")
     assert f"--snakefile {installed.environment}/lib/" in command
@@ -66,22 +71,74 @@ def settings(texts: tuple[str, ...]) -> list[str]:
     return [word for text in texts for word in ("--set", text)]
 
 
-def test_from_nothing_to_a_model_that_transformers_opens(installed: Installed, searched: Path) -> None:
+@pytest.fixture(scope="module")
+def promoted(installed: Installed, searched: Path) -> str:
+    """The id of a candidate that was promoted."""
+    query = "select architecture_id from promoted where role = 'front'"
+    (row, *_) = json.loads(installed.run("harmony", "sql", "mine", query, "--json", cwd=searched).stdout)["rows"]
+    return str(row["architecture_id"])
+
+
+@pytest.fixture(scope="module")
+def ended(installed: Installed, searched: Path, promoted: str) -> Path:
+    """The folder of somebody who has followed the tutorial to its end, with a model that `transformers` opened."""
+    blocks = json.dumps([block.facts for block in FOLLOWED if block.page == TUTORIAL])
+    told = installed.run("python", "-P", str(READER), "mine", promoted, cwd=searched, given=blocks).stdout
+    answers = json.loads(told.splitlines()[-1])
+    assert len(answers) > 8
+    assert not [one["problem"] + one["told"] for one in answers if one["problem"]]
+    return searched / TUTORIAL.replace("/", "-")
+
+
+def structure(figure: Path) -> dict[str, list[str]]:
+    """What a figure of Vega says of itself without its numbers: titles, axes, and the marks of each series."""
+    told: dict[str, list[str]] = {"title": [], "subtitle": [], "axis": [], "series": []}
+    for one in ElementTree.parse(figure).iter():
+        role, label = one.get("aria-roledescription", ""), one.get("aria-label", "")
+        if role in told:
+            told[role].append(re.sub(r"[0-9]+(?= hybrids)| with values from .*", "", label))
+        elif re.fullmatch("(symbol|line|text) mark container", role):
+            # Its first mark says the titles of what all of them show.
+            shown = re.sub(r": [^;]*", "", one[0].get("aria-label", ""))
+            told["series"].append(f"{role} of {one[0].get('fill')}, {one[0].get('stroke')}: {shown}")
+    return told
+
+
+def test_the_tutorial_ends_in_the_figure_that_it_shows(ended: Path) -> None:
+    found = structure(ended / "front.svg")
+    assert (len(found["title"]), len(found["axis"]), len(found["series"])) == (1, 2, 5)
+    assert found == structure(PICTURES / "front.svg")
+
+
+def test_the_tutorial_ends_in_the_page_that_it_shows(ended: Path) -> None:
+    """Of its first screen: the same size, the same headings, and a figure that begins in it."""
+    with browser("file:") as watched:
+        page = watched.page
+        page.set_viewport_size({"width": 1100, "height": 900})
+        page.goto((ended / "results" / "mine" / "report" / "index.html").as_uri())
+        heads = page.evaluate(_FIRST_SCREEN)
+        found = page.screenshot()
+    assert heads == ["HARMONY: mine", "The trade-off", "svg"]
+    shown = (PICTURES / "report.png").read_bytes()
+    assert found[:24] == shown[:24]
+    assert watched.wrong == []
+
+
+def test_every_picture_of_the_tutorial_is_made() -> None:
+    shown = re.findall(r"!\[[^\]]*\]\(images/([^)]+)\)", (ROOT / TUTORIAL).read_text())
+    assert shown == ["front.svg", "report.png"]
+
+
+def test_from_nothing_to_a_model_that_is_evaluated(installed: Installed, searched: Path, promoted: str) -> None:
     where = "import harmony_core; print(harmony_core.__file__)"
     assert f"{installed.environment}/lib/" in installed.run("python", "-c", where, cwd=searched).stdout
     top = json.loads(installed.run("harmony", "top", "mine", "--json", cwd=searched).stdout)
     assert (top["schema"], len(top["rows"])) == ("harmony.top", 8)
-    query = "select architecture_id from promoted where role = 'front'"
-    (row, *_) = json.loads(installed.run("harmony", "sql", "mine", query, "--json", cwd=searched).stdout)["rows"]
-    found = row["architecture_id"]
     assert "tokens" in installed.run("harmony", "config", "check", "config.yaml", cwd=searched).stdout
-    installed.run("harmony", "export", found, "-o", "exported", cwd=searched)
-    number, finite = installed.run("python", "-c", OPENED, cwd=searched).stdout.split()
-    assert (int(number) > 0, finite) == (True, "True")
     (searched / "tasks").mkdir()
     (searched / "tasks" / "words.jsonl").write_text('{"text": "to be, or not to be"}\n')
     (searched / "tasks" / "words.yaml").write_text(TASK)
-    told = installed.run("harmony", "evaluate", found, "--tasks", "tasks", cwd=searched).stdout
+    told = installed.run("harmony", "evaluate", promoted, "--tasks", "tasks", cwd=searched).stdout
     assert re.search(r"words +bits_per_byte +\d\.\d+", told), told
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import queue
 import re
@@ -10,12 +11,16 @@ import signal
 import subprocess
 import sys
 import threading
+import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPResponse
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
@@ -58,6 +63,24 @@ def open_url(address: str, **headers: str) -> HTTPResponse:
     request = urllib.request.Request(address, headers={name.replace("_", "-"): text for name, text in headers.items()})
     answer: HTTPResponse = urllib.request.urlopen(request, timeout=30)
     return answer
+
+
+def asked(served: Served, name: str, **parameters: Any) -> Any:
+    """What the server says of the toy search, asked until it has read all that there is, as a page does."""
+    cookie, folder = served.enter()
+    address = f"http://127.0.0.1:{served.port}{folder}api/{name}?{urlencode({'s': 'toy', **parameters}, doseq=True)}"
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            with open_url(address, cookie=cookie) as answer:
+                told = json.load(answer)
+        except urllib.error.HTTPError as error:
+            with error:
+                return json.load(error)
+        # The server takes its time for an answer that is not whole.
+        if not told.get("reading") and told.get("whole", True):
+            return told
+    raise AssertionError(told)
 
 
 @contextmanager

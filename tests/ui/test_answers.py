@@ -3,47 +3,28 @@
 from __future__ import annotations
 
 import json
-import time
-import urllib.error
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
 
 import polars as pl
 import pytest
 from starlette.datastructures import QueryParams
 
 from harmony_core.errors import UserError
+from harmony_core.progress import ProgressReader, SearchProgress
 from harmony_core.results import leaderboard, pareto_front
 from harmony_core.results.changes import changes
 from harmony_core.search.settings import read_settings
-from harmony_core.store import population, read_manifest
+from harmony_core.store import SearchFolder, population, read_manifest
 from harmony_core.ui.asked import Asked
 from harmony_core.ui.catalogue import Catalogue, Snapshot
+from harmony_core.ui.followed import Followed
 from harmony_core.ui.generation_rows import Columns
-from tests.ui.conftest import Served, open_url
+from harmony_core.ui.search_facts import search_facts
+from tests.ui.conftest import Served, asked
 from tests.ui.live_search import RESULTS, LiveSearch, live_search
-
-
-def whole_page(served: Served) -> Any:
-    """What the page of the search says once all was read."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        told = asked(served, "search")
-        if "stages" in told and told["state"] != "looking":
-            return told
-    raise AssertionError(told)
-
-
-def asked(served: Served, name: str, **parameters: Any) -> Any:
-    cookie, folder = served.enter()
-    address = f"http://127.0.0.1:{served.port}{folder}api/{name}?{urlencode({'s': 'toy', **parameters}, doseq=True)}"
-    try:
-        with open_url(address, cookie=cookie) as answer:
-            return json.load(answer)
-    except urllib.error.HTTPError as error:
-        with error:
-            return json.load(error)
 
 
 def read(search: LiveSearch) -> tuple[Catalogue, list[Snapshot]]:
@@ -55,7 +36,7 @@ def read(search: LiveSearch) -> tuple[Catalogue, list[Snapshot]]:
 
 
 def test_the_page_of_a_search_that_runs(served: Served) -> None:
-    told = whole_page(served)
+    told = asked(served, "search")
     assert told["state"] == "running"
     assert told["statuses"] == {"ok": 7, "diverged": 2, "pending": 7}
     assert [one["candidate"] for one in told["under_way"]] == [1, 2]
@@ -155,6 +136,27 @@ def test_filters(served: Served) -> None:
     assert of(family="recurrent") == 0
 
 
+def test_an_answer_says_whether_all_has_been_read(toy: LiveSearch, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of its candidates a search tells before it tells how far it is, which may take long on a busy machine."""
+    may_go_on, read_progress = threading.Event(), ProgressReader.read
+
+    def held(reader: ProgressReader) -> SearchProgress:
+        assert may_go_on.wait(60)
+        return read_progress(reader)
+
+    monkeypatch.setattr(ProgressReader, "read", held)
+    with ThreadPoolExecutor(4) as pool:
+        followed = Followed(toy.folder, pool)
+        while "metrics" not in (told := search_facts(followed)):
+            assert not told["whole"]
+        assert ("failures" in told, told["whole"]) == (False, False)
+        may_go_on.set()
+        followed.look(60)
+        assert len(search_facts(followed)["failures"]) == 1
+        while not (told := search_facts(followed))["whole"]:
+            assert told["stages"]
+
+
 @pytest.mark.parametrize(
     "parameters",
     [
@@ -194,11 +196,6 @@ def test_a_candidate(served: Served, toy: LiveSearch) -> None:
 
 
 def test_a_search_of_another_format_is_named_with_migrate(tmp_path: Path, toy: LiveSearch) -> None:
-    from concurrent.futures import ThreadPoolExecutor
-
-    from harmony_core.store import SearchFolder
-    from harmony_core.ui.followed import Followed
-
     folder = SearchFolder(tmp_path / "results" / "old")
     folder.path.mkdir(parents=True)
     manifest = json.loads(toy.folder.manifest.read_text())

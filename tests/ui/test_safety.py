@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import json
 import stat
 import urllib.error
 
@@ -12,7 +11,7 @@ import pytest
 from harmony_core.errors import UserError
 from harmony_core.ui.guard import refused
 from harmony_core.ui.server import listen
-from tests.ui.conftest import Served, open_url
+from tests.ui.conftest import Served, asked, open_url
 from tests.ui.live_search import HOSTILE
 
 
@@ -92,7 +91,7 @@ def test_what_is_hostile_stays_data(served: Served) -> None:
     cookie, folder = served.enter()
     with open_url(f"http://127.0.0.1:{served.port}{folder}api/search?s=toy", cookie=cookie) as answer:
         assert answer.headers["content-type"] == "application/json"
-        told = json.load(answer)
+    told = asked(served, "search")
     assert told["failures"][0]["error"] == " ".join(HOSTILE.split())
 
 

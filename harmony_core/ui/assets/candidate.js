@@ -22,6 +22,7 @@ export function candidatePage({ main, search, rest, href }) {
         el("div", { class: "w7 stack" }, curvesOf(one, main.clientWidth), trainingsOf(one), latenciesOf(one), lineageOf(one, told, search, href)),
       ),
     ]);
+    return told.whole;
   };
 }
 

@@ -39,16 +39,17 @@ export function candidatesPage({ main, search, query, href, again }) {
     const rowsOf = () => ask("candidates", { s: search, size: SIZE, ...asked });
     let found;
     [told, found] = await Promise.all([ask("search", { s: search }), page?.question === question ? null : rowsOf()]);
-    if (question !== query.toString()) return;
+    if (question !== query.toString()) return false;
     if (found || page?.version !== told.version) page = { ...(found || (await rowsOf())), question, version: told.version };
     if (!told.metrics) {
       main.replaceChildren(el("p", { class: "banner bad" }, told.error || "This search has no candidates yet."));
-      return;
+      return told.whole;
     }
     if (!columns.size) for (const name of [...SHOWN, ...told.metrics.map((one) => one.name)]) columns.add(name);
     if (!main.contains(places.rows)) main.replaceChildren(el("h1", {}, "Candidates"), places.filters, places.rows);
     put(places.filters, [told.statuses, told.family_counts, asked, [...columns]], () => filters());
     put(places.rows, [page, [...columns], [...chosen], asked], () => rows());
+    return told.whole;
   }
 
   function filters() {

@@ -23,6 +23,7 @@ export function comparePage({ main, search, rest, href }) {
         el("p", { class: "muted" }, "Blocks on a coloured ground have no equal in the other's order."),
       ];
     });
+    return told.whole;
   };
 }
 

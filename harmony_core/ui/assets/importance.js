@@ -12,7 +12,7 @@ export function importancePage({ main, search, query, href, again }) {
     told = await ask("search", { s: search });
     if (!told.metrics) {
       main.replaceChildren(el("p", { class: "banner bad" }, told.error || "This search has no candidates yet."));
-      return;
+      return told.whole;
     }
     const metric = query.get("metric") || told.objectives[0].name;
     if (!main.contains(place)) {
@@ -21,6 +21,7 @@ export function importancePage({ main, search, query, href, again }) {
     }
     const found = await ask("importance", { s: search, metric });
     put(place, found, () => shown(found, told.metrics.find((one) => one.name === metric), told.metrics));
+    return told.whole && found.state !== "computing";
   }
 
   function choose(event) {

@@ -20,8 +20,8 @@ export async function ask(name, parameters) {
   return told;
 }
 
-// Calls `turn` now and then again and again, one call at a time, while the page is visible. `again` is for what a person
-// has changed, `end` ends it.
+// Calls `turn` now and then again and again, one call at a time, while the page is visible; it tells whether all is drawn
+// that there is to draw. `again` is for what a person has changed, `end` ends it.
 export function repeat(turn, onState) {
   let ended = false;
   let timer = null;
@@ -39,8 +39,9 @@ export function repeat(turn, onState) {
     do {
       wanted = false;
       try {
-        await turn();
-        if (!ended) onState(null);
+        const whole = await turn();
+        // Where another turn is wanted already, what is drawn is the answer to an older question.
+        if (!ended && !wanted) onState(null, whole);
       } catch (error) {
         if (!ended) onState(error);
       }

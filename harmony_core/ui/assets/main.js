@@ -28,17 +28,22 @@ function route() {
   main.replaceChildren(el("p", { class: "muted" }, "Reading…"));
   delete main.dataset.told;
   delete main.dataset.shown;
+  main.ariaBusy = "true";
   const make = search ? PAGES[page] : searchesPage;
   trail(search, page, rest);
   document.title = [rest[0]?.slice(0, 8), search, "HARMONY"].filter(Boolean).join(" · ");
   if (!make) {
     main.replaceChildren(el("p", {}, "There is no such page. ", el("a", { href: "#/" }, "All searches")));
+    main.ariaBusy = "false";
     return;
   }
-  const again = () => loop.again();
+  const again = () => {
+    main.ariaBusy = "true";
+    loop.again();
+  };
   // A page that is left may still get its answer, when the address is another's already.
   const here = location.hash.split("?")[0];
-  loop = repeat(make({ main, search, rest, query: new URLSearchParams(query || ""), href, again }), (error) => state(error, here));
+  loop = repeat(make({ main, search, rest, query: new URLSearchParams(query || ""), href, again }), (error, whole) => state(error, here, whole));
 }
 
 function trail(search, page, rest) {
@@ -49,12 +54,15 @@ function trail(search, page, rest) {
   place.replaceChildren(el("span", { class: "name" }, search), ...tabs, ...(here ? [here] : []));
 }
 
-function state(error, here) {
+// A page is busy until all of it has been read by the server and drawn.
+function state(error, here, whole) {
   const lost = document.getElementById("lost");
   lost.hidden = error === null;
   const told = document.getElementById("live");
   if (error === null) {
-    document.getElementById("main").dataset.shown = here;
+    const main = document.getElementById("main");
+    main.dataset.shown = here;
+    main.ariaBusy = String(!whole);
     told.textContent = `read ${new Date().toLocaleTimeString([], { hour12: false })}`;
     return;
   }

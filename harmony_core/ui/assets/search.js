@@ -24,7 +24,7 @@ export function searchPage({ main, search, href, again }) {
     const { state, runner, name } = told;
     put(places.head, [state, runner, name, told.waiting], () => heading(told));
     put(places.problems, [told.error, told.problems, told.more_problems, told.progress_error], () => problems(told));
-    if (!told.metrics) return;
+    if (!told.metrics) return told.whole;
     put(places.tiles, [told.statuses, told.stages, told.pace, told.spent, told.best, told.front, told.hypervolume, told.read, told.population], () => tiles(told, href));
     put(places.generations, [told.progress, places.generations.clientWidth], () => generations(told, places.generations.clientWidth));
     put(places.under, [told.under_way, told.state], () => underWay(told, search, href));
@@ -32,6 +32,7 @@ export function searchPage({ main, search, href, again }) {
     put(places.about, [told.commit, told.created, told.recipe], () => about(told));
     figure = figure || new Figure(places.front, search, told, open, (id) => href(search, "candidate", id), again);
     await figure.turn(told);
+    return told.whole;
   };
 }
 

@@ -11,6 +11,7 @@ export function searchesPage({ main, href }) {
       if (!told.length) return card("No search yet", null, el("p", {}, "There is none under ", el("code", {}, "results/"), ". One that begins appears here."));
       return [el("h1", {}, "Searches"), el("section", { class: "card" }, scrolled("searches", table("searches", heads(), told.map((one) => row(one, href)))))];
     });
+    return told.every((one) => one.whole);
   };
 }
 

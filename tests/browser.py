@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Page, sync_playwright
@@ -27,7 +26,7 @@ _FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
-_RULES = """async () => (await axe.run(document, {resultTypes: ["violations"]})).violations.map(
+_RULES = """async (beside) => (await axe.run({exclude: beside}, {resultTypes: ["violations"]})).violations.map(
   (one) => `${one.id}: ${one.nodes.length} of ${one.nodes[0].html.slice(0, 160)}`)"""
 
 
@@ -43,32 +42,28 @@ class Watched:
     page: Page
     wrong: list[str]
 
-    def show(self, place: str, width: int = 1400, scheme: str = "light") -> None:
-        """Goes to a place behind the #, and waits until it has content.
-
-        Args:
-            place: as `/toy/candidates`.
-            width: of the window [px].
-            scheme: `light` or `dark`.
-        """
+    def look(self, width: int, scheme: str = "light") -> None:
+        """Looks at the page in a window of this width [px], in the scheme `light` or `dark`."""
         self.page.set_viewport_size({"width": width, "height": 900})
         self.page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
-        # The address is the same where that is shown already.
-        self.page.evaluate("place => { location.hash = place; }", place)
-        self.page.wait_for_selector(f"#main[data-shown='#{place}']", timeout=30_000)
 
-    def hindrances(self) -> list[str]:
-        """What axe-core finds; the test is skipped where that is not installed."""
+    def hindrances(self, *beside: str) -> list[str]:
+        """What axe-core finds, but in elements that match `beside`; the test is skipped where that is not installed."""
         if not AXE.is_file():
             pytest.skip(f"axe-core is not installed: make test puts it into {AXE.parents[2].name}/ with npm")
         self.page.evaluate(AXE.read_text())
-        found: list[str] = self.page.evaluate(_RULES)
+        found: list[str] = self.page.evaluate(_RULES, list(beside))
+        return found
+
+    def is_too_wide(self) -> bool:
+        """Whether the page, and not a part of it alone, has to be moved sideways to be read."""
+        found: bool = self.page.evaluate("document.documentElement.scrollWidth > window.innerWidth")
         return found
 
 
 @contextmanager
-def browser(host: str) -> Iterator[Watched]:
-    """A browser with one page, which may ask `host` (with its port) alone; skips where there can be none."""
+def browser(allowed: str) -> Iterator[Watched]:
+    """A browser with one page, which may ask for addresses that begin so alone; skips where there can be none."""
     missing = install({"chromium": "chromium"}, "a browser")
     if missing is not None:
         pytest.skip(missing)
@@ -83,7 +78,7 @@ def browser(host: str) -> Iterator[Watched]:
         page.on("dialog", lambda dialog: watched.wrong.append(f"dialog: {dialog.message}"))
         page.on(
             "request",
-            lambda request: None if urlsplit(request.url).netloc == host else watched.wrong.append(request.url),
+            lambda request: request.url.startswith(allowed) or watched.wrong.append(request.url),
         )
         yield watched
         chromium.close()
