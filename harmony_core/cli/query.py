@@ -54,9 +54,7 @@ def top(
     rows = rows.head(limit) if asked.sort else rows.bottom_k(limit, by=[LOSS, *KEY]).sort(LOSS, *KEY)
     tally = summaries.tally()
     rows = summaries.completed(rows, _read(summaries, asked, wanted))
-    told = (
-        {**state_of(summaries), "failed": _failures(tally), "promoted": _promoted_rows(summaries)} if as_json else {}
-    )
+    told = {**state_of(summaries), "failed": _failures(tally), "promoted": _promoted_rows(summaries)} if as_json else {}
     title = f"{summaries.folder.name}: best candidates"
     columns_of = candidate_columns(summaries, rows)
     asked.answer("top", rows.select(one for one in wanted if one in rows.columns), title, columns_of, **told)
