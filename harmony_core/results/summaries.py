@@ -115,7 +115,7 @@ class Summaries:
         return Tally.total([*self._tallies.values(), *([self._live[1]] if self._others else [])])
 
     def each(self, kind: str, make: Callable[[Sequence[Generation]], pl.DataFrame]) -> list[pl.DataFrame]:
-        """Rows of another kind: a frame for each large finished generation, kept like a summary, then one of all others.
+        """Rows of another kind: a frame of each large finished generation, kept like a summary, then one of the others.
 
         Args:
             kind: names the folder that they are kept in.
