@@ -54,7 +54,7 @@ def top(
     rows = rows.head(limit) if asked.sort else rows.bottom_k(limit, by=[LOSS, *KEY]).sort(LOSS, *KEY)
     tally = summaries.tally()
     rows = summaries.completed(rows, _read(summaries, asked, wanted))
-    told = {**state_of(summaries), "failed": _failures(tally)} if as_json else {}
+    told = {**state_of(summaries), "failed": _failures(tally), "promoted": _promoted_rows(summaries)} if as_json else {}
     title = f"{summaries.folder.name}: best candidates"
     columns_of = candidate_columns(summaries, rows)
     asked.answer("top", rows.select(one for one in wanted if one in rows.columns), title, columns_of, **told)
@@ -151,6 +151,11 @@ def promoted(summaries: Summaries) -> None:
 
         for told in small_to_large(summaries.folder):
             console.print(str(told), markup=False)
+
+
+def _promoted_rows(summaries: Summaries) -> list[dict[str, Any]]:
+    """What was trained again, for JSON: as `promoted` of `harmony sql`, but for the architectures."""
+    return promoted_results(summaries.folder).drop("architecture").collect().to_dicts()
 
 
 def _figure(name: str) -> Callable[[Mapping[str, Any]], str]:

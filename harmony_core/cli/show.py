@@ -16,7 +16,9 @@ from harmony_core.cli.candidate import CandidateArgument, SearchOption, find_any
 from harmony_core.metrics import LATENCY, LOSS, metric
 from harmony_core.results.ancestry import ancestry
 from harmony_core.results.summaries import Summaries
-from harmony_core.store import SearchFolder, latency, training
+from harmony_core.store import LATENCY as LATENCY_ROWS
+from harmony_core.store import TRAINING, SearchFolder, population
+from harmony_core.store.queries import scan
 from harmony_core.terminal.format import count, latency_cell, seconds, value_text
 from harmony_core.terminal.frame import plain
 
@@ -62,14 +64,21 @@ class _Found:
         empty = pl.DataFrame()
         self.results = self.times = self.ancestors = empty
         if self.folder is not None and self.summaries is not None:
-            self.results = self._rows_of(training(self.folder), training(self.folder, promoted=True))
-            self.times = self._rows_of(latency(self.folder), latency(self.folder, promoted=True))
+            self.results, self.times = self._measured(self.folder)
             # A preset that promotion trained has no ancestors.
             if row["generation"] is not None:
                 self.ancestors = ancestry(self.summaries, row["architecture_id"])
 
-    def _rows_of(self, *frames: pl.LazyFrame) -> pl.DataFrame:
-        return pl.concat(frames).filter(pl.col("architecture_id") == self.row["architecture_id"]).collect()
+    def _measured(self, folder: SearchFolder) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """Its rows of training and latency, from the generations in which it was born and from promotion."""
+        is_it = pl.col("architecture_id") == self.row["architecture_id"]
+        born = population(folder, columns=["generation", "architecture_id"]).filter(is_it).collect()
+        places = [*sorted(born["generation"].unique()), None]
+        training, latency = (
+            scan([path for one in places for path in folder.shards(one, name)], schema, keep=is_it).collect()
+            for name, schema in (("training", TRAINING), ("latency", LATENCY_ROWS))
+        )
+        return training, latency
 
     def as_row(self) -> pl.DataFrame:
         """All that is one value of the candidate, in one row."""

@@ -19,9 +19,10 @@ import pyarrow as pa
 from harmony_core.data import Split
 from harmony_core.errors import UserError
 from harmony_core.evaluation.promote import promoted_rows
-from harmony_core.evolution.generation import breed, select
+from harmony_core.evolution.generation import breed, frame_again, select
 from harmony_core.results.budget import Allowance
 from harmony_core.search.config import Config
+from harmony_core.search.frame import Frame
 from harmony_core.search.opened import OpenedSearch
 from harmony_core.store import (
     POPULATION,
@@ -76,6 +77,7 @@ def verify(folder: SearchFolder) -> Iterator[Check]:
         yield from _tables(setting, generation)
         yield from _bred(setting, generation)
         yield from _selected(setting, generation)
+    yield from _framed(setting)
     if folder.population(None).is_file():
         yield from _tables(setting, None)
         yield from _promoted(setting)
@@ -156,6 +158,32 @@ def _selected(setting: OpenedSearch, generation: int) -> Iterator[Check]:
         yield Check(f"generation {generation}", f"cannot be selected from again: {problem}", right=False)
         return
     yield _compared(f"generation {generation}: selected again", recorded, made[0], schema)
+
+
+def _framed(setting: OpenedSearch) -> Iterator[Check]:
+    """The frame of its hypervolume, derived again, where its first generation made it and not the configuration."""
+    path = setting.folder.frame
+    if setting.manifest.hypervolume is not None:
+        return
+    again, problem = _attempt(lambda: frame_again(setting.folder))
+    if problem:
+        yield Check(str(path), f"cannot be derived again: {problem}", right=False)
+    elif not path.is_file():
+        if again is not None:
+            yield Check(str(path), "missing; the next selection makes it again", right=False)
+    elif again is None:
+        yield Check(str(path), "nobody that was selected from has ended well, and it is there", right=False)
+    else:
+        recorded, problem = _attempt(lambda: Frame.from_file(path))
+        yield Check(str(path), problem or _frames_apart(again, recorded) or "derived again", right=recorded == again)
+
+
+def _frames_apart(again: Frame, recorded: Frame | None) -> str:
+    """What a frame that was derived again has otherwise than the one that is there; empty where nothing."""
+    now, then = again.model_dump(), {} if recorded is None else recorded.model_dump()
+    return "; ".join(
+        f"{name} is {now[name]!r}, and {then[name]!r} is recorded" for name in then if now[name] != then[name]
+    )
 
 
 def _promoted(setting: OpenedSearch) -> Iterator[Check]:

@@ -22,40 +22,30 @@ _FIRST_NAMES = 5
 
 
 def to_utf8(data: bytes, where: str) -> bytes:
-    """The text as UTF-8 without a byte order mark.
+    """The text of a whole file, as `utf8_blocks` gives it; arguments and errors as there."""
+    return b"".join(utf8_blocks([data], where))
+
+
+def utf8_blocks(blocks: Iterable[bytes], where: str) -> Iterator[bytes]:
+    """A text as UTF-8 without a byte order mark, in blocks that end between characters.
 
     UTF-16 and UTF-32 are known by their mark. Without one, only UTF-8 is read: other encodings cannot be told from
     each other, and their bytes would be trained on as if they were text. A NUL byte stands in no text, but in
     binary files and in UTF-16 without a mark.
 
     Args:
-        data: a whole file, decompressed.
+        blocks: a file, decompressed, in blocks of any length.
         where: its name, for messages.
 
     Raises:
         UserError: it is not text in these encodings; with the place, counted in bytes from 0.
     """
-    mark, encoding = _mark_of(data)
-    if encoding == "utf-8":
-        if error := _no_utf8(data, where):
-            raise error
-        return data[len(mark) :]
-    try:
-        text = data[len(mark) :].decode(encoding)
-    except UnicodeDecodeError as error:
-        offset = error.start + len(mark)
-        found = f"byte 0x{data[offset]:02x} at {_place(data, offset)} is not {encoding.upper()}"
-        fix = f"the file begins with the mark of {encoding.upper()} and is not whole, or is another; copy it again"
-        raise UserError(where, found, fix) from None
-    if "\0" in text:
-        raise UserError(where, f"NUL characters in {encoding.upper()} text", "binary; leave it out")
-    return text.encode()
+    mark, encoding, rest = _marked(blocks)
+    return _decoded(rest, where, mark, encoding)
 
 
 def utf8_lines(blocks: Iterable[bytes], where: str, bad: Callable[[UserError], None]) -> Iterator[tuple[int, bytes]]:
-    """The lines of a text as UTF-8, without their ends, each with its number from 1.
-
-    UTF-16 and UTF-32 are held in memory as a whole; of UTF-8, a line at a time.
+    """The lines of a text as UTF-8, without their ends, each with its number from 1; one is held at a time.
 
     Args:
         blocks: a file, decompressed, in blocks of any length.
@@ -65,20 +55,74 @@ def utf8_lines(blocks: Iterable[bytes], where: str, bad: Callable[[UserError], N
     Raises:
         UserError: it is in UTF-16 or UTF-32, and not right.
     """
-    begin, rest = b"", iter(blocks)
-    while len(begin) < _MARK_BYTES and (block := next(rest, None)) is not None:
-        begin += block
-    mark, encoding = _mark_of(begin)
+    mark, encoding, rest = _marked(blocks)
     if encoding != "utf-8":
-        yield from enumerate(to_utf8(b"".join([begin, *rest]), where).split(b"\n"), start=1)
+        yield from enumerate(_split(_decoded(rest, where, mark, encoding)), start=1)
         return
     offset = len(mark)
-    for number, line in enumerate(_split(chain([begin[len(mark) :]], rest)), start=1):
+    for number, line in enumerate(_split(rest), start=1):
         if error := _no_utf8(line, where, offset, number):
             bad(error)
         else:
             yield number, line
         offset += len(line) + 1
+
+
+def _marked(blocks: Iterable[bytes]) -> tuple[bytes, str, Iterable[bytes]]:
+    """The mark that a text begins with, the encoding that it says, and the blocks after it."""
+    begin, rest = b"", iter(blocks)
+    while len(begin) < _MARK_BYTES and (block := next(rest, None)) is not None:
+        begin += block
+    mark, encoding = next((known for known in _MARKS if begin.startswith(known[0])), (b"", "utf-8"))
+    return mark, encoding, chain([begin[len(mark) :]], rest)
+
+
+def _decoded(blocks: Iterable[bytes], where: str, mark: bytes, encoding: str) -> Iterator[bytes]:
+    """The blocks after a mark as UTF-8; arguments and errors else as for `utf8_blocks`."""
+    offset, line, held = len(mark), 1, b""
+    for block in chain(blocks, [None]):
+        # After the last, what is held begins a character that does not end.
+        data = held if block is None else held + block
+        whole = data if block is None else data[: len(data) - _begun(data, encoding)]
+        if encoding == "utf-8":
+            if error := _no_utf8(whole, where, offset, line):
+                raise error
+            yield whole
+        else:
+            yield _from_units(whole, where, encoding, offset, line)
+        held = data[len(whole) :]
+        offset, line = offset + len(whole), line + whole.count(b"\n")
+
+
+def _begun(data: bytes, encoding: str) -> int:
+    """How many bytes at the end may begin a character that goes on after them."""
+    if encoding.startswith("utf-32"):
+        return len(data) % 4
+    if encoding.startswith("utf-16"):
+        odd = len(data) % 2
+        # The first half of a pair has its six high bits in the second byte, or in the first.
+        high = len(data) - odd - (1 if encoding == "utf-16-le" else 2)
+        return odd + (2 if high >= 0 and data[high] & 0xFC == 0xD8 else 0)
+    for size in range(1, min(3, len(data)) + 1):
+        first = data[-size]
+        if first & 0xC0 != 0x80:
+            length = 4 if first >= 0xF0 else 3 if first >= 0xE0 else 2 if first >= 0xC0 else 1
+            return size if length > size else 0
+    return 0
+
+
+def _from_units(data: bytes, where: str, encoding: str, offset: int, line: int) -> bytes:
+    """Text in UTF-16 or UTF-32 without its mark as UTF-8; `encoding` says which, the rest is as for `_no_utf8`."""
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError as error:
+        place = error.start
+        found = f"byte 0x{data[place]:02x} at {_place(data, place, offset, line)} is not {encoding.upper()}"
+        fix = f"the file begins with the mark of {encoding.upper()} and is not whole, or is another; copy it again"
+        raise UserError(where, found, fix) from None
+    if "\0" in text:
+        raise UserError(where, f"NUL characters in {encoding.upper()} text", "binary; leave it out")
+    return text.encode()
 
 
 def _split(blocks: Iterable[bytes]) -> Iterator[bytes]:
@@ -92,11 +136,6 @@ def _split(blocks: Iterable[bytes]) -> Iterator[bytes]:
             yield from others[:-1]
             begun = [others[-1]]
     yield b"".join(begun)
-
-
-def _mark_of(data: bytes) -> tuple[bytes, str]:
-    """The mark that a text begins with, and the encoding that it says."""
-    return next((known for known in _MARKS if data.startswith(known[0])), (b"", "utf-8"))
 
 
 def _no_utf8(data: bytes, where: str, offset: int = 0, line: int = 1) -> UserError | None:

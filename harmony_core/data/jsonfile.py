@@ -7,20 +7,19 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from harmony_core.data.corpus import Document
-from harmony_core.data.encoding import to_utf8, utf8_lines
+from harmony_core.data.encoding import to_utf8, utf8_blocks, utf8_lines
+from harmony_core.data.jsonlist import DECODER, BadList, begins_list, list_values
 from harmony_core.data.records import HALF_A_PAIR, Reading, short
 from harmony_core.errors import UserError
 
-# Python refuses integers of many digits, and this needs none.
-_DECODER = json.JSONDecoder(parse_int=float)
 Blocks = Callable[[], Iterable[bytes]]
 
 
 def json_documents(blocks: Blocks, in_lines: bool, reading: Reading) -> Iterator[Document]:
     """The texts of a JSON file.
 
-    Lines are read one by one, a list as a whole. JSON may escape half a surrogate pair, which is no character and has
-    no UTF-8: each becomes U+FFFD, and the log is told how many.
+    Lines are read one by one, and so are the values of a list (`list_values`). JSON may escape half a surrogate pair,
+    which is no character and has no UTF-8: each becomes U+FFFD, and the log is told how many.
 
     Args:
         blocks: gives the file's bytes, decompressed.
@@ -47,7 +46,16 @@ def json_documents(blocks: Blocks, in_lines: bool, reading: Reading) -> Iterator
 
 
 def _is_lines(blocks: Blocks) -> bool:
-    """Whether the first line is a whole value, and another follows."""
+    """Whether the first line is a whole value, and another follows; of a list, whether anything follows its end."""
+    try:
+        if begins_list(blocks(), ""):
+            for _ in list_values(blocks(), ""):
+                pass
+            return False
+    except BadList as error:
+        return error.goes_on
+    except (UserError, RecursionError):
+        return False
     is_first = True
     for _, line in utf8_lines(blocks(), "", lambda error: None):
         if line.strip():
@@ -76,19 +84,27 @@ def _lines(blocks: Blocks, reading: Reading) -> Iterator[tuple[int, Any]]:
 
 def _whole(blocks: Blocks, reading: Reading) -> Iterator[tuple[int, Any]]:
     """The values of a list, or the one value, with the number of each from 1."""
-    data = to_utf8(b"".join(blocks()), reading.where)
     try:
-        value = _parse(data)
+        if begins_list(blocks(), reading.where):
+            yield from enumerate(list_values(blocks(), reading.where), start=1)
+            return
+        data = to_utf8(b"".join(blocks()), reading.where)
+        yield 1, _parse(data)
     except json.JSONDecodeError as error:
         if error.msg == "Extra data":
-            yield from _lines(lambda: (data,), reading)
+            yield from _lines(blocks, reading)
             return
-        fix = f"JSON is needed: an object, a list of them, or one a line ({error.msg})"
         line = data.split(b"\n", error.lineno)[error.lineno - 1]
-        raise UserError(f"{reading.where}:{error.lineno}", short(line), fix) from None
+        raise _no_json(error.msg, error.lineno, line, reading) from None
+    except BadList as error:
+        raise _no_json(error.message, error.number, error.line, reading) from None
     except RecursionError:
-        raise _too_deep(data, reading.where) from None
-    yield from enumerate(value if isinstance(value, list) else [value], start=1)
+        raise _too_deep(next(iter(utf8_blocks(blocks(), reading.where))), reading.where) from None
+
+
+def _no_json(message: str, number: int, line: bytes | str, reading: Reading) -> UserError:
+    fix = f"JSON is needed: an object, a list of them, or one a line ({message})"
+    return UserError(f"{reading.where}:{number}", short(line), fix)
 
 
 def _too_deep(data: bytes, where: str) -> UserError:
@@ -96,7 +112,7 @@ def _too_deep(data: bytes, where: str) -> UserError:
 
 
 def _parse(data: bytes) -> Any:
-    return _DECODER.decode(data.decode("utf-8-sig"))
+    return DECODER.decode(data.decode("utf-8-sig"))
 
 
 def _text_of(record: Any, place: int, reading: Reading) -> str | None:

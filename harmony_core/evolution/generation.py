@@ -17,7 +17,7 @@ from harmony_core.evolution.records import evaluated, history, recorded, selecti
 from harmony_core.evolution.scored import Scored
 from harmony_core.results import front
 from harmony_core.results.budget import Allowance, generation_allowance
-from harmony_core.results.framing import settle_frame
+from harmony_core.results.framing import derived_frame, settle_frame
 from harmony_core.results.hypervolume import hypervolume
 from harmony_core.search.config import Config
 from harmony_core.search.frame import Frame
@@ -161,6 +161,23 @@ def select(folder: SearchFolder, generation: int) -> tuple[list[dict[str, Any]],
     merged = [*(survivors(folder, generation - 1) if generation > 0 else []), *new]
     placements = config.search.make_algorithm().tell(merged)
     return selection_rows(folder.name, generation, merged, placements), new
+
+
+def frame_again(folder: SearchFolder) -> Frame | None:
+    """The frame that follows from a search's selections; None where nobody of them has ended well.
+
+    Args:
+        folder: of a search whose manifest holds no frame; nothing is written to it.
+
+    Raises:
+        UserError: a file is missing or damaged.
+    """
+    selected = [one for one in folder.generations() if folder.selection(one).is_file()]
+    first, alive = _first_alive(folder, max(selected, default=-1) + 1, [])
+    if not alive:
+        return None
+    manifest, _ = read_settings(folder)
+    return derived_frame(folder, manifest, first, [one.metrics for one in alive])
 
 
 def _first_alive(folder: SearchFolder, generation: int, new: list[Scored]) -> tuple[int, list[Scored]]:

@@ -8,8 +8,8 @@ import polars as pl
 
 from harmony_core.metrics import shown
 from harmony_core.results.changes import changes
-from harmony_core.results.summaries import Summaries
-from harmony_core.results.views import lineage
+from harmony_core.results.summaries import LEFT_OUT, Summaries
+from harmony_core.results.views import family
 from harmony_core.store.evaluators import KEY
 
 
@@ -27,9 +27,9 @@ def ancestry(summaries: Summaries, architecture_id: str) -> pl.DataFrame:
     Raises:
         UserError: the search has no such architecture.
     """
-    rows = lineage(summaries.folder, architecture_id).collect()
     metrics = [one.name for one in shown(summaries.objectives) if one.name in summaries.schema]
-    rows = summaries.completed(rows, ["status", *metrics])
+    told_of_each = ["origin", "operator", "status", "pattern", *metrics]
+    rows = summaries.completed(family(summaries.folder, architecture_id), [*told_of_each, *LEFT_OUT])
     by_id = {row["architecture_id"]: row for row in rows.iter_rows(named=True)}
     told = [_change(row, by_id, metrics) for row in rows.iter_rows(named=True)]
     kinds: dict[str, Any] = {"changed": pl.List(pl.String)} | {f"{name}_change": pl.Float64 for name in metrics}

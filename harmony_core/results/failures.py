@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
 import polars as pl
 
 from harmony_core.results.summaries import Summaries
-from harmony_core.store import queries
-from harmony_core.store.evaluators import KEY, tables_of
+from harmony_core.store.evaluators import KEY, Settings, tables_of
+from harmony_core.store.queries import scan
 
 _TOLD = ("architecture_id", "status", "error", "host", "device", "device_seconds", "started_at")
 
@@ -19,15 +22,39 @@ def failures(summaries: Summaries) -> pl.DataFrame:
 
     Args:
         summaries: the search's.
+
+    Raises:
+        UserError: a file is damaged.
+    """
+    settings, folder = summaries.config, summaries.folder
+    found = summaries.each(
+        "failures",
+        lambda generations: _failed(
+            {
+                table.name: [path for one in generations for path in one.shards[table.name]]
+                for table in tables_of(settings)
+            },
+            settings,
+        ),
+    )
+    promoted = _failed({table.name: folder.shards(None, table.name) for table in tables_of(settings)}, settings)
+    return pl.concat([*found, promoted]).sort(*KEY, nulls_last=True, maintain_order=True)
+
+
+def _failed(shards: Mapping[str, Sequence[Path]], settings: Settings) -> pl.DataFrame:
+    """The failures that some shards tell of, by candidate.
+
+    Args:
+        shards: by the name of their table.
+        settings: the search's configuration.
     """
     found = []
-    for table in tables_of(summaries.config):
+    for table in tables_of(settings):
         columns = list(dict.fromkeys([*table.columns, *(name for name in _TOLD if name in table.schema.names)]))
-        for promoted in (False, True):
-            rows = queries.results(summaries.folder, table.name, promoted, columns)
-            failed = table.failures(rows).unique([*KEY, "status"], keep="first", maintain_order=True)
-            told = [name for name in _TOLD if name in columns]
-            found.append(failed.select(*KEY, pl.lit(table.name).alias("stage"), *told).collect())
+        rows = scan(shards[table.name], table.schema, columns)
+        failed = table.failures(rows).unique([*KEY, "status"], keep="first", maintain_order=True)
+        told = [name for name in _TOLD if name in columns]
+        found.append(failed.select(*KEY, pl.lit(table.name).alias("stage"), *told).collect())
     every = pl.concat(found, how="diagonal").sort(*KEY, nulls_last=True, maintain_order=True)
     first = [*KEY, "architecture_id", "stage"]
     return every.select(*first, pl.exclude(first))

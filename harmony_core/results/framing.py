@@ -76,15 +76,21 @@ def settle_frame(
         return read_frame(folder, manifest)
     if not rows:
         return None
-    frame = frame_around(rows, f"generation {generation} of search {folder.name}")
-    reference_seconds = _reference_seconds(manifest)
-    if reference_seconds is not None:
-        # In units of the reference, a search on another machine can share the frame.
-        frame = frame.in_references(reference_seconds)
+    frame = derived_frame(folder, manifest, generation, rows)
     text = yaml.safe_dump(frame.model_dump(mode="json", exclude_defaults=True), sort_keys=False)
     if not folder.frame.is_file() or folder.frame.read_text(encoding="utf-8") != text:
         atomic_write(folder.frame, text.encode())
     return read_frame(folder, manifest)
+
+
+def derived_frame(
+    folder: SearchFolder, manifest: Manifest, generation: int, rows: Sequence[Mapping[str, Any]]
+) -> Frame:
+    """What `frame.yaml` holds; arguments as for `settle_frame`, with at least one row."""
+    frame = frame_around(rows, f"generation {generation} of search {folder.name}")
+    reference_seconds = _reference_seconds(manifest)
+    # In units of the reference, a search on another machine can share the frame.
+    return frame if reference_seconds is None else frame.in_references(reference_seconds)
 
 
 def frame_around(rows: Sequence[Mapping[str, Any]], origin: str) -> Frame:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -114,6 +114,28 @@ class Summaries:
                 self._made(one) if self._kept(one, KEY) is None else None
         return Tally.total([*self._tallies.values(), *([self._live[1]] if self._others else [])])
 
+    def each(self, kind: str, make: Callable[[Sequence[Generation]], pl.DataFrame]) -> list[pl.DataFrame]:
+        """Rows of another kind: a frame of each large finished generation, kept like a summary, then one of the others.
+
+        Args:
+            kind: names the folder that they are kept in.
+            make: gives the rows of generations, of the same columns always, from their files.
+
+        Raises:
+            UserError: a file is damaged.
+        """
+        frames = []
+        for one in self._finished:
+            path, before = self._path(one, kind), self._state(one)
+            found = None if before is None else summary_file.read(path, before)
+            if found is None:
+                frames.append(make([one]))
+                if before is not None and before == self._state(one):
+                    self.not_kept = self.not_kept or summary_file.keep(path, before, frames[-1])
+            else:
+                frames.append(found[0])
+        return [*frames, make(self._others)]
+
     def completed(self, rows: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
         """Rows with more of their columns, in the same order.
 
@@ -205,7 +227,8 @@ class Summaries:
         found = None if state is None else summary_file.read(self._path(one), state, columns, candidates)
         if found is None:
             return None
-        rows, self._tallies[one.number] = found
+        rows, told = found
+        self._tallies[one.number] = Tally.from_json(told)
         return rows
 
     def _made(self, one: Generation) -> pl.DataFrame:
@@ -213,7 +236,7 @@ class Summaries:
         before = self._state(one)
         rows, self._tallies[one.number] = self._read([one])
         if before is not None and before == self._state(one):
-            refused = summary_file.keep(self._path(one), before, rows, self._tallies[one.number])
+            refused = summary_file.keep(self._path(one), before, rows, self._tallies[one.number].to_json())
             self.not_kept = self.not_kept or refused
         return rows
 
@@ -225,8 +248,8 @@ class Summaries:
         except OSError:
             return None
 
-    def _path(self, one: Generation) -> Path:
-        return self.folder.work("summaries", f"generation={one.number:03d}.parquet")
+    def _path(self, one: Generation, *kind: str) -> Path:
+        return self.folder.work("summaries", *kind, f"generation={one.number:03d}.parquet")
 
     def _read(self, generations: Sequence[Generation]) -> tuple[pl.DataFrame, Tally]:
         """Rows of generations, sorted, and their tally."""

@@ -1,4 +1,4 @@
-"""What a finished generation came to, in one file: its candidates' rows, its tally, and of which files it is true.
+"""What a finished generation came to, in one file: rows, what is told beside them, and of which files it is true.
 
 A search's files are whole and stay as they are; where one is made again it is another file. So a summary names the
 state of each file that it was read from: size, inode, and the times of its content and of its entry, the last of
@@ -24,14 +24,13 @@ import harmony_core
 from harmony_core.atomic import replacing
 from harmony_core.base import digest
 from harmony_core.errors import UserError
-from harmony_core.results.tally import Tally
 from harmony_core.store.table import frame
 
 # The rules by which a summary is made; another number is another summary.
-_VERSION = 1
+_VERSION = 2
 # Of a front of a hundred some groups are read; more groups are more work where all are.
 _ROWS_OF_GROUP = 4096
-_STATE, _TALLY, _CHECKSUM = b"state", b"tally", b"checksum"
+_STATE, _TOLD, _CHECKSUM = b"state", b"told", b"checksum"
 
 State = str
 
@@ -55,24 +54,25 @@ def state_of(paths: Sequence[Path], settings: Any) -> State:
 
 
 def read(
-    path: Path, state: State, columns: Sequence[str], candidates: Collection[int] | None = None
-) -> tuple[pl.DataFrame, Tally] | None:
-    """Rows and tally of a summary; None where there is none of these files, or it is damaged.
+    path: Path, state: State, columns: Sequence[str] | None = None, candidates: Collection[int] | None = None
+) -> tuple[pl.DataFrame, Any] | None:
+    """Rows of a summary and what is told beside them; None where there is none of these files, or it is damaged.
 
     Args:
         path: its file.
         state: of the files that it must be true of.
-        columns: those that are read, the candidate among them.
+        columns: those that are read, the candidate among them; None is all.
         candidates: whose rows are needed, at least; None is all.
     """
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            tally = _tally(file.schema_arrow, state)
-            if tally is None:
+            told = _told(file.schema_arrow, state)
+            if told is None:
                 return None
+            wanted = file.schema_arrow.names if columns is None else list(columns)
             found = range(file.num_row_groups) if candidates is None else _groups_of(file, candidates)
             # Generations are read at once; threads for the columns of each would wait for one another.
-            content = file.read_row_groups(found, list(columns), use_threads=False).select(list(columns))
+            content = file.read_row_groups(found, wanted, use_threads=False).select(wanted)
             whole = len(content) == sum(file.metadata.row_group(number).num_rows for number in found)
             whole = whole and (candidates is not None or len(content) == file.metadata.num_rows)
         content.validate(full=True)
@@ -82,7 +82,7 @@ def read(
     rows = frame(content)
     # No checksum covers where rows are; a candidate that is not there is another sign of damage.
     whole = whole and (candidates is None or set(candidates) <= set(rows["candidate"]))
-    return (rows, tally) if whole else None
+    return (rows, json.loads(told)) if whole else None
 
 
 def _groups_of(file: pq.ParquetFile, candidates: Collection[int]) -> list[int]:
@@ -97,18 +97,18 @@ def _groups_of(file: pq.ParquetFile, candidates: Collection[int]) -> list[int]:
     return found
 
 
-def keep(path: Path, state: State, rows: pl.DataFrame, tally: Tally) -> UserError | OSError | None:
+def keep(path: Path, state: State, rows: pl.DataFrame, told: Any = None) -> UserError | OSError | None:
     """Writes a summary; what the file system says where it may not be written, which loses nothing.
 
     Args:
         path: its file.
         state: of the files that it is true of, before and after they were read.
-        rows: the candidates'.
-        tally: of their generation.
+        rows: of its candidates, in their order.
+        told: JSON of what is told beside them.
     """
     content = rows.to_arrow(compat_level=pl.CompatLevel.oldest())
-    told = json.dumps(tally.to_json())
-    metadata = {_STATE: state, _TALLY: told, _CHECKSUM: digest([state, told])}
+    text = json.dumps(told)
+    metadata = {_STATE: state, _TOLD: text, _CHECKSUM: digest([state, text])}
     try:
         with replacing(path) as temporary:
             pq.write_table(
@@ -123,10 +123,8 @@ def keep(path: Path, state: State, rows: pl.DataFrame, tally: Tally) -> UserErro
     return None
 
 
-def _tally(schema: pa.Schema, state: State) -> Tally | None:
-    """What a summary's metadata, which Parquet has no checksum of, tells."""
-    told = {key: value.decode("utf-8", "replace") for key, value in (schema.metadata or {}).items()}
-    content = told.get(_TALLY, "")
-    if told.get(_STATE) != state or told.get(_CHECKSUM) != digest([state, content]):
-        return None
-    return Tally.from_json(json.loads(content))
+def _told(schema: pa.Schema, state: State) -> str | None:
+    """What a summary's metadata, which Parquet has no checksum of, tells; None where it is not of this state."""
+    found = {key: value.decode("utf-8", "replace") for key, value in (schema.metadata or {}).items()}
+    content = found.get(_TOLD, "")
+    return content if found.get(_STATE) == state and found.get(_CHECKSUM) == digest([state, content]) else None

@@ -158,24 +158,36 @@ def lineage(search: Search, architecture_id: str) -> pl.LazyFrame:
         UserError: the search has no such architecture.
     """
     folder = SearchFolder.find(search)
-    born = queries.population(folder, columns=[*KEY, "architecture_id", "parents"]).sort(KEY).collect()
-    # If an architecture was trained again, its first birth counts.
-    born = born.unique("architecture_id", keep="first", maintain_order=True)
-    parents = dict(born.select("architecture_id", "parents").iter_rows())
-    if architecture_id not in parents:
-        raise UserError("architecture_id", architecture_id, "not in this search; take one from its leaderboard")
-    depths, wave = {architecture_id: 0}, [architecture_id]
-    while wave:
-        found = dict.fromkeys(parent for child in wave for parent in parents[child])
-        # A branch ends at a parent that has no row left, where a folder was taken away.
-        wave = [parent for parent in found if parent in parents and parent not in depths]
-        depth = max(depths.values()) + 1
-        depths.update(dict.fromkeys(wave, depth))
-    depths_of = pl.DataFrame({"architecture_id": list(depths), "depth": list(depths.values())})
-    family = born.drop("parents").join(depths_of.cast({"depth": pl.Int32}), on="architecture_id")
+    members = family(folder, architecture_id)
     # Of a large search these are a few rows of many.
     frames = [
-        queries.scan([folder.population(number)], POPULATION).join(family.lazy(), on=[*KEY, "architecture_id"])
-        for number in sorted(family["generation"].unique())
+        queries.scan([folder.population(number)], POPULATION).join(members.lazy(), on=[*KEY, "architecture_id"])
+        for number in sorted(members["generation"].unique())
     ]
     return pl.concat(frames, how="diagonal").sort("depth", *KEY)
+
+
+def family(folder: SearchFolder, architecture_id: str) -> pl.DataFrame:
+    """Who an architecture and its ancestors are: generation, candidate, architecture_id and depth, by depth.
+
+    Args:
+        folder: the search's.
+        architecture_id: whose.
+
+    Raises:
+        UserError: the search has no such architecture.
+    """
+    born = queries.population(folder, columns=[*KEY, "architecture_id", "parents"]).collect()
+    found: list[pl.DataFrame] = []
+    wave, known = [architecture_id], {architecture_id}
+    while wave:
+        rows = born.filter(pl.col("architecture_id").is_in(wave)).sort(KEY)
+        # If an architecture was trained again, its first birth counts.
+        rows = rows.unique("architecture_id", keep="first", maintain_order=True)
+        if rows.is_empty() and not found:
+            raise UserError("architecture_id", architecture_id, "not in this search; take one from its leaderboard")
+        found.append(rows.drop("parents").with_columns(depth=pl.lit(len(found), pl.Int32)))
+        # A branch ends at a parent that has no row left, where a folder was taken away.
+        wave = [one for one in dict.fromkeys(rows["parents"].explode().drop_nulls()) if one not in known]
+        known.update(wave)
+    return pl.concat(found)

@@ -22,7 +22,7 @@ from harmony_core.terminal.format import value_text
 
 # Of the JSON's envelope: the first number rises when something in it goes or changes, the second when something is
 # added.
-JSON_VERSION = "1.0"
+JSON_VERSION = "1.1"
 # Between two columns.
 _GAP = 2
 

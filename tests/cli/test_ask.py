@@ -65,7 +65,7 @@ def best(name: str = "plain") -> dict[str, Any]:
 
 def test_top_is_filtered_sorted_and_cut(ask: Ask) -> None:
     every = ask(top, "plain", limit=1000)
-    assert (every["schema"], every["version"]) == ("harmony.top", "1.0")
+    assert (every["schema"], every["version"]) == ("harmony.top", "1.1")
     assert every["search"]["begun"] == 3
     assert sum(one["count"] for one in every["failed"]) == 90 - len(every["rows"])
     assert every["rows"][0]["architecture_id"] == best()["architecture_id"]
@@ -77,6 +77,17 @@ def test_top_is_filtered_sorted_and_cut(ask: Ask) -> None:
     assert all(row["parents"] for row in some["rows"])
     table = ask(top, "plain", limit=2, columns="num_params,operator", as_json=False)
     assert table.splitlines()[1].split() == ["params", "operator"]
+
+
+def test_top_has_what_was_trained_again(ask: Ask, root: Path) -> None:
+    found = ask(top, "plain", limit=1, where="num_params < 0")
+    assert found["rows"] == []
+    expected = harmony_core.open_search("plain").promoted()
+    assert [row["architecture_id"] for row in found["promoted"]] == expected["architecture_id"].to_list()
+    assert len(found["promoted"]) == 5
+    names = ", ".join(found["promoted"][0])
+    assert found["promoted"] == ask(sql, "plain", f"select {names} from promoted")["rows"]
+    assert set(expected.columns) - set(found["promoted"][0]) == {"architecture"}
 
 
 def test_pareto_is_a_front_before_it_is_filtered(ask: Ask) -> None:

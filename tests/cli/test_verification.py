@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from harmony_core.cli.main import app
@@ -53,6 +54,7 @@ def test_what_was_written_is_right(folder: SearchFolder) -> None:
     assert {check.what for check in checks} >= {
         f"generation {number}: {step} again" for number in (0, 1) for step in ("bred", "selected")
     }
+    assert [check.told for check in checks if check.what == str(folder.frame)] == ["derived again"]
     assert {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()} == before
 
 
@@ -65,6 +67,13 @@ def change(path: Path, schema: object, column: str, value: object) -> None:
 def write_foreign(path: Path) -> None:
     """A whole file of another table."""
     write_table(path, [], SELECTION)
+
+
+def change_frame(folder: SearchFolder) -> None:
+    """A frame that somebody edited, and that is one."""
+    frame = yaml.safe_load(folder.frame.read_text())
+    frame["ideal"]["val_bits_per_byte"] *= 0.99
+    folder.frame.write_text(yaml.safe_dump(frame))
 
 
 def flip(path: Path) -> None:
@@ -82,6 +91,9 @@ def flip(path: Path) -> None:
         (lambda one: change(one.selection(1), SELECTION, "survives", False), "generation 1: selected again: row 0"),
         (lambda one: flip(one.shard(0, "training", 1)), "training/shard=001.parquet"),
         (lambda one: write_foreign(task_scores_file(one, "abc")), "task_scores table of version"),
+        (lambda one: change_frame(one), "frame.yaml: ideal is "),
+        (lambda one: one.frame.unlink(), "frame.yaml: missing; the next selection"),
+        (lambda one: one.frame.write_text("ideal: [\n"), "frame.yaml"),
         (lambda one: one.shard(1, "latency", 0).unlink(), "missing; `harmony resume` makes it again"),
     ],
 )

@@ -12,8 +12,10 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from benchmarks.made_up_search import Size, write_search
+from harmony_core.results import failures as failures_module
 from harmony_core.results import leaderboard, summaries, views
 from harmony_core.results.candidates import measured
+from harmony_core.results.failures import failures
 from harmony_core.results.summaries import LEFT_OUT, Summaries
 from harmony_core.store import TRAINING, SearchFolder, population, queries, read_table, write_table
 
@@ -58,6 +60,32 @@ def test_a_summary_says_what_the_files_say(search: SearchFolder, monkeypatch: py
     assert_frame_equal(second.candidates(), first.candidates())
     assert second.tally() == tally
     assert second.candidates(["status", "pattern"]).columns == ["pattern", "status"]
+
+
+def test_failures_are_kept_beside_the_summaries(search: SearchFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = failures(Summaries(search))
+    expected = [
+        {"generation": row["generation"], "candidate": row["candidate"], "stage": table, "error": row["error"]}
+        for table, rows in (("training", queries.training(search)), ("latency", queries.latency(search)))
+        for row in rows.filter(pl.col("status") != "ok").collect().to_dicts()
+    ]
+    assert first.select("generation", "candidate", "stage", "error").to_dicts() == expected
+    assert first.height > 3
+    paths = sorted(search.work("summaries", "failures").glob("*.parquet"))
+    assert len(paths) == SIZE.generations
+    read = failures_module.scan
+    read_again: list[Path] = []
+    monkeypatch.setattr(failures_module, "scan", lambda paths, *rest: read_again.extend(paths) or read(paths, *rest))
+    assert_frame_equal(failures(Summaries(search)), first)
+    assert read_again == search.shards(None, "training") + search.shards(None, "latency")
+    # A file that is not there any more, and one that is damaged, are seen.
+    search.shard(1, "training", 0).unlink()
+    paths[2].write_bytes(paths[2].read_bytes()[:-40])
+    monkeypatch.setattr(summaries, "LEAST_CANDIDATES", 10**9)
+    plain_failures = failures(Summaries(search))
+    assert plain_failures.height < first.height
+    monkeypatch.setattr(summaries, "LEAST_CANDIDATES", 1)
+    assert_frame_equal(failures(Summaries(search)), plain_failures)
 
 
 def test_a_selection_keeps_its_generation(search: SearchFolder) -> None:

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -194,10 +195,25 @@ def promote_by_name(folder: Path) -> None:
     refused = harmony(folder, "promote", first, "--tokens", "2048")
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
     assert "tokens: 2048: it promoted at 1024 tokens" in refused.stderr
+    promote_as_told(folder, first, refused.stderr)
     refused = harmony(folder, "promote", first, "--replicates", "1")
     assert "replicates: 1: the search has 2; use as many or more" in refused.stderr
     verified = harmony(folder, "verify", "tiny")
     assert verified.returncode == 0, verified.stdout + verified.stderr
+
+
+def promote_as_told(folder: Path, one: str, refusal: str) -> None:
+    """The commands that a refusal of other tokens says promote so in a copy, and leave the search as it is."""
+    commands = refusal[refusal.index("mkdir -p ") :].replace(
+        "harmony promote", f"{sys.executable} -m harmony_core promote"
+    )
+    done = subprocess.run(["bash", "-c", commands], capture_output=True, text=True, cwd=folder, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    copy = folder.with_name(f"{folder.name}-2048-tokens") / "results" / "tiny"
+    again, before = (training(path, promoted=True).collect() for path in (copy, folder / "results" / "tiny"))
+    assert set(again["tokens"]) == {2048}
+    assert set(again["architecture_id"]) == set(before["architecture_id"]) >= {one}
+    assert set(before["tokens"]) == {1024}
 
 
 def start_one_generation(folder: Path) -> subprocess.Popen[bytes]:
