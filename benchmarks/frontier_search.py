@@ -1,8 +1,9 @@
 """A search of 16,384 teams and eight generations in allocations of twelve hours, simulated by the queue's own rules.
 
 Beside what `benchmarks.simulation` counts: staging at the start of each allocation, the lead at its end in which
-nothing begins, checkpoints by their bytes, what is trained again because none was worth writing, and what the shared
-file system is asked for. What it is asked for was measured (`benchmarks.file_operations`); the seconds are assumed.
+nothing begins, checkpoints by their bytes, what is trained again because none was worth writing, what the budget is
+charged, what idle time goes to, and what the shared file system is asked for. What that is was measured
+(`benchmarks.file_operations`); the seconds are assumed.
 
     python -m benchmarks.frontier_search
 """
@@ -18,6 +19,7 @@ from typing import Any
 from benchmarks.common import RESULTS, write_result
 from benchmarks.simulation import RANKS_PER_NODE
 from benchmarks.workload import Workload
+from harmony_core.evaluation.launcher import generation_order
 from harmony_core.workers.attempts import Assignment, AttemptReport, Job
 from harmony_core.workers.formation import Rank
 from harmony_core.workers.task_queue import TaskQueue
@@ -71,10 +73,23 @@ class Rules:
 
 @dataclasses.dataclass
 class Told:
-    """What came of a search."""
+    """What came of a search.
+
+    Args:
+        charged_seconds: what the budget counts, by the queue's own rule: attempts, and staging once a place.
+        staging_seconds: before teams could begin, of all of them.
+        between_seconds: from a task's end to the next one's first step, checkpoints that are read among them.
+        ends_seconds: at the ends of allocations, after a team's last task, but for the search's last.
+        tail_seconds: at the search's end, after a team's last task.
+    """
 
     allocations: int = 0
     allocated_seconds: float = 0.0
+    charged_seconds: float = 0.0
+    staging_seconds: float = 0.0
+    between_seconds: float = 0.0
+    ends_seconds: float = 0.0
+    tail_seconds: float = 0.0
     trained_again_seconds: float = 0.0
     interrupted: int = 0
     written_at_ends: int = 0
@@ -123,7 +138,9 @@ class Search:
         self._queue, self._events, self._number = TaskQueue(), list[tuple[float, int, Any]](), 0
         for index in range(self._teams):
             node = index // RANKS_PER_NODE
-            self._queue.join(Rank(index, f"n{node}", node, index % RANKS_PER_NODE))
+            self._queue.join(Rank(index, f"n{node}", node, index % RANKS_PER_NODE), self._site.start)
+        self._begun, self._free = dict[int, float](), dict.fromkeys(range(self._teams), self._site.start)
+        self.told.staging_seconds += self._teams * self._site.start
         for generation in range(self._selected, self._bred):
             if self._left[generation]:
                 self._at(self._site.start, generation)
@@ -138,7 +155,11 @@ class Search:
             if now < end - self._site.lead and (not self._events or self._events[0][0] > now):
                 self._dispatch(now)
         over = self._selected == self._workload.generations
-        self.told.allocated_seconds += self._teams * (now + self._site.release if over else end)
+        end = now + self._site.release if over else end
+        self.told.allocated_seconds += self._teams * end
+        idle = sum(end - free for free in self._free.values())
+        self.told.tail_seconds += idle if over else 0.0
+        self.told.ends_seconds += 0.0 if over else idle
 
     def _at(self, time: float, event: Any) -> None:
         self._number += 1
@@ -147,7 +168,8 @@ class Search:
     def _bring(self, generation: int) -> None:
         expectations = self._durations[generation][1]
         jobs = [Job(generation, str(number), expectations[number]) for number in self._left[generation]]
-        self._queue.add(generation, (generation, 0), jobs)
+        order = generation_order(generation, self._workload.generations, LAG)
+        self._queue.add(generation, (order, 0), jobs)
 
     def _dispatch(self, now: float) -> None:
         for assignment in self._queue.assign(now):
@@ -156,6 +178,8 @@ class Search:
             size = BYTES_PER_SECOND_OF_TRAINING * whole
             writing = size / self._site.checkpoint_rate
             begin = now + self._site.gap + (writing if left < whole else 0.0)
+            self._begun[assignment.id] = now
+            self.told.between_seconds += begin - self._free[assignment.team[0].id]
             needed = RANK_LAST_SECONDS + writing if self._rules.by_bytes else self._site.lead / 4
             leave = max(begin, self._site.limit - needed)
             if begin + left <= leave:
@@ -165,6 +189,12 @@ class Search:
 
     def _end(self, assignment: Assignment, left: tuple[float, float, float] | None, now: float) -> None:
         generation, number = assignment.job.feeder, int(assignment.job.key)
+        (rank,) = assignment.team
+        self._free[rank.id] = now
+        report = AttemptReport(result={}) if left is None else AttemptReport(error="interrupted", counts=False)
+        report = dataclasses.replace(report, seconds=now - self._begun.pop(assignment.id))
+        (ended,), _ = self._queue.ended(assignment.id, rank, report, now)
+        self.told.charged_seconds += ended.device_seconds
         if left is not None:
             trained, size, writing = left
             self.told.interrupted += 1
@@ -177,8 +207,6 @@ class Search:
             else:
                 self.told.trained_again_seconds += trained
             return
-        (rank,) = assignment.team
-        self._queue.ended(assignment.id, rank, AttemptReport(result={}), now)
         del self._left[generation][number]
         while self._selected < self._workload.generations and not self._left[self._selected]:
             self._selected += 1
@@ -214,6 +242,17 @@ def case(site: Site, rules: Rules, each: int = EACH, teams: int = TEAMS) -> dict
         **dataclasses.asdict(site),
         **dataclasses.asdict(rules),
         "busy_share": search.busy / told.allocated_seconds,
+        "charged_share": told.charged_seconds / told.allocated_seconds,
+        "idle_shares": {
+            what: seconds / told.allocated_seconds
+            for what, seconds in (
+                ("staging", told.staging_seconds),
+                ("between candidates", told.between_seconds),
+                ("ends of allocations", told.ends_seconds),
+                ("the search's end", told.tail_seconds),
+                ("trained again", told.trained_again_seconds),
+            )
+        },
         "hours": seconds / 3600,
         "node_hours": told.allocated_seconds / RANKS_PER_NODE / 3600,
         **dataclasses.asdict(told),
@@ -237,7 +276,9 @@ def main() -> int:
     for name, arguments in asked.items():
         one = cases[name] = case(*arguments)
         print(
-            f"{name}: {one['busy_share']:.1%} busy, {one['hours']:.1f} h in {one['allocations']} allocations, "
+            f"{name}: {one['busy_share']:.1%} busy, {one['charged_share']:.1%} charged ("
+            + ", ".join(f"{share:.2%} {what}" for what, share in one["idle_shares"].items())
+            + f"), {one['hours']:.1f} h in {one['allocations']} allocations, "
             f"{one['node_hours']:,.0f} node-hours, {one['terabytes_to_the_shared_file_system']:,.1f} TB written "
             f"({one['bytes_at_ends'] / 1e12:.1f} at ends), {one['interrupted']:,} interrupted, "
             f"{one['trained_again_seconds'] / 3600:,.1f} h trained again, "

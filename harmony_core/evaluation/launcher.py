@@ -79,7 +79,7 @@ class Launcher:
                 execution = setting.execution
                 yield self._warm(setting, work, None, preload_of(execution), execution.candidates_per_gpu)
             return
-        with self._teams(setting, work, (_order(generation), 0), ranks) as pool:
+        with self._teams(setting, work, (_order(setting, generation), 0), ranks) as pool:
             yield pool
 
     @contextmanager
@@ -116,7 +116,7 @@ class Launcher:
             if evaluator != "latency":
                 raise UserError("evaluators", evaluator, f"{why}; use {fix}")
             raise UserError("latency.source", "measured", f"{why}; use predicted:MACHINE, or {fix}")
-        with self._teams(setting, work, (_order(generation), 1), 1) as pool:
+        with self._teams(setting, work, (_order(setting, generation), 1), 1) as pool:
             yield pool
 
     def _warm(self, setting: Setting, work: Path, workers: int | None, preload: str, sharers: int = 1) -> WarmPool:
@@ -204,6 +204,21 @@ def _standing_address(folder: Path) -> Address:
         raise WorkInterrupted(f"the standing allocation has no queue: {error}") from None
 
 
-def _order(generation: int | None) -> int:
-    """Older generations first: whoever waits for them waits least; promotion is the last."""
-    return _LAST if generation is None else generation
+def _order(setting: OpenedSearch, generation: int | None) -> int:
+    """Promotion is the last."""
+    search = setting.config.search
+    return _LAST if generation is None else generation_order(generation, search.generations, search.lag)
+
+
+def generation_order(generation: int, generations: int, lag: int) -> int:
+    """Where a generation stands in an allocation's queue: older ones first, since others wait to be bred from them.
+
+    Nobody is bred from the last ones, which so are one pool, longest first: a candidate that takes longer than was
+    expected begins earlier, and fewer devices wait for it at the end. No result hangs on the order.
+
+    Args:
+        generation: its number.
+        generations: of the search.
+        lag: generation g is bred from g - 1 - lag.
+    """
+    return max(0, min(generation, generations - 1 - lag))

@@ -170,12 +170,18 @@ class Estimator:
         return per_stage
 
     def _message_seconds(self, layout: Layout) -> float:
-        """A micro-batch's activations to the next stage and their gradient back; tensor ranks send a share each."""
+        """A micro-batch's activations to the next stage and their gradient back."""
         if layout.pp == 1:
             return 0.0
+        return 2 * send_seconds(self.machine, stage_group(layout), self.message_bytes(layout))
+
+    def message_bytes(self, layout: Layout) -> float:
+        """What a rank sends to the next stage of a micro-batch, and gets back as a gradient; tensor ranks a share each.
+
+        It is in the precision of products, as `training/stage_pass.py` sends it.
+        """
         elements = layout.micro_batch(self.step.batch_size) * self.step.sequence_length * self.architecture.d_model
-        num_bytes = elements * self.step.state.stream / (layout.cp * layout.tp)
-        return 2 * send_seconds(self.machine, stage_group(layout), num_bytes)
+        return elements * self.step.element / (layout.cp * layout.tp)
 
     def _after_backward(self, cost: ModelCost, layout: Layout, stages: Partition) -> tuple[float, float]:
         """Seconds of the gradients' reduction and of the optimiser, of the stage where they take longest."""

@@ -11,13 +11,14 @@ from harmony_core.machines.roofline import BYTES_PER_ELEMENT
 
 @dataclass(frozen=True)
 class StateBytes:
-    """Bytes that training keeps of a parameter, and of an element of the residual stream.
+    """Bytes that training keeps of a parameter, and of an element of the residual stream inside a stage.
 
     Args:
         weight: what the forward pass reads.
         gradient: what ranks add up.
         optimizer: AdamW's two moments, and the master weight where `weight` is not it.
-        stream: an element of the residual stream, which pipeline stages pass on.
+        stream: an element of the residual stream inside a stage, which checkpointing keeps for each block. Between
+            stages it travels in the precision of products (`TrainingStep.element`).
     """
 
     weight: int
@@ -26,7 +27,7 @@ class StateBytes:
     stream: int
 
 
-# bf16 is autocast over fp32 weights here, so the residual stream is fp32 too.
+# bf16 is autocast over fp32 weights here, so the residual stream inside a stage is fp32 too.
 FP32_WEIGHTS = StateBytes(weight=4, gradient=4, optimizer=8, stream=4)
 # Megatron-LM and DeepSpeed with half-precision weights (arXiv:1910.02054, section 3.1).
 HALF_WEIGHTS = StateBytes(weight=2, gradient=2, optimizer=12, stream=2)
@@ -80,5 +81,5 @@ class TrainingStep:
 
     @property
     def element(self) -> int:
-        """Bytes of an activation inside a block."""
+        """Bytes of an activation inside a block, and of what a pipeline stage sends to the next one and gets back."""
         return BYTES_PER_ELEMENT[self.precision]

@@ -94,7 +94,8 @@ class BudgetConfig(Frozen):
     Args:
         gpu_hours: hours of devices that its candidates hold, in training and in measuring, lost attempts and
             promotion included; None sets no limit. On a machine without GPUs a CPU slot, the place of one
-            candidate, counts as the device. An allocation's idle devices do not count.
+            candidate, counts as the device. Of an allocation's devices that have no candidate only the time before
+            they could begin counts, in which data and environment are copied; it is the first candidate's there.
     """
 
     gpu_hours: float | None = Field(default=None, gt=0, le=bounds.DEVICE_HOURS)

@@ -30,9 +30,17 @@ def nodes_left() -> int:
 def seconds_left() -> float:
     """How long this allocation still has, by the controller's own clock; a minute where nobody can say."""
     try:
-        return parse_time_left(_of_job("%L"))
+        return parse_time(_of_job("%L"))
     except ValueError:
         return _UNKNOWN_SECONDS
+
+
+def seconds_used() -> float:
+    """How long this allocation has lasted, by the controller's own clock; 0 where nobody can say."""
+    try:
+        return parse_time(_of_job("%M"))
+    except ValueError:
+        return 0.0
 
 
 def is_lost(node: str) -> bool:
@@ -54,7 +62,7 @@ def address_of(node: str) -> str | None:
         return None
 
 
-def parse_time_left(text: str) -> float:
+def parse_time(text: str) -> float:
     """Seconds of Slurm's `days-hours:minutes:seconds`; ValueError for what is no time."""
     days, _, clock = text.rpartition("-")
     seconds = 0

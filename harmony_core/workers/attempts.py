@@ -84,7 +84,7 @@ class Ended:
         assignment: what has ended.
         report: how.
         final: whether the job is over.
-        device_seconds: of all ranks.
+        device_seconds: of all ranks, and what the allocation had held their places before they came, once a place.
         left_out: the node that is to blame, and why nothing is begun there any more.
     """
 

@@ -32,6 +32,7 @@ class Dispatcher:
         seconds_left: as in `QueueServer`.
         step: as in `QueueServer`; None is that nobody can tell.
         probe: as in `QueueServer`.
+        seconds_held: as in `QueueServer`.
     """
 
     def __init__(
@@ -41,8 +42,9 @@ class Dispatcher:
         seconds_left: Callable[[], float],
         step: Callable[[], Callable[[], bool]] | None,
         probe: str,
+        seconds_held: Callable[[], float],
     ) -> None:
-        self._queue, self._spawn = queue, spawn
+        self._queue, self._spawn, self._seconds_held = queue, spawn, seconds_held
         self._seconds_left, self._step, self._probe = seconds_left, step, probe
         self.ranks: dict[int, RankLine] = {}
         self.num_joined = self.finished = 0
@@ -89,7 +91,7 @@ class Dispatcher:
         self.ranks[line.rank.id] = line
         self.num_joined += 1
         self._welcome(line)
-        self._queue.join(line.rank)
+        self._queue.join(line.rank, self._seconds_held())
         self._dispatch_soon()
 
     def rank_left(self, line: RankLine, why: str, counts: bool = True) -> None:

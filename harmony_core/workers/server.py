@@ -42,6 +42,8 @@ class QueueServer:
         patience_seconds: how long a task that died waits for another node.
         seconds_left: asked once, when a rank passes on the signal ahead of the time limit: how long the
             allocation still has.
+        seconds_held: asked when a rank comes: how long the allocation has lasted. What a place was held for before
+            its first rank came is charged to the first attempt there (`TaskQueue.join`).
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class QueueServer:
         silence_seconds: float = 60.0,
         settings: Message | None = None,
         seconds_left: Callable[[], float] = lambda: 0.0,
+        seconds_held: Callable[[], float] = lambda: 0.0,
         step: Callable[[], Callable[[], bool]] | None = None,
         hosts: Sequence[str] = (LOOPBACK,),
         probe: str = PROBE,
@@ -58,7 +61,7 @@ class QueueServer:
         patience_seconds: float = PATIENCE_SECONDS,
     ) -> None:
         queue = TaskQueue(team_size, window_seconds, patience_seconds)
-        self._dispatcher = Dispatcher(queue, self._spawn, seconds_left, step, probe)
+        self._dispatcher = Dispatcher(queue, self._spawn, seconds_left, step, probe, seconds_held)
         self._hosts = tuple(hosts)
         self._silence, self._settings = silence_seconds, settings or {}
         self._token = secrets.token_hex(32)

@@ -49,7 +49,8 @@ class Outcome:
         killed: whether its time limit ended it.
         final: whether the task is over; else it is to be begun again.
         counts: whether the attempt counts against the task; a lost worker's death is nobody's fault.
-        device_seconds: wall time of the attempt, times the devices (or CPU slots) that it held.
+        device_seconds: wall time of the attempt, times the devices (or CPU slots) that it held, and how long an
+            allocation had held those before, where it is the first there.
         cause: of a death, if not the task itself: `OUTSIDE` or `MACHINE`.
         nodes: where it ran.
         left_out: the node that is to blame, on which nothing is begun any more, and why.

@@ -44,6 +44,8 @@ class TaskQueue:
         self._running: dict[int, Running] = {}
         self._dead: dict[int, Running] = {}
         self._of_rank: dict[int, int] = {}
+        # Seconds that the allocation had lasted when each place's first rank came, and 0 once an attempt has had them.
+        self._unpaid: dict[tuple[str, int], float] = {}
         self._settled_at = self._assigned_at = float("-inf")
 
     @property
@@ -93,8 +95,17 @@ class TaskQueue:
         self.draining = True
         return self._backlog.clear()
 
-    def join(self, rank: Rank) -> None:
-        """A rank has come and is idle."""
+    def join(self, rank: Rank, held_seconds: float = 0.0) -> None:
+        """A rank has come and is idle.
+
+        Its place was held since the allocation began, while data and environment were copied to the node and ranks
+        started. The first attempt that ends there has that in its device seconds; one that comes back brings none.
+
+        Args:
+            rank: that has come.
+            held_seconds: since the allocation began; 0 where nothing was held before.
+        """
+        self._unpaid.setdefault((rank.node, rank.local), held_seconds)
         self._formation.join(rank)
 
     def leave(
@@ -247,7 +258,11 @@ class TaskQueue:
             return []
         if final:
             self._backlog.forget(job)
-        seconds = max(one.seconds for one in running.reports.values()) * len(running.assignment.team)
+        team = running.assignment.team
+        seconds = max(one.seconds for one in running.reports.values()) * len(team)
+        for rank in team:
+            seconds += self._unpaid.get((rank.node, rank.local), 0.0)
+            self._unpaid[rank.node, rank.local] = 0.0
         return [Ended(running.assignment, report, final, seconds, left_out)]
 
     def _may_see_more(self, node: str) -> bool:

@@ -8,13 +8,14 @@ import shlex
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from harmony_core.errors import UserError
-from harmony_core.slurm.job import nodes_left, num_nodes, seconds_left
+from harmony_core.slurm.job import nodes_left, num_nodes, seconds_left, seconds_used
 from harmony_core.workers.address import ADDRESS_FILE, Address, allocation_addresses, publish
 from harmony_core.workers.exchange import PROBE
 from harmony_core.workers.pool import PRELOAD
@@ -23,6 +24,8 @@ from harmony_core.workers.server import QueueServer
 # After so many starts in a row without any attempt that ended, something is wrong that another start does not mend.
 _FRUITLESS_STARTS = 3
 _LOOK_SECONDS = 0.5
+# Set by a process's first teams.
+_FOLLOWS = "HARMONY_FOLLOWS_OTHER_TEAMS"
 # Every rank reads Python and its packages from a shared file system, all at once.
 _START_SECONDS = 600.0
 # With the queue's goodbye this is less than the 20 s that the executor plugin waits before it kills.
@@ -71,11 +74,16 @@ class Teams:
             silence_seconds=silence_seconds,
             settings={"preload": preload, "threads": threads, "beat_seconds": beat_seconds, "sharers": sharers},
             seconds_left=seconds_left,
+            seconds_held=self._seconds_held,
             step=self._step,
             hosts=allocation_addresses(num_nodes(), os.environ.get("SLURMD_NODENAME", "")),
             probe=probe,
         )
         self._silence = silence_seconds
+        # What the allocation had lasted before, staging most of all. It belongs to the first teams of a process alone:
+        # when others follow, the time between was their predecessors'.
+        self._began, self._held_before = time.monotonic(), 0.0 if _FOLLOWS in os.environ else seconds_used()
+        os.environ[_FOLLOWS] = "1"
         self.log = log or folder / "ranks.log"
         self._closing = threading.Event()
         # Whoever starts srun or speaks to the queue holds it, so that neither happens after the end.
@@ -173,6 +181,10 @@ class Teams:
         with self._lock:
             if not self._is_over():
                 self._server.drain(0.0)
+
+    def _seconds_held(self) -> float:
+        """How long the allocation's devices have been held for these teams."""
+        return self._held_before + time.monotonic() - self._began
 
     def _step(self) -> Callable[[], bool]:
         """A way to tell whether the srun of now, which may soon be followed by another one, still lives."""

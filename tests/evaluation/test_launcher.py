@@ -108,7 +108,7 @@ class TestStanding:
     def test_older_generations_come_first_and_promotion_last(
         self, queue: Queue, prepared: Prepared, tmp_path: Path
     ) -> None:
-        setting = prepared()
+        setting = prepared(search={"generations": 9})
         orders = []
         for generation in (None, 7, 2):
             with SRUN.training(setting, tmp_path, generation) as pool:
@@ -116,6 +116,17 @@ class TestStanding:
         with SRUN._teams(setting, tmp_path, (2, 1), 1) as pool:
             orders.append(pool._order)  # type: ignore[attr-defined]
         assert sorted(orders) == [orders[2], orders[3], orders[1], orders[0]]
+
+    @pytest.mark.parametrize(("lag", "orders"), [(0, [0, 1, 2, 3, 4]), (1, [0, 1, 2, 3, 3])])
+    def test_generations_that_nobody_is_bred_from_are_one_pool(
+        self, prepared: Prepared, tmp_path: Path, lag: int, orders: list[int]
+    ) -> None:
+        setting = prepared(search={"generations": 5, "lag": lag})
+        found = []
+        for generation in range(5):
+            with SRUN.training(setting, tmp_path, generation) as pool:
+                found.append(pool._order)  # type: ignore[attr-defined]
+        assert found == [(order, 0) for order in orders]
 
     def test_it_leaves_nothing_open(self, prepared: Prepared, tmp_path: Path) -> None:
         setting = prepared()

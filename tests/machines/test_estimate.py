@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
+import torch
 
 from harmony_core.architecture import MoE
 from harmony_core.architecture.presets import load_preset
 from harmony_core.machines import Assumptions, Estimator, Layout, Machine, TrainingStep, predict_parts
 from harmony_core.machines.activations import kept_bytes
 from harmony_core.machines.blocks import Shape
+from harmony_core.models import Stage
+from harmony_core.training.stage_pass import StagePass
 from tests.machines.distributed import cluster, dense, figure, hybrid
 
 STEP = TrainingStep(batch_size=64, sequence_length=32)
@@ -114,11 +118,25 @@ def test_context_ranks_by_hand() -> None:
 
 
 def test_messages_between_stages_by_hand() -> None:
-    """A micro-batch's fp32 stream there, its gradient back; 16 micro-batches; neighbours in a pair or between nodes."""
-    sent = 2 * 4 * 32 * 64 * 4
+    """A micro-batch's bf16 stream there, its gradient back; 16 micro-batches; neighbours in a pair or between nodes."""
+    sent = 2 * 4 * 32 * 64 * 2
     assert estimate(Layout(pp=2, micro_batch_size=4)).causes["point-to-point"] == pytest.approx(16 * sent / 100)
     wide = estimate(Layout(pp=2, dp=8, micro_batch_size=1)).causes["point-to-point"]
     assert wide == pytest.approx(8 * sent / 4 / 5)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+def test_messages_between_stages_are_what_training_sends(precision: Any) -> None:
+    """The tensor that the first stage hands to the engine, and the gradient that the second one's input gets."""
+    step = TrainingStep(batch_size=8, sequence_length=32, precision=precision)
+    layout, cpu = Layout(pp=2, micro_batch_size=4), torch.device("cpu")
+    stages = [StagePass(Stage(dense(), blocks), precision, cpu, 2) for blocks in (range(4), range(4, 8))]
+    sent = stages[0](torch.zeros(4, 32, dtype=torch.long))
+    received = sent.detach().requires_grad_()
+    stages[1](received, torch.zeros(4, 32, dtype=torch.long)).backward()
+    assert received.grad is not None
+    counted = Estimator(dense(), cluster(), step).message_bytes(layout)
+    assert (sent.nbytes, received.grad.nbytes) == (counted, counted)
 
 
 def test_tied_embeddings_are_added_up_between_first_and_last_stage() -> None:

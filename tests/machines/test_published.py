@@ -15,6 +15,7 @@ from benchmarks.planner_published import (
     efficiency,
     teraflops,
     tuned,
+    uncut,
 )
 from harmony_core.architecture.presets import load_preset
 from harmony_core.machines import Machine, TrainingStep, plan_layouts, weak_scaling
@@ -37,11 +38,13 @@ def test_throughput_and_weak_scaling_are_within_their_goals(name: str) -> None:
 
 def test_the_plan_that_is_told_of_the_hybrid_is_the_planners_own() -> None:
     architecture, step = load_preset("hybrid-36b"), TrainingStep(4096, 2048)
-    best = plan_layouts(architecture, FRONTIER, 1024, step).fitting[0]
+    fitting = plan_layouts(architecture, FRONTIER, 1024, step).fitting
+    best, scaled = fitting[0], uncut(fitting, architecture, FRONTIER, step)
     told = " ".join((Path(__file__).parents[2] / "docs/planner.md").read_text().split())
-    layout = str(best.layout).replace(" ZeRO-1 micro-batch", ", ZeRO-1, micro-batch")
-    assert f"best layout {layout}, {best.peak_memory / 1e9:.0f} GB a GCD: {best.seconds:.2f} s a step" in told
-    points = weak_scaling(architecture, FRONTIER, best.layout, step, (32, 1024, 16_384))
+    first, second = (str(one.layout).replace(" ZeRO-1 micro-batch", ", ZeRO-1, micro-batch") for one in (best, scaled))
+    assert f"best layout {first}, {best.peak_memory / 1e9:.0f} GB a GCD: {best.seconds:.2f} s a step" in told
+    assert f"weak scaling of {second} ({scaled.seconds:.2f} s) from the 64 GCDs of one replica" in told
+    points = weak_scaling(architecture, FRONTIER, scaled.layout, step, (64, 1024, 16_384))
     assert f"{points[1].efficiency:.1%} at 1,024, {points[2].efficiency:.1%} at 16,384" in told
 
 

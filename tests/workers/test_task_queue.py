@@ -43,6 +43,36 @@ def test_older_orders_first_then_longest() -> None:
     assert began == ["long", "short", "late-long"]
 
 
+def test_what_a_place_was_held_for_before_it_could_begin_is_its_first_attempts() -> None:
+    """Staging, of each rank of the team; a job that is interrupted has it, and a rank that comes back brings none."""
+    made = TaskQueue(team_size=2)
+    first, second = ranks(1, 2)
+    made.join(first, 420.0)
+    made.join(second, 430.0)
+    made.add(1, (0.0,), [Job(1, "a"), Job(1, "b")])
+    (begun,) = made.assign()
+    (ended,) = end(made, begun, AttemptReport(error="interrupted", counts=False, seconds=10.0))
+    assert ended.device_seconds == 2 * 10.0 + 420.0 + 430.0
+    made.leave(second, "gone")
+    made.join(Rank(7, second.node, second.node_index, second.local), 5000.0)
+    while assignments := made.assign():
+        for assignment in assignments:
+            (ended,) = end(made, assignment, AttemptReport(result={}, seconds=3.0))
+            assert ended.device_seconds == 2 * 3.0
+    assert made.is_over
+
+
+def test_a_place_without_work_is_charged_when_it_has_some() -> None:
+    made = TaskQueue()
+    (rank,) = ranks(1, 1)
+    made.join(rank, 420.0)
+    made.leave(rank, "gone")
+    made.join(Rank(7, rank.node, rank.node_index, rank.local), 900.0)
+    made.add(1, (0.0,), [Job(1, "a")])
+    (begun,) = made.assign()
+    assert [one.device_seconds for one in end(made, begun)] == [420.0]
+
+
 def test_a_death_is_tried_again_and_then_final() -> None:
     made, _ = queue()
     made.add(1, (0.0,), [Job(1, "a", attempts=2)])

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from harmony_core.errors import UserError
-from harmony_core.slurm.job import parse_time_left, seconds_left
+from harmony_core.slurm.job import parse_time, seconds_left, seconds_used
 from harmony_core.workers import WorkInterrupted
 from harmony_core.workers import teams as teams_module
 from harmony_core.workers.address import ADDRESS_FILE
@@ -35,7 +35,7 @@ wait
 """
 SQUEUE = """#!/bin/bash
 echo "$*" >> "$FAKE/asked"
-[[ $* == *%D* ]] && echo "$FAKE_NODES" || echo "$FAKE_LEFT"
+case "$*" in *%D*) echo "$FAKE_NODES";; *%M*) echo "$FAKE_USED";; *) echo "$FAKE_LEFT";; esac
 """
 SCONTROL = """#!/bin/bash
 [[ "$*" == "getaddrs $SLURMD_NODENAME" ]] && echo "$SLURMD_NODENAME: 127.0.0.1:6818"
@@ -70,6 +70,7 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fake]:
         "PATH": f"{folder}:{os.environ['PATH']}",
         "FAKE": str(folder),
         "FAKE_LEFT": "1-00:00:00",
+        "FAKE_USED": "0:00",
         "FAKE_NODES": "1",
         "FAKE_FAILS": "",
         "SLURM_JOB_ID": "7",
@@ -80,6 +81,8 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fake]:
     }
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
+    # Teams of another test were no predecessors in this allocation.
+    monkeypatch.delenv("HARMONY_FOLLOWS_OTHER_TEAMS", raising=False)
     # The ranks find the tests' functions here.
     monkeypatch.chdir(ROOT)
     yield made
@@ -222,7 +225,7 @@ def test_slurms_signal_drains_by_the_controllers_clock(
         with pytest.raises(WorkInterrupted):
             feeding.end()
     assert [outcome.error for outcome in feeding.outcomes] == ["interrupted"]
-    assert fake.lines("asked") == ["--noheader --format=%L --jobs=7"]
+    assert fake.lines("asked") == ["--noheader --format=%M --jobs=7", "--noheader --format=%L --jobs=7"]
     assert not held.failed.is_set()
 
 
@@ -275,13 +278,34 @@ def test_outside_a_job_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     ("text", "seconds"), [("16", 16), ("0:00", 0), ("59:01", 3541), ("2:00:00", 7200), ("1-02:03:04", 93784)]
 )
 def test_slurms_times(text: str, seconds: float) -> None:
-    assert parse_time_left(text) == seconds
+    assert parse_time(text) == seconds
 
 
 @pytest.mark.parametrize("answer", ["UNLIMITED", "INVALID", "", "NOT_SET"])
 def test_an_unknown_time_is_a_short_one(fake: Fake, monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
     monkeypatch.setenv("FAKE_LEFT", answer)
     assert seconds_left() == 60.0
+
+
+def test_staging_is_the_first_attempts_of_the_first_teams(
+    teams: Callable[..., Teams], fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the controller's clock; what comes after has the seconds of its child alone."""
+    monkeypatch.setenv("FAKE_USED", "10:00:00")
+    charged = []
+    for names in ("ab", "c"):
+        with teams() as held:
+            feeding = Feeding(held.address, tmp_path, [task(tmp_path, name, "echo") for name in names], attempts=1)
+            feeding.end()
+        charged += [outcome.device_seconds for outcome in feeding.outcomes]
+    assert 36_000.0 < charged[0] < 37_000.0
+    assert max(charged[1:]) < 1_000.0
+
+
+@pytest.mark.parametrize("answer", ["INVALID", ""])
+def test_an_unknown_age_is_none(fake: Fake, monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
+    monkeypatch.setenv("FAKE_USED", answer)
+    assert seconds_used() == 0.0
 
 
 def test_no_squeue_is_an_unknown_time(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
