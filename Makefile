@@ -19,19 +19,24 @@ TRITON := triton==3.9.0
 INSTALL_KERNELS = MAMBA_SKIP_CUDA_BUILD=TRUE MAMBA_FORCE_BUILD=TRUE CAUSAL_CONV1D_SKIP_CUDA_BUILD=TRUE \
 	CAUSAL_CONV1D_FORCE_BUILD=TRUE $(BIN)/python -m pip install --no-deps --no-build-isolation $(PIP_ARGS)
 AXE := axe-core@4.14.1
-# The longest first, so that no worker is left alone with them; a real Slurm's tests come after all others.
+# The longest first, so that no worker is left alone with them; a real Slurm's tests are a run of their own.
 ROOMS := tests/workflow/ $(filter-out tests/workflow/ tests/slurm/ tests/executor/ tests/kernels/,$(sort $(dir $(wildcard tests/*/test_*.py))))
 STRIKES := $(addprefix tests/slurm/test_,machines_die.py processes_die.py told_to_leave.py search.py)
 
 BIN := $(abspath $(VENV))/bin
 INSTALLED := $(VENV)/.installed
+SLURM_SAID := $(abspath $(VENV))/slurm-tests.txt
 
 # Triton wants to know before it is imported that it interprets. fla has a folder of its own: where transformers finds it,
 # its models take its kernels, which no CPU runs.
 TEST_KERNELS = TRITON_INTERPRET=1 PYTHONPATH=$(abspath $(VENV))/fla $(BIN)/python -m pytest -n 2 --dist load --durations=5 tests/kernels $(PYTEST_ARGS)
 
-# Each worker has a cluster of its own; the tests mostly wait for Slurm to notice what was done to it. Not a make of its
-# own within `test`: make runs a line that calls make even in a --dry-run, and the tests do dry runs.
+# Each worker imports every test before it runs its own, which two cores feel.
+TEST_ROOMS = $(BIN)/python -m pytest -m 'not chaos' -n 2 --dist loadfile --no-loadscope-reorder --durations=15 $(ROOMS) $(PYTEST_ARGS)
+
+# Each worker has a cluster of its own; the tests mostly wait for Slurm to notice what was done to it, so that `test` runs
+# them beside the others. Not a make of its own within `test`: make runs a line that calls make even in a --dry-run, and
+# the tests do dry runs.
 TEST_SLURM = $(BIN)/python -m pytest -m 'not chaos' -n 4 --dist loadfile --no-loadscope-reorder --durations=15 $(STRIKES) \
 	$(filter-out $(STRIKES),$(wildcard tests/slurm/test_*.py)) tests/executor $(PYTEST_ARGS)
 
@@ -80,11 +85,13 @@ $(VENV)/.docs: $(INSTALLED)
 	$(BIN)/python -m pip install --constraint constraints.txt $(PIP_ARGS) --editable '.[docs,eval]'
 	touch $@
 
+# Both sides of the pipe run at once. Through it comes the exit code of the side whose words wait in a file for the end of
+# the other; a Ctrl-C, unlike one of a job in the background, reaches both.
 test: install $(VENV)/.references $(VENV)/.axe $(VENV)/.docs  ## every test but chaos
-	@status=0; \
-		$(BIN)/python -m pytest -m 'not chaos' -n 4 --dist loadfile --no-loadscope-reorder --durations=15 $(ROOMS) $(PYTEST_ARGS) || status=1; \
-		$(TEST_KERNELS) || status=1; \
-		$(TEST_SLURM) || status=1; exit $$status
+	@{ $(TEST_SLURM) > $(SLURM_SAID) 2>&1 < /dev/null; echo $$?; } | { status=0; \
+		{ $(TEST_ROOMS); } < /dev/null || status=1; \
+		{ $(TEST_KERNELS); } < /dev/null || status=1; \
+		read slurm; cat $(SLURM_SAID); [ "$$slurm" = 0 ] || status=1; exit $$status; }
 
 test-kernels: install $(VENV)/.references  ## of these Triton's kernels, interpreted on the CPU
 	$(TEST_KERNELS)

@@ -53,10 +53,15 @@ def _spread(counts: list[int]) -> dict[str, float] | None:
 
 
 def spaces() -> dict[str, Space]:
-    """The shipped spaces, and nano within 2% of the presets' budget."""
+    """The shipped spaces, and the one of a budget."""
+    return {"nano": Space.from_yaml("nano"), "harmony": Space.from_yaml("harmony"), "budget": budget()}
+
+
+def budget() -> Space:
+    """Nano within 2% of the presets' budget."""
     tight = read_yaml(ROOT / "resources" / "spaces" / "nano.yaml")
     tight["constraints"]["num_active_non_embedding_params"] = BUDGET
-    return {"nano": Space.from_yaml("nano"), "harmony": Space.from_yaml("harmony"), "budget": Space.parse(tight)}
+    return Space.parse(tight)
 
 
 def distance(parent: Architecture, child: Architecture) -> tuple[int, int]:

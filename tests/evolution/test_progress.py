@@ -18,7 +18,7 @@ from harmony_core.space import Space
 NAMES = ["val_bits_per_byte", "latency_seconds"]
 FRAME = Frame(ideal=dict.fromkeys(NAMES, 0.0), reference={NAMES[0]: 1.1, NAMES[1]: 6.0})
 POPULATION, GENERATIONS, VARIABLES = 16, 20, 8
-CONTEXT = Context(Space.from_yaml("nano"), 256)
+CONTEXT = Context(Space.from_yaml("composer"), 256)
 
 
 def zdt1(genome: np.ndarray) -> tuple[float, float]:

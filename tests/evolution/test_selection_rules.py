@@ -17,7 +17,7 @@ from harmony_core.search.config import Config
 from harmony_core.search.objective import Objective
 from harmony_core.space import Space
 
-ANYWHERE = Context(Space.from_yaml("nano"), 256)
+ANYWHERE = Context(Space.from_yaml("composer"), 256)
 BITS, SECONDS = Objective(name="val_bits_per_byte"), Objective(name="latency_seconds")
 
 

@@ -19,7 +19,7 @@ from harmony_core.slurm.command import TOO_LATE, Answer
 
 SITE = Site(name="mine", source="a test", variables=("NCCL_NET",))
 FORK = {"device": "cuda:0"}
-HERE = {name: installed()[name] for name in TOLD if name in installed()}
+HERE = {name: version for name, version in installed().items() if name in TOLD}
 
 
 def profile(folder: Path, **values: Any) -> Profile:

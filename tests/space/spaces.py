@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
 
+from benchmarks.variation import budget
 from harmony_core.architecture import Architecture
 from harmony_core.space import Space, sample
 
@@ -34,13 +36,16 @@ FREE: dict[str, Any] = {
     },
     "constraints": {"num_params": {"max": 150_000}, "count": {"mlp": {"max": 3}}},
 }
-SPACES = {
-    "nano": Space.from_yaml("nano"),
-    "harmony": Space.from_yaml("harmony"),
-    "composer": Space.from_yaml("composer"),
-    "free": Space.parse(FREE),
-    "tiny": Space.parse(TINY),
-}
+SHIPPED, OWN = ("nano", "harmony", "composer"), {"free": FREE, "tiny": TINY}
+SPACES = (*SHIPPED, *OWN)
+
+
+@functools.cache
+def named(name: str) -> Space:
+    """A space of `SPACES`, or `budget`; read when a test asks, for every worker imports every test."""
+    if name == "budget":
+        return budget()
+    return Space.parse(OWN[name]) if name in OWN else Space.from_yaml(name)
 
 
 def rng(seed: int = 0) -> np.random.Generator:

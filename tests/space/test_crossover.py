@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from harmony_core.architecture import MLP, Architecture
 from harmony_core.space import DeadEnd, Space, crossover
-from tests.space.spaces import FREE, SPACES, VOCAB, drawn, rng
+from tests.space.spaces import FREE, VOCAB, drawn, named, rng
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -19,7 +19,7 @@ seeds = st.integers(0, 2**32 - 1)
 @given(first_seed=seeds, second_seed=seeds, seed=seeds)
 @settings(max_examples=40, deadline=None)
 def test_conformance(name, first_seed, second_seed, seed):
-    space = SPACES[name]
+    space = named(name)
     first, second = drawn(space, first_seed), drawn(space, second_seed)
     before = (first.to_json(), second.to_json())
     try:
@@ -36,7 +36,7 @@ def test_conformance(name, first_seed, second_seed, seed):
 
 
 def test_most_pairs_have_children():
-    space, generator = SPACES["nano"], rng(3)
+    space, generator = named("nano"), rng(3)
     parents = [drawn(space, seed) for seed in range(100)]
     dead_ends = 0
     for first, second in pairwise(parents):
@@ -60,7 +60,7 @@ def test_every_cut_is_at_one_depth():
 
 
 def test_a_pair_of_twins_is_a_dead_end():
-    parent = drawn(SPACES["nano"])
+    parent = drawn(named("nano"))
     with pytest.raises(DeadEnd) as raised:
-        crossover(SPACES["nano"], parent, parent, rng())
+        crossover(named("nano"), parent, parent, rng())
     assert raised.value.rejected == {("crossover", "same as a parent"): 50}

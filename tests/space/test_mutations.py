@@ -16,7 +16,7 @@ from harmony_core.space.mutations.duplicate import duplicate
 from harmony_core.space.mutations.hyper_parameter import hyper_parameter
 from harmony_core.space.mutations.replace import replace
 from harmony_core.space.mutations.width import width
-from tests.space.spaces import FREE, SPACES, TINY, VOCAB, drawn, rng
+from tests.space.spaces import FREE, SPACES, TINY, VOCAB, drawn, named, rng
 
 TEXTS = {
     "replace": r"replace block \d+: \w+ -> \w+",
@@ -31,11 +31,12 @@ TEXTS = {
 seeds = st.integers(0, 2**32 - 1)
 
 
-@pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
+@pytest.mark.parametrize("space_name", SPACES)
 @pytest.mark.parametrize("name", MUTATIONS)
 @given(parent_seed=seeds, seed=seeds)
 @settings(max_examples=15, deadline=None)
-def test_conformance(name, space, parent_seed, seed):
+def test_conformance(name, space_name, parent_seed, seed):
+    space = named(space_name)
     parent = drawn(space, parent_seed)
     before, known = parent.to_json(), parent.id
     result = MUTATIONS[name](space, parent, rng(seed))
@@ -52,7 +53,7 @@ def test_conformance(name, space, parent_seed, seed):
 
 @pytest.mark.parametrize("name", ["nano", "harmony", "free"])
 def test_every_mutation_is_reached_and_accepted(name):
-    space, generator = SPACES[name], rng(1)
+    space, generator = named(name), rng(1)
     parents = [drawn(space, seed) for seed in range(20)]
     texts = [mutate(space, parents[index % 20], generator).operator for index in range(500)]
     counts = {operator: sum(bool(re.fullmatch(text, t)) for t in texts) for operator, text in TEXTS.items()}
@@ -61,10 +62,11 @@ def test_every_mutation_is_reached_and_accepted(name):
     assert min(counts.values()) >= 15
 
 
-@pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
+@pytest.mark.parametrize("name", SPACES)
 @given(parent_seed=seeds, seed=seeds)
 @settings(max_examples=30, deadline=None)
-def test_mutate_stays_in_the_space(space, parent_seed, seed):
+def test_mutate_stays_in_the_space(name, parent_seed, seed):
+    space = named(name)
     parent = drawn(space, parent_seed)
     child = mutate(space, parent, rng(seed))
     assert space.violations(child.architecture) == []
@@ -74,7 +76,7 @@ def test_mutate_stays_in_the_space(space, parent_seed, seed):
 
 @pytest.mark.parametrize("name", ["nano", "free"])
 def test_chains_of_mutations_stay_in_the_space(name):
-    space, generator = SPACES[name], rng(2)
+    space, generator = named(name), rng(2)
     architecture = drawn(space)
     depths = set()
     for _ in range(300):
@@ -91,7 +93,7 @@ def edited(mutation, space, parent, seed):
 
 
 def test_hyper_parameter_changes_one_field_of_one_block():
-    space, parent = SPACES["nano"], drawn(SPACES["nano"], 5)
+    space, parent = named("nano"), drawn(named("nano"), 5)
     # What means nothing before the change, or after it, has its default there.
     implied = {"balancing", "bias_update_rate", "normalize_top_k"}
     changed_names = set()
@@ -108,7 +110,7 @@ def test_hyper_parameter_changes_one_field_of_one_block():
 
 
 def test_a_width_on_a_grid_moves_to_one_that_is_near():
-    space = SPACES["nano"]
+    space = named("nano")
     parent = Architecture(d_model=128, vocab_size=VOCAB, blocks=(MHA(num_heads=4, head_dim=32), MLP(d_ff=296)) * 4)
     widths = {block.d_ff for seed in range(300) for block in edited(hyper_parameter, space, parent, seed).blocks[1::2]}
     assert 200 <= min(widths) < 232
@@ -117,7 +119,7 @@ def test_a_width_on_a_grid_moves_to_one_that_is_near():
 
 
 def test_replace_keeps_the_role_in_layers():
-    space, parents = SPACES["nano"], [drawn(SPACES["nano"], seed) for seed in range(10)]
+    space, parents = named("nano"), [drawn(named("nano"), seed) for seed in range(10)]
     reached = set()
     for seed in range(300):
         parent = parents[seed % 10]
@@ -163,7 +165,7 @@ def test_width_refits_only_what_does_not_fit():
 
 
 def test_all_else_of_an_architecture_survives_breeding():
-    space, generator = SPACES["nano"], rng(7)
+    space, generator = named("nano"), rng(7)
     own = {"norm_epsilon": 1e-6, "embedding_multiplier": 11.0, "residual_multiplier": 0.5, "logits_divisor": 2.0}
     parents = [drawn(space, seed).replace(vocab_size=300, **own) for seed in range(10)]
     for name, mutation in MUTATIONS.items():
@@ -184,4 +186,4 @@ def test_mutate_without_acceptable_children_is_a_dead_end():
 
 def test_a_parent_from_elsewhere_is_refused():
     with pytest.raises(UserError, match="not in the search space"):
-        mutate(SPACES["nano"], drawn(SPACES["free"]), rng())
+        mutate(named("nano"), drawn(named("free")), rng())

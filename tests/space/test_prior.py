@@ -9,7 +9,7 @@ import pytest
 
 from harmony_core.architecture import MHA, MLP, Architecture, Mamba2, MoE
 from harmony_core.space import composition, draw_strata, prior_text, sample, space_prior
-from tests.space.spaces import SPACES, TINY, VOCAB, Space, rng
+from tests.space.spaces import TINY, VOCAB, Space, named, rng
 
 
 def generation(space, seed, count=12):
@@ -26,7 +26,7 @@ def test_strata_are_a_latin_hypercube():
 
 
 def test_a_generation_is_spread_over_depth_size_and_experts():
-    space = SPACES["nano"]
+    space = named("nano")
     for seed in range(5):
         drawn = generation(space, seed, 20)
         assert Counter(len(one.blocks) // 2 for one in drawn) == dict.fromkeys(range(3, 8), 4)
@@ -60,9 +60,9 @@ def test_composition_by_hand():
 
 
 def test_the_prior_is_a_function_of_the_space_and_is_printed():
-    prior = space_prior(SPACES["nano"], VOCAB, 60)
-    assert prior == space_prior(SPACES["nano"], VOCAB, 60)
-    assert set(prior.mixers) == {kind for kind in SPACES["nano"].blocks if kind not in ("mlp", "moe")}
+    prior = space_prior(named("nano"), VOCAB, 60)
+    assert prior == space_prior(named("nano"), VOCAB, 60)
+    assert set(prior.mixers) == {kind for kind in named("nano").blocks if kind not in ("mlp", "moe")}
     text = prior_text(prior)
     assert text.startswith("prior of 60 samples ")
     assert "with experts                     50%" in text

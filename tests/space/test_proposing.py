@@ -16,7 +16,7 @@ from harmony_core.space import (
     propose,
     sample,
 )
-from tests.space.spaces import FREE, SPACES, TINY, VOCAB, drawn, rng
+from tests.space.spaces import FREE, TINY, VOCAB, drawn, named, rng
 
 
 def test_a_tiny_space_is_found_whole_and_then_exhausted():
@@ -44,14 +44,14 @@ def test_what_chance_does_not_find_is_looked_up():
 
 
 def test_a_large_space_ends_after_max_draws():
-    space, ledger = SPACES["nano"], Ledger()
+    space, ledger = named("nano"), Ledger()
     one = Variation(drawn(space), "sample")
     with pytest.raises(SpaceExhausted, match=r"in 7 draws \(7 duplicates\); it may hold more"):
         propose(lambda: one, space, {one.architecture.id}, ledger, max_draws=7)
 
 
 def test_dead_ends_are_counted_and_passed_over():
-    space, ledger = SPACES["nano"], Ledger()
+    space, ledger = named("nano"), Ledger()
     outcomes = iter([DeadEnd("mutation", 200, {("mutation", "num_params above max 1"): 150}), None])
 
     def make() -> Variation:
@@ -68,7 +68,7 @@ def test_dead_ends_are_counted_and_passed_over():
 
 
 def test_no_duplicates_in_a_long_search():
-    space, ledger, generator = SPACES["free"], Ledger(), rng(4)
+    space, ledger, generator = named("free"), Ledger(), rng(4)
     parent = next(one for one in (drawn(space, seed) for seed in range(100)) if len(one.blocks) == 5)
     history = {parent.id}
     for _ in range(200):

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.variation import distance, measure, spaces
+from benchmarks.variation import distance, measure
 from harmony_core.architecture import MHA, MLP, Architecture, Mamba2, MoE
 from harmony_core.space import MUTATIONS, Edit, Space, every_architecture, repair
 from harmony_core.space.mutations.hyper_parameter import hyper_parameter
-from tests.space.spaces import FREE, SPACES, TINY, VOCAB, drawn, rng
+from tests.space.spaces import FREE, TINY, VOCAB, drawn, named, rng
 
-BUDGET = spaces()["budget"]
 MIXERS = {
     "pattern": "free",
     "depth": {"min": 1, "max": 4},
@@ -22,26 +21,26 @@ MIXERS = {
 }
 
 
-@pytest.mark.parametrize("space", spaces().values(), ids=spaces())
+@pytest.mark.parametrize("space", ["nano", "harmony", "budget"])
 def test_at_least_half_of_all_attempts_are_accepted(space):
-    for name, tally in measure(space, attempts=50, parents=40).items():
+    for name, tally in measure(named(space), attempts=50, parents=40).items():
         assert tally.accepted >= 0.5 * tally.attempts, (name, tally.row())
         # A quarter of all; of 50 attempts a few more.
         assert tally.inapplicable <= 0.35 * tally.attempts, (name, tally.row())
 
 
 def test_an_edit_of_a_width_moves_parameters_between_two_blocks():
-    moved = 0
+    space, moved = named("budget"), 0
     # About every fifth parent's drawn field is a width.
     for seed in range(90):
-        parent = drawn(BUDGET, seed)
-        edit = hyper_parameter(BUDGET, parent, rng(seed))
+        parent = drawn(space, seed)
+        edit = hyper_parameter(space, parent, rng(seed))
         if edit is None or edit.named is None:
             continue
-        child = repair(BUDGET, edit)
+        child = repair(space, edit)
         if child is None:
             continue
-        assert BUDGET.violations(child) == []
+        assert space.violations(child) == []
         assert child.blocks[edit.named] == edit.architecture.blocks[edit.named]
         changed, _ = distance(parent, child)
         moved += changed == 2 or child == edit.architecture
@@ -50,14 +49,14 @@ def test_an_edit_of_a_width_moves_parameters_between_two_blocks():
 
 @pytest.mark.parametrize("name", MUTATIONS)
 def test_what_an_edit_is_about_survives_its_repair(name):
-    repaired = 0
+    space, repaired = named("budget"), 0
     for seed in range(25):
-        edit = MUTATIONS[name](BUDGET, drawn(BUDGET, seed), rng(seed))
-        child = None if edit is None else repair(BUDGET, edit)
+        edit = MUTATIONS[name](space, drawn(space, seed), rng(seed))
+        child = None if edit is None else repair(space, edit)
         if edit is None or child is None:
             continue
         repaired += child != edit.architecture
-        assert BUDGET.violations(child) == []
+        assert space.violations(child) == []
         made = edit.architecture
         assert (child.d_model, len(child.blocks)) == (made.d_model, len(made.blocks))
         for one, other in zip(child.blocks, made.blocks, strict=True):
@@ -156,7 +155,7 @@ def test_a_spelling_that_is_not_the_spaces_is_kept_where_its_width_is():
     # Groups that limit nothing.
     spelled = MoE(n_routed=4, top_k=2, d_expert=16, n_groups=2, top_groups=2)
     parent = Architecture(d_model=32, vocab_size=VOCAB, blocks=(MHA(num_heads=2, head_dim=8), spelled, MLP(d_ff=128)))
-    assert SPACES["free"].structure_violations(parent) == []
+    assert named("free").structure_violations(parent) == []
     child = repair(space, Edit(parent, "", near=(2,)))
     assert child is not None
     assert child.blocks[1] == spelled

@@ -14,7 +14,7 @@ from harmony_core.architecture import GQA, MHA, MLP, MQA, Architecture, MoE
 from harmony_core.architecture.presets import load_preset
 from harmony_core.errors import UserError
 from harmony_core.space import Space
-from tests.space.spaces import FREE, SPACES, TINY, VOCAB, drawn
+from tests.space.spaces import FREE, TINY, VOCAB, drawn, named
 
 
 def changed(path: str, value: Any, base: dict[str, Any] = TINY) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def test_mistakes(name, tmp_path):
 
 
 def test_names_and_paths(tmp_path):
-    assert Space.from_yaml("nano") == SPACES["nano"]
+    assert Space.from_yaml("nano") == named("nano")
     with pytest.raises(UserError, match="did you mean 'nano'"):
         Space.from_yaml("nan")
     with pytest.raises(UserError, match=r"none\.yaml"):
@@ -92,15 +92,15 @@ def test_names_and_paths(tmp_path):
 def test_default_spaces_have_every_mixer_and_experts():
     kinds = {"mha", "mqa", "gqa", "mla", "swa", "mamba2", "hyena_se", "hyena_mr", "hyena_li", "mlp", "moe"}
     kinds |= {"gated_deltanet", "kda", "short_conv", "parallel"}
-    assert set(SPACES["nano"].blocks) == set(SPACES["harmony"].blocks) == kinds
+    assert set(named("nano").blocks) == set(named("harmony").blocks) == kinds
     for name in ("nano", "harmony"):
-        mamba = SPACES[name].blocks["mamba2"].domains
+        mamba = named(name).blocks["mamba2"].domains
         assert all(len(mamba[field]) > 1 for field in ("d_state", "expand", "head_dim", "n_groups", "d_conv"))
 
 
 @pytest.mark.parametrize("name", ["llama-nano", "mixtral-nano", "deepseek-nano"])
 def test_presets_that_a_nano_search_may_start_from(name):
-    assert SPACES["nano"].violations(load_preset(name)) == []
+    assert named("nano").violations(load_preset(name)) == []
 
 
 def test_baseline_kinds_are_allowed_where_listed():
@@ -216,7 +216,7 @@ def test_slow_balancing_is_told():
     assert warning is not None
     assert "blocks.moe.domains.bias_update_rate: 0.001 over 96 steps evens no load; use at least 0.0026" in warning
     assert slow.slow_balancing(250) is None
-    assert SPACES["nano"].slow_balancing(96) is None
+    assert named("nano").slow_balancing(96) is None
     aux = Space.parse({**TINY, "blocks": {**TINY["blocks"], "moe": {"domains": {**domains, "balancing": ["aux"]}}}})
     assert aux.slow_balancing(96) is None
 

@@ -1,5 +1,7 @@
 import errno
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -53,6 +55,19 @@ def test_times_are_utc(tmp_path: Path, make_row: MakeRow) -> None:
     assert read_table(tmp_path / "t", TRAINING)["started_at"].to_list() == [datetime(2026, 1, 1, 10, tzinfo=UTC)]
 
 
+def test_no_step_that_writes_waits_for_pandas(tmp_path: Path) -> None:
+    code = """
+import sys
+from datetime import UTC, datetime
+import pyarrow as pa
+from harmony_core.store import write_table
+kinds = {"a": pa.string(), "b": pa.timestamp("us", "UTC"), "c": pa.list_(pa.string()), "d": pa.int32(), "e": pa.bool_()}
+write_table(sys.argv[1], [{"a": "x", "b": datetime.now(UTC), "c": ["y"], "d": 1, "e": None}], pa.schema(kinds))
+sys.exit("pandas" in sys.modules)
+"""
+    assert subprocess.run([sys.executable, "-c", code, tmp_path / "t"], check=False).returncode == 0
+
+
 @pytest.mark.parametrize(
     ("column", "value", "said"),
     [
@@ -61,6 +76,7 @@ def test_times_are_utc(tmp_path: Path, make_row: MakeRow) -> None:
         ("candidate", 3.0, "whole number"),
         ("candidate", True, "whole number"),
         ("candidate", 2**31, "candidate"),
+        ("val_works", [{"work": "a", "bytes": 2**64, "bits_per_byte": 1.0}], "val_works"),
         ("val_loss", "low", "number"),
         ("val_loss", False, "number"),
         ("host", 7, "text"),
