@@ -178,6 +178,12 @@ def test_a_wrong_parameter_is_one_line_that_names_it(toy: LiveSearch, parameters
     assert caught.value.field == next(iter(parameters))
 
 
+def test_a_figure_has_two_metrics(served: Served) -> None:
+    told = asked(served, "front", x="latency_seconds", y="latency_seconds")
+    assert told == {"error": "y: latency_seconds: the same as x; ask for another metric"}
+    assert asked(served, "front", x="latency_seconds", y="val_bits_per_byte")["total"] == 7
+
+
 def test_a_candidate(served: Served, toy: LiveSearch) -> None:
     best = asked(served, "candidates", sort="val_bits_per_byte", size=1)["rows"][0]
     told = asked(served, "candidate", id=best["architecture_id"])
