@@ -13,7 +13,7 @@ from harmony_core.metrics import metric
 from harmony_core.progress.result import Result, columns_of, results
 from harmony_core.progress.shard import ShardReader
 from harmony_core.progress.tables import read_if_there
-from harmony_core.progress.under_way import MOST_UNDER_WAY, UnderWay
+from harmony_core.progress.under_way import UnderWay
 from harmony_core.results.standing import Standing
 from harmony_core.search.config import Config
 from harmony_core.store import LEDGER, POPULATION, SELECTION, Run, SearchFolder
@@ -26,6 +26,8 @@ from harmony_core.store.evaluators import (
     tables_of,
 )
 
+# So many are read and shown, however many run; more lines than a screen has are no help.
+MOST_UNDER_WAY = 12
 # The ledger's reasons begin with this where the budget does not pay for candidates.
 _BUDGET = "budget of "
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from harmony_core.progress.journal_tail import JournalTail
 from harmony_core.progress.result import Result
 from harmony_core.progress.tables import read_if_there
-from harmony_core.progress.under_way import UnderWay, under_way
+from harmony_core.progress.task_journal import TaskJournal
+from harmony_core.progress.under_way import UnderWay
 from harmony_core.store import Run
 from harmony_core.store.evaluators import Row
 
@@ -41,21 +41,20 @@ class ShardReader:
     ) -> None:
         self.results: dict[Key, Result] = {}
         self.is_whole = False
-        # None where a journal of an older version does not say what has begun.
-        self._running: set[str] | None = set()
-        self._is_fresh = True
         self._table, self._schema, self._columns = table, schema, columns
-        self._journal, self._folder = JournalTail(journal), journal.parent
+        self._journal = TaskJournal(journal)
         self._results, self._is_member = results, is_member
 
     @property
     def num_running(self) -> int | None:
         """Tasks that have begun and not ended; None if nobody says."""
-        return None if self._running is None else len(self._running)
+        if self.is_whole:
+            return 0
+        return None if self._journal.running is None else len(self._journal.running)
 
     def under_way(self, most: int) -> list[UnderWay]:
         """Its trainings that run now, `most` at most."""
-        return under_way(self._folder, self._running or (), most)
+        return [] if self.is_whole else self._journal.under_way(most)
 
     def read(self) -> None:
         """Takes in what is new."""
@@ -64,28 +63,19 @@ class ShardReader:
         rows = read_if_there(self._table, self._schema, self._columns)
         if rows is None:
             for record in self._journal.read():
-                self._take(record)
+                if record.get("event") == "final":
+                    self._take(record)
             return
         found = self._results(rows.to_dicts())
         # In a promotion the rest of the front is measured beside the members.
         self.results = {(one.candidate, one.run): one for one in found if self._is_member(one)}
-        self._running, self.is_whole = set(), True
+        self.is_whole = True
 
     def _take(self, record: dict[str, Any]) -> None:
-        event, key = record.get("event"), record.get("key")
-        if event == "open" or (event == "begin" and self._running is None):
-            # What an earlier process had begun ended with it.
-            self._running = set()
-        elif self._is_fresh and event != "begin":
-            self._running = None
-        self._is_fresh = False
-        if self._running is not None and isinstance(key, str):
-            (self._running.add if event == "begin" else self._running.discard)(key)
-        if event == "final":
-            for one in self._answer(record):
-                if self._is_member(one):
-                    # A task may have two final records; the first counts, as for those who write them.
-                    self.results.setdefault((one.candidate, one.run), one)
+        for one in self._answer(record):
+            if self._is_member(one):
+                # A task may have two final records; the first counts, as for those who write them.
+                self.results.setdefault((one.candidate, one.run), one)
 
     def _answer(self, record: dict[str, Any]) -> list[Result]:
         """The results of a final record; none where it is damaged, as for a line that is no record."""

@@ -35,11 +35,11 @@ def _training(one: UnderWay) -> str:
     replicate = f" replicate {one.run.replicate}" if one.run.replicate else ""
     rate = f" learning rate {one.run.rate}" if one.run.rate else ""
     parts = [f"  candidate {one.candidate} ({one.architecture_id[:8]}){replicate}{rate}"]
-    if one.step is None or one.loss is None:
+    if one.curve is None or not one.curve.points:
         return f"{parts[0]}: starting"
-    parts += [f"step {one.step}/{one.num_steps}", f"loss {one.loss:.3f}"]
-    if one.tokens_per_second is not None:
-        parts.append(f"{count(one.tokens_per_second)} tokens/s")
+    parts += [f"step {one.steps_done}/{one.curve.num_steps}", f"loss {one.curve.points[-1][2]:.3f}"]
+    if one.curve.tokens_per_second is not None:
+        parts.append(f"{count(one.curve.tokens_per_second)} tokens/s")
     return f"{parts[0]}: {', '.join(parts[1:])}"
 
 

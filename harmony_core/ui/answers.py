@@ -57,6 +57,8 @@ def application(searches: Searches) -> Starlette:
         followed = _followed(searches, request)
         view = _read(followed)
         names = [one_of(axis, request.query_params.get(axis, ""), view.columns.metrics) for axis in ("x", "y")]
+        if names[0] == names[1]:
+            raise UserError("y", names[1], "the same as x; ask for another metric")
         return front_points(view.snapshot, followed.promoted.get(0.5), *names)
 
     def candidates(request: Request) -> Any:

@@ -8,13 +8,14 @@ from typing import Any
 
 import polars as pl
 
+from harmony_core.progress import UnderWay
 from harmony_core.results import constrained, front
 from harmony_core.results.framing import read_frame
 from harmony_core.results.hypervolume import hypervolume
 from harmony_core.search.frame import Frame
 from harmony_core.store import Manifest, SearchFolder
 from harmony_core.store.evaluators import tables_of
-from harmony_core.ui.generation_rows import Columns, GenerationRows, Problem, UnderWay
+from harmony_core.ui.generation_rows import Columns, GenerationRows, Problem
 from harmony_core.ui.open_shard import OpenShard
 
 # So many generations that are over are looked at again in each refresh, in turns.
@@ -42,6 +43,21 @@ class Generation:
     is_over: bool
     best: float | None
     hypervolume: float | None
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """An attempt that has begun and not ended.
+
+    Args:
+        generation: None is promotion.
+        stage: the evaluator.
+        task: whose it is, and how far.
+    """
+
+    generation: int | None
+    stage: str
+    task: UnderWay
 
 
 @dataclass(frozen=True)
@@ -130,12 +146,16 @@ class Catalogue:
             self._last = self._snapshot(numbers, len(numbers))
         publish(self._last)
 
-    def under_way(self) -> tuple[UnderWay, ...]:
-        """Attempts that have begun and not ended, promotion's last."""
-        found = [one for part in self._parts.values() for one in part.under_way()]
-        return (*found, *self._promoting())
+    def under_way(self, most: int) -> list[Attempt]:
+        """Attempts that have begun and not ended, promotion's last, `most` at most."""
+        shards = [(part.generation, shard) for part in self._parts.values() for shard in part.open_shards]
+        found: list[Attempt] = []
+        for generation, shard in (*shards, *((None, shard) for shard in self._promoting())):
+            attempts = shard.journal.under_way(most - len(found))
+            found += [Attempt(generation, shard.table.name, one) for one in attempts]
+        return found
 
-    def _promoting(self) -> Iterator[UnderWay]:
+    def _promoting(self) -> Iterator[OpenShard]:
         """Promotion has one shard, whose tables come when all of it is over."""
         for table in tables_of(self.columns.settings):
             if self._folder.shard(None, table.name, 0).is_file() or not self._folder.population(None).is_file():
@@ -144,8 +164,7 @@ class Catalogue:
             journal = self._folder.work(table.name, self._folder.generation(None).name, "shard=000", "journal.jsonl")
             shard = self._promotion.setdefault(table.name, OpenShard(table, journal, self.columns.settings))
             shard.read()
-            for key, attempt in shard.running.items():
-                yield UnderWay(None, table.name, key, attempt, journal)
+            yield shard
 
     def _look_again(self, numbers: list[int]) -> bool:
         """Looks at some generations that were over, in turns; where one has changed, all are added up anew."""

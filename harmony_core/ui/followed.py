@@ -19,15 +19,16 @@ from harmony_core.results import promoted_results
 from harmony_core.results.budget import spending
 from harmony_core.search.settings import read_settings
 from harmony_core.store import Manifest, SearchFolder, missing_lines, read_manifest
-from harmony_core.ui.catalogue import Catalogue, Snapshot
+from harmony_core.ui.catalogue import Attempt, Catalogue, Snapshot
 from harmony_core.ui.families import with_families
-from harmony_core.ui.generation_rows import Columns, UnderWay
+from harmony_core.ui.generation_rows import Columns
 from harmony_core.workflow import main_lease
 
 LEAST_PAUSE_SECONDS = 1.0
 # What reads may take this share of a core; a search is looked at so often all the same, as people wait for it.
 _SHARE, _MOST_PAUSE_SECONDS = 0.03, 2.0
 _MOST_FAILURES = 50
+_MOST_UNDER_WAY = 100
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +39,7 @@ class View:
         manifest: what it is; None before its data is prepared, or where it cannot be read.
         error: why it cannot be read, in a line; empty where it can.
         snapshot: its candidates; None before the first reading.
-        under_way: attempts that have begun and not ended.
+        under_way: attempts that have begun and not ended, the first of them where they are many.
         columns: what each of them has.
         progress: how far it is; None before the first reading, or where that is not to be had.
         progress_error: why not.
@@ -52,7 +53,7 @@ class View:
     manifest: Manifest | None = None
     error: str = ""
     snapshot: Snapshot | None = None
-    under_way: tuple[UnderWay, ...] = ()
+    under_way: tuple[Attempt, ...] = ()
     columns: Columns | None = None
     progress: SearchProgress | None = None
     progress_error: str = ""
@@ -148,7 +149,7 @@ class Followed:
             self._open()
             if self._catalogue is not None:
                 self._catalogue.refresh(lambda snapshot: self._set(snapshot=snapshot, error=""))
-                self._set(under_way=self._catalogue.under_way())
+                self._set(under_way=tuple(self._catalogue.under_way(_MOST_UNDER_WAY)))
         except (UserError, OSError) as error:
             self._set(error=str(error), is_whole=True)
             return

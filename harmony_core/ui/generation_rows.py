@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,25 +38,6 @@ class Problem:
     path: str
     text: str
     rows: int | None
-
-
-@dataclass(frozen=True)
-class UnderWay:
-    """An attempt that has begun and not ended.
-
-    Args:
-        generation: None is promotion.
-        stage: the evaluator.
-        key: of its task, which begins with the candidate's number and id.
-        attempt: its number.
-        journal: the file that says so.
-    """
-
-    generation: int | None
-    stage: str
-    key: str
-    attempt: int
-    journal: Path
 
 
 class Columns:
@@ -116,11 +97,10 @@ class GenerationRows:
         """Its files that are damaged or gone."""
         return list(self._problems.values())
 
-    def under_way(self) -> Iterator[UnderWay]:
-        """Who is being trained or measured."""
-        for (stage, _), shard in self._shards.items():
-            for key, attempt in shard.running.items():
-                yield UnderWay(self.generation, stage, key, attempt, shard.path)
+    @property
+    def open_shards(self) -> list[OpenShard]:
+        """Those that are worked on."""
+        return list(self._shards.values())
 
     def read(self) -> bool:
         """Takes in what is new; whether the rows have changed."""

@@ -1,11 +1,11 @@
-"""A shard that is worked on: who of it is under way, and the rows that its journal has by now."""
+"""A shard that is worked on: the rows that its journal has by now, and who of it is under way."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from harmony_core.progress.journal_tail import JournalTail
+from harmony_core.progress.task_journal import TaskJournal
 from harmony_core.store.evaluators import EvaluatorTable, Settings
 from harmony_core.store.versions import completed
 
@@ -22,33 +22,18 @@ class OpenShard:
     """
 
     def __init__(self, table: EvaluatorTable, journal: Path, settings: Settings) -> None:
-        self.table, self.path = table, journal
-        # The task of each attempt under way, with its number.
-        self.running: dict[Key, int] = {}
+        self.table, self.journal = table, TaskJournal(journal)
         self.rows: dict[Key, list[dict[str, Any]]] = {}
-        self._tail, self._settings = JournalTail(journal), settings
+        self._settings = settings
 
     def read(self) -> bool:
         """Takes in what is new; whether anything was."""
-        records = self._tail.read()
+        records = self.journal.read()
         for record in records:
-            self._take(record)
+            key = record.get("key")
+            if record.get("event") == "final" and isinstance(key, str) and key not in self.rows:
+                self.rows[key] = self._rows(record.get("answer"))
         return bool(records)
-
-    def _take(self, record: dict[str, Any]) -> None:
-        event, key = record.get("event"), record.get("key")
-        if event == "open":
-            # What an earlier process had begun ended with it.
-            self.running.clear()
-        if not isinstance(key, str):
-            return
-        if event == "begin":
-            attempt = record.get("attempt")
-            self.running[key] = attempt if isinstance(attempt, int) else 1
-            return
-        self.running.pop(key, None)
-        if event == "final" and key not in self.rows:
-            self.rows[key] = self._rows(record.get("answer"))
 
     def _rows(self, answer: Any) -> list[dict[str, Any]]:
         """The rows of a final record; none where it is damaged, as for a line that is no record."""

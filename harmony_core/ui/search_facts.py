@@ -13,10 +13,9 @@ from harmony_core.report.family import FAMILIES as REPORT_FAMILIES
 from harmony_core.store.evaluators import TRAINING_TABLE
 from harmony_core.store.schemas import ORIGINS, STATUSES
 from harmony_core.terminal.progress_lines import duration
-from harmony_core.ui.catalogue import Snapshot, facts
+from harmony_core.ui.catalogue import Attempt, Snapshot, facts
 from harmony_core.ui.families import FAMILIES, kinds
 from harmony_core.ui.followed import Followed, View
-from harmony_core.ui.under_way import under_way
 
 MOST_PROBLEMS = 50
 
@@ -74,7 +73,7 @@ def search_facts(followed: Followed) -> dict[str, Any]:
         # What promotion came to is on the figure too.
         told["version"] = f"{view.snapshot.version}.{len(followed.promoted.value)}"
         told |= _tables(view.snapshot) | {"metrics": [_metric(name) for name in view.columns.metrics]}
-        told["under_way"] = under_way(view.under_way, followed.folder, config)
+        told["under_way"] = [_attempt(one) for one in view.under_way]
         told["families"] = [{"name": one.name, "shape": one.shape} for one in REPORT_FAMILIES]
         told["kinds"] = [{"name": kind, "role": block_class(kind).role} for kind in kinds()]
     lines = [] if view.snapshot is None else view.snapshot.problems
@@ -138,6 +137,21 @@ def _pace(view: View, progress: SearchProgress) -> dict[str, Any]:
 def _stage(one: GenerationProgress) -> dict[str, Any]:
     names = ("generation", "total", "done", "running", "queued", "failed", "measured", "finished", "left_out", "closed")
     return {name: getattr(one, name) for name in names}
+
+
+def _attempt(found: Attempt) -> dict[str, Any]:
+    task, curve = found.task, found.task.curve
+    return {
+        "generation": found.generation,
+        "stage": found.stage,
+        "candidate": task.candidate,
+        "id": task.architecture_id,
+        "attempt": task.attempt,
+        "curve": [] if curve is None else curve.points,
+        "steps": None if curve is None else curve.num_steps,
+        "steps_done": task.steps_done,
+        "tokens_per_second": None if curve is None else curve.tokens_per_second,
+    }
 
 
 def _failure(failed: Failure) -> dict[str, Any]:

@@ -41,9 +41,9 @@ def test_the_page_of_a_search_that_runs(served: Served) -> None:
     assert told["statuses"] == {"ok": 7, "diverged": 2, "pending": 7}
     assert [one["candidate"] for one in told["under_way"]] == [1, 2]
     trained = told["under_way"][0]
-    assert (trained["step"], trained["steps"], len(trained["curve"])) == (145, 488, 30)
+    assert (trained["steps_done"], trained["steps"], len(trained["curve"])) == (146, 488, 30)
     assert trained["tokens_per_second"] == pytest.approx(5 * 4096 / 2)
-    assert told["under_way"][1]["step"] is None
+    assert told["under_way"][1]["steps_done"] is None
     assert told["progress"][0]["over"]
     assert not told["progress"][1]["over"]
     assert told["progress"][1]["best"] == 2.31
@@ -176,6 +176,12 @@ def test_a_wrong_parameter_is_one_line_that_names_it(toy: LiveSearch, parameters
     with pytest.raises(UserError) as caught:
         Asked(QueryParams({name: str(value) for name, value in parameters.items()}), catalogue.columns)
     assert caught.value.field == next(iter(parameters))
+
+
+def test_a_figure_has_two_metrics(served: Served) -> None:
+    told = asked(served, "front", x="latency_seconds", y="latency_seconds")
+    assert told == {"error": "y: latency_seconds: the same as x; ask for another metric"}
+    assert asked(served, "front", x="latency_seconds", y="val_bits_per_byte")["total"] == 7
 
 
 def test_a_candidate(served: Served, toy: LiveSearch) -> None:

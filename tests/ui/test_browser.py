@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import time
 from collections.abc import Iterator
@@ -144,6 +145,47 @@ def test_a_keyboard_sorts_and_keeps_its_place(watched: Watched) -> None:
     watched.page.wait_for_selector("th[aria-sort='descending'] [data-key='sort latency_seconds']:focus")
     first = watched.page.locator("tbody tr").first.inner_text()
     assert "90 ms" in first
+
+
+def test_a_keyboard_walks_the_points_of_the_figure(watched: Watched) -> None:
+    """One stop for Tab; arrow keys go by x; what is focused says what it is; Enter opens it."""
+    show(watched, "/toy")
+    page, focused = watched.page, "document.activeElement"
+    figure = page.get_by_label("The table below has them")
+    # By the loss, since by latency they are in the order in which they were bred.
+    choices = page.locator("section", has=page.get_by_role("heading", name="Trade-off")).locator("select")
+    choices.first.select_option("latency_seconds")
+    page.wait_for_selector("main[aria-busy=false]")
+    assert choices.last.input_value() == "val_bits_per_byte"
+    page.get_by_label("y logarithmic").focus()
+    while not page.evaluate(f"{focused}.matches('[role=link]')"):
+        assert page.evaluate(f"{focused} !== document.body")
+        page.keyboard.press("Tab")
+    assert figure.locator("[tabindex]").count() == 1
+    told = []
+    for number, key in enumerate(["", *["ArrowRight"] * 6]):
+        if key:
+            page.keyboard.press(key)
+        told.append(page.evaluate(f"{focused}.getAttribute('aria-label')"))
+        assert told[-1].endswith(f"{number + 1} of 7")
+        assert figure.locator("[tabindex]").count() == 1
+    latencies = [float(re.search(r"latency: (\d+) ms", one)[1]) for one in told]  # type: ignore[index]
+    assert latencies == [90, 80, 70, 60, 40, 30, 20]
+    # At an end it stays, and a figure that is drawn anew has the stop where it was.
+    page.keyboard.press("ArrowRight")
+    wide = page.evaluate("document.querySelector('svg[role=application]').viewBox.baseVal.width")
+    page.set_viewport_size({"width": 1200, "height": 900})
+    page.wait_for_function(
+        "before => document.querySelector('svg[role=application]').viewBox.baseVal.width < before", arg=wide
+    )
+    assert page.evaluate(f"{focused}.getAttribute('aria-label')") == told[-1]
+    page.keyboard.press("Home")
+    assert ", ".join(page.locator("#tip p").all_inner_texts()) == told[0].partition("; ")[0]
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#main[data-shown^='#/toy/candidate/'][aria-busy=false]")
+    assert told[1].startswith(page.evaluate("location.hash.split('/')[3].slice(0, 8)"))
+    assert page.locator("#tip").is_hidden()
 
 
 def test_a_row_on_disk_appears_within_five_seconds_without_a_reload(watched: Watched, search: LiveSearch) -> None:

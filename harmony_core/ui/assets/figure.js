@@ -8,7 +8,7 @@ import { frontTable, tradeOff } from "./trade_off.js";
 
 export class Figure {
   constructor(place, search, told, open, href, again) {
-    Object.assign(this, { place, search, open, href, again, hidden: new Set(), logarithmic: new Set(["x"]), points: null, asked: "" });
+    Object.assign(this, { place, search, open, href, again, hidden: new Set(), logarithmic: new Set(["x"]), points: null, asked: "", at: {}, selects: {} });
     const names = told.objectives.map((one) => one.name);
     this.y = names[0];
     this.x = names[1] || told.metrics.find((one) => one.name !== names[0]).name;
@@ -32,7 +32,7 @@ export class Figure {
 
   lay() {
     const choice = (axis, text) =>
-      el("label", {}, text, el("select", { onchange: (event) => this.choose(axis, event.target.value) }, this.told.metrics.map((one) => el("option", { value: one.name, selected: one.name === this[axis] }, one.label))));
+      el("label", {}, text, (this.selects[axis] = el("select", { onchange: (event) => this.choose(axis, event.target.value) }, this.told.metrics.map((one) => el("option", { value: one.name, selected: one.name === this[axis] }, one.label)))));
     const log = (axis) =>
       el("label", {}, el("input", { type: "checkbox", checked: this.logarithmic.has(axis), onchange: (event) => this.toggle(this.logarithmic, axis, event.target.checked) }), `${axis} logarithmic`);
     this.place.replaceChildren(
@@ -40,7 +40,10 @@ export class Figure {
     );
   }
 
+  // What is on the other axis already changes places with what was on this one.
   choose(axis, name) {
+    const other = axis === "x" ? "y" : "x";
+    if (this[other] === name) this[other] = this.selects[other].value = this[axis];
     this[axis] = name;
     this.again();
   }
@@ -60,7 +63,7 @@ export class Figure {
     const shown = points.others.length + points.line.length;
     this.note.textContent = points.total > shown ? `${whole(points.total)} candidates, ${whole(shown)} of them drawn` : `${whole(points.total)} candidates`;
     put(this.legend, [told.family_counts, [...hidden]], () => this.families());
-    put(this.plot, [points, [...hidden], [...this.logarithmic], width], () => (points.total || points.baselines.length ? tradeOff(points, x, y, told.families, hidden, this.logarithmic, width, this.open) : el("p", { class: "muted" }, "No candidate has both of these yet.")));
+    put(this.plot, [points, [...hidden], [...this.logarithmic], width], () => (points.total || points.baselines.length ? tradeOff(points, x, y, told.families, hidden, this.logarithmic, width, this.open, this.at) : el("p", { class: "muted" }, "No candidate has both of these yet.")));
     const [heads, rows] = frontTable(points, x, y, told.families, this.href);
     put(this.rest, points.line, () => points.line.length > 0 && el("details", { "data-key": "front" }, el("summary", {}, `The ${points.line.length} that no other beats in these two, as a table`), scrolled("the front", table("candidates that no other beats in these two metrics", heads, rows))));
   }

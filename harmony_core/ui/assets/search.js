@@ -108,7 +108,7 @@ function underWay(told, search, href) {
       el("td", { class: "l" }, el("a", { href: href(search, "candidate", one.id), class: "id", "data-key": one.id + one.stage }, short(one.id))),
       el("td", {}, one.generation ?? "promotion"),
       el("td", { class: "l" }, one.stage, one.attempt > 1 ? `, attempt ${one.attempt}` : ""),
-      el("td", {}, one.step === null ? "–" : `${whole(one.step + 1)} / ${whole(one.steps)}`, one.step === null ? null : el("progress", { max: one.steps, value: one.step + 1, "aria-label": `steps of ${short(one.id)}` })),
+      el("td", {}, one.steps_done === null ? "–" : `${whole(one.steps_done)} / ${whole(one.steps)}`, one.steps_done === null ? null : el("progress", { max: one.steps, value: one.steps_done, "aria-label": `steps of ${short(one.id)}` })),
       el("td", {}, one.curve.length ? decimal(one.curve.at(-1)[2]) : "–"),
       el("td", {}, one.tokens_per_second ? count(one.tokens_per_second) : "–"),
       el("td", { class: "l" }, one.curve.length > 1 ? spark(one.curve.map((point) => [point[0], point[2]]), 0) : ""),

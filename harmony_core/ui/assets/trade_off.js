@@ -5,11 +5,13 @@ import { el, svg } from "./dom.js";
 import { short, valueOf } from "./format.js";
 import { path } from "./marks.js";
 import { hide, show } from "./tip.js";
+import { walk } from "./walk.js";
 
 const NEAR = 24;
 
-// `points` as the server has them, metrics `x` and `y`, `families`, which of them are `hidden`, and what a click opens.
-export function tradeOff(points, x, y, families, hidden, logarithmic, width, open) {
+// `points` as the server has them, metrics `x` and `y`, `families`, which of them are `hidden`, what a click or Enter
+// opens, and `at`, where the keyboard is.
+export function tradeOff(points, x, y, families, hidden, logarithmic, width, open, at) {
   const height = Math.round(Math.max(300, Math.min(460, width * 0.56)));
   const box = { left: 52, top: 26, right: width - 12, bottom: height - 42 };
   const seen = (point) => point[5] === null || !hidden.has(point[5]);
@@ -25,17 +27,25 @@ export function tradeOff(points, x, y, families, hidden, logarithmic, width, ope
     svg("g", { class: kind }, list.map((point) => svg("path", { d: path(families[point[5] ?? families.length - 1].shape, r), transform: place(point), class: `mark f${point[5] ?? families.length - 1} ${kind}` })));
   const steps = line.map((point, index) => `${index ? "L" : "M"}${sx(point[3]).toFixed(1)} ${sy(point[4]).toFixed(1)}`).join("");
   const ring = svg("circle", { r: 9, class: "ring", visibility: "hidden" });
-  const label = `${y.label} against ${x.label}: ${points.total} candidates, ${points.line.length} of which no other beats in these two, ${points.members.length} on the search's front. The table below has them.`;
+  const label = `${y.label} against ${x.label}: ${points.total} candidates, ${points.line.length} of which no other beats in these two, ${points.members.length} on the search's front. The table below has them. Arrow keys go from point to point, Enter opens one.`;
   const root = svg(
     "svg",
-    { class: "plot", viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label },
-    axes(box, { scale: sx, title: titled(x), write: writer(x) }, { scale: sy, title: titled(y), write: writer(y) }),
-    drawn(others, 3, "other"),
-    svg("path", { d: steps, class: "front-line" }),
-    drawn(members, 4.4, "member"),
-    baselines.map((point) => baseline(point, place, box, sx)),
-    ring,
+    { class: "plot", viewBox: `0 0 ${width} ${height}`, role: "application", "aria-roledescription": "figure", "aria-label": label },
+    svg(
+      "g",
+      { "aria-hidden": "true" },
+      axes(box, { scale: sx, title: titled(x), write: writer(x) }, { scale: sy, title: titled(y), write: writer(y) }),
+      drawn(others, 3, "other"),
+      svg("path", { d: steps, class: "front-line" }),
+      drawn(members, 4.4, "member"),
+      baselines.map((point) => baseline(point, place, box, sx)),
+      ring,
+    ),
   );
+  const key = (point) => `point ${point.slice(0, 3)}`;
+  const once = [...new Map(all.map((point) => [key(point), point])).values()];
+  once.sort((one, other) => one[3] - other[3] || one[4] - other[4]);
+  walk(root, once, at, { key, place, lines: (point) => told(point, x, y, families), open: (point) => open(point[2]) });
   const near = finder([...members, ...line, ...baselines, ...others], sx, sy, root, width, height);
   root.addEventListener("pointermove", (event) => {
     const found = near(event);
