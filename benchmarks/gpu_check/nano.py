@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,7 @@ from benchmarks.trainings import Training, run_trainings
 from harmony_core.architecture.presets import load_preset, with_vocab
 from harmony_core.data import DataManifest
 from harmony_core.workers.children import Children
+from harmony_core.workers.gpus import own_gpu
 from harmony_core.workers.pool import PRELOAD, WarmPool
 
 # Trained together. Each process of the second tunes mamba-ssm's kernels where that is, and so may take all the time.
@@ -24,6 +26,8 @@ _PROCESSES = (1, 4, 8, 16)
 
 def rows(setting: Setting, before: Before) -> Iterator[Row]:
     """A row a number of processes at once; what starts candidates is warm before the first is timed."""
+    # On a machine with several GPUs the pool would spread them.
+    os.environ.update(own_gpu(0))
     Children(PRELOAD).wait_until_warm()
     with tempfile.TemporaryDirectory() as folder:
         data = prepared(Path(folder) / "data", setting)
@@ -49,7 +53,9 @@ def _measured(presets: Sequence[str], processes: int, data: Path, work: Path, se
         for number in range(count)
     ]
     begin = time.monotonic()
-    found = run_trainings(WarmPool(work / "logs", workers=processes), trainings, data, work / "journal.jsonl")
+    # As `execution.candidates_per_gpu` has it: each with its part of the memory, by MPS where that is installed.
+    pool = WarmPool(work / "logs", workers=processes, sharers=processes)
+    found = run_trainings(pool, trainings, data, work / "journal.jsonl")
     seconds = time.monotonic() - begin
     bad = [f"{row['status']}: {row['error']}" for row in found if row["status"] != "ok"]
     if bad:

@@ -135,7 +135,7 @@ def _measured(model: Model, setting: Setting) -> Row:
 
 
 def _learner(model: Model, setting: Setting) -> Learner:
-    """The trainer's own, DeepSpeed's engine and all."""
+    """The trainer's own: of one process, a plain loop without DeepSpeed."""
     tokens = model.batch_size * model.length
     recipe = Recipe(
         tokens=tokens,

@@ -122,6 +122,23 @@ _BLOCKS: dict[str, tuple[tuple[int, dict[str, Any]], ...]] = {
 }
 # Sequences, and tokens of each, that blocks are measured with.
 BATCHES = ((16, 256), (4, 512), (16, 128), (2, 128))
+# On a GPU such blocks are launches and next to no arithmetic. There they are measured a second time, so many times as
+# wide and with more tokens, so that a FLOP's cost is not a launch's.
+LARGE_BATCHES, LARGE_FACTOR = ((4, 2048), (8, 512)), 8
+# What of a block grows with its width; widths and states of heads stay.
+_WIDENED = frozenset(
+    (
+        "num_heads",
+        "num_kv_heads",
+        "num_key_heads",
+        "num_value_heads",
+        "kv_lora_rank",
+        "q_lora_rank",
+        "inner_width",
+        "d_ff",
+        "d_expert",
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -143,17 +160,33 @@ class SmallModel:
     context: int
 
 
-def chains() -> list[Chain]:
-    """All blocks of each width, mixers and channel mixers in turn, on every batch."""
-    made = [(d_model, block_from_dict({"kind": kind, **fields})) for kind, d_model, fields in _cases()]
+def chains(batches: Sequence[tuple[int, int]] = BATCHES, factor: int = 1) -> list[Chain]:
+    """All blocks of each width, mixers and channel mixers in turn, on every batch.
+
+    Args:
+        batches: sequences, and tokens of each.
+        factor: by which blocks are widened.
+    """
+    made = [
+        (factor * d_model, block_from_dict({"kind": kind, **_widened(fields, factor)}))
+        for kind, d_model, fields in _cases()
+    ]
     found = []
     for d_model in sorted({d_model for d_model, _ in made}):
         mixers, channels = ([b for d, b in made if (d, b.role) == (d_model, role)] for role in ("mixer", "channel"))
         every = len(mixers) // len(channels) + 1
         for number, channel in enumerate(channels):
             mixers.insert(number * (every + 1) + every, channel)
-        found += [Chain(d_model, tuple(mixers), *batch) for batch in BATCHES]
+        found += [Chain(d_model, tuple(mixers), *batch) for batch in batches]
     return found
+
+
+def _widened(fields: dict[str, Any], factor: int) -> dict[str, Any]:
+    """Hyper-parameters of a block so many times as wide; those of a block within it too."""
+    return {
+        name: _widened(value, factor) if isinstance(value, dict) else value * factor if name in _WIDENED else value
+        for name, value in fields.items()
+    }
 
 
 def _cases() -> list[tuple[str, int, dict[str, Any]]]:

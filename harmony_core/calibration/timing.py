@@ -1,6 +1,7 @@
 """Runs that take turns, and what each of their parts took, medians over rounds.
 
-On a CPU these are processor seconds of one thread; on a GPU wall seconds, from an idle device to an idle device.
+On a CPU these are processor seconds of one thread; on a GPU seconds of its own clock, between events that are recorded
+among the work. Where launching takes longer than computing, events are as far apart as launches: that is what it costs.
 """
 
 from __future__ import annotations
@@ -8,6 +9,8 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any
 
 import torch
 
@@ -20,6 +23,35 @@ WARM_UP_ROUNDS = 3
 Run = Callable[[], list[float]]
 
 
+class Marks:
+    """Moments of a device's work, in their order; what lies between two of them is a part.
+
+    Args:
+        device: whose work it is. A GPU is waited for here, so that the first mark is of an idle one, and by `seconds`.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device, self._marks = device, list[Any]()
+        wait(device)
+
+    def mark(self) -> None:
+        """Now on a CPU; on a GPU when it has done what it was given so far."""
+        if self._device.type == "cpu":
+            self._marks.append(time.process_time())
+        else:
+            event = torch.cuda.Event(enable_timing=True)
+            event.record()
+            self._marks.append(event)
+
+    def seconds(self) -> list[float]:
+        """From each mark to the next one [s]."""
+        wait(self._device)
+        if self._device.type == "cpu":
+            return [after - before for before, after in pairwise(self._marks)]
+        # Events tell milliseconds.
+        return [before.elapsed_time(after) / 1e3 for before, after in pairwise(self._marks)]
+
+
 def timed(run: Callable[[], object], device: torch.device = CPU) -> Run:
     """A function as a run of one part.
 
@@ -27,14 +59,13 @@ def timed(run: Callable[[], object], device: torch.device = CPU) -> Run:
         run: does its work on the device.
         device: that is waited for.
     """
-    clock = time.process_time if device.type == "cpu" else time.perf_counter
 
     def once() -> list[float]:
-        wait(device)
-        begin = clock()
+        marks = Marks(device)
+        marks.mark()
         run()
-        wait(device)
-        return [clock() - begin]
+        marks.mark()
+        return marks.seconds()
 
     return once
 

@@ -12,7 +12,7 @@ import psutil
 import pytest
 import torch
 
-from benchmarks.gpu_check import device, values
+from benchmarks.gpu_check import device, nano, values
 from benchmarks.gpu_check.__main__ import main
 from benchmarks.gpu_check.cases import blocks, cases
 from benchmarks.gpu_check.clock import device_timed
@@ -120,6 +120,16 @@ def test_every_kind_comes_at_every_width_of_a_head_and_with_experts_that_have_no
     assert sparse
     assert all(case.batch_size * case.length * case.block["top_k"] < case.block["n_routed"] for case in sparse)
     assert all(case.length % 2 for case in found)
+
+
+def test_nano_candidates_share_one_gpu_as_a_search_has_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each with its part of the memory, and MPS: else it would be another thing that is measured."""
+    made: list[dict[str, Any]] = []
+    monkeypatch.setattr(nano, "WarmPool", lambda logs, **options: made.append(options))
+    monkeypatch.setattr(nano, "run_trainings", lambda pool, trainings, *_: [{"status": "ok"}] * len(trainings))
+    row = nano._measured(("llama-nano",), 4, nano.prepared(tmp_path / "data", SMALL), tmp_path, SMALL)
+    assert made == [{"workers": 4, "sharers": 4}]
+    assert row["candidates"] == 4
 
 
 def test_values_that_differ_or_are_no_numbers_are_not_as_they_should_be() -> None:
