@@ -6,6 +6,8 @@ import hashlib
 from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple, Protocol
 
+from harmony_core.data.longtext import Text
+
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
@@ -13,10 +15,13 @@ Log = Callable[[str], None]
 
 
 class Document(NamedTuple):
-    """One text; `name` says where it came from (a work, a file, a line of a JSONL file)."""
+    """One text; `name` says where it came from (a work, a file, a line of a JSONL file).
+
+    A long text can be read until the next document is asked for.
+    """
 
     name: str
-    text: bytes
+    text: Text
 
 
 class LeftOut(NamedTuple):

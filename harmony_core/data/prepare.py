@@ -16,6 +16,7 @@ from harmony_core.data import manifest as manifests
 from harmony_core.data.config import DataConfig
 from harmony_core.data.corpus import SPLITS, Corpus, Document, Log, Source, Split, Unfetchable
 from harmony_core.data.loading import TOKENIZER_FILE, given_tokenizer
+from harmony_core.data.longtext import Text, pieces
 from harmony_core.data.manifest import DataManifest, SplitRecord, data_checksum
 from harmony_core.data.shards import ShardWriter, read_shards, token_dtype
 from harmony_core.data.sources import open_source
@@ -127,7 +128,7 @@ def _tokenizer(config: DataConfig, corpus: Corpus, log: Log) -> Tokenizer:
     from harmony_core.data.bpe import BpeTokenizer
 
     parts = _parts(corpus, config.max_bytes)
-    tokenizer = BpeTokenizer.train((document.text for split, document in parts if split == "train"), config.vocab_size)
+    tokenizer = BpeTokenizer.train((bytes(one.text) for split, one in parts if split == "train"), config.vocab_size)
     if tokenizer.vocab_size < config.vocab_size:
         log(f"the text has only {tokenizer.vocab_size} BPE tokens")
     return tokenizer
@@ -146,6 +147,8 @@ class _SplitWriter:
         self, shards: ShardWriter, tokenizer: Tokenizer, encode: Callable[[bytes], NDArray[np.uint32]]
     ) -> None:
         self._shards, self._encode, self._token_bytes = shards, encode, tokenizer.token_bytes
+        # Tokens of bytes are those of its pieces. A token of another tokenizer may go over the end of a piece.
+        self._pieces = pieces if encode == tokenizer.encode and isinstance(tokenizer, ByteTokenizer) else _whole
         self._separator = np.array([tokenizer.separator], dtype=np.uint32)
         self._bytes = self._count = 0
         self._names: list[str] = []
@@ -153,9 +156,10 @@ class _SplitWriter:
     def write(self, document: Document) -> None:
         """The separator, then the text: so every byte of text is predicted from something."""
         self._shards.write(self._separator)
-        tokens = self._encode(document.text)
-        self._shards.write(tokens)
-        self._bytes += int(self._token_bytes[tokens].sum())
+        for piece in self._pieces(document.text):
+            tokens = self._encode(piece)
+            self._shards.write(tokens)
+            self._bytes += int(self._token_bytes[tokens].sum())
         self._count += 1
         if len(self._names) < manifests.MAX_NAMES:
             self._names.append(document.name)
@@ -172,6 +176,10 @@ class _SplitWriter:
             documents=tuple(self._names),
             shards=shards,
         )
+
+
+def _whole(text: Text) -> Iterator[bytes]:
+    yield bytes(text)
 
 
 def _write(

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from harmony_core.data.corpus import Document, LeftOut, Log, Split
 from harmony_core.data.digests import DigestTable
 from harmony_core.data.encoding import first_names
+from harmony_core.data.longtext import Text, digest_of
 from harmony_core.errors import UserError
 
 # Validation and test get one twentieth of the bytes each.
@@ -38,7 +39,7 @@ class Cutter(NamedTuple):
         told: how the log calls these places.
     """
 
-    places: Callable[[bytes, int], list[int]]
+    places: Callable[[Text, int], list[int]]
     told: str
 
 
@@ -86,7 +87,7 @@ class SplitDocuments:
             self._seen = hashlib.sha256()
             self._num_read = 0
             for document in read():
-                key = hashlib.sha256(document.text).digest()
+                key = digest_of(document.text)
                 table.add(key, len(document.text))
                 self._seen.update(key)
                 self._num_read += 1
@@ -107,7 +108,7 @@ class SplitDocuments:
         """Every document in the order in which they are read, and every run of pieces that lie in one split."""
         seen, number = hashlib.sha256(), -1
         for number, document in enumerate(self._read()):
-            key = hashlib.sha256(document.text).digest()
+            key = digest_of(document.text)
             seen.update(key)
             if number >= self._num_read or self._repeats[number]:
                 continue
@@ -130,7 +131,7 @@ class SplitDocuments:
             is_new = number < self._num_read and not self._repeats[number]
             if is_new and len(document.text) > self._longest:
                 names.append(document.name)
-                key = hashlib.sha256(document.text).digest()
+                key = digest_of(document.text)
                 bounds = [0, *self._cut.places(document.text, self._longest // 2), len(document.text)]
                 keys = (hashlib.sha256(key + index.to_bytes(8)).digest() for index in range(len(bounds) - 1))
                 found[number] = [_Unit(one, *place) for one, place in zip(keys, pairwise(bounds), strict=True)]
@@ -163,19 +164,20 @@ def _boundary(units: Iterable[tuple[bytes, int]], wanted: float) -> bytes:
     raise AssertionError("no unit is as large as the whole")
 
 
-def text_cuts(text: bytes, piece: int) -> list[int]:
+def text_cuts(text: Text, piece: int) -> list[int]:
     """Where a text is cut: into even pieces of at most so many bytes, each cut moved back by at most half of one."""
     count = -(-len(text) // piece)
     step = len(text) / count
     return [_cut(text, int((number - 0.5) * step), int(number * step)) for number in range(1, count)]
 
 
-def _cut(text: bytes, low: int, high: int) -> int:
+def _cut(text: Text, low: int, high: int) -> int:
     """The last good place to cut in (low, high]."""
-    if blank := list(_BLANK_LINE.finditer(text, low, high)):
-        return blank[-1].end()
-    if (line := text.rfind(b"\n", low, high)) >= 0:
-        return line + 1
-    while high > low + 1 and text[high] & 0xC0 == 0x80:
-        high -= 1
-    return high
+    around, end = bytes(text[low : high + 1]), high - low
+    if blank := list(_BLANK_LINE.finditer(around, 0, end)):
+        return low + blank[-1].end()
+    if (line := around.rfind(b"\n", 0, end)) >= 0:
+        return low + line + 1
+    while end > 1 and around[end] & 0xC0 == 0x80:
+        end -= 1
+    return low + end

@@ -8,9 +8,10 @@ from pathlib import Path
 from harmony_core.data.compression import decompress
 from harmony_core.data.corpus import Document
 from harmony_core.data.csvfile import csv_documents
-from harmony_core.data.encoding import shown, to_utf8
+from harmony_core.data.encoding import shown, utf8_blocks
 from harmony_core.data.jsonfile import json_documents
 from harmony_core.data.kinds import Kind
+from harmony_core.data.longtext import text_of
 from harmony_core.data.records import Reading
 from harmony_core.data.tablefile import table_documents
 from harmony_core.errors import UserError
@@ -60,7 +61,8 @@ def documents_in(blocks: Callable[[], Iterable[bytes]], kind: Kind, reading: Rea
         packed, compression = blocks, kind.compression
         blocks = lambda: decompress(packed(), compression, reading.where)  # noqa: E731
     if kind.form == "text":
-        yield Document(reading.name, to_utf8(b"".join(blocks()), reading.where))
+        with text_of(utf8_blocks(blocks(), reading.where)) as text:
+            yield Document(reading.name, text)
     elif kind.form == "csv" or kind.form == "tsv":
         yield from csv_documents(blocks(), kind.form, reading)
     else:

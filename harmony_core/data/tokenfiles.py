@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from harmony_core.data.corpus import Corpus, Document, Log
 from harmony_core.data.encoding import shown
 from harmony_core.data.listing import expand
+from harmony_core.data.longtext import Text
 from harmony_core.data.splitting import Cutter, SplitDocuments
 from harmony_core.data.tokenizer import Tokenizer
 from harmony_core.errors import UserError
@@ -138,7 +139,7 @@ def _document(path: Path, number: int, parts: Sequence[NDArray[np.uint32]]) -> I
         yield Document(f"{shown(path.name)}:{number}", content)
 
 
-def _cuts(ids: bytes, piece: int) -> list[int]:
+def _cuts(ids: Text, piece: int) -> list[int]:
     """Where a document is cut, between two ids: into even pieces of at most so many bytes."""
     count = -(-len(ids) // piece)
     return [number * len(ids) // count // IDS.itemsize * IDS.itemsize for number in range(1, count)]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from harmony_core.architecture import Architecture
 from harmony_core.errors import UserError
 from harmony_core.metrics.reference import Reference, of_costs
 from harmony_core.plugins import find
+
+if TYPE_CHECKING:
+    from harmony_core.architecture import Architecture
 
 # How tables print a value: with a few decimals; as a time; with three digits and a suffix, or in full.
 Format = Literal["decimal", "seconds", "count"]

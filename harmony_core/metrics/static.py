@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from harmony_core.architecture import Architecture
 from harmony_core.metrics.metric import Metric, register
 
 register(
@@ -11,7 +10,7 @@ register(
         unit="parameters",
         label="params",
         description="all parameters, tied weights once",
-        source=Architecture.num_params,
+        source=lambda one: one.num_params(),
         whole=True,
     )
 )
@@ -22,7 +21,7 @@ register(
         label="active params",
         short="active",
         description="parameters of one token's pass, input embedding included",
-        source=Architecture.num_active_params,
+        source=lambda one: one.num_active_params(),
         whole=True,
     )
 )
@@ -33,7 +32,7 @@ register(
         label="non-embedding params",
         short="non-embedding",
         description="parameters without the input embedding's look-up; the output head counts",
-        source=Architecture.num_non_embedding_params,
+        source=lambda one: one.num_non_embedding_params(),
         whole=True,
     )
 )
@@ -44,7 +43,7 @@ register(
         label="active non-embedding params",
         short="active non-embedding",
         description="what one token multiplies with: active parameters and the output head",
-        source=Architecture.num_active_non_embedding_params,
+        source=lambda one: one.num_active_non_embedding_params(),
         whole=True,
     )
 )
@@ -55,7 +54,7 @@ register(
         label="training [FLOP/token]",
         short="FLOP/token",
         description="training FLOPs (3 forward passes) at the recipe's sequence length",
-        source=Architecture.flops_per_token,
+        source=lambda one, sequence_length: one.flops_per_token(sequence_length),
         at_length=True,
     )
 )
@@ -66,7 +65,7 @@ register(
         label="KV [bytes/token]",
         short="KV B/token",
         description="cache that each token adds, bf16",
-        source=Architecture.kv_bytes_per_token,
+        source=lambda one: one.kv_bytes_per_token(),
         whole=True,
     )
 )
@@ -77,7 +76,7 @@ register(
         label="state [bytes]",
         short="state B",
         description="recurrent state of a sequence, bf16",
-        source=Architecture.state_bytes,
+        source=lambda one: one.state_bytes(),
         whole=True,
     )
 )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import moocore
 import polars as pl
 
 from harmony_core.errors import UserError
@@ -77,6 +76,9 @@ def front(candidates: pl.DataFrame, objectives: Sequence[str], constrained: bool
     if candidates.is_empty():
         return candidates
     candidates = candidates.filter(~_beaten_at_once(candidates, objectives))
+    # It takes a tenth of a second to import, and the leaderboard needs no front.
+    import moocore
+
     values_NM = candidates.select(pl.col(objectives).cast(pl.Float64)).to_numpy() * [sign(name) for name in objectives]
     return candidates.filter(pl.Series(moocore.is_nondominated(values_NM, keep_weakly=True)))
 

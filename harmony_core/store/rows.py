@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from harmony_core.architecture import Architecture
 from harmony_core.metrics import metric
 from harmony_core.store.schemas import POPULATION_METRICS
+
+if TYPE_CHECKING:
+    from harmony_core.architecture import Architecture
 
 
 def population_row(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harmony_core.data import DataConfig, prepare
+from harmony_core.data import DataConfig, longtext, prepare, textfile
 from harmony_core.data import data_id as data_id_of
 from harmony_core.search.config import Config
 
@@ -75,6 +75,27 @@ def test_ids_and_tokens(corpus: Path, tmp_path: Path, options: dict[str, object]
     paths = [str(corpus)] if options["source"] == "files" else []
     manifest = prepare(DataConfig.parse({"paths": paths, **options}), tmp_path, [].append)
     assert (manifest.id, manifest.checksum[:16]) == (data_id, checksum)
+
+
+@pytest.mark.parametrize(("options", "data_id", "checksum"), RECORDED[:4], ids=[str(one[0]) for one in RECORDED[:4]])
+def test_long_texts_have_the_same(
+    corpus: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: dict[str, object],
+    data_id: str,
+    checksum: str,
+) -> None:
+    """Texts that lie in a temporary file, encoded in small pieces."""
+    monkeypatch.setattr(longtext, "_HELD_BYTES", 100)
+    monkeypatch.setattr(longtext, "_PIECE_BYTES", 777)
+    monkeypatch.setattr(textfile, "_BLOCK_BYTES", 1000)
+    made: list[object] = []
+    spooled = longtext.TemporaryFile
+    monkeypatch.setattr(longtext, "TemporaryFile", lambda **given: made.append(given) or spooled(**given))
+    test_ids_and_tokens(corpus, tmp_path, options, data_id, checksum)
+    # The book and the notes in another encoding, each time that they are read.
+    assert len(made) >= 6
 
 
 def test_configurations_have_the_hashes_that_they_had() -> None:

@@ -81,7 +81,9 @@ def test_a_list_in_blocks_is_the_list_as_a_whole(monkeypatch: pytest.MonkeyPatch
         assert begins_list(cut(data, draw), "a")
         assert read_list(data, draw) == jsonlist.DECODER.decode(data.decode())
         place = draw.randrange(1, len(text))
-        damaged = data[:place] + draw.choice([b"", b",", b"]", b'"', b"7", b"[", b" x"]) + data[place + draw.randrange(2) :]
+        damaged = (
+            data[:place] + draw.choice([b"", b",", b"]", b'"', b"7", b"[", b" x"]) + data[place + draw.randrange(2) :]
+        )
         try:
             expected = jsonlist.DECODER.decode(damaged.decode(errors="replace"))
         except json.JSONDecodeError:
