@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from harmony_core.models.ops.linear.spans import Span, put, stacked
+from harmony_core.models.ops.linear.spans import Span, cut, put, stacked
 
 _NEARLY_NOTHING = 1e-30
 
@@ -113,7 +113,7 @@ def forward(terms: Terms, v_ZQV: Tensor, state_YKV: Tensor) -> tuple[Tensor, Ten
 
     Args:
         terms: of the chunks.
-        v_ZQV: their values.
+        v_ZQV: their values, overwritten.
         state_YKV: before the first of them.
     """
     each = state_YKV.shape[0]
@@ -126,35 +126,36 @@ def forward(terms: Terms, v_ZQV: Tensor, state_YKV: Tensor) -> tuple[Tensor, Ten
     states_NYKV[0] = state_YKV
     for n, (v, k, inverse, written, total, error) in enumerate(chunks):
         before, after = states_NYKV[n], states_NYKV[n + 1]
-        torch.bmm(inverse, torch.baddbmm(v, k, before, alpha=-1), out=error)
+        torch.bmm(inverse, v.baddbmm_(k, before, alpha=-1), out=error)
         torch.mul(before, total, out=after).baddbmm_(written, error)
     y_ZQV = torch.bmm(q_ZQK, states_NYKV[:-1].flatten(0, 1)).baddbmm_(mix_ZQQ, error_ZQV)
     return y_ZQV, error_ZQV, states_NYKV
 
 
 def backward(
-    terms: Terms, error_ZQV: Tensor, dy_ZQV: Tensor, dstate_YKV: Tensor
+    terms: Terms, error_ZQV: Tensor, dy_NBHQV: Tensor, dstate_YKV: Tensor
 ) -> tuple[TermGradients, Tensor]:
     """The gradients, and the one of the state before the first chunk.
 
     Args:
         terms: as for `forward`.
         error_ZQV: what `forward` gave.
-        dy_ZQV: the gradient of the outputs.
+        dy_NBHQV: the gradient of the outputs, which may be a view.
         dstate_YKV: the gradient of the state after the last chunk.
     """
-    each, length = dstate_YKV.shape[0], dy_ZQV.shape[1]
+    each, length = dstate_YKV.shape[0], dy_NBHQV.shape[3]
     mix_ZQQ, overlap_ZQQ = terms.pairs_ZSQ.chunk(2, 1)
     inverse_ZQQ = _inverse(overlap_ZQQ * terms.beta_ZQ1)
-    dread_ZSV = torch.cat((dy_ZQV, torch.empty_like(dy_ZQV)), 1)
-    du_ZQV = torch.bmm(mix_ZQQ.mT, dy_ZQV)
+    dread_ZSV = error_ZQV.new_empty(error_ZQV.shape[0], 2 * length, error_ZQV.shape[2])
+    dread_ZSV.unflatten(0, dy_NBHQV.shape[:3])[..., :length, :] = dy_NBHQV
+    asked_ZQV, du_ZQV = torch.bmm(mix_ZQQ.mT, dread_ZSV[:, :length]), torch.empty_like(error_ZQV)
     tensors = (terms.written_ZQK, inverse_ZQQ.mT, terms.reading_ZSK.mT, terms.total_ZK1, -terms.beta_ZQ1)
-    chunks = list(zip(*(x.split(each) for x in (*tensors, du_ZQV, dread_ZSV)), strict=True))
+    chunks = list(zip(*(x.split(each) for x in (*tensors, asked_ZQV, du_ZQV, dread_ZSV)), strict=True))
     dstates_NYKV = dstate_YKV.new_empty(len(chunks) + 1, *dstate_YKV.shape)
     dstates_NYKV[-1] = dstate_YKV
-    for n, (written, inverse, reading, total, minus_beta, du, dread) in reversed(list(enumerate(chunks))):
+    for n, (written, inverse, reading, total, minus_beta, asked, du, dread) in reversed(list(enumerate(chunks))):
         before, after = dstates_NYKV[n], dstates_NYKV[n + 1]
-        torch.bmm(inverse, torch.baddbmm(du, written, after), out=du)
+        torch.bmm(inverse, asked.baddbmm_(written, after), out=du)
         torch.mul(du, minus_beta, out=dread[:, length:])
         torch.mul(after, total, out=before).baddbmm_(reading, dread)
     u_ZQV = error_ZQV * terms.beta_ZQ1
@@ -166,6 +167,18 @@ def backward(
         dafter_ZKV=dstates_NYKV[1:].flatten(0, 1),
     )
     return gradients, dstates_NYKV[0]
+
+
+def put_values(dv_BTHV: Tensor, span: Span, found: TermGradients) -> None:
+    """Writes the values' gradients of a span's chunks.
+
+    Args:
+        dv_BTHV: of all tokens, overwritten at the span's.
+        span: the chunks.
+        found: what `backward` gave of them.
+    """
+    place = cut(dv_BTHV, span)
+    torch.neg(found.dread_ZSV[:, span.length :].unflatten(0, place.shape[:3]), out=place)
 
 
 def _inverse(system_ZQQ: Tensor) -> Tensor:

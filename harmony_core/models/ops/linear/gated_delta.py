@@ -18,7 +18,7 @@ from torch import Tensor
 
 from harmony_core.models.ops.linear import delta_chunks
 from harmony_core.models.ops.linear.decay import decay_of_
-from harmony_core.models.ops.linear.delta_chunks import TermGradients, Terms
+from harmony_core.models.ops.linear.delta_chunks import TermGradients, Terms, put_values
 from harmony_core.models.ops.linear.document_masks import Masks, masks_of
 from harmony_core.models.ops.linear.spans import Span, cut, put, spans_of, stacked
 from harmony_core.models.ops.precision import at_least_fp32, without_autocast
@@ -167,8 +167,8 @@ class _Rule:
         # A key reads no error of its own.
         dproducts_XG2QQ[:, :, 1].tril_(-1)
         dproducts, qk = dproducts_XG2QQ.flatten(2, 3).flatten(0, 1), qk_XGSK.flatten(0, 1)
-        dqk = torch.bmm(dproducts, qk[:, length:])
-        dk = dqk[:, length:].baddbmm_(dproducts.mT, qk)
+        # What keys get by being read is summed by itself: products into a part of a larger tensor are slower.
+        dqk, dk = torch.bmm(dproducts, qk[:, length:]), torch.bmm(dproducts.mT, qk)
         dread = (found.dread_ZSV.view(*parts, 2, length, self.widths[1]) * from_start.unsqueeze(3)).flatten(3, 4)
         writing = found.u_ZQV.view(*parts, length, self.widths[1]) * to_end
         states = (x.view(*parts, *x.shape[1:]) for x in (before_ZKV, found.dafter_ZKV))
@@ -176,6 +176,7 @@ class _Rule:
         for dread_head, writing_head, before, dafter in zip(*heads, strict=True):
             dqk.baddbmm_(dread_head, before.mT)
             dk.baddbmm_(writing_head, dafter.mT)
+        dqk[:, length:] += dk
         return dqk
 
 
@@ -206,15 +207,15 @@ class _GatedDelta(torch.autograd.Function):
         for index, span in reversed(list(enumerate(rule.spans))):
             states_NYKV, error_ZQV = kept[2 * index : 2 * index + 2]
             qk_XGSK, decays = rule.queries_and_keys(span), rule.decays(span)
-            terms, dy_ZQV = rule.terms(span, qk_XGSK, decays), stacked(dy_BTHV, span)
-            found, dstate_YKV = delta_chunks.backward(terms, error_ZQV, dy_ZQV, dstate_YKV)
+            terms, dy_NBHQV = rule.terms(span, qk_XGSK, decays), cut(dy_BTHV, span)
+            found, dstate_YKV = delta_chunks.backward(terms, error_ZQV, dy_NBHQV, dstate_YKV)
             before_ZKV, after_ZKV = (x.flatten(0, 1) for x in (states_NYKV[:-1], states_NYKV[1:]))
             dqk_NBG2QK = rule.gradients(qk_XGSK, decays, found, before_ZKV).view(
                 span.chunks, -1, rule.groups, 2, span.length, rule.widths[0]
             )
             place_NB2GQK = cut(dqk, span).unflatten(2, (2, -1))
             torch.mul(dqk_NBG2QK.transpose(2, 3), rule.scales_2111, out=place_NB2GQK)
-            put(dv, span, found.dread_ZSV[:, span.length :].neg())
+            put_values(dv, span, found)
             put(dbeta, span, found.dbeta_ZQ.unsqueeze(-1))
             # Scaling token j's decay scales all that it reads and divides all that it writes.
             y, dy, v, dv_span = (x[:, span.tokens] for x in (y_BTHV, dy_BTHV, rule.v_BTHV, dv))

@@ -19,7 +19,7 @@ from torch import Tensor
 from harmony_core.models.ops.linear import delta_chunks
 from harmony_core.models.ops.linear.channel_decay import decayed_products, decayed_products_gradients
 from harmony_core.models.ops.linear.decay import decay_of_
-from harmony_core.models.ops.linear.delta_chunks import TermGradients, Terms
+from harmony_core.models.ops.linear.delta_chunks import TermGradients, Terms, put_values
 from harmony_core.models.ops.linear.document_masks import masks_of
 from harmony_core.models.ops.linear.spans import Span, cut, put, spans_of, stacked
 from harmony_core.models.ops.precision import at_least_fp32, without_autocast
@@ -202,14 +202,14 @@ class _KDA(torch.autograd.Function):
             states_NYKV, error_ZQV = kept[2 * index : 2 * index + 2]
             qk_Z2QK, decays = rule.queries_and_keys(span), rule.decays(span)
             states = states_NYKV[:-1].flatten(0, 1), states_NYKV[1:].flatten(0, 1)
-            dy_ZQV, terms = stacked(dy_BTHV, span), rule.terms(span, qk_Z2QK, decays)
-            found, dstate_YKV = delta_chunks.backward(terms, error_ZQV, dy_ZQV, dstate_YKV)
+            dy_NBHQV, terms = cut(dy_BTHV, span), rule.terms(span, qk_Z2QK, decays)
+            found, dstate_YKV = delta_chunks.backward(terms, error_ZQV, dy_NBHQV, dstate_YKV)
             dqk_Z2QK, dlog_ZQK = rule.gradients(qk_Z2QK, decays, found, states)
             place_NB2HQK = cut(dqk, span).unflatten(2, (2, -1))
             dqk_NBH2QK = dqk_Z2QK.view(*place_NB2HQK.shape[:2], rule.heads, *dqk_Z2QK.shape[1:])
             torch.mul(dqk_NBH2QK.transpose(2, 3), rule.scales_2111, out=place_NB2HQK)
             put(dlog, span, dlog_ZQK)
             put(dbeta, span, found.dbeta_ZQ.unsqueeze(-1))
-            put(dv, span, found.dread_ZSV[:, span.length :].neg())
+            put_values(dv, span, found)
         gradients = (dqk, dv, dlog, dbeta.squeeze(-1))
         return *(g.to(x.dtype) for g, x in zip(gradients, inputs, strict=True)), None, None
