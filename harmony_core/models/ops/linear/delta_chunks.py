@@ -1,7 +1,7 @@
 """Delta rules over chunks of tokens, whatever their decay (arXiv:2412.06464, section 3.3; arXiv:2510.26692, section 3).
 
-N chunks one after the other, B sequences, H heads, Z = N B H, Y = B H, Q tokens of a chunk, S = 2 Q, K key width, V value
-width.
+N chunks one after the other, B sequences, H heads, Z = N B H, Y = B H, Q tokens of a chunk, S = 2 Q, K key width,
+V value width.
 
 With state S before a chunk, the errors e of what it predicts of the values solve a unit triangular system, and outputs
 and state follow, where q, k and w are queries, keys and keys with the decays from the chunk's beginning or to its end:
@@ -44,7 +44,7 @@ class Terms(NamedTuple):
 
 
 class TermGradients(NamedTuple):
-    """Gradients, and what is left to the rule: dreading = dread before^T, dwritten = u dafter^T, dtotal = before dafter.
+    """Gradients; the rule itself makes dreading = dread before^T, dwritten = u dafter^T, dtotal = before dafter.
 
     Args:
         dpairs_ZSQ: of `pairs_ZSQ`, not masked.
