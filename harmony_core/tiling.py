@@ -28,7 +28,7 @@ DECAY_BLOCK = 8
 # Elements of the states of a chunk of the Mamba-1 scan: few enough for a core's cache, enough that calls do not weigh.
 SCAN_STATES = 1 << 19
 # Elements of B * x in a piece of the gated short convolution: a core's cache holds all that is made of it.
-SHORT_CONV_ELEMENTS = 1 << 16
+SHORT_CONV_ELEMENTS = 1 << 17
 # Rows that an expert's slice is rounded up to at most.
 MOST_ALIGNED = 64
 

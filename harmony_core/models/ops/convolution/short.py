@@ -36,41 +36,60 @@ def _pieces(z_BTE: Tensor, width: int) -> Iterator[tuple[slice, int, int]]:
             yield slice(row, row + together), start, min(start + tokens, length)
 
 
-def _gated_input(z_RSE: Tensor, width: int) -> Tensor:
+def _gated_input(z_RSE: Tensor, width: int, out: Tensor | None = None) -> Tensor:
     """B * x."""
-    return at_least_fp32(z_RSE[..., :width]) * at_least_fp32(z_RSE[..., 2 * width :])
+    return torch.mul(at_least_fp32(z_RSE[..., :width]), at_least_fp32(z_RSE[..., 2 * width :]), out=out)
 
 
-def _convolve(z_RSE: Tensor, w_KD: Tensor, b_D: Tensor | None, mixed_RID: Tensor) -> None:
-    """Writes w conv (B * x) + b of the last I of S tokens; taps alone reach those before them."""
-    taps, width = w_KD.shape
-    u_RSD = _gated_input(z_RSE, width)
-    seen, ahead = u_RSD.shape[1], u_RSD.shape[1] - mixed_RID.shape[1]
-    torch.mul(u_RSD[:, ahead:], w_KD[-1], out=mixed_RID)
-    for lag in range(1, min(taps, seen)):
-        first = max(0, lag - ahead)
-        mixed_RID[:, first:].addcmul_(u_RSD[:, ahead + first - lag : seen - lag], w_KD[-1 - lag])
+def _windows(x_RSD: Tensor, tokens: int) -> tuple[Tensor, ...]:
+    """All runs of so many tokens I, [R, I, D] each, the earliest first: views, made by one call for all taps."""
+    windows_RKID: Tensor = x_RSD.unfold(1, tokens, 1).transpose(2, 3)
+    return windows_RKID.unbind(1)
+
+
+def _convolve(z_RSE: Tensor, w_lags: tuple[Tensor, ...], b_D: Tensor | None, mixed_RID: Tensor) -> None:
+    """Writes w conv (B * x) + b of the last I of at most I + K - 1 tokens; before the first one stand zeros.
+
+    Args:
+        z_RSE: B, C and x of the tokens.
+        w_lags: taps [D], the token's own one first.
+        b_D: bias of each channel, or None.
+        mixed_RID: overwritten.
+    """
+    rows, tokens, width = mixed_RID.shape
+    u_RSD = mixed_RID.new_empty(rows, tokens + len(w_lags) - 1, width)
+    missing = u_RSD.shape[1] - z_RSE.shape[1]
+    u_RSD[:, :missing] = 0
+    _gated_input(z_RSE, width, out=u_RSD[:, missing:])
+    own, *earlier = reversed(_windows(u_RSD, tokens))
+    torch.mul(own, w_lags[0], out=mixed_RID)
+    for window, tap in zip(earlier, w_lags[1:], strict=True):
+        mixed_RID.addcmul_(window, tap)
     if b_D is not None:
         mixed_RID.add_(b_D)
 
 
-def _input_and_tap_gradients(dmixed_RSD: Tensor, u_RID: Tensor, w_KD: Tensor, dw_KD: Tensor, ones: Tensor) -> Tensor:
-    """du [R, I, D] from the gradients of the piece and of what its tokens reach; adds the taps' to `dw_KD`."""
-    own, seen = u_RID.shape[1], dmixed_RSD.shape[1]
-    du_RID = dmixed_RSD[:, :own] * w_KD[-1]
-    _add_sums(dw_KD[-1], dmixed_RSD[:, :own] * u_RID, ones)
-    for lag in range(1, min(w_KD.shape[0], seen)):
-        later_RID = dmixed_RSD[:, lag : lag + own]
-        reached = later_RID.shape[1]
-        du_RID[:, :reached].addcmul_(later_RID, w_KD[-1 - lag])
-        _add_sums(dw_KD[-1 - lag], later_RID * u_RID[:, :reached], ones)
+def _input_and_tap_gradients(
+    dmixed_RSD: Tensor, u_RID: Tensor, w_lags: tuple[Tensor, ...], dw_lags: tuple[Tensor, ...], ones: Tensor
+) -> Tensor:
+    """du [R, I, D].
+
+    Args:
+        dmixed_RSD: gradients of the piece's tokens and of the K - 1 that they reach, zeros behind the last one.
+        u_RID: B * x of the piece.
+        w_lags: taps [D], the token's own one first.
+        dw_lags: their gradients, to which the piece's are added.
+        ones: as many as R I.
+    """
+    windows, product_RID = _windows(dmixed_RSD, u_RID.shape[1]), torch.empty_like(u_RID)
+    du_RID, product_DJ = windows[0] * w_lags[0], product_RID.flatten(0, 1).T
+    for window, tap in zip(windows[1:], w_lags[1:], strict=True):
+        du_RID.addcmul_(window, tap)
+    for window, dtap in zip(windows, dw_lags, strict=True):
+        torch.mul(window, u_RID, out=product_RID)
+        # A product with a vector of ones is faster than a reduction over leading axes.
+        dtap.addmv_(product_DJ, ones)
     return du_RID
-
-
-def _add_sums(sums_D: Tensor, x_RID: Tensor, ones: Tensor) -> None:
-    """Adds the sums over all rows, as a product with a vector of ones: faster than a reduction over leading axes."""
-    rows = x_RID.flatten(0, 1)
-    sums_D.addmv_(rows.T, ones[: rows.shape[0]])
 
 
 class _GatedShortConv(torch.autograd.Function):
@@ -82,12 +101,13 @@ class _GatedShortConv(torch.autograd.Function):
         width, taps = w_DK.shape
         w_KD = at_least_fp32(w_DK).T.contiguous()
         bias_D = None if b_D is None else at_least_fp32(b_D)
+        w_lags = w_KD.flip(0).unbind()
         mixed_BTD = z_BTE.new_empty(*z_BTE.shape[:2], width)
         y_BTD = torch.empty_like(mixed_BTD)
         for rows, start, stop in _pieces(z_BTE, width):
             kept_RID = mixed_BTD[rows, start:stop]
             mixed_RID = kept_RID if kept_RID.dtype == w_KD.dtype else torch.empty_like(kept_RID, dtype=w_KD.dtype)
-            _convolve(z_BTE[rows, max(0, start - taps + 1) : stop], w_KD, bias_D, mixed_RID)
+            _convolve(z_BTE[rows, max(0, start - taps + 1) : stop], w_lags, bias_D, mixed_RID)
             torch.mul(mixed_RID, z_BTE[rows, start:stop, width : 2 * width], out=y_BTD[rows, start:stop])
             if mixed_RID is not kept_RID:
                 kept_RID.copy_(mixed_RID)
@@ -102,14 +122,19 @@ class _GatedShortConv(torch.autograd.Function):
         z_BTE, w_KD, mixed_BTD = ctx.saved_tensors
         taps, width = w_KD.shape
         dz_BTE, dw_KD, db_D = torch.empty_like(z_BTE), torch.zeros_like(w_KD), w_KD.new_zeros(width)
-        ones = w_KD.new_ones(z_BTE.shape[0] * z_BTE.shape[1])
+        w_lags, dw_lags = w_KD.flip(0).unbind(), dw_KD.unbind()[::-1]
         for rows, start, stop in _pieces(z_BTE, width):
             own, end = stop - start, min(stop + taps - 1, z_BTE.shape[1])
             z_RIE, dy_RSD = z_BTE[rows, start:stop], at_least_fp32(dy_BTD[rows, start:end])
-            dmixed_RSD = dy_RSD * z_BTE[rows, start:end, width : 2 * width]
-            du_RID = _input_and_tap_gradients(dmixed_RSD, _gated_input(z_RIE, width), w_KD, dw_KD, ones)
+            dmixed_RSD = dy_RSD.new_empty(dy_RSD.shape[0], own + taps - 1, width)
+            dmixed_RSD[:, end - start :] = 0
+            torch.mul(
+                dy_RSD, at_least_fp32(z_BTE[rows, start:end, width : 2 * width]), out=dmixed_RSD[:, : end - start]
+            )
+            ones = w_KD.new_ones(z_RIE.shape[0] * own)
+            du_RID = _input_and_tap_gradients(dmixed_RSD, _gated_input(z_RIE, width), w_lags, dw_lags, ones)
             if ctx.types[1] is not None:
-                _add_sums(db_D, dmixed_RSD[:, :own], ones)
+                db_D.addmv_(dmixed_RSD[:, :own].flatten(0, 1).T, ones)
             db_RID, dc_RID, dx_RID = dz_BTE[rows, start:stop].chunk(3, -1)
             torch.mul(du_RID, z_RIE[..., 2 * width :], out=db_RID)
             torch.mul(dy_RSD[:, :own], mixed_BTD[rows, start:stop], out=dc_RID)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from harmony_core.models.ops.linear import delta_chunks
 from harmony_core.models.ops.linear.decay import decay_of_
-from harmony_core.models.ops.linear.delta_chunks import TermGradients, Terms
+from harmony_core.models.ops.linear.delta_chunks import TermGradients, Terms, put_values
 from harmony_core.models.ops.linear.document_masks import Masks, masks_of
 from harmony_core.models.ops.linear.spans import Span, cut, put, spans_of, stacked
 from harmony_core.models.ops.precision import at_least_fp32, without_autocast
@@ -124,7 +124,7 @@ class _Rule:
         self.beta_BTH1, self.number_BT = beta_BTH.unsqueeze(-1), number_BT
         batch, length, heads, width = self.v_BTHV.shape
         self.groups, self.widths = self.qk_BTEK.shape[2] // 2, (self.qk_BTEK.shape[3], width)
-        self.scale = 1 / math.sqrt(self.widths[0])
+        self.scales_2111 = self.v_BTHV.new_tensor((1 / math.sqrt(self.widths[0]), 1)).view(2, 1, 1, 1)
         self.parts = (-1, self.groups, heads // self.groups)
         chunk = min(chunk, length)
         most = span_chunks(batch * heads, chunk, max(self.widths), self.v_BTHV.element_size())
@@ -135,10 +135,10 @@ class _Rule:
         return self.v_BTHV.new_zeros(self.v_BTHV.shape[0] * self.v_BTHV.shape[2], *self.widths)
 
     def queries_and_keys(self, span: Span) -> Tensor:
-        """Queries above keys, [X, G, 2 Q, K], contiguous."""
-        qk_NB2GQK = cut(self.qk_BTEK, span).unflatten(2, (2, -1))
-        qk_XGSK: Tensor = qk_NB2GQK.transpose(2, 3).flatten(0, 1).flatten(2, 3)
-        return qk_XGSK
+        """Queries, scaled, above keys, [X, G, 2 Q, K], contiguous."""
+        qk_NBG2QK = cut(self.qk_BTEK, span).unflatten(2, (2, -1)).transpose(2, 3)
+        scaled = torch.mul(qk_NBG2QK, self.scales_2111[:, 0], out=qk_NBG2QK.new_empty(qk_NBG2QK.shape))
+        return scaled.flatten(3, 4).flatten(0, 1)
 
     def decays(self, span: Span) -> _Decays:
         """The decays of a span's chunks."""
@@ -147,40 +147,37 @@ class _Rule:
 
     def terms(self, span: Span, qk_XGSK: Tensor, decays: _Decays) -> Terms:
         """The terms of a span's chunks."""
-        length = span.length
-        k_XGQK = qk_XGSK[:, :, length:]
-        products_XGSQ = qk_XGSK @ k_XGQK.mT
-        products_XGSQ[:, :, :length].mul_(self.scale)
+        k_XGQK = qk_XGSK[:, :, span.length :]
         between, from_start, to_end = (x.unflatten(1, self.parts[1:]) for x in decays)
-        mix, overlap = (between * x.unsqueeze(2) for x in products_XGSQ.split(length, 2))
-        q, k = qk_XGSK.unsqueeze(2).split(length, 3)
-        written, total = to_end * k_XGQK.unsqueeze(2), decays.from_start_XHQ1[:, :, -1:]
+        products_XG12QQ = (qk_XGSK @ k_XGQK.mT).unflatten(2, (1, 2, -1))
+        qk_XG12QK = qk_XGSK.unflatten(2, (1, 2, -1))
         return Terms(
-            mix_ZQQ=mix.flatten(0, 2),
-            overlap_ZQQ=overlap.flatten(0, 2),
-            q_ZQK=((from_start * self.scale) * q).flatten(0, 2),
-            k_ZQK=(from_start * k).flatten(0, 2),
-            written_ZQK=written.flatten(0, 2),
-            v_ZQV=stacked(self.v_BTHV, span),
+            pairs_ZSQ=(between.unsqueeze(3) * products_XG12QQ).flatten(3, 4).flatten(0, 2),
+            reading_ZSK=(from_start.unsqueeze(3) * qk_XG12QK).flatten(3, 4).flatten(0, 2),
+            written_ZQK=(to_end * k_XGQK.unsqueeze(2)).flatten(0, 2),
             beta_ZQ1=stacked(self.beta_BTH1, span),
-            total_ZK1=total.flatten(0, 1),
+            total_ZK1=decays.from_start_XHQ1[:, :, -1:].flatten(0, 1),
         )
 
-    def gradients(self, qk_XGSK: Tensor, decays: _Decays, found: TermGradients) -> Tensor:
-        """Of queries above keys, [X, G, 2 Q, K]."""
-        length, (between, from_start, to_end) = qk_XGSK.shape[2] // 2, (x.unflatten(1, self.parts[1:]) for x in decays)
-        dmix, doverlap, dq, dk, dwritten = (x.view(*self.parts, *x.shape[1:]) for x in found[:5])
+    def gradients(self, qk_XGSK: Tensor, decays: _Decays, found: TermGradients, before_ZKV: Tensor) -> Tensor:
+        """Of scaled queries above keys, [X G, 2 Q, K]; a key head's are summed over its value heads by the products."""
+        length, parts = qk_XGSK.shape[2] // 2, self.parts
+        between, from_start, to_end = (x.unflatten(1, parts[1:]) for x in decays)
+        dproducts_XG2QQ = (found.dpairs_ZSQ.view(*parts, 2, length, length) * between.unsqueeze(3)).sum(2)
         # A key reads no error of its own.
-        dproducts = [(x * between).sum(2) for x in (dmix, doverlap)]
-        dproducts[0].mul_(self.scale)
-        dproducts[1].tril_(-1)
-        dproducts_XGSQ = torch.cat(dproducts, 2)
-        dqk_XGSK = dproducts_XGSQ @ qk_XGSK[:, :, length:]
-        dqk_XGSK[:, :, :length] += (dq * (from_start * self.scale)).sum(2)
-        dk_XGQK = dqk_XGSK[:, :, length:]
-        dk_XGQK += dproducts_XGSQ.mT @ qk_XGSK
-        dk_XGQK += (dk.mul_(from_start)).addcmul_(dwritten, to_end).sum(2)
-        return dqk_XGSK
+        dproducts_XG2QQ[:, :, 1].tril_(-1)
+        dproducts, qk = dproducts_XG2QQ.flatten(2, 3).flatten(0, 1), qk_XGSK.flatten(0, 1)
+        # What keys get by being read is summed by itself: products into a part of a larger tensor are slower.
+        dqk, dk = torch.bmm(dproducts, qk[:, length:]), torch.bmm(dproducts.mT, qk)
+        dread = (found.dread_ZSV.view(*parts, 2, length, self.widths[1]) * from_start.unsqueeze(3)).flatten(3, 4)
+        writing = found.u_ZQV.view(*parts, length, self.widths[1]) * to_end
+        states = (x.view(*parts, *x.shape[1:]) for x in (before_ZKV, found.dafter_ZKV))
+        heads = (x.flatten(0, 1).unbind(1) for x in (dread, writing, *states))
+        for dread_head, writing_head, before, dafter in zip(*heads, strict=True):
+            dqk.baddbmm_(dread_head, before.mT)
+            dk.baddbmm_(writing_head, dafter.mT)
+        dqk[:, length:] += dk
+        return dqk
 
 
 class _GatedDelta(torch.autograd.Function):
@@ -210,20 +207,23 @@ class _GatedDelta(torch.autograd.Function):
         for index, span in reversed(list(enumerate(rule.spans))):
             states_NYKV, error_ZQV = kept[2 * index : 2 * index + 2]
             qk_XGSK, decays = rule.queries_and_keys(span), rule.decays(span)
-            terms, dy_ZQV = rule.terms(span, qk_XGSK, decays), stacked(dy_BTHV, span)
-            before_ZKV = states_NYKV[:-1].flatten(0, 1)
-            found, dstate_YKV = delta_chunks.backward(terms, before_ZKV, error_ZQV, dy_ZQV, dstate_YKV)
-            dqk_XGSK = rule.gradients(qk_XGSK, decays, found)
-            cut(dqk, span).unflatten(2, (2, -1)).copy_(
-                dqk_XGSK.unflatten(0, (span.chunks, -1)).unflatten(3, (2, -1)).transpose(2, 3)
+            terms, dy_NBHQV = rule.terms(span, qk_XGSK, decays), cut(dy_BTHV, span)
+            found, dstate_YKV = delta_chunks.backward(terms, error_ZQV, dy_NBHQV, dstate_YKV)
+            before_ZKV, after_ZKV = (x.flatten(0, 1) for x in (states_NYKV[:-1], states_NYKV[1:]))
+            dqk_NBG2QK = rule.gradients(qk_XGSK, decays, found, before_ZKV).view(
+                span.chunks, -1, rule.groups, 2, span.length, rule.widths[0]
             )
-            # Scaling token j's decay scales all that it reads and divides all that it writes.
-            dsums_ZQ = torch.linalg.vecdot(dy_ZQV, stacked(y_BTHV, span))
-            dsums_ZQ -= torch.linalg.vecdot(found.dv_ZQV, terms.v_ZQV)
-            dsums_ZQ[:, -1] += (found.dafter_ZKV * states_NYKV[1:].flatten(0, 1)).sum((1, 2))
-            # A token's decay stands in every sum from its own on.
-            put(dlog, span, running_sum(dsums_ZQ.flip(-1), -1).flip(-1).unsqueeze(-1))
+            place_NB2GQK = cut(dqk, span).unflatten(2, (2, -1))
+            torch.mul(dqk_NBG2QK.transpose(2, 3), rule.scales_2111, out=place_NB2GQK)
+            put_values(dv, span, found)
             put(dbeta, span, found.dbeta_ZQ.unsqueeze(-1))
-            put(dv, span, found.dv_ZQV)
+            # Scaling token j's decay scales all that it reads and divides all that it writes.
+            y, dy, v, dv_span = (x[:, span.tokens] for x in (y_BTHV, dy_BTHV, rule.v_BTHV, dv))
+            dsums_BTH1 = (dy * y).addcmul_(dv_span, v, value=-1).sum(-1, keepdim=True)
+            dsums_NBHQ1 = cut(dsums_BTH1, span._replace(start=0))
+            dends_Z = (found.dafter_ZKV * after_ZKV).sum((1, 2))
+            dsums_NBHQ1[..., -1, 0] += dends_Z.view(dsums_NBHQ1.shape[:3])
+            # A token's decay stands in every sum from its own on.
+            put(dlog, span, running_sum(dsums_NBHQ1.flip(3), 3).flip(3))
         gradients = (dqk, dv, dlog.squeeze(-1), dbeta.squeeze(-1))
         return *(g.to(x.dtype) for g, x in zip(gradients, inputs, strict=True)), None, None

@@ -19,7 +19,7 @@ from torch import Tensor
 from harmony_core.models.ops.linear import delta_chunks
 from harmony_core.models.ops.linear.channel_decay import decayed_products, decayed_products_gradients
 from harmony_core.models.ops.linear.decay import decay_of_
-from harmony_core.models.ops.linear.delta_chunks import TermGradients, Terms
+from harmony_core.models.ops.linear.delta_chunks import TermGradients, Terms, put_values
 from harmony_core.models.ops.linear.document_masks import masks_of
 from harmony_core.models.ops.linear.spans import Span, cut, put, spans_of, stacked
 from harmony_core.models.ops.precision import at_least_fp32, without_autocast
@@ -107,7 +107,7 @@ class _Rule:
         self.log_BTHK, self.beta_BTH1, self.number_BT = log_BTHK, beta_BTH.unsqueeze(-1), number_BT
         batch, length, self.heads, width = self.v_BTHV.shape
         self.widths, chunk = (self.qk_BTEK.shape[3], width), min(chunk, length)
-        self.scale = 1 / math.sqrt(self.widths[0])
+        self.scales_2111 = self.v_BTHV.new_tensor((1 / math.sqrt(self.widths[0]), 1)).view(2, 1, 1, 1)
         wide = max(width, DECAY_BLOCK * self.widths[0])
         self.spans = spans_of(length, chunk, span_chunks(batch * self.heads, chunk, wide, self.v_BTHV.element_size()))
 
@@ -116,10 +116,10 @@ class _Rule:
         return self.v_BTHV.new_zeros(self.v_BTHV.shape[0] * self.heads, *self.widths)
 
     def queries_and_keys(self, span: Span) -> Tensor:
-        """[Z, 2, Q, K], contiguous."""
-        qk_NB2HQK = cut(self.qk_BTEK, span).unflatten(2, (2, -1))
-        qk_Z2QK: Tensor = qk_NB2HQK.transpose(2, 3).flatten(0, 2)
-        return qk_Z2QK
+        """Queries, scaled, and keys, [Z, 2, Q, K], contiguous."""
+        qk_NBH2QK = cut(self.qk_BTEK, span).unflatten(2, (2, -1)).transpose(2, 3)
+        scaled = torch.mul(qk_NBH2QK, self.scales_2111[:, 0], out=qk_NBH2QK.new_empty(qk_NBH2QK.shape))
+        return scaled.flatten(0, 2)
 
     def decays(self, span: Span) -> _Decays:
         """The decays of a span's chunks."""
@@ -136,34 +136,37 @@ class _Rule:
         products_Z2QQ = decayed_products(qk_Z2QK, decays.log_ZQK)
         if decays.same_ZQQ is not None:
             products_Z2QQ = products_Z2QQ * decays.same_ZQQ.unsqueeze(1)
-        mix_ZQQ, overlap_ZQQ = products_Z2QQ.unbind(1)
-        q_ZQK, k_ZQK = qk_Z2QK.unbind(1)
         return Terms(
-            mix_ZQQ=mix_ZQQ * self.scale,
-            overlap_ZQQ=overlap_ZQQ,
-            q_ZQK=(q_ZQK * decays.from_start_ZQK).mul_(self.scale),
-            k_ZQK=k_ZQK * decays.from_start_ZQK,
-            written_ZQK=k_ZQK * decays.to_end_ZQK,
-            v_ZQV=stacked(self.v_BTHV, span),
+            pairs_ZSQ=products_Z2QQ.flatten(1, 2),
+            reading_ZSK=(qk_Z2QK * decays.from_start_ZQK.unsqueeze(1)).flatten(1, 2),
+            written_ZQK=qk_Z2QK[:, 1] * decays.to_end_ZQK,
             beta_ZQ1=stacked(self.beta_BTH1, span),
             total_ZK1=decays.from_start_ZQK[:, -1:].mT,
         )
 
     def gradients(
-        self, qk_Z2QK: Tensor, decays: _Decays, found: TermGradients, after_ZKV: Tensor
+        self, qk_Z2QK: Tensor, decays: _Decays, found: TermGradients, states: tuple[Tensor, Tensor]
     ) -> tuple[Tensor, Tensor]:
-        """Of queries and keys, [Z, 2, Q, K], and of the logarithms of the decays, [Z, Q, K].
+        """Of scaled queries and of keys, [Z, 2, Q, K], and of the logarithms of the decays, [Z, Q, K].
 
         Scaling a token's decay scales all that it reads and divides all that it writes, channel by channel.
+
+        Args:
+            qk_Z2QK: what `queries_and_keys` gave.
+            decays: what `decays` gave.
+            found: the gradients of the terms.
+            states: before and after each chunk, [Z, K, V].
         """
+        before_ZKV, after_ZKV = states
+        dproducts_Z2QQ = found.dpairs_ZSQ.unflatten(1, (2, -1))
         # A key reads no error of its own.
-        dproducts_Z2QQ = torch.stack((found.dmix_ZQQ * self.scale, found.doverlap_ZQQ.tril(-1)), 1)
+        dproducts_Z2QQ[:, 1].tril_(-1)
         if decays.same_ZQQ is not None:
             dproducts_Z2QQ *= decays.same_ZQQ.unsqueeze(1)
         dqk_Z2QK, written_ZQK = decayed_products_gradients(qk_Z2QK, decays.log_ZQK, dproducts_Z2QQ)
-        dqk_Z2QK[:, 0].addcmul_(found.dq_ZQK, decays.from_start_ZQK, value=self.scale)
-        dqk_Z2QK[:, 1].addcmul_(found.dk_ZQK, decays.from_start_ZQK)
-        written_ZQK = written_ZQK.addcmul_(found.dwritten_ZQK, decays.to_end_ZQK)
+        dreading_Z2QK = torch.bmm(found.dread_ZSV, before_ZKV.mT).unflatten(1, (2, -1))
+        dqk_Z2QK.addcmul_(dreading_Z2QK, decays.from_start_ZQK.unsqueeze(1))
+        written_ZQK = written_ZQK.addcmul_(torch.bmm(found.u_ZQV, found.dafter_ZKV.mT), decays.to_end_ZQK)
         dlog_ZQK = (qk_Z2QK * dqk_Z2QK).sum(1).addcmul_(qk_Z2QK[:, 1], written_ZQK, value=-1)
         dlog_ZQK[:, -1] += (found.dafter_ZKV * after_ZKV).sum(-1)
         dqk_Z2QK[:, 1] += written_ZQK
@@ -198,14 +201,15 @@ class _KDA(torch.autograd.Function):
         for index, span in reversed(list(enumerate(rule.spans))):
             states_NYKV, error_ZQV = kept[2 * index : 2 * index + 2]
             qk_Z2QK, decays = rule.queries_and_keys(span), rule.decays(span)
-            before_ZKV, after_ZKV = (x.flatten(0, 1) for x in (states_NYKV[:-1], states_NYKV[1:]))
-            dy_ZQV, terms = stacked(dy_BTHV, span), rule.terms(span, qk_Z2QK, decays)
-            found, dstate_YKV = delta_chunks.backward(terms, before_ZKV, error_ZQV, dy_ZQV, dstate_YKV)
-            dqk_Z2QK, dlog_ZQK = rule.gradients(qk_Z2QK, decays, found, after_ZKV)
-            place = cut(dqk, span).unflatten(2, (2, -1)).transpose(2, 3)
-            place.copy_(dqk_Z2QK.view(*place.shape[:3], *dqk_Z2QK.shape[1:]))
+            states = states_NYKV[:-1].flatten(0, 1), states_NYKV[1:].flatten(0, 1)
+            dy_NBHQV, terms = cut(dy_BTHV, span), rule.terms(span, qk_Z2QK, decays)
+            found, dstate_YKV = delta_chunks.backward(terms, error_ZQV, dy_NBHQV, dstate_YKV)
+            dqk_Z2QK, dlog_ZQK = rule.gradients(qk_Z2QK, decays, found, states)
+            place_NB2HQK = cut(dqk, span).unflatten(2, (2, -1))
+            dqk_NBH2QK = dqk_Z2QK.view(*place_NB2HQK.shape[:2], rule.heads, *dqk_Z2QK.shape[1:])
+            torch.mul(dqk_NBH2QK.transpose(2, 3), rule.scales_2111, out=place_NB2HQK)
             put(dlog, span, dlog_ZQK)
             put(dbeta, span, found.dbeta_ZQ.unsqueeze(-1))
-            put(dv, span, found.dv_ZQV)
+            put_values(dv, span, found)
         gradients = (dqk, dv, dlog, dbeta.squeeze(-1))
         return *(g.to(x.dtype) for g, x in zip(gradients, inputs, strict=True)), None, None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 
@@ -49,8 +50,8 @@ def cut(x_BTHK: Tensor, span: Span) -> Tensor:
 
 
 def stacked(x_BTHK: Tensor, span: Span) -> Tensor:
-    """The chunks of a span, [Z, Q, K], contiguous."""
-    return cut(x_BTHK, span).flatten(0, 2).contiguous()
+    """The chunks of a span, [Z, Q, K], a copy of its own."""
+    return cut(x_BTHK, span).clone(memory_format=torch.contiguous_format).flatten(0, 2)
 
 
 def put(x_BTHK: Tensor, span: Span, x_ZQK: Tensor) -> None:
