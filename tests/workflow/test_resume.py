@@ -98,21 +98,44 @@ def kill_main_and_step(process: subprocess.Popen[bytes]) -> None:
     process.kill()
 
 
+# What is struck in generation 0 needs no second one to be whole again.
+ONE_GENERATION: dict[str, dict[str, object]] = {
+    "search": {"generations": 1},
+    "promote": {"top_k": 0, "baselines": []},
+}
+
+
 @pytest.mark.parametrize(
-    ("strike", "done"), [(kill_main_alone, 1), (kill_main_and_step, 2), (kill_everything, 5), (kill_main_alone, 8)]
+    ("strike", "done", "changes"),
+    [
+        (kill_main_alone, 1, ONE_GENERATION),
+        (kill_main_and_step, 2, ONE_GENERATION),
+        (kill_everything, 5, {}),
+        (kill_main_alone, 8, {}),
+    ],
 )
 def test_resume_ends_as_if_undisturbed(
-    finished: Path, tmp_path: Path, strike: Callable[[subprocess.Popen[bytes]], None], done: int
+    finished: Path,
+    tmp_path: Path,
+    strike: Callable[[subprocess.Popen[bytes]], None],
+    done: int,
+    changes: dict[str, dict[str, object]],
 ) -> None:
-    process = start(tmp_path, write_config(tmp_path))
+    process = start(tmp_path, write_config(tmp_path, **changes))
     wait_for(lambda: len(finals(tmp_path)) >= done, process)
     strike(process)
     process.wait()
     resumed = harmony(tmp_path, "resume", "results/tiny")
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
-    assert_same(finished / "results" / "tiny", tmp_path / "results" / "tiny")
+    assert_same_so_far(finished, tmp_path, whole=not changes)
     keys = finals(tmp_path)
     assert len(keys) == len(set(keys))
+
+
+def assert_same_so_far(finished: Path, folder: Path, whole: bool) -> None:
+    """The whole search, or generation 0, is that of the undisturbed one."""
+    part = "results/tiny" if whole else "results/tiny/generation=000"
+    assert_same(finished / part, folder / part)
 
 
 def test_a_killed_worker_and_a_killed_forkserver_cost_an_attempt_only(finished: Path, tmp_path: Path) -> None:
@@ -141,14 +164,14 @@ def test_a_running_search_is_not_resumed(tmp_path: Path) -> None:
 
 
 def test_plain_snakemake_after_unlock_does_the_same(finished: Path, tmp_path: Path) -> None:
-    config = write_config(tmp_path)
+    config = write_config(tmp_path, **ONE_GENERATION)
     process = start(tmp_path, config)
     wait_for(lambda: len(finals(tmp_path)) >= 2, process)
     kill_everything(process)
     process.wait()
     subprocess.run(command(tmp_path, config, "--unlock"), check=True, cwd=ROOT, capture_output=True)
     subprocess.run(command(tmp_path, config), check=True, cwd=ROOT, capture_output=True)
-    assert_same(finished / "results" / "tiny", tmp_path / "results" / "tiny")
+    assert_same_so_far(finished, tmp_path, whole=False)
 
 
 def test_a_search_killed_before_its_manifest_is_resumed(tmp_path: Path) -> None:
@@ -201,7 +224,7 @@ def promote_by_name(folder: Path) -> None:
 
 
 def start_one_generation(folder: Path) -> subprocess.Popen[bytes]:
-    return start(folder, write_config(folder, search={"generations": 1}, promote={"top_k": 0, "baselines": []}))
+    return start(folder, write_config(folder, **ONE_GENERATION))
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"folder": "/", "arguments": 3}'])
