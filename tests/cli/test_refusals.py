@@ -81,7 +81,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (root / "locked.yaml").write_text(ARCHITECTURE)
     (root / "latin.yaml").write_bytes(b"name: caf\xe9\n")
     (root / "empty.yaml").touch()
-    (root / "deep.yaml").write_text("[" * 5000)
+    (root / "deep.yaml").write_text("[" * 1000)
     (root / "profile" / "config.yaml").write_text("cores: 1\n")
     locks = {root / "results" / "locked": 0o000, root / "results" / "closed" / "generation=000": 0o000}
     locks |= {root / "sealed": 0o555, root / "locked.yaml": 0o000}
