@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from harmony_core.store import population
+from tests.cli.many_commands import answers
 from tests.progress.searches import MadeUpSearch
 
 LONG = "n" * 300
@@ -81,7 +81,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (root / "locked.yaml").write_text(ARCHITECTURE)
     (root / "latin.yaml").write_bytes(b"name: caf\xe9\n")
     (root / "empty.yaml").touch()
-    (root / "deep.yaml").write_text("[" * 5000)
+    (root / "deep.yaml").write_text("[" * 1000)
     (root / "profile" / "config.yaml").write_text("cores: 1\n")
     locks = {root / "results" / "locked": 0o000, root / "results" / "closed" / "generation=000": 0o000}
     locks |= {root / "sealed": 0o555, root / "locked.yaml": 0o000}
@@ -90,15 +90,6 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     yield root
     for path in locks:
         path.chmod(0o700)
-
-
-def answers(root: Path, commands: list[tuple[str, ...]]) -> list[dict[str, object]]:
-    call = [*PLAIN, sys.executable, "-m", "tests.cli.many_commands"]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])}
-    done = subprocess.run(call, input=json.dumps(commands), capture_output=True, text=True, cwd=root, env=environment)
-    assert done.returncode == 0, done.stderr
-    found: list[dict[str, object]] = json.loads(done.stdout)
-    return found
 
 
 def assert_one_line(found: dict[str, object], code: int = 2) -> None:
@@ -113,12 +104,12 @@ def filled(commands: tuple[tuple[str, ...], ...], values: tuple[str, ...]) -> li
 
 
 def test_searches_that_cannot_be_read(root: Path) -> None:
-    for found in answers(root, filled(OF_A_SEARCH, SEARCHES)):
+    for found in answers(filled(OF_A_SEARCH, SEARCHES), root, PLAIN):
         assert_one_line(found)
 
 
 def test_files_that_cannot_be_read(root: Path) -> None:
-    for found in answers(root, filled(OF_A_FILE, FILES)):
+    for found in answers(filled(OF_A_FILE, FILES), root, PLAIN):
         words, told = [str(word) for word in found["arguments"]], str(found["told"])  # type: ignore[attr-defined]
         if any(words[0] == command and name in words for command, name in FINE):
             assert "Traceback" not in told
@@ -131,14 +122,14 @@ def test_files_that_cannot_be_read(root: Path) -> None:
 
 
 def test_places_that_cannot_be_written(root: Path) -> None:
-    for found in answers(root, filled(WRITERS, OUTPUTS)):
+    for found in answers(filled(WRITERS, OUTPUTS), root, PLAIN):
         assert_one_line(found)
     assert list((root / "sealed").iterdir()) == []
 
 
 def test_export_goes_into_no_search(root: Path) -> None:
     before = sorted(root.rglob("*"))
-    for found in answers(root, filled((("export", "abc", "-o", "{}"),), ("results/toy", "results/toy/new"))):
+    for found in answers(filled((("export", "abc", "-o", "{}"),), ("results/toy", "results/toy/new")), root, PLAIN):
         assert_one_line(found)
         assert "results/toy is a search; name a folder outside of it" in str(found["told"])
     assert sorted(root.rglob("*")) == before

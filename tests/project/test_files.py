@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -58,6 +60,22 @@ def test_ci_cleans_up_lints_and_runs_the_documented_command() -> None:
     assert "set -euo pipefail" in text
     assert "trap 'rm -rf \"$scratch\"' EXIT" in text
     assert text.index("make lint") < text.index("make search") < text.index("make test")
+
+
+@pytest.mark.parametrize("failing", ["install", "lint", "search", "test", "none"])
+def test_ci_ends_with_the_first_step_that_fails(tmp_path: Path, failing: str) -> None:
+    run = tmp_path / ".ci" / "run"
+    run.parent.mkdir()
+    shutil.copy(ROOT / ".ci" / "run", run)
+    (tmp_path / "make").write_text(f'#!/bin/sh\necho "$1 is made"\n[ "$1" != {failing} ]\n')
+    (tmp_path / "make").chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = subprocess.run([run], capture_output=True, text=True, check=False, timeout=60, env=environment)
+    assert (done.returncode == 0) == (failing == "none")
+    steps = ["install", "search", "lint", "test"]
+    # The linters' words follow the search's, and are not said after a search that failed.
+    made = steps if failing == "none" else steps[: steps.index(failing) + 1]
+    assert done.stdout.split() == [word for step in made for word in (step, "is", "made")]
 
 
 def test_wheel_holds_code_and_what_lies_beside_it(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from harmony_core.workflow import Plan
 from tests.workflow.compare import tables
@@ -29,8 +30,15 @@ def errors(done: Completed) -> list[str]:
         ({"latency": {"source": "guessed"}}, "'measured' or 'predicted:MACHINE'"),
     ],
 )
-def test_a_bad_key_or_value(tmp_path: Path, changes: dict[str, Any], told: str) -> None:
-    (line,) = errors(search(tmp_path, write_config(tmp_path, **changes), "-n"))
+def test_a_bad_key_or_value(
+    tmp_path: Path, changes: dict[str, Any], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As the Snakefile reads them; that Snakemake ends with it, the key given twice shows."""
+    with pytest.raises(SystemExit) as ended:
+        Plan.read(yaml.safe_load(write_config(tmp_path, **changes).read_text()))
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error:")
     assert told in line
 
 
