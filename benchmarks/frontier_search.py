@@ -19,7 +19,7 @@ from typing import Any
 from benchmarks.common import RESULTS, write_result
 from benchmarks.simulation import RANKS_PER_NODE
 from benchmarks.workload import Workload
-from harmony_core.evaluation.launcher import generation_order
+from harmony_core.search.opened import generation_order
 from harmony_core.workers.attempts import Assignment, AttemptReport, Job
 from harmony_core.workers.formation import Rank
 from harmony_core.workers.task_queue import TaskQueue

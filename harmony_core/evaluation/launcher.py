@@ -36,6 +36,9 @@ class Setting(Protocol):
     def device_lock(self) -> Path:
         """Shared by trainings, held alone by measurements."""
 
+    def queue_order(self, generation: int) -> int:
+        """Where a generation stands in an allocation's queue; the lowest is first."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Launcher:
@@ -204,21 +207,6 @@ def _standing_address(folder: Path) -> Address:
         raise WorkInterrupted(f"the standing allocation has no queue: {error}") from None
 
 
-def _order(setting: OpenedSearch, generation: int | None) -> int:
+def _order(setting: Setting, generation: int | None) -> int:
     """Promotion is the last."""
-    search = setting.config.search
-    return _LAST if generation is None else generation_order(generation, search.generations, search.lag)
-
-
-def generation_order(generation: int, generations: int, lag: int) -> int:
-    """Where a generation stands in an allocation's queue: older ones first, since others wait to be bred from them.
-
-    Nobody is bred from the last ones, which so are one pool, longest first: a candidate that takes longer than was
-    expected begins earlier, and fewer devices wait for it at the end. No result hangs on the order.
-
-    Args:
-        generation: its number.
-        generations: of the search.
-        lag: generation g is bred from g - 1 - lag.
-    """
-    return max(0, min(generation, generations - 1 - lag))
+    return _LAST if generation is None else setting.queue_order(generation)

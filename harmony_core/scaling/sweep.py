@@ -84,6 +84,10 @@ class Sweep:
         """Its trainings share it."""
         return self.folder / "work" / "device.lock"
 
+    def queue_order(self, generation: int) -> int:
+        """Where its trainings stand in an allocation's queue."""
+        return generation
+
     @cached_property
     def ladders(self) -> list[Ladder]:
         """The sizes of every architecture."""

@@ -57,6 +57,10 @@ class OpenedSearch:
         """Shared by trainings, held alone by measurements."""
         return self.folder.work("device.lock")
 
+    def queue_order(self, generation: int) -> int:
+        """Where a generation stands in an allocation's queue."""
+        return generation_order(generation, self.config.search.generations, self.config.search.lag)
+
     @property
     def data_root(self) -> Path:
         """Where prepared data of all searches lies: `data/` beside `results/`."""
@@ -91,3 +95,17 @@ class OpenedSearch:
             if found.checksum != self.manifest.data["checksum"]:
                 fix = f"the search began with {self.manifest.data['source']} of another checksum; restore the folder"
                 raise UserError(str(self.data_folder), f"{found.source}, checksum {found.checksum}", fix)
+
+
+def generation_order(generation: int, generations: int, lag: int) -> int:
+    """Where a generation stands in an allocation's queue: older ones first, since others wait to be bred from them.
+
+    Nobody is bred from the last ones, which so are one pool, longest first: a candidate that takes longer than was
+    expected begins earlier, and fewer devices wait for it at the end. No result hangs on the order.
+
+    Args:
+        generation: its number.
+        generations: of the search.
+        lag: generation g is bred from g - 1 - lag.
+    """
+    return max(0, min(generation, generations - 1 - lag))
