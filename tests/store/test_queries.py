@@ -82,7 +82,8 @@ def test_a_flipped_bit_is_an_error_and_not_a_result(folder: SearchFolder, evalua
     path = folder.shard(0, "training", 0)
     whole, sound = path.read_bytes(), queries.training(folder).collect()
     seen = 0
-    for position in range(4, len(whole), 7):
+    # A test of `read_table` takes every byte; this is that the views read by it.
+    for position in range(4, len(whole), 29):
         path.write_bytes(whole[:position] + bytes([whole[position] ^ 0x10]) + whole[position + 1 :])
         try:
             rows = queries.training(folder).collect()
