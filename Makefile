@@ -31,8 +31,8 @@ SLURM_SAID := $(abspath $(VENV))/slurm-tests.txt
 # its models take its kernels, which no CPU runs.
 TEST_KERNELS = TRITON_INTERPRET=1 PYTHONPATH=$(abspath $(VENV))/fla $(BIN)/python -m pytest -n 2 --dist load --durations=5 tests/kernels $(PYTEST_ARGS)
 
-# Each worker imports every test before it runs its own, which two cores feel.
-TEST_ROOMS = $(BIN)/python -m pytest -m 'not chaos' -n 2 --dist loadfile --no-loadscope-reorder --durations=15 $(ROOMS) $(PYTEST_ARGS)
+# Each worker imports every test before it runs its own, which two cores feel; the third one works while others wait.
+TEST_ROOMS = $(BIN)/python -m pytest -m 'not chaos' -n 3 --dist loadfile --no-loadscope-reorder --durations=15 $(ROOMS) $(PYTEST_ARGS)
 
 # Each worker has a cluster of its own; the tests mostly wait for Slurm to notice what was done to it, so that `test` runs
 # them beside the others. Not a make of its own within `test`: make runs a line that calls make even in a --dry-run, and
