@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -84,7 +85,8 @@ class PilotWorkflow:
     def close(self) -> None:
         """End what a failed test left, and wait for it."""
         for process in self.processes():
-            process.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
         for main in self.mains:
             main.wait()
             if main.stdout is not None:
