@@ -121,7 +121,7 @@ COMMANDS = {
         "Checks whether a search would run with a profile: one line a check, exit code 2 if something is missing.",
     ),
     "config": ("config:app", "Configuration: defaults, schema, check."),
-    "run": ("run:app", "The steps of a search; the workflow calls these."),
+    "run": ("run:app", "The steps of a search or a sweep; the workflow calls these."),
 }
 
 

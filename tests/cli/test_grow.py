@@ -74,7 +74,7 @@ REFUSED: tuple[tuple[tuple[str, ...], str], ...] = (
 
 
 def test_refusals_are_one_line(root: Path) -> None:
-    found = answers(root, [arguments for arguments, _ in REFUSED])
+    found = answers([arguments for arguments, _ in REFUSED], root)
     for (_, told), answer in zip(REFUSED, found, strict=True):
         assert_one_line(answer)
         assert str(answer["told"]).startswith(f"error: {told}")

@@ -39,7 +39,7 @@ def test_frontiers_rules_fit_its_bins_too(monkeypatch: pytest.MonkeyPatch) -> No
     profile = Profile.find("frontier")
     each = profile.model_copy(update={"values": {**profile.values, "submitit-cluster": "slurm", "jobs": 4}})
     batch = Partition("batch", True, "UP", None, None)
-    assert {request.name for request in each.requests()} == {"train", "benchmark_latency", "promote"}
+    assert {request.name for request in each.requests()} == {"train", "benchmark_latency", "promote", "isoflop"}
     site = Site.named("frontier")
     assert {runtime(request, batch, site).verdict for request in each.requests()} == {"ok"}
     assert [finding.verdict for finding in jobs_at_once(each, site)] == ["ok"]

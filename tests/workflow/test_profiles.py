@@ -13,7 +13,7 @@ import yaml
 ROOT = Path(__file__).parents[2]
 NAMES = ("local", "slurm", "frontier")
 CONFIGS = {"slurm": "config/nano.yaml", "frontier": "config/frontier.yaml", "local": "config/nano.yaml"}
-RULES = {"train", "benchmark_latency", "promote"}
+RULES = {"train", "benchmark_latency", "promote", "isoflop"}
 
 
 def plan(folder: Path, profile: str, *arguments: str) -> subprocess.CompletedProcess[str]:

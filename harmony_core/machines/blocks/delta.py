@@ -67,14 +67,24 @@ class DeltaRule:
 
     def working(self, shape: Shape) -> float:
         """Elements a token that the backward pass makes: gradients of all tokens, and what a span is computed in."""
-        chunk, together = self.chunk(shape), self._together(shape)
-        decays = self.num_heads * self.keys if self.by_channel else 0
-        gradients = 2 * self.num_key_heads * self.keys + self.num_heads * (self.values + 2) + decays
-        matrices, vectors = 6 * chunk, 10 * self.keys + 6 * self.values
-        share = min(1.0, chunk * together / shape.context)
-        states = 4 * self.keys * self.values / chunk
-        pairs = 3 * DECAY_BLOCK * self.keys if self.by_channel else 0
-        return gradients + share * self.num_heads * (matrices + vectors + states + pairs)
+        heads, key_heads, keys = self.num_heads, self.num_key_heads, self.keys
+        decays = heads * keys if self.by_channel else 0
+        gradients = 2 * key_heads * keys + heads * (self.values + 2) + decays
+        share = min(1.0, self.chunk(shape) * self._together(shape) / shape.context)
+        return gradients + share * self._span(self.chunk(shape))
+
+    def _span(self, chunk: int) -> float:
+        """Elements a token of a span that live at once in its backward pass, where they are most."""
+        heads, key_heads, keys, values = self.num_heads, self.num_key_heads, self.keys, self.values
+        states = keys * values / chunk
+        if self.by_channel:
+            # Pairs and their gradients; queries and keys twice, what reads and is written, decays; then the blocks.
+            return heads * (4 * chunk + 10 * keys + 3 * values + states + 3 * DECAY_BLOCK * keys)
+        # Pairs, their decays and gradients, and what reads and is written, of every head; of key heads what is summed.
+        # Either the gradients are, by the decays, or what was read and written is a second time, with its decays.
+        summed = heads * (7 * chunk + 3 * keys + 3 * values + states) + key_heads * (2 * chunk + 2 * keys)
+        read = heads * (5 * chunk + 3 * keys + 6 * values + states) + key_heads * (2 * chunk + 5 * keys)
+        return max(summed, read)
 
     def _together(self, shape: Shape) -> int:
         wide = max(DECAY_BLOCK * self.keys if self.by_channel else self.keys, self.values)
