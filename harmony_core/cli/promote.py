@@ -84,14 +84,15 @@ def _asked(
 def _in_a_copy(folder: SearchFolder, ids: list[str], replicates: int | None, tokens: int | None) -> str:
     """What somebody types for a promotion of its own, in a folder beside this one."""
     place = Path(os.path.abspath(folder.path))
-    root, search = place.parents[1].with_name(f"{place.parents[1].name}-{tokens}-tokens"), f"results/{place.name}"
+    root = place.parents[1].with_name(f"{place.parents[1].name}-{tokens}-tokens")
+    search = shlex.quote(f"results/{place.name}")
     seeds = f" --replicates {replicates}" if replicates else ""
     steps = [
         f"mkdir -p {shlex.quote(str(root / 'results'))}",
         f"cp -a {shlex.quote(str(place))} {shlex.quote(str(root / 'results'))}",
         f"cd {shlex.quote(str(root))}",
         f"rm -rf {search}/promoted {search}/report {search}/work/*/promoted",
-        f"harmony promote {' '.join(ids)} --search {search} --adopt --tokens {tokens}{seeds}",
+        f"harmony promote {shlex.join(ids)} --search {search} --adopt --tokens {tokens}{seeds}",
     ]
     return " && ".join(steps)
 

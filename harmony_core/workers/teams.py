@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import ClassVar, Self
 
 from harmony_core.errors import UserError
 from harmony_core.slurm.job import nodes_left, num_nodes, seconds_left, seconds_used
@@ -24,8 +24,6 @@ from harmony_core.workers.server import QueueServer
 # After so many starts in a row without any attempt that ended, something is wrong that another start does not mend.
 _FRUITLESS_STARTS = 3
 _LOOK_SECONDS = 0.5
-# Set by a process's first teams.
-_FOLLOWS = "HARMONY_FOLLOWS_OTHER_TEAMS"
 # Every rank reads Python and its packages from a shared file system, all at once.
 _START_SECONDS = 600.0
 # With the queue's goodbye this is less than the 20 s that the executor plugin waits before it kills.
@@ -51,6 +49,9 @@ class Teams:
         log: what srun and the ranks print; None is a file in `folder`.
         sharers: ranks on each GPU: a task of srun is so many.
     """
+
+    # Whether this process had teams in its allocation before.
+    _others_were: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -82,8 +83,8 @@ class Teams:
         self._silence = silence_seconds
         # What the allocation had lasted before, staging most of all. It belongs to the first teams of a process alone:
         # when others follow, the time between was their predecessors'.
-        self._began, self._held_before = time.monotonic(), 0.0 if _FOLLOWS in os.environ else seconds_used()
-        os.environ[_FOLLOWS] = "1"
+        self._began, self._held_before = time.monotonic(), 0.0 if Teams._others_were else seconds_used()
+        Teams._others_were = True
         self.log = log or folder / "ranks.log"
         self._closing = threading.Event()
         # Whoever starts srun or speaks to the queue holds it, so that neither happens after the end.

@@ -83,7 +83,7 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fake]:
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     # Teams of another test were no predecessors in this allocation.
-    monkeypatch.delenv("HARMONY_FOLLOWS_OTHER_TEAMS", raising=False)
+    monkeypatch.setattr(Teams, "_others_were", False)
     # The ranks find the tests' functions here.
     monkeypatch.chdir(ROOT)
     yield made
