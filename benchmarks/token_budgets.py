@@ -71,12 +71,16 @@ def short_trainings(architectures: Sequence[Architecture]) -> list[Training]:
 
 
 def long_trainings(architectures: Sequence[Architecture], rates: Sequence[int]) -> list[Training]:
-    """Every architecture at its better rate, from the trunk of its short training."""
+    """Every architecture at its better rate, from the trunk of its short training.
+
+    Where that is gone, as in another checkout, from the start: to the same bits, for more time.
+    """
     _, recipe = recipes()
     found = []
     for number, (architecture, rate) in enumerate(zip(architectures, rates, strict=True)):
         labels = {"number": number, "rate": rate, "seed": SEEDS[0], "tokens_asked": recipe.tokens}
-        trunk = TRUNKS / f"short.{number}.{rate}.{SEEDS[0]}"
+        kept = TRUNKS / f"short.{number}.{rate}.{SEEDS[0]}"
+        trunk = kept if kept.exists() else None
         key = f"long.{number}.{rate}.{SEEDS[0]}"
         found.append(Training(key, architecture, recipe.at_rate(rate), SEEDS[0], labels, trunk_of=trunk))
     return found

@@ -24,9 +24,19 @@ def stable(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def assert_same(first: Path, second: Path) -> None:
-    """Fails, naming the file, where two searches differ."""
+    """Fails, naming every file and the rows in it, where two searches differ."""
     left, right = tables(first), tables(second)
     assert left.keys() == right.keys()
     assert left
-    for name, frame in left.items():
-        assert frame.equals(right[name]), name
+    differing = {name: _rows_apart(left[name], right[name]) for name in left if not left[name].equals(right[name])}
+    assert not differing, "\n".join(f"{name}:\n{rows}" for name, rows in differing.items())
+
+
+def _rows_apart(left: pl.DataFrame, right: pl.DataFrame) -> str:
+    """The first rows that only one of two tables has."""
+    first, second = left.rows(named=True), right.rows(named=True)
+    alone = {
+        "first": [row for row in first if row not in second],
+        "second": [row for row in second if row not in first],
+    }
+    return "\n".join(f"  {len(rows)} in the {which} alone: {rows[:2]}" for which, rows in alone.items())
