@@ -116,32 +116,36 @@ def first_mixer(architecture: Architecture) -> str:
 
 
 def judge(architectures: Sequence[Architecture], short: Sequence[Row], long: Sequence[Row]) -> dict[str, Any]:
-    """What is told of the trainings."""
+    """What is told of the trainings; where none is longer, of the short ones."""
     (_, first), (_, second) = best(short, SEEDS[0]), best(short, SEEDS[1])
-    after = [float("inf") if row["val_bits_per_byte"] is None else row["val_bits_per_byte"] for row in long]
-    classes = [first_mixer(one) for one in architectures]
-    alive = np.isfinite([first, second, after]).all(axis=0)
-
-    def of(values: Sequence[Any]) -> list[Any]:
-        return [value for value, is_alive in zip(values, alive, strict=True) if is_alive]
-
-    num_best = max(1, sum(alive) // 4)
-    overlap = set(np.argsort(of(first))[:num_best]) & set(np.argsort(of(after))[:num_best])
-    return {
+    columns = [first, second]
+    if long:
+        columns.append([float("inf") if row["val_bits_per_byte"] is None else row["val_bits_per_byte"] for row in long])
+    alive = np.isfinite(columns).all(axis=0)
+    first, second, *after = np.array(columns)[:, alive]
+    classes = [first_mixer(one) for one, is_alive in zip(architectures, alive, strict=True) if is_alive]
+    found = {
         "architectures": int(sum(alive)),
         "failed": int(len(alive) - sum(alive)),
-        "short_with_long": correlation(of(first), of(after)),
-        "seed_with_seed": correlation(of(first), of(second)),
-        "best_quarter_in_both": [len(overlap), num_best],
-        "first_mixer_explains": round(explained(of(first), of(classes)), 3),
-        "first_mixer_explains_later": round(explained(of(after), of(classes)), 3),
         "by_class": {one: classes.count(one) for one in sorted(set(classes))},
+        "seed_with_seed": correlation(first, second),
+        "first_mixer_explains": round(explained(first, classes), 3),
     }
+    if after:
+        num_best = max(1, sum(alive) // 4)
+        overlap = set(np.argsort(first)[:num_best]) & set(np.argsort(after[0])[:num_best])
+        found |= {
+            "short_with_long": correlation(first, after[0]),
+            "best_quarter_in_both": [len(overlap), num_best],
+            "first_mixer_explains_later": round(explained(after[0], classes), 3),
+        }
+    return found
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.token_budgets", description=__doc__)
     parser.add_argument("--plan", action="store_true", help="print what it costs, and train nothing")
+    parser.add_argument("--short", action="store_true", help="train and judge the short trainings alone")
     parser.add_argument("--workers", type=int, default=2)
     arguments = parser.parse_args()
     short, long = recipes()
@@ -161,7 +165,7 @@ def main() -> int:
 
         shorts = run(short_trainings(architectures))
         rates, _ = best(shorts, SEEDS[0])
-        longs = run(long_trainings(architectures, rates))
+        longs = [] if arguments.short else run(long_trainings(architectures, rates))
     found = judge(architectures, shorts, longs)
     write_result("token_budgets", {"tokens": [short.tokens, long.tokens], "seeds": len(SEEDS), **found})
     for name, value in found.items():
