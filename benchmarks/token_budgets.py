@@ -132,7 +132,7 @@ def judge(architectures: Sequence[Architecture], short: Sequence[Row], long: Seq
         "first_mixer_explains": round(explained(first, classes), 3),
     }
     if after:
-        num_best = max(1, sum(alive) // 4)
+        num_best = max(1, int(sum(alive)) // 4)
         overlap = set(np.argsort(first)[:num_best]) & set(np.argsort(after[0])[:num_best])
         found |= {
             "short_with_long": correlation(first, after[0]),
