@@ -13,9 +13,12 @@ import json
 import os
 import statistics
 import sys
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import yaml
 
 from benchmarks.common import RESULTS, ROOT, run_search, write_result
@@ -27,6 +30,7 @@ from harmony_core.base import read_yaml
 from harmony_core.data import prepare
 from harmony_core.results import pareto_front
 from harmony_core.search.config import Config
+from harmony_core.store import population, selection
 from harmony_core.training.recipe import Recipe
 from harmony_core.workers.pool import WarmPool
 
@@ -62,22 +66,38 @@ def search_config(seed: int) -> Path:
     return path
 
 
-def finalist(seed: int) -> Architecture:
-    """Of a search's front the member with the lowest validation bits per byte; the search is run, or gone on with."""
+def searched(seed: int) -> dict[str, Any]:
+    """Of a search's front the member with the lowest validation bits per byte, and of how many mixers of each kind its
+    generation 0 was made and its last survivors are; the search is run, or gone on with."""
     config = search_config(seed)
     run_search(config.parent, config)
-    front = pareto_front(config.parent / "results" / "baselines").sort("val_bits_per_byte").collect()
-    return Architecture.from_json(front["architecture"][0])
+    results = config.parent / "results" / "baselines"
+    front = pareto_front(results).sort("val_bits_per_byte").collect()
+    everybody = population(results).select("generation", "architecture_id", "architecture").collect()
+    last = selection(results).filter(pl.col("generation") == pl.col("generation").max(), pl.col("survives")).collect()
+    return {
+        "architecture": front["architecture"][0],
+        "mixers": {
+            "drawn": mixers(everybody.filter(pl.col("generation") == 0)["architecture"]),
+            "kept": mixers(everybody.join(last, on="architecture_id", how="semi")["architecture"]),
+        },
+    }
 
 
-def finalists() -> list[Architecture]:
-    """Each search's; those that are known are not searched for again."""
-    known: dict[str, str] = json.loads(FINALISTS.read_text()) if FINALISTS.exists() else {}
+def mixers(architectures: Iterable[str]) -> dict[str, int]:
+    """Of the architectures' token mixers, how many are of each kind."""
+    blocks = [block for text in architectures for block in Architecture.from_json(text).blocks]
+    return dict(sorted(Counter(block.kind for block in blocks if block.role == "mixer").items()))
+
+
+def searches() -> list[dict[str, Any]]:
+    """What each came to; those that are known are not run again."""
+    known: dict[str, Any] = json.loads(FINALISTS.read_text()) if FINALISTS.exists() else {}
     for seed in SEARCH_SEEDS:
         if str(seed) not in known:
-            known[str(seed)] = finalist(seed).to_json()
+            known[str(seed)] = searched(seed)
             FINALISTS.write_text(json.dumps(known, indent=1) + "\n")
-    return [Architecture.from_json(known[str(seed)]) for seed in SEARCH_SEEDS]
+    return [known[str(seed)] for seed in SEARCH_SEEDS]
 
 
 def recipe() -> Recipe:
@@ -165,14 +185,15 @@ def comparisons(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def markdown(rows: list[dict[str, Any]]) -> str:
     """The table as the README shows it."""
     lines = [
-        "| model | test bits/byte, mean (min to max) | runs | learning rate | active non-embedding "
+        "| model | test bits/byte, mean (min to max) | runs | learning rate | parameters: active, all "
         "| FLOPs/token, training | blocks |",
         "|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         bits = row["test_bits_per_byte"]
         test = f"{row['mean']:.3f} ({min(bits):.3f} to {max(bits):.3f})" if bits else "failed"
-        costs = f"{row['num_active_non_embedding_params'] / 1e6:.2f} M | {row['flops_per_token'] / 1e6:.1f} M"
+        parameters = f"{row['num_active_non_embedding_params'] / 1e6:.2f} M, {row['num_params'] / 1e6:.2f} M"
+        costs = f"{parameters} | {row['flops_per_token'] / 1e6:.1f} M"
         lines.append(
             f"| {row['model']} | {test} | {row['runs']} | {row['learning_rate']:g} | {costs} | {row['pattern']} |"
         )
@@ -189,7 +210,9 @@ def main() -> int:
         return 0
     os.nice(10)
     models = {f"{name}-nano": load_preset(f"{name}-nano") for name in PRESETS}
-    models |= {f"found {one.id[:8]}": one for one in finalists()}
+    came_to = searches()
+    finalists = [Architecture.from_json(one["architecture"]) for one in came_to]
+    models |= {f"found {one.id[:8]}": one for one in finalists}
     data = prepare(Config.from_yaml(search_config(0)).data, ROOT / "data")
     pool = WarmPool(WORK / "logs", workers=arguments.workers)
 
@@ -199,7 +222,8 @@ def main() -> int:
     rows = table(models, run(final(models, best_rates(run(tuning(models))))))
     compared = comparisons(rows)
     tuned = {"rates": RATES, "tuning_seeds": len(TUNING_SEEDS), "tokens": recipe().tokens}
-    write_result("baselines", {"budget": BUDGET, "tuning": tuned, "models": rows, "comparisons": compared})
+    figures = {"budget": BUDGET, "tuning": tuned, "mixers": [one["mixers"] for one in came_to], "models": rows}
+    write_result("baselines", {**figures, "comparisons": compared})
     print(markdown(rows))
     for one in compared:
         low, high = one["interval"]
