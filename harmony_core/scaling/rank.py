@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -40,10 +39,20 @@ def rank_correlation(small: Sequence[float], large: Sequence[float], resamples: 
     """
     if len(small) != len(large) or len(small) < _LEAST:
         raise ValueError(f"{len(small)} and {len(large)} values have no rank correlation; give {_LEAST} pairs or more")
-    pairs_N2 = np.array([small, large]).T
-    drawn_RN = np.random.default_rng(0).choice(len(pairs_N2), size=(resamples, len(pairs_N2)))
-    with warnings.catch_warnings(category=stats.ConstantInputWarning, action="ignore"):
-        found_R = [float(stats.spearmanr(*pairs_N2[one_N].T).statistic) for one_N in drawn_RN]
-        value = float(stats.spearmanr(small, large).statistic)
-    low, high = np.nanquantile(found_R, (0.025, 0.975))
-    return RankCorrelation(value, float(low), float(high))
+    pairs_2N = np.array([small, large], dtype=float)
+    drawn_RN = np.random.default_rng(0).choice(len(small), size=(resamples, len(small)))
+    low, high = np.nanquantile(_spearman(*pairs_2N[:, drawn_RN]), (0.025, 0.975))
+    return RankCorrelation(float(_spearman(*pairs_2N)), float(low), float(high))
+
+
+def _spearman(first_xN: np.ndarray, second_xN: np.ndarray) -> np.ndarray:
+    """Spearman's along the last axis: Pearson's of ranks, of which equal values share the mean; NaN where all are equal.
+
+    scipy's own takes one pair at a time, which for ten thousand resamples is seconds.
+    """
+    ranks_2xN = stats.rankdata([first_xN, second_xN], axis=-1)
+    first_xN, second_xN = ranks_2xN - ranks_2xN.mean(axis=-1, keepdims=True)
+    spread_x = np.sqrt((first_xN**2).sum(-1) * (second_xN**2).sum(-1))
+    with np.errstate(invalid="ignore"):
+        found_x: np.ndarray = (first_xN * second_xN).sum(-1) / spread_x
+    return found_x

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from harmony_core.scaling.figures import write_figures
 from harmony_core.scaling.isoflop import Curve, Point, optimum
@@ -117,6 +118,22 @@ def test_draws_without_a_value_count_at_both_ends() -> None:
     half = bootstrap([[1.0, 0.0]], value, rng, 50)["x"]
     assert (half.low, half.high) == (-math.inf, math.inf)
     assert 0.2 < half.failed < 0.8
+
+
+def test_rank_correlation_is_scipys_with_equal_values_too() -> None:
+    rng = np.random.default_rng(7)
+    small, large = (rng.normal(size=20).round(1) for _ in range(2))
+    assert len(set(small)) < len(small)
+    found = rank_correlation(small, large, 300)
+    drawn_RN = np.random.default_rng(0).choice(20, size=(300, 20))
+    each_R = [stats.spearmanr(small[one_N], large[one_N]).statistic for one_N in drawn_RN]
+    assert found.value == pytest.approx(stats.spearmanr(small, large).statistic)
+    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(each_R, (0.025, 0.975))))
+
+
+def test_a_resample_in_which_a_side_is_all_equal_is_left_out() -> None:
+    found = rank_correlation([1.0, 1.0, 2.0], [3.0, 2.0, 1.0], 200)
+    assert -1.0 <= found.low <= found.value <= found.high < 0.0
 
 
 def test_rank_correlation_and_its_interval() -> None:
