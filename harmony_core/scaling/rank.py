@@ -46,7 +46,7 @@ def rank_correlation(small: Sequence[float], large: Sequence[float], resamples: 
 
 
 def _spearman(first_xN: np.ndarray, second_xN: np.ndarray) -> np.ndarray:
-    """Spearman's along the last axis: Pearson's of ranks, of which equal values share the mean; NaN where all are equal.
+    """Spearman's along the last axis: Pearson's of ranks, equal values sharing their mean; NaN where all are equal.
 
     scipy's own takes one pair at a time, which for ten thousand resamples is seconds.
     """
