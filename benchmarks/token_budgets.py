@@ -167,7 +167,8 @@ def main() -> int:
         rates, _ = best(shorts, SEEDS[0])
         longs = [] if arguments.short else run(long_trainings(architectures, rates))
     found = judge(architectures, shorts, longs)
-    write_result("token_budgets", {"tokens": [short.tokens, long.tokens], "seeds": len(SEEDS), **found})
+    tokens = [short.tokens, long.tokens] if longs else [short.tokens]
+    write_result("token_budgets", {"tokens": tokens, "seeds": len(SEEDS), **found})
     for name, value in found.items():
         print(f"{name}: {value}")
     return 0
