@@ -3,12 +3,14 @@
 Architectures are drawn as a search's generation 0 is, and trained as the demo trains: on two seeds, and the first seed
 goes on from its trunk to four times the tokens. Told are the rank correlation of short with long, that of seed with
 seed, which is what a longer training could agree with at most, and how much of the variance of the short one's losses
-the first token mixer's class explains. `--plan` prints the cost. What is done stays done: run it again to go on.
+the first token mixer's class explains. `--plan` prints the cost, `--judge` tells what the journal holds. What is done
+stays done: run it again to go on.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 import tempfile
@@ -25,10 +27,13 @@ from harmony_core.data import prepare
 from harmony_core.scaling.rank import rank_correlation
 from harmony_core.search.config import Config
 from harmony_core.space import Space, draw_strata, sample
+from harmony_core.store import Journal
 from harmony_core.training.recipe import Recipe
 from harmony_core.workers.pool import WarmPool
 
 COUNT, SAMPLE_SEED, SEEDS, LONGER = 32, 2026, (0, 1), 4
+# Fewer have no rank to speak of.
+LEAST = 3
 JOURNAL = RESULTS / "token_budgets.jsonl"
 TRUNKS = ROOT / "build" / "token_budgets"
 CLASSES = {
@@ -116,36 +121,49 @@ def first_mixer(architecture: Architecture) -> str:
 
 
 def judge(architectures: Sequence[Architecture], short: Sequence[Row], long: Sequence[Row]) -> dict[str, Any]:
-    """What is told of the trainings; where none is longer, of the short ones."""
+    """What is told of the short trainings, and of those that have gone on, once there are some."""
     (_, first), (_, second) = best(short, SEEDS[0]), best(short, SEEDS[1])
-    columns = [first, second]
-    if long:
-        columns.append([float("inf") if row["val_bits_per_byte"] is None else row["val_bits_per_byte"] for row in long])
-    alive = np.isfinite(columns).all(axis=0)
-    first, second, *after = np.array(columns)[:, alive]
-    classes = [first_mixer(one) for one, is_alive in zip(architectures, alive, strict=True) if is_alive]
-    found = {
-        "architectures": int(sum(alive)),
-        "failed": int(len(alive) - sum(alive)),
-        "by_class": {one: classes.count(one) for one in sorted(set(classes))},
-        "seed_with_seed": correlation(first, second),
-        "first_mixer_explains": round(explained(first, classes), 3),
+    after = {row["number"]: row["val_bits_per_byte"] for row in long if row["val_bits_per_byte"] is not None}
+    alive = [number for number in range(len(architectures)) if math.isfinite(first[number] + second[number])]
+    classes = [first_mixer(one) for one in architectures]
+    found: dict[str, Any] = {
+        "architectures": len(alive),
+        "failed": len(architectures) - len(alive),
+        "by_class": {one: [classes[n] for n in alive].count(one) for one in sorted(set(classes))},
+        "seed_with_seed": correlation([first[n] for n in alive], [second[n] for n in alive]),
+        "first_mixer_explains": round(explained([first[n] for n in alive], [classes[n] for n in alive]), 3),
     }
-    if after:
-        num_best = max(1, int(sum(alive)) // 4)
-        overlap = set(np.argsort(first)[:num_best]) & set(np.argsort(after[0])[:num_best])
-        found |= {
-            "short_with_long": correlation(first, after[0]),
+    both = [number for number in alive if number in after]
+    if len(both) >= LEAST:
+        before, later = [first[n] for n in both], [after[n] for n in both]
+        num_best = max(1, len(both) // 4)
+        overlap = set(np.argsort(before)[:num_best]) & set(np.argsort(later)[:num_best])
+        found["longer"] = {
+            "architectures": len(both),
+            "short_with_long": correlation(before, later),
             "best_quarter_in_both": [len(overlap), num_best],
-            "first_mixer_explains_later": round(explained(after[0], classes), 3),
+            "first_mixer_explains": round(explained(later, [classes[n] for n in both]), 3),
         }
     return found
+
+
+def held() -> list[Row]:
+    """The rows that the journal has."""
+    return [record["answer"]["row"] for record in Journal(JOURNAL).records() if record["event"] == "final"]
+
+
+def train(architectures: Sequence[Architecture], data: Path, workers: int) -> None:
+    """Trains what the journal lacks."""
+    with tempfile.TemporaryDirectory() as logs:
+        pool = WarmPool(Path(logs), workers=workers)
+        rates, _ = best(run_trainings(pool, short_trainings(architectures), data, JOURNAL), SEEDS[0])
+        run_trainings(pool, long_trainings(architectures, rates), data, JOURNAL)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.token_budgets", description=__doc__)
     parser.add_argument("--plan", action="store_true", help="print what it costs, and train nothing")
-    parser.add_argument("--short", action="store_true", help="train and judge the short trainings alone")
+    parser.add_argument("--judge", action="store_true", help="train nothing, and tell what the journal holds")
     parser.add_argument("--workers", type=int, default=2)
     arguments = parser.parse_args()
     short, long = recipes()
@@ -157,18 +175,15 @@ def main() -> int:
     os.nice(10)
     data = prepare(Config.from_yaml(ROOT / "config" / "nano.yaml").data, ROOT / "data")
     architectures = draw(data.vocab_size)
-    with tempfile.TemporaryDirectory() as logs:
-        pool = WarmPool(Path(logs), workers=arguments.workers)
-
-        def run(trainings: list[Training]) -> list[Row]:
-            return run_trainings(pool, trainings, ROOT / "data" / data.id, JOURNAL)
-
-        shorts = run(short_trainings(architectures))
-        rates, _ = best(shorts, SEEDS[0])
-        longs = [] if arguments.short else run(long_trainings(architectures, rates))
-    found = judge(architectures, shorts, longs)
-    tokens = [short.tokens, long.tokens] if longs else [short.tokens]
-    write_result("token_budgets", {"tokens": tokens, "seeds": len(SEEDS), **found})
+    if not arguments.judge:
+        train(architectures, ROOT / "data" / data.id, arguments.workers)
+    rows = held()
+    found = judge(
+        architectures,
+        [row for row in rows if row["tokens_asked"] == short.tokens],
+        [row for row in rows if row["tokens_asked"] == long.tokens],
+    )
+    write_result("token_budgets", {"tokens": [short.tokens, long.tokens], "seeds": len(SEEDS), **found})
     for name, value in found.items():
         print(f"{name}: {value}")
     return 0

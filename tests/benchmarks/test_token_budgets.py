@@ -31,9 +31,10 @@ def rows(losses: Sequence[float | None], seeds: Sequence[int]) -> list[dict[str,
 def test_two_seeds_and_more_tokens_are_compared_by_rank() -> None:
     losses = [2.5 + 0.01 * number for number in range(len(drawn()))]
     found = judge(drawn(), rows(losses, (0, 1)), rows([5.0 - bits for bits in losses], (0,)))
-    assert (found["seed_with_seed"]["spearman"], found["short_with_long"]["spearman"]) == (1.0, -1.0)
-    assert found["best_quarter_in_both"] == [0, len(drawn()) // 4]
-    assert found["first_mixer_explains"] == pytest.approx(found["first_mixer_explains_later"], abs=1e-3)
+    longer = found["longer"]
+    assert (found["seed_with_seed"]["spearman"], longer["short_with_long"]["spearman"]) == (1.0, -1.0)
+    assert longer["best_quarter_in_both"] == [0, len(drawn()) // 4]
+    assert found["first_mixer_explains"] == pytest.approx(longer["first_mixer_explains"], abs=1e-3)
     json.dumps(found)
 
 
@@ -49,7 +50,16 @@ def test_without_longer_trainings_nothing_is_told_of_them_and_who_failed_is_left
     found = judge(drawn(), rows(losses, (0, 1)), [])
     assert (found["architectures"], found["failed"]) == (len(drawn()) - 1, 1)
     assert sum(found["by_class"].values()) == len(drawn()) - 1
-    assert "short_with_long" not in found
+    assert "longer" not in found
+
+
+def test_of_more_tokens_those_speak_that_have_had_them() -> None:
+    losses = [2.5 + 0.01 * number for number in range(len(drawn()))]
+    late: list[float | None] = [bits - 0.3 for bits in losses[:9]]
+    late[4] = None
+    found = judge(drawn(), rows(losses, (0, 1)), rows(late, (0,)))
+    assert found["architectures"] == len(drawn())
+    assert (found["longer"]["architectures"], found["longer"]["best_quarter_in_both"]) == (8, [2, 2])
 
 
 def test_a_longer_training_goes_on_from_a_trunk_that_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
