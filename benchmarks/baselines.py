@@ -67,8 +67,11 @@ def search_config(seed: int) -> Path:
 
 
 def searched(seed: int) -> dict[str, Any]:
-    """Of a search's front the member with the lowest validation bits per byte, and of how many mixers of each kind its
-    generation 0 was made and its last survivors are; the search is run, or gone on with."""
+    """What a search came to; it is run, or gone on with.
+
+    That is of its front the member with the lowest validation bits per byte, and how many token mixers of each kind its
+    generation 0 had (`drawn`) and its last survivors have (`kept`).
+    """
     config = search_config(seed)
     run_search(config.parent, config)
     results = config.parent / "results" / "baselines"
@@ -183,7 +186,7 @@ def comparisons(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def markdown(rows: list[dict[str, Any]]) -> str:
-    """The table as the README shows it."""
+    """The table as docs/benchmarks.md shows it."""
     lines = [
         "| model | test bits/byte, mean (min to max) | runs | learning rate | parameters: active, all "
         "| FLOPs/token, training | blocks |",

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.common import RESULTS, ROOT, write_result
-from benchmarks.trainings import SECONDS_A_TRAINING, Row, Training, run_trainings
+from benchmarks.trainings import SECONDS_A_TRAINING, Row, Training, held, run_trainings
 from harmony_core.architecture import Architecture
 from harmony_core.architecture.presets import load_preset
 from harmony_core.data import prepare
@@ -33,7 +33,6 @@ from harmony_core.scaling.growth import WIDTH, Growth
 from harmony_core.scaling.rank import rank_correlation
 from harmony_core.search.config import Config
 from harmony_core.space import Space, draw_strata, sample
-from harmony_core.store import Journal
 from harmony_core.training.recipe import Recipe
 from harmony_core.workers.pool import WarmPool
 from harmony_core.workers.task import WorkInterrupted
@@ -141,11 +140,6 @@ def _correlation(first: dict[str, float], second: dict[str, float]) -> dict[str,
     return {"architectures": len(both), **asdict(found)}
 
 
-def held() -> list[Row]:
-    """The rows that the journal has."""
-    return [record["answer"]["row"] for record in Journal(JOURNAL).records() if record["event"] == "final"]
-
-
 def _train(workers: int) -> None:
     data = prepare(Config.from_yaml(ROOT / "config" / "nano.yaml").data, ROOT / "data")
     with tempfile.TemporaryDirectory() as logs:
@@ -168,7 +162,7 @@ def main() -> int:
     os.nice(10)
     if not arguments.judge:
         _train(arguments.workers)
-    rows = held()
+    rows = held(JOURNAL)
     found = {"trainings": len(rows), "of": len(trainings()), **judge(rows)}
     if len(rows) == len(trainings()):
         write_result("small_to_large", {"params": {"small": SMALL, "large": LARGE}, "by": WAY, **found})

@@ -21,13 +21,12 @@ from typing import Any
 import numpy as np
 
 from benchmarks.common import RESULTS, ROOT, write_result
-from benchmarks.trainings import SECONDS_A_TRAINING, Row, Training, run_trainings
+from benchmarks.trainings import SECONDS_A_TRAINING, Row, Training, held, run_trainings
 from harmony_core.architecture import Architecture
 from harmony_core.data import prepare
 from harmony_core.scaling.rank import rank_correlation
 from harmony_core.search.config import Config
 from harmony_core.space import Space, draw_strata, sample
-from harmony_core.store import Journal
 from harmony_core.training.recipe import Recipe
 from harmony_core.workers.pool import WarmPool
 
@@ -140,16 +139,12 @@ def judge(architectures: Sequence[Architecture], short: Sequence[Row], long: Seq
         overlap = set(np.argsort(before)[:num_best]) & set(np.argsort(later)[:num_best])
         found["longer"] = {
             "architectures": len(both),
+            "failed": len(long) - len(after),
             "short_with_long": correlation(before, later),
             "best_quarter_in_both": [len(overlap), num_best],
             "first_mixer_explains": round(explained(later, [classes[n] for n in both]), 3),
         }
     return found
-
-
-def held() -> list[Row]:
-    """The rows that the journal has."""
-    return [record["answer"]["row"] for record in Journal(JOURNAL).records() if record["event"] == "final"]
 
 
 def train(architectures: Sequence[Architecture], data: Path, workers: int) -> None:
@@ -168,21 +163,21 @@ def main() -> int:
     arguments = parser.parse_args()
     short, long = recipes()
     if arguments.plan:
-        shorts = COUNT * len(SEEDS) * len(short.learning_rates)
-        equal = shorts + COUNT * (long.num_steps - short.trunk_steps) / short.num_steps
-        print(f"{shorts + COUNT} trainings, about {equal * SECONDS_A_TRAINING / 3600:.1f} core-hours")
+        count = COUNT * len(SEEDS) * len(short.learning_rates)
+        equal = count + COUNT * (long.num_steps - short.trunk_steps) / short.num_steps
+        print(f"{count + COUNT} trainings, about {equal * SECONDS_A_TRAINING / 3600:.1f} core-hours")
         return 0
     os.nice(10)
     data = prepare(Config.from_yaml(ROOT / "config" / "nano.yaml").data, ROOT / "data")
     architectures = draw(data.vocab_size)
     if not arguments.judge:
         train(architectures, ROOT / "data" / data.id, arguments.workers)
-    rows = held()
-    found = judge(
-        architectures,
-        [row for row in rows if row["tokens_asked"] == short.tokens],
-        [row for row in rows if row["tokens_asked"] == long.tokens],
-    )
+    rows = held(JOURNAL)
+    shorts, longs = ([row for row in rows if row["tokens_asked"] == asked.tokens] for asked in (short, long))
+    if len(shorts) < (needed := len(short_trainings(architectures))):
+        print(f"{JOURNAL.name}: {len(shorts)} of {needed} short trainings; run it without --judge", file=sys.stderr)
+        return 1
+    found = judge(architectures, shorts, longs)
     write_result("token_budgets", {"tokens": [short.tokens, long.tokens], "seeds": len(SEEDS), **found})
     for name, value in found.items():
         print(f"{name}: {value}")

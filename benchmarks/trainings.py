@@ -14,6 +14,7 @@ from harmony_core.evaluation.journalled import run_journalled
 from harmony_core.evaluation.seeds import data_seed, init_seed
 from harmony_core.evaluation.task_journal import TaskJournal
 from harmony_core.machines import Layout
+from harmony_core.store import Journal
 from harmony_core.training.recipe import Recipe
 from harmony_core.workers import Outcome, Pool, Task
 
@@ -73,6 +74,11 @@ def run_trainings(pool: Pool, trainings: Iterable[Training], data: Path, journal
             report=lambda answer, done, total: print(f"{done}/{total} {_line(answer['row'])}", flush=True),
         )
     return [answer["row"] for answer in answers]
+
+
+def held(journal: Path) -> list[Row]:
+    """The rows that a journal has, in the order in which they came."""
+    return [record["answer"]["row"] for record in Journal(journal).records() if record["event"] == "final"]
 
 
 def _is_answer(answer: Row, task: Task) -> bool:

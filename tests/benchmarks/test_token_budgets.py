@@ -59,7 +59,8 @@ def test_of_more_tokens_those_speak_that_have_had_them() -> None:
     late[4] = None
     found = judge(drawn(), rows(losses, (0, 1)), rows(late, (0,)))
     assert found["architectures"] == len(drawn())
-    assert (found["longer"]["architectures"], found["longer"]["best_quarter_in_both"]) == (8, [2, 2])
+    longer = found["longer"]
+    assert (longer["architectures"], longer["failed"], longer["best_quarter_in_both"]) == (8, 1, [2, 2])
 
 
 def test_a_longer_training_goes_on_from_a_trunk_that_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
