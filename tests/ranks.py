@@ -14,7 +14,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-SECONDS = 240.0
+from tests.waiting import PATIENCE
 
 
 def run_on_ranks(function: Callable[[], dict[str, Any]], size: int, folder: Path) -> list[dict[str, Any]]:
@@ -24,7 +24,7 @@ def run_on_ranks(function: Callable[[], dict[str, Any]], size: int, folder: Path
     processes = [context.Process(target=_rank, args=(function, rank, size, folder)) for rank in range(size)]
     for process in processes:
         process.start()
-    end = time.monotonic() + SECONDS
+    end = time.monotonic() + PATIENCE
     for process in processes:
         process.join(max(0.0, end - time.monotonic()))
     late = [process for process in processes if process.is_alive()]
@@ -33,7 +33,7 @@ def run_on_ranks(function: Callable[[], dict[str, Any]], size: int, folder: Path
         process.join()
     errors = [path.read_text() for path in sorted(folder.glob("*.error"))]
     assert not errors, "\n".join(errors)
-    assert not late, f"{len(late)} of {size} ranks did not end within {SECONDS} seconds"
+    assert not late, f"{len(late)} of {size} ranks did not end within {PATIENCE} seconds"
     return [torch.load(folder / f"{rank}.pt") for rank in range(size)]
 
 

@@ -24,6 +24,7 @@ from benchmarks.gpu_check.run import run
 from benchmarks.gpu_check.settings import LIMIT_SECONDS, STEPS, Setting, Step
 from harmony_core.architecture import block_kinds
 from harmony_core.errors import UserError
+from tests.waiting import PATIENCE
 
 SMALL = Setting(small=True)
 
@@ -76,7 +77,7 @@ def test_a_step_that_raises_dies_or_overruns_is_told_and_the_others_go_on() -> N
     with contextlib.suppress(psutil.NoSuchProcess):
         left = psutil.Process(hung["pid"])
         # An orphan that nobody has waited for yet stays as a zombie; one that runs on is never gone in ten seconds.
-        assert left.status() == psutil.STATUS_ZOMBIE or left.wait(10) is None
+        assert left.status() == psutil.STATUS_ZOMBIE or left.wait(PATIENCE) is None
 
 
 def test_what_the_deadline_leaves_no_time_for_is_skipped_and_said() -> None:

@@ -25,8 +25,9 @@ from harmony_core.resources import ROOT
 from harmony_core.search.checking import merged, read_checked
 from harmony_core.search.config import Config
 from harmony_core.store import SearchFolder
-from tests.logger.test_snakemake import LIMIT_SECONDS, environment
+from tests.logger.test_snakemake import environment
 from tests.logger.test_stopped import BEGUN, DONE, WAITING, check, wait_for
+from tests.waiting import PATIENCE
 
 
 @pytest.fixture
@@ -161,7 +162,7 @@ def test_ctrl_c_says_what_is_done_and_how_to_go_on(here: Path) -> None:
         try:
             wait_for((here / BEGUN).exists)
             os.killpg(process.pid, signal.SIGINT)
-            assert process.wait(LIMIT_SECONDS) in (1, 130)
+            assert process.wait(PATIENCE) in (1, 130)
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)

@@ -18,6 +18,7 @@ from harmony_core.store import curves, population, training
 from harmony_core.training.heartbeat import STOOD_STILL
 from tests.cli.many_commands import answers
 from tests.cli.test_commands import harmony
+from tests.waiting import PATIENCE
 
 DATA = ("--data", "source=synthetic,max_bytes=60000")
 RECIPE = "tokens={},batch_size=4,sequence_length=32,validation_tokens=256,precision=fp32,learning_rate=1e-4"
@@ -55,8 +56,8 @@ class Running:
 
     def ended(self) -> tuple[int, str]:
         """Exit code and standard error, when the training and all its ranks have ended."""
-        self.process.communicate(timeout=120)
-        _, alive = psutil.wait_procs(self.family, timeout=5)
+        self.process.communicate(timeout=PATIENCE)
+        _, alive = psutil.wait_procs(self.family, timeout=PATIENCE)
         assert alive == []
         return self.process.returncode, self.log.read_text()
 
@@ -140,7 +141,12 @@ def test_a_rank_that_errs_in_a_step_is_named(tmp_path: Path, how: str, code: int
     ]
     launcher = f"import sys; from pathlib import Path; from harmony_core.training.launch import launch; sys.exit(launch({command!r} + ['--timeout-seconds', '6'], 2, Path('logs')))"  # noqa: E501
     done = subprocess.run(
-        [sys.executable, "-c", launcher], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", launcher],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
     )
     assert done.returncode == code, done.stderr
     assert told in done.stderr

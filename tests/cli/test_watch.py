@@ -19,9 +19,9 @@ from harmony_core.progress import note_waiting
 from harmony_core.workers import Lease
 from harmony_core.workflow import main_lease
 from tests.progress.searches import MadeUpSearch
+from tests.waiting import PATIENCE
 
 VALUES: dict[int, tuple[float | None, float]] = {number: (3.0 + number, 0.01) for number in range(8)}
-LIMIT_SECONDS = 60.0
 
 
 def call(*arguments: str) -> list[str]:
@@ -29,9 +29,7 @@ def call(*arguments: str) -> list[str]:
 
 
 def watch(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        call(*arguments), capture_output=True, text=True, check=False, cwd=folder, timeout=LIMIT_SECONDS
-    )
+    return subprocess.run(call(*arguments), capture_output=True, text=True, check=False, cwd=folder, timeout=PATIENCE)
 
 
 @pytest.fixture
@@ -120,7 +118,7 @@ def test_it_follows_a_search_to_its_end(
         read_until(ours, "candidate 5")
         finish(search)
         read_until(ours, "search toy: finished")
-        assert process.wait(LIMIT_SECONDS) == 0
+        assert process.wait(PATIENCE) == 0
 
 
 def test_what_jobs_wait_for_is_shown_while_somebody_runs_it(search: MadeUpSearch, lease: Lease, tmp_path: Path) -> None:
@@ -143,7 +141,7 @@ def test_it_notices_that_the_main_process_is_gone(
         read_until(ours, "search toy: seed 1")
         lease.release()
         read_until(ours, "nobody runs it")
-        assert process.wait(LIMIT_SECONDS) == 0
+        assert process.wait(PATIENCE) == 0
 
 
 def test_ctrl_c_leaves_and_the_terminal_is_as_it_was(search: MadeUpSearch, lease: Lease, tmp_path: Path) -> None:
@@ -154,7 +152,7 @@ def test_ctrl_c_leaves_and_the_terminal_is_as_it_was(search: MadeUpSearch, lease
             shown = read_until(ours, "generation 0: 0/8 done")
             os.write(ours, b"\x03")
             shown += read_until(ours, None)
-            assert process.wait(LIMIT_SECONDS) == 0
+            assert process.wait(PATIENCE) == 0
     finally:
         os.close(ours)
     assert "\x1b[?25l" in shown
@@ -174,7 +172,7 @@ def own_terminal() -> None:
 
 def read_until(source: int, text: str | None) -> str:
     """What a terminal or pipe brings, until `text` or, for None, its end."""
-    shown, deadline = "", time.monotonic() + LIMIT_SECONDS
+    shown, deadline = "", time.monotonic() + PATIENCE
     while text is None or text not in shown:
         ready, _, _ = select.select([source], [], [], deadline - time.monotonic())
         assert ready, shown

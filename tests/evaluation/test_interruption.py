@@ -16,7 +16,7 @@ from harmony_core.store import Run
 from harmony_core.workers import Outcome, Task
 from harmony_core.workers.children import Children, Setup
 from harmony_core.workers.pool import PRELOAD
-from tests.slurm.daemon import wait_until
+from tests.waiting import PATIENCE, wait_until
 
 GQA = {"kind": "gqa", "num_heads": 2, "num_kv_heads": 1, "head_dim": 16}
 MLP = {"kind": "mlp", "d_ff": 32}
@@ -31,7 +31,7 @@ def children() -> Iterator[Children]:
 
 
 def end_of(children: Children) -> Outcome:
-    ((_, outcome),) = children.wait(timeout=120)
+    ((_, outcome),) = children.wait(timeout=PATIENCE)
     return outcome
 
 

@@ -6,21 +6,13 @@ import contextlib
 import json
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import psutil
 import pytest
 
-LIMIT_SECONDS = 90.0
-
-
-def wait_until(condition: Callable[[], object]) -> None:
-    limit = time.monotonic() + LIMIT_SECONDS
-    while not condition():
-        assert time.monotonic() < limit, "waited in vain"
-        time.sleep(0.05)
+from tests.waiting import PATIENCE
 
 
 class PilotWorkflow:
@@ -65,7 +57,7 @@ class PilotWorkflow:
 
     def run(self, *arguments: str, companion: str = "", idle_seconds: float = 60) -> tuple[int, str]:
         main = self.start(*arguments, companion=companion, idle_seconds=idle_seconds)
-        output, _ = main.communicate(timeout=LIMIT_SECONDS)
+        output, _ = main.communicate(timeout=PATIENCE)
         return main.returncode, output
 
     def kill(self, main: subprocess.Popen[str]) -> None:

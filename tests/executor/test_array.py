@@ -17,7 +17,7 @@ from snakemake_executor_plugin_submitit.folder import Folder
 from snakemake_executor_plugin_submitit.journal import Journal
 from tests.executor.conftest import Works
 from tests.executor.fakes import FakeCluster
-from tests.executor.workflow import wait_until
+from tests.waiting import wait_until
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ import psutil
 import pytest
 import yaml
 
-from tests.executor.workflow import Workflow, wait_until
+from tests.executor.workflow import Workflow
+from tests.waiting import wait_until
 
 TWO = 'expand("out/{i}", i=range(2))'
 # Each run of a job leaves a line in runs/, so that a second run is seen.

@@ -26,7 +26,7 @@ from snakemake_executor_plugin_submitit.sbatch import Submission, write_pickle
 from snakemake_executor_plugin_submitit.settings import ExecutorSettings
 from snakemake_executor_plugin_submitit.shared_files import NotOurs
 from tests.executor.conftest import Works
-from tests.executor.workflow import wait_until
+from tests.waiting import PATIENCE, wait_until
 
 OTHER = 65534
 """Another user, who is in this one's group."""
@@ -77,7 +77,7 @@ def start_job(folder: Path, job_id: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=PATIENCE,
     )
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.executor.pilot_workflow import LIMIT_SECONDS, PilotWorkflow, read_until, rule, wait_until
+from tests.executor.pilot_workflow import PilotWorkflow, read_until, rule
+from tests.waiting import PATIENCE, wait_until
 
 
 @pytest.fixture
@@ -69,7 +70,7 @@ def test_a_killed_main_finds_its_allocation_and_jobs_again(workflow: PilotWorkfl
         read_until(second, "submitted by an earlier Snakemake process; waiting for that")
     (workflow.root / "go").touch()
 
-    output, _ = second.communicate(timeout=LIMIT_SECONDS)
+    output, _ = second.communicate(timeout=PATIENCE)
     assert second.returncode == 0, output
     assert len(workflow.allocations()) == 1
     for name in ("starts.1", "starts.2", "companions"):
@@ -116,7 +117,7 @@ def test_an_interrupted_main_leaves_nothing(workflow: PilotWorkflow) -> None:
     main = workflow.start(companion="touch companion; sleep 1000")
     wait_until(lambda: workflow.exists("started.1", "started.2", "companion"))
     main.send_signal(signal.SIGINT)
-    main.communicate(timeout=LIMIT_SECONDS)
+    main.communicate(timeout=PATIENCE)
     assert main.returncode != 0
     assert not workflow.processes()
 
@@ -131,7 +132,7 @@ def test_an_allocation_that_dies_is_replaced(workflow: PilotWorkflow) -> None:
     wait_until(lambda: workflow.exists("once", "b"))
     agents = [process for process in workflow.processes() if "submitit.core._submit" in process.cmdline()]
     agents[0].kill()
-    output, _ = main.communicate(timeout=LIMIT_SECONDS)
+    output, _ = main.communicate(timeout=PATIENCE)
     assert main.returncode == 0, output
     assert len(workflow.allocations()) == 2
 
@@ -153,7 +154,7 @@ def test_two_mains_in_one_folder_have_an_allocation_each(workflow: PilotWorkflow
     wait_until(lambda: workflow.exists("one", "two"))
     (workflow.root / "go").touch()
     for main in mains:
-        output, _ = main.communicate(timeout=LIMIT_SECONDS)
+        output, _ = main.communicate(timeout=PATIENCE)
         assert main.returncode == 0, output
     assert (workflow.root / "one").read_text() != (workflow.root / "two").read_text()
 

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -19,8 +19,8 @@ from snakemake_executor_plugin_submitit.backend import TRY_AGAIN, Work
 from snakemake_executor_plugin_submitit.folder import Folder, find_state, read_json
 from snakemake_executor_plugin_submitit.pilot.inbox import Job
 from snakemake_executor_plugin_submitit.pilot.session import Orders, Session
+from tests.waiting import PATIENCE, wait_until
 
-LIMIT_SECONDS = 30.0
 AGENT = """
 import json, sys
 from pathlib import Path
@@ -30,13 +30,6 @@ from snakemake_executor_plugin_submitit.pilot.agent import Allocation
 work, folder, session, idle_seconds = json.loads(sys.argv[1])
 Allocation(Work(**work), Folder(Path(folder)), Path(session), idle_seconds)()
 """
-
-
-def wait_until(condition: Callable[[], object]) -> None:
-    limit = time.monotonic() + LIMIT_SECONDS
-    while not condition():
-        assert time.monotonic() < limit, "waited in vain"
-        time.sleep(0.02)
 
 
 class Pilot:
@@ -110,7 +103,7 @@ def test_it_runs_what_is_in_the_inbox_and_ends(pilot: Pilot) -> None:
 
     agent = pilot.start(companion="sleep 1000")
 
-    assert agent.wait(LIMIT_SECONDS) == 0
+    assert agent.wait(PATIENCE) == 0
     assert pilot.state("a")["rc"] == pilot.state("b")["rc"] == 0
     assert pilot.state("a")["tail"] == "said so"
     assert not pilot.session.inbox.content().jobs
@@ -124,7 +117,7 @@ def test_it_ends_in_the_moment_its_last_job_does(pilot: Pilot) -> None:
     for number in range(3):
         pilot.hand_over(**{f"job{number}": "sleep 0.5; date +%s%N > end"})
         no_more(pilot)
-        pilot.start(companion="sleep 1000", name=f"pilot-s-{number}").wait(LIMIT_SECONDS)
+        pilot.start(companion="sleep 1000", name=f"pilot-s-{number}").wait(PATIENCE)
         latencies.append(time.time() - int((pilot.root / "end").read_text()) / 1e9)
     assert min(latencies) < 0.3
 
@@ -137,7 +130,7 @@ def test_it_runs_jobs_that_come_later(pilot: Pilot) -> None:
     wait_until(lambda: pilot.ended("second"))
     assert agent.poll() is None, "more may come"
     no_more(pilot)
-    assert agent.wait(LIMIT_SECONDS) == 0
+    assert agent.wait(PATIENCE) == 0
 
 
 def test_jobs_and_companion_share_a_folder_that_nobody_else_may_enter(pilot: Pilot) -> None:
@@ -147,7 +140,7 @@ def test_jobs_and_companion_share_a_folder_that_nobody_else_may_enter(pilot: Pil
 
     agent = pilot.start(companion='echo here > "$SNAKEMAKE_PILOT_FOLDER/address"; sleep 1000')
 
-    assert agent.wait(LIMIT_SECONDS) == 0
+    assert agent.wait(PATIENCE) == 0
     assert pilot.state("a")["tail"] == "700\nhere"
 
 
@@ -163,7 +156,7 @@ def test_a_failure_holds_the_allocation_until_snakemake_has_decided(pilot: Pilot
     pilot.session.inbox.hand_over([pilot.work("a", "true", attempt=2)])
     pilot.session.inbox.remove(Job("a", 1))
 
-    assert agent.wait(LIMIT_SECONDS) == 0
+    assert agent.wait(PATIENCE) == 0
     assert pilot.state("a", attempt=2)["rc"] == 0
 
 
@@ -175,7 +168,7 @@ def test_nothing_to_do_and_no_word_of_more_ends_it(pilot: Pilot) -> None:
     assert agent.poll() is None, "the main process lived for twice idle_seconds"
 
     started = time.monotonic()
-    assert agent.wait(LIMIT_SECONDS) == 0
+    assert agent.wait(PATIENCE) == 0
     assert time.monotonic() - started < 10
     assert pilot.last_words().startswith("idle")
 
@@ -183,7 +176,7 @@ def test_nothing_to_do_and_no_word_of_more_ends_it(pilot: Pilot) -> None:
 def test_a_job_that_cannot_be_started_is_a_failure_of_its_own(pilot: Pilot) -> None:
     pilot.session.inbox.hand_over([pilot.work("a", "true", cwd="/no/such/folder"), pilot.work("b", "true")])
     no_more(pilot)
-    pilot.start(idle_seconds=0.5).wait(LIMIT_SECONDS)
+    pilot.start(idle_seconds=0.5).wait(PATIENCE)
     assert pilot.state("a")["rc"] == 126
     assert "/no/such/folder" in str(pilot.state("a")["tail"])
     assert pilot.state("b")["rc"] == 0
@@ -193,14 +186,14 @@ def test_a_companion_that_crashes_is_started_once_more(pilot: Pilot) -> None:
     pilot.hand_over(a="until [ -e second ]; do sleep 0.02; done")
     no_more(pilot)
     agent = pilot.start(companion="if [ -e first ]; then touch second; sleep 1000; fi; touch first; exit 9")
-    assert agent.wait(LIMIT_SECONDS) == 0
+    assert agent.wait(PATIENCE) == 0
     assert pilot.state("a")["rc"] == 0
 
 
 def test_a_companion_that_crashes_twice_ends_the_allocation_with_its_words(pilot: Pilot) -> None:
     pilot.hand_over(a="touch a; sleep 1000")
     agent = pilot.start(companion="until [ -e a ]; do sleep 0.02; done; echo no such fabric; exit 9")
-    assert agent.wait(LIMIT_SECONDS) == 1
+    assert agent.wait(PATIENCE) == 1
     assert pilot.session.inbox.content().jobs == {Job("a", 1)}
     assert not pilot.ended("a")
     assert "exit code 9: no such fabric" in pilot.last_words()
@@ -219,7 +212,7 @@ def test_a_companion_that_leaves_lets_the_running_jobs_leave_too(pilot: Pilot) -
     pilot.hand_over(late="touch late")
     (pilot.root / "left").touch()
 
-    assert agent.wait(LIMIT_SECONDS) == 0
+    assert agent.wait(PATIENCE) == 0
     assert pilot.last_words().startswith("time")
     assert not pilot.ended("pilot-s-1"), "a lost node may be what made it leave"
     assert pilot.state("a")["rc"] == TRY_AGAIN
@@ -232,7 +225,7 @@ def test_the_time_limits_signal_reaches_the_companion(pilot: Pilot) -> None:
     agent = pilot.start(companion="trap 'touch warned; exit 0' USR2; touch ready; while :; do sleep 0.05; done")
     pilot.wait_for("ready")
     agent.send_signal(signal.SIGUSR2)
-    assert agent.wait(LIMIT_SECONDS) == 0
+    assert agent.wait(PATIENCE) == 0
     assert pilot.last_words().startswith("time")
     assert pilot.state("a")["rc"] == 0
 
@@ -244,7 +237,7 @@ def test_sigterm_ends_everything_and_leaves_the_jobs_in_the_inbox(pilot: Pilot) 
 
     agent.send_signal(signal.SIGTERM)
 
-    assert agent.wait(LIMIT_SECONDS) == 128 + signal.SIGTERM
+    assert agent.wait(PATIENCE) == 128 + signal.SIGTERM
     assert not pilot.processes()
     assert pilot.session.inbox.content().jobs == {Job("a", 1)}
     assert not pilot.ended("a")
@@ -262,7 +255,7 @@ def test_slurms_signal_to_a_command_is_not_its_failure(pilot: Pilot) -> None:
     wait_until(lambda: not process.is_running())
     time.sleep(0.2)
     agent.send_signal(signal.SIGTERM)
-    assert agent.wait(LIMIT_SECONDS) == 128 + signal.SIGTERM
+    assert agent.wait(PATIENCE) == 128 + signal.SIGTERM
     assert not pilot.ended("a")
     assert pilot.session.inbox.content().jobs == {Job("a", 1)}
 
@@ -276,7 +269,7 @@ def test_what_a_full_disk_does_not_take_is_written_later(pilot: Pilot) -> None:
         agent.wait(0.5)
     pilot.folder.states.unlink()
     (pilot.root / "submitit/full").rename(pilot.folder.states)
-    assert agent.wait(LIMIT_SECONDS) == 0
+    assert agent.wait(PATIENCE) == 0
     assert pilot.state("a")["rc"] == 0
 
 
@@ -293,7 +286,7 @@ def test_what_is_removed_under_an_agent_ends_nothing(pilot: Pilot, removed: str)
     wait_until(lambda: pilot.ended("a"))
     assert pilot.state("a")["rc"] == 0
     no_more(pilot)
-    assert agent.wait(LIMIT_SECONDS) == 0
+    assert agent.wait(PATIENCE) == 0
 
 
 def test_an_agent_whose_meeting_place_is_removed_says_so_and_leaves_its_jobs(pilot: Pilot) -> None:
@@ -302,7 +295,7 @@ def test_an_agent_whose_meeting_place_is_removed_says_so_and_leaves_its_jobs(pil
     pilot.wait_for("a")
     (run,) = (pilot.session.root / "runs").iterdir()
     shutil.rmtree(run)
-    assert agent.wait(LIMIT_SECONDS) == 128 + signal.SIGTERM
+    assert agent.wait(PATIENCE) == 128 + signal.SIGTERM
     ending = pilot.session.ending(run.name)
     assert ending is not None
     assert str(ending) == f"vanished: {run} has been removed"
@@ -323,7 +316,7 @@ def test_a_withdrawn_job_ends_and_the_others_go_on(pilot: Pilot) -> None:
     assert agent.poll() is None, "what takes its place may come"
     for key in ("a", "c"):
         pilot.session.inbox.remove(Job(key, 1))
-    assert agent.wait(LIMIT_SECONDS) == 0
+    assert agent.wait(PATIENCE) == 0
     assert pilot.state("b")["rc"] == 0
     assert not (pilot.root / "c").exists()
     assert not list(pilot.session.inbox.root.iterdir())
@@ -339,7 +332,7 @@ def test_nothing_outlives_a_killed_agent_and_the_next_one_runs_its_jobs(pilot: P
     no_more(pilot)
     second = pilot.start(name="pilot-s-2")
 
-    assert second.wait(LIMIT_SECONDS) == 0
+    assert second.wait(PATIENCE) == 0
     assert pilot.state("a")["rc"] == 0
     assert (pilot.root / "starts").read_text() == "x\nx\n"
 
@@ -355,11 +348,11 @@ def test_an_agent_that_was_replaced_ends_before_the_next_one_runs_its_jobs(pilot
     second = pilot.start()
     pilot.wait_for("a")
 
-    assert first.wait(LIMIT_SECONDS) == 128 + signal.SIGTERM
+    assert first.wait(PATIENCE) == 128 + signal.SIGTERM
     assert not pilot.ended("pilot-s-1"), "the allocation lives on"
     no_more(pilot)
     (pilot.root / "go").touch()
-    assert second.wait(LIMIT_SECONDS) == 0
+    assert second.wait(PATIENCE) == 0
     assert pilot.state("a")["rc"] == 0
     assert not (pilot.root / "overlap").exists()
 
@@ -368,13 +361,13 @@ def test_an_end_whose_last_step_is_missing_is_not_run_again(pilot: Pilot) -> Non
     pilot.hand_over(a="touch ran")
     pilot.folder.state("a", 1).write_text(json.dumps({"rc": 0}))
     no_more(pilot)
-    assert pilot.start().wait(LIMIT_SECONDS) == 0
+    assert pilot.start().wait(PATIENCE) == 0
     assert not (pilot.root / "ran").exists()
     assert not pilot.session.inbox.content().jobs
 
 
 def test_an_allocation_that_is_requeued_after_its_end_does_nothing(pilot: Pilot) -> None:
     pilot.folder.state("pilot-s-1", 1).write_text(json.dumps({"rc": 0}))
-    assert pilot.start(companion="touch ran").wait(LIMIT_SECONDS) == 0
+    assert pilot.start(companion="touch ran").wait(PATIENCE) == 0
     assert not (pilot.root / "ran").exists()
     assert read_json(pilot.session.root / "owner.json") is None

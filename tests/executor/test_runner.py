@@ -19,7 +19,7 @@ from snakemake_executor_plugin_submitit.child import write_state
 from snakemake_executor_plugin_submitit.folder import Folder, find_state
 from snakemake_executor_plugin_submitit.runner import Runner
 from tests.executor.conftest import Works
-from tests.executor.workflow import wait_until
+from tests.waiting import PATIENCE, wait_until
 
 # A process that is what submitit makes of a job; a second argument shortens the grace.
 JOB = """
@@ -142,9 +142,9 @@ subprocess.Popen = start_and_die
 """
     one = work(command="trap '' TERM; sleep 600 & echo $! > child; touch begun; wait")
     jobs.append(subprocess.Popen([sys.executable, "-c", dies + JOB, json.dumps(asdict(one)), str(folder.root), "20"]))
-    assert jobs[-1].wait(60) == -signal.SIGKILL
+    assert jobs[-1].wait(PATIENCE) == -signal.SIGKILL
     process = read_pid(tmp_path / "child")
-    wait_until(lambda: is_gone(process), 20)
+    wait_until(lambda: is_gone(process))
 
 
 def test_the_shell_ends_with_its_job_even_without_the_guardian(
@@ -165,7 +165,7 @@ def test_a_stopped_job_ends_its_command_and_leaves_the_verdict_to_the_scheduler(
     job = start(work(command="sleep 600 & echo $! > child; wait"), folder, jobs)
     child = read_pid(tmp_path / "child")
     job.send_signal(number)
-    assert job.wait(60) == 128 + signal.SIGTERM
+    assert job.wait(PATIENCE) == 128 + signal.SIGTERM
     wait_until(lambda: is_gone(child))
     assert find_state(folder, "target-content", 1) is None
 
@@ -178,7 +178,7 @@ def test_a_command_that_the_scheduler_tells_first_leaves_the_verdict_to_it_too(
     psutil.Process(shell.pid).terminate()
     wait_until(lambda: is_gone(shell))
     job.terminate()
-    assert job.wait(60) == 128 + signal.SIGTERM
+    assert job.wait(PATIENCE) == 128 + signal.SIGTERM
     assert find_state(folder, "target-content", 1) is None
 
 
@@ -186,7 +186,7 @@ def test_a_command_that_ends_so_by_itself_has_failed(
     folder: Folder, work: Works, jobs: list[subprocess.Popen[bytes]], tmp_path: Path
 ) -> None:
     job = start(work(command="touch shell; kill $$"), folder, jobs)
-    assert job.wait(60) == 128 + signal.SIGTERM
+    assert job.wait(PATIENCE) == 128 + signal.SIGTERM
     state = find_state(folder, "target-content", 1)
     assert state is not None
     assert state["rc"] == 128 + signal.SIGTERM
@@ -199,7 +199,7 @@ def test_a_command_that_will_not_end_is_killed_after_the_grace(
     job = start(work(command=command), folder, jobs, grace=0.5)
     shell = read_pid(tmp_path / "shell")
     job.terminate()
-    assert job.wait(60) == 128 + signal.SIGKILL
+    assert job.wait(PATIENCE) == 128 + signal.SIGKILL
     wait_until(lambda: is_gone(shell))
 
 
@@ -211,7 +211,7 @@ def test_a_stopped_command_may_come_to_an_end_that_counts(
     job = start(work(command=command), folder, jobs)
     read_pid(tmp_path / "shell")
     job.terminate()
-    assert job.wait(60) == code
+    assert job.wait(PATIENCE) == code
     state = find_state(folder, "target-content", 1)
     assert state is not None
     assert state["rc"] == code
@@ -232,7 +232,7 @@ def test_the_time_signal_reaches_who_catches_it_and_nobody_else(
     job = start(work(command=command), folder, jobs)
     wait_until(lambda: (tmp_path / "ready").exists() and (tmp_path / "ready").read_text())
     job.send_signal(signal.SIGUSR2)
-    assert job.wait(60) == 75
+    assert job.wait(PATIENCE) == 75
 
 
 def test_a_job_ends_with_its_parent(folder: Folder, work: Works, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from snakemake_executor_plugin_submitit.journal import Journal
 from snakemake_executor_plugin_submitit.submission import MOST_TRIES, Batch, Submitter, batches
 from tests.executor.conftest import Works
 from tests.executor.fakes import FakeCluster
-from tests.executor.workflow import wait_until
+from tests.waiting import wait_until
 
 
 class Heard:

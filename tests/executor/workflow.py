@@ -7,15 +7,14 @@ import json
 import os
 import subprocess
 import sys
-import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-LIMIT_SECONDS = 120.0
+from tests.waiting import PATIENCE, wait_until
 
 
 class Workflow:
@@ -67,7 +66,7 @@ class Workflow:
 
     def wait(self, main: subprocess.Popen[bytes]) -> tuple[int, str]:
         """Wait for the end of a Snakemake process; returns its exit code and what it said."""
-        return main.wait(LIMIT_SECONDS), self.said(main)
+        return main.wait(PATIENCE), self.said(main)
 
     def kill(self, main: subprocess.Popen[bytes]) -> None:
         """Kill Snakemake as the kernel would, and take its lock away as its user would."""
@@ -120,11 +119,3 @@ class Workflow:
             # What its killed parent had begun to end may be gone by now.
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
-
-
-def wait_until(condition: Callable[[], object], seconds: float = LIMIT_SECONDS) -> None:
-    """Wait until a condition holds; it is of files and processes, which give no sign."""
-    limit = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < limit, "waited in vain"
-        time.sleep(0.05)

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from tests.cli.test_watch import own_terminal, read_until
+from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).parents[2]
-LIMIT_SECONDS = 120.0
 QUIET = ("--quiet", "rules", "progress", "host", "reason")
 
 FAILING = """
@@ -56,7 +56,7 @@ def snakemake(folder: Path, snakefile: str, *arguments: str) -> subprocess.Compl
         check=False,
         cwd=folder,
         env=environment(),
-        timeout=LIMIT_SECONDS,
+        timeout=PATIENCE,
     )
 
 
@@ -185,7 +185,7 @@ def on_a_terminal(folder: Path, until: str, interrupt: bool = False) -> tuple[st
         if interrupt:
             os.killpg(process.pid, signal.SIGINT)
         shown += read_until(ours, None)
-        return shown, process.wait(LIMIT_SECONDS)
+        return shown, process.wait(PATIENCE)
     finally:
         # It leads its session: whatever of it is left ends with the test.
         with contextlib.suppress(ProcessLookupError):

@@ -6,13 +6,12 @@ import contextlib
 import os
 import signal
 import subprocess
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.logger.test_snakemake import LIMIT_SECONDS, command, environment
+from tests.logger.test_snakemake import command, environment
+from tests.waiting import PATIENCE, wait_until
 
 # The second generation waits for a signal, and ends by it as Python does, with a traceback in its log.
 WAITING = """
@@ -47,13 +46,10 @@ def stopped(
         call = ["env", "--default-signal=HUP", *command("--quiet", quiet, "--keep-going")]
         process = subprocess.Popen(call, cwd=folder, env=environment(), start_new_session=True, **streams)
         try:
-            limit = time.monotonic() + LIMIT_SECONDS
-            while not (folder / begun).exists():
-                assert process.poll() is None, (folder / "said.txt").read_text()
-                assert time.monotonic() < limit
-                time.sleep(0.02)
+            wait_until(lambda: (folder / begun).exists() or process.poll() is not None)
+            assert process.poll() is None, (folder / "said.txt").read_text()
             (os.killpg if group else os.kill)(process.pid, number)
-            code = process.wait(LIMIT_SECONDS)
+            code = process.wait(PATIENCE)
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
@@ -107,24 +103,17 @@ def test_sigterm_to_snakemake_alone_lets_what_runs_end_first(tmp_path: Path) -> 
         streams = {"stdout": file, "stderr": file}
         process = subprocess.Popen(command(), cwd=tmp_path, env=environment(), start_new_session=True, **streams)
         try:
-            wait_for((tmp_path / "waiting").exists)
+            wait_until((tmp_path / "waiting").exists)
             process.send_signal(signal.SIGTERM)
-            wait_for(lambda: "Will exit after" in said.read_text())
+            wait_until(lambda: "Will exit after" in said.read_text())
             (tmp_path / "go").touch()
-            assert process.wait(LIMIT_SECONDS) == 1
+            assert process.wait(PATIENCE) == 1
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
     check(said.read_text().splitlines())
     assert f"stopped by SIGTERM: {DONE}" in said.read_text().splitlines()
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    limit = time.monotonic() + LIMIT_SECONDS
-    while not condition():
-        assert time.monotonic() < limit
-        time.sleep(0.02)
 
 
 def test_ctrl_c_before_anything_began(tmp_path: Path) -> None:

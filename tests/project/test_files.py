@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from harmony_core.resources import resource_names
+from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -70,7 +71,7 @@ def test_ci_ends_with_the_first_step_that_fails(tmp_path: Path, failing: str) ->
     (tmp_path / "make").write_text(f'#!/bin/sh\necho "$1 is made"\n[ "$1" != {failing} ]\n')
     (tmp_path / "make").chmod(0o755)
     environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    done = subprocess.run([run], capture_output=True, text=True, check=False, timeout=60, env=environment)
+    done = subprocess.run([run], capture_output=True, text=True, check=False, timeout=PATIENCE, env=environment)
     assert (done.returncode == 0) == (failing == "none")
     steps = ["install", "search", "lint", "test"]
     # The linters' words follow the search's, and are not said after a search that failed.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.workflow.test_resume import wait_until
+from tests.waiting import PATIENCE, wait_until
 
 ROOT = Path(__file__).parents[2]
 # In place of the environment's python: says which tests it is asked for, and fails where it is told to.
@@ -25,10 +25,12 @@ echo "$run ends"
 MEETING = """
 case $run in slurm) echo here > "$here/meeting" ;; rooms) read word < "$here/meeting" ;; esac
 """
+# Waits by `wait`, which a trap ends: a signal that comes while a shell starts a child in front is lost on the child.
 STAYING = """
-trap 'touch "$here/$run.left"; exit 130' INT
+trap 'touch "$here/$run.left"; kill $!; exit 130' INT
+sleep 600 &
 touch "$here/$run.begun"
-sleep 60
+wait
 """
 
 
@@ -50,7 +52,7 @@ def call(folder: Path, meeting: str, failing: str = "none") -> list[str]:
 
 @pytest.mark.parametrize("failing", ["none", "rooms", "kernels", "slurm"])
 def test_both_run_at_once_and_either_may_fail(folder: Path, failing: str) -> None:
-    done = subprocess.run(call(folder, MEETING, failing), capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(call(folder, MEETING, failing), capture_output=True, text=True, check=False, timeout=PATIENCE)
     assert (done.returncode == 0) == (failing == "none"), done.stdout + done.stderr
     said = [line for line in done.stdout.splitlines() if line.endswith((" begins", " ends"))]
     assert said == [f"{run} {what}" for run in ("rooms", "kernels", "slurm") for what in ("begins", "ends")]
@@ -61,6 +63,6 @@ def test_ctrl_c_reaches_both(folder: Path) -> None:
     process = subprocess.Popen(call(folder, STAYING), stdout=quiet, stderr=quiet, start_new_session=True)
     wait_until(lambda: (folder / "slurm.begun").exists() and (folder / "rooms.begun").exists())
     os.killpg(process.pid, signal.SIGINT)
-    assert process.wait(timeout=60) != 0
-    wait_until(lambda: (folder / "slurm.left").exists() and (folder / "rooms.left").exists(), timeout=30)
+    assert process.wait(timeout=PATIENCE) != 0
+    wait_until(lambda: (folder / "slurm.left").exists() and (folder / "rooms.left").exists())
     assert not (folder / "kernels.begun").exists()

@@ -44,7 +44,7 @@ class Accounting:
         self._database.start()
         self._database.wait_until(lambda: is_listening(self.database_port))
         self._slurmdbd.start()
-        self._slurmdbd.wait_until(lambda: is_listening(self.slurmdbd_port), seconds=60)
+        self._slurmdbd.wait_until(lambda: is_listening(self.slurmdbd_port))
 
     def kill(self) -> None:
         """Ends both at once; nothing of theirs is kept."""

@@ -6,7 +6,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from tests.slurm.daemon import wait_until
+from tests.waiting import PATIENCE, wait_until
 
 
 class Client:
@@ -18,17 +18,17 @@ class Client:
         self.environment["SLURM_CONF"] = str(configuration)
         self._logs = configuration.parent / "job-%j.log"
 
-    def run(self, *command: str, seconds: float = 60.0) -> str:
+    def run(self, *command: str) -> str:
         """Runs a command on the cluster, and returns what it printed.
 
         Raises:
             AssertionError: It failed; the message has what it said.
         """
-        done = self.try_run(*command, seconds=seconds)
+        done = self.try_run(*command)
         assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
         return done.stdout
 
-    def try_run(self, *command: str, seconds: float = 60.0) -> subprocess.CompletedProcess[str]:
+    def try_run(self, *command: str) -> subprocess.CompletedProcess[str]:
         """Runs a command on the cluster that may fail; a stranger's job may have a name that is not UTF-8."""
         return subprocess.run(
             command,
@@ -36,7 +36,7 @@ class Client:
             text=True,
             errors="replace",
             env=self.environment,
-            timeout=seconds,
+            timeout=PATIENCE,
             check=False,
         )
 
@@ -50,14 +50,14 @@ class Client:
         members = (line.split() for line in lines.splitlines())
         return [state for _, state in sorted((int(index) if index.isdigit() else 0, state) for index, state in members)]
 
-    def wait_for_job(self, job: str, state: str, seconds: float = 30.0) -> None:
+    def wait_for_job(self, job: str, state: str) -> None:
         """Waits until a job, or every member of an array, is in `state` (PENDING, RUNNING, COMPLETED, ...)."""
-        wait_until(lambda: set(self.job_states(job)) == {state}, f"job {job} to be {state}", seconds)
+        wait_until(lambda: set(self.job_states(job)) == {state}, f"job {job} to be {state}")
 
     def node_state(self, name: str) -> str:
         """Slurm's state of a node, such as `idle`, `mixed`, `down` or, where it does not answer, `down*`."""
         return self.run("sinfo", "--noheader", "--partition=main", f"--nodes={name}", "--format=%T").strip()
 
-    def wait_for_node(self, name: str, state: str, seconds: float = 40.0) -> None:
+    def wait_for_node(self, name: str, state: str) -> None:
         """Waits until a node is in `state`, whether it answers or not."""
-        wait_until(lambda: self.node_state(name).rstrip("*") == state, f"node {name} to be {state}", seconds)
+        wait_until(lambda: self.node_state(name).rstrip("*") == state, f"node {name} to be {state}")

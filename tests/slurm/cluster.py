@@ -19,8 +19,9 @@ import psutil
 from tests.slurm.accounting import ACCOUNT, Accounting
 from tests.slurm.client import Client
 from tests.slurm.configuration import cluster_name, socket_of_munge, write_configuration
-from tests.slurm.daemon import Daemon, free_ports, wait_until
+from tests.slurm.daemon import Daemon, free_ports
 from tests.slurm.processes import find_processes, has_variables, kill_all, works_in
+from tests.waiting import wait_until
 
 
 class Cluster(Client):
@@ -139,7 +140,7 @@ class Cluster(Client):
             states = self.run("sinfo", "--noheader", "--Node", "--partition=main", "--format=%T").split()
             return states == ["idle"] * len(self.nodes)
 
-        wait_until(all_idle, "all nodes to be idle", seconds=120)
+        wait_until(all_idle, "all nodes to be idle")
 
     def job_processes(self, node: str | None = None) -> list[psutil.Process]:
         """Step daemons and processes of jobs, of all nodes or one."""
@@ -166,7 +167,7 @@ class Cluster(Client):
             self._slurmd[name].start()
         # A node that has come back by itself has nothing to resume, which is an error to scontrol.
         self.try_run("scontrol", "update", f"nodename={name}", "state=resume")
-        wait_until(lambda: self.node_state(name) in {"idle", "mixed", "allocated"}, f"node {name} to be up", 120)
+        wait_until(lambda: self.node_state(name) in {"idle", "mixed", "allocated"}, f"node {name} to be up")
 
     def kill_slurmd(self, name: str) -> None:
         """Kills a node's slurmd; its jobs' processes go on, and Slurm finds the node down some seconds later."""
@@ -201,5 +202,5 @@ class Cluster(Client):
             # Slurm may not have noticed yet that a daemon is gone.
             if self.node_state(name) != "idle" or not self._slurmd[name].running:
                 self.node_up(name)
-        wait_until(lambda: not self.run("squeue", "--noheader"), "the queue to be empty", seconds=120)
+        wait_until(lambda: not self.run("squeue", "--noheader"), "the queue to be empty")
         self.wait_for_nodes()

@@ -7,10 +7,11 @@ import random
 import shutil
 import socket
 import subprocess
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
+
+from tests.waiting import PATIENCE, wait_until
 
 T = TypeVar("T")
 
@@ -21,20 +22,6 @@ DAEMON_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", 
 def find(program: str) -> str | None:
     """Path of a program or daemon, None where it is not installed."""
     return shutil.which(program, path=DAEMON_PATH)
-
-
-def wait_until(met: Callable[[], T], what: str, seconds: float = 20.0) -> T:
-    """Asks `met` until it says something true, and returns that.
-
-    Raises:
-        TimeoutError: It did not within `seconds`; `what` names what was waited for.
-    """
-    deadline = time.monotonic() + seconds
-    while not (answer := met()):
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"waited {seconds:g} s for {what}; the last answer was {answer!r}")
-        time.sleep(0.05)
-    return answer
 
 
 def free_ports(count: int) -> list[int]:
@@ -100,23 +87,23 @@ class Daemon:
                 start_new_session=True,
             )
 
-    def wait_until(self, serves: Callable[[], bool], seconds: float = 20.0) -> None:
+    def wait_until(self, serves: Callable[[], bool]) -> None:
         """Waits until the daemon serves.
 
         Raises:
             RuntimeError: It ended instead; the message has the end of its log.
-            TimeoutError: It did not within `seconds`.
+            TimeoutError: It did not within `PATIENCE`.
         """
         name = self.command[0]
-        wait_until(lambda: not self.running or serves(), f"{name} (log: {self.log})", seconds)
+        wait_until(lambda: not self.running or serves(), f"{name} (log: {self.log})")
         if not self.running:
             raise RuntimeError(f"{name} ended: {self.log.read_text(errors='replace')[-2000:]}")
 
-    def terminate(self, seconds: float = 10.0) -> None:
+    def terminate(self) -> None:
         """Ends it as an administrator would, and waits."""
         if self._process is not None:
             self._process.terminate()
-            self._process.wait(seconds)
+            self._process.wait(PATIENCE)
 
     def kill(self) -> None:
         """Ends it as a crash would."""

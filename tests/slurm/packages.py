@@ -6,6 +6,7 @@ import os
 import subprocess
 
 from tests.slurm.daemon import find
+from tests.waiting import PATIENCE
 
 # Program that shows that a Debian package is there, by package.
 SLURM = {"slurmctld": "slurmctld", "slurmd": "slurmd", "slurm-client": "sbatch", "munge": "munged"}
@@ -39,9 +40,9 @@ def install(packages: dict[str, str], what: str = "Slurm") -> str | None:
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
     for command in (["apt-get", "update"], ["apt-get", "install", "--yes", "--no-install-recommends", *wanted]):
         try:
-            subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=True)
+            subprocess.run(command, capture_output=True, text=True, env=environment, timeout=PATIENCE, check=True)
         except subprocess.TimeoutExpired:
-            return f"{what}: {' '.join(command[:2])} took more than 300 s"
+            return f"{what}: {' '.join(command[:2])} took more than {PATIENCE:g} s"
         except subprocess.CalledProcessError as error:
             return f"{what}: {' '.join(command[:2])} failed: {(error.stderr.strip() or 'no message').splitlines()[-1]}"
     return None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.slurm.daemon import wait_until
+from tests.waiting import wait_until
 
 
 def has_variables(process: psutil.Process, **variables: str) -> bool:

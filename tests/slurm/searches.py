@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from tests.slurm.cluster import Cluster
-from tests.slurm.daemon import wait_until
+from tests.waiting import PATIENCE, wait_until
 from tests.workflow.compare import assert_same
 from tests.workflow.conftest import ROOT, write_config
 
@@ -80,14 +80,14 @@ class RunningSearch:
         """The candidates of all records of one kind, in order."""
         return [record["key"] for record in self.journal() if record["event"] == event]
 
-    def wait_for(self, condition: Callable[[], object], what: str, seconds: float = 180.0) -> None:
+    def wait_for(self, condition: Callable[[], object], what: str) -> None:
         """Waits until something has happened; the search's end is a failure."""
 
         def happened() -> bool:
             assert self.main.poll() is None, f"the search ended before {what}:\n{self.said}"
             return bool(condition())
 
-        wait_until(happened, what, seconds)
+        wait_until(happened, what)
 
     def wait_until_training(self, finals: int = 1) -> None:
         """Waits until some candidates are done and others are under way."""
@@ -129,12 +129,12 @@ class RunningSearch:
         (job, *_) = done.stdout.split()
         return job
 
-    def ends_well(self, undisturbed: Path, seconds: float = 600.0) -> None:
+    def ends_well(self, undisturbed: Path) -> None:
         """Waits for the end; results are those of the undisturbed search, nothing recorded twice, none lost."""
         try:
-            status = self.main.wait(timeout=seconds)
+            status = self.main.wait(timeout=PATIENCE)
         except subprocess.TimeoutExpired:
-            pytest.fail(f"the search did not end within {seconds:g} s:\n{self.said}")
+            pytest.fail(f"the search did not end within {PATIENCE:g} s:\n{self.said}")
         self._log.close()
         assert status == 0, self.said
         self.check(undisturbed)

@@ -14,7 +14,7 @@ import pytest
 from tests.slurm import packages
 from tests.slurm.accounting import ACCOUNT
 from tests.slurm.cluster import Cluster
-from tests.slurm.daemon import wait_until
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 LOOP = "while :; do sleep 0.1; done"

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.executor.workflow import Workflow, wait_until
+from tests.executor.workflow import Workflow
 from tests.slurm.cluster import Cluster
 from tests.slurm.conftest import start
 from tests.slurm.packages import SLURM
+from tests.waiting import wait_until
 
 # Each run of a job leaves a line, so that a second one is seen.
 COUNTED = "mkdir -p runs; echo $SLURMD_NODENAME >> runs/{wildcards.i}"
@@ -175,7 +176,7 @@ def test_a_preempted_job_is_followed(workflow: Workflow, cluster: Cluster) -> No
     main = workflow.start()
     wait_until(lambda: runs(workflow, 0))
     rival = cluster.submit("sleep 1", "--partition=main", "--nodes=4", "--exclusive")
-    cluster.wait_for_job(rival, "COMPLETED", seconds=60)
+    cluster.wait_for_job(rival, "COMPLETED")
     wait_until(lambda: len(runs(workflow, 0)) == 2)
     (workflow.root / "go").touch()
     code, output = workflow.wait(main)

@@ -9,8 +9,9 @@ import pytest
 
 from harmony_core.progress import read_waiting
 from harmony_core.store import SearchFolder
-from tests.executor.workflow import Workflow, wait_until
+from tests.executor.workflow import Workflow
 from tests.slurm.cluster import Cluster
+from tests.waiting import wait_until
 
 MEMORY = "echo ${{SLURM_MEM_PER_NODE:-none}} ${{SLURM_MEM_PER_CPU:-none}} > {output}"
 

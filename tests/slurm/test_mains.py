@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.slurm.cluster import Cluster
-from tests.slurm.daemon import wait_until
 from tests.slurm.searches import ONE_RANK, SELECTION, TWO_NODES, Begin, RunningSearch, breed, command, copy_search
+from tests.waiting import PATIENCE, wait_until
 from tests.workflow.compare import tables
 from tests.workflow.conftest import ROOT, harmony
 
@@ -75,7 +75,7 @@ def test_one_member_of_an_array_is_cancelled(tmp_path: Path, cluster: Cluster, u
         job = search.job()
         cluster.run("scancel", f"{job}_1")
         search.wait_for(lambda: "CANCELLED" in search.said, "the failure is told")
-        assert search.main.wait(timeout=180) == 0, search.said
+        assert search.main.wait(timeout=PATIENCE) == 0, search.said
     finally:
         search.stop()
     left, right = (tables(folder / "results" / "tiny") for folder in (undisturbed, bred))
@@ -98,7 +98,7 @@ def test_a_full_disk_is_told_and_loses_nothing(bred: Path, undisturbed: Path, tm
         search.wait_until_training()
         ballast = disk / "ballast"
         fill(ballast)
-        assert search.main.wait(timeout=120) != 0
+        assert search.main.wait(timeout=PATIENCE) != 0
         ballast.unlink()
         assert "No space left on device: free some space and run again" in search.said
         again = RunningSearch(folder, cluster.environment, SELECTION, *TWO_NODES)
@@ -109,7 +109,7 @@ def test_a_full_disk_is_told_and_loses_nothing(bred: Path, undisturbed: Path, tm
     finally:
         if search is not None:
             search.stop()
-        wait_until(lambda: subprocess.run(["umount", str(disk)], capture_output=True).returncode == 0, "unmounted", 30)
+        wait_until(lambda: subprocess.run(["umount", str(disk)], capture_output=True).returncode == 0, "unmounted")
 
 
 def fill(path: Path) -> None:
@@ -123,6 +123,6 @@ def test_ctrl_c_leaves_nothing(begin: Begin, cluster: Cluster) -> None:
     search = begin()
     search.wait_until_training()
     os.killpg(search.main.pid, signal.SIGINT)
-    search.main.wait(timeout=60)
-    wait_until(lambda: not search.processes(), "every process of the search is gone", 30)
-    wait_until(lambda: not cluster.run("squeue", "--noheader"), "Slurm has forgotten it", 30)
+    search.main.wait(timeout=PATIENCE)
+    wait_until(lambda: not search.processes(), "every process of the search is gone")
+    wait_until(lambda: not cluster.run("squeue", "--noheader"), "Slurm has forgotten it")

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.executor.pilot_workflow import LIMIT_SECONDS, PilotWorkflow, read_until, rule, wait_until
+from tests.executor.pilot_workflow import PilotWorkflow, read_until, rule
 from tests.slurm.cluster import Cluster
+from tests.waiting import PATIENCE, wait_until
 
 # One task a node; `left` tells the jobs that the tasks have left, as harmony's teams do through their sockets.
 COMPANION = (
@@ -44,7 +45,7 @@ def starts(workflow: PilotWorkflow) -> list[list[str]]:
 def finish(workflow: PilotWorkflow, cluster: Cluster) -> None:
     """Let the job end, and check that all is well and everything was given back."""
     (workflow.root / "go").touch()
-    output, _ = workflow.mains[-1].communicate(timeout=LIMIT_SECONDS)
+    output, _ = workflow.mains[-1].communicate(timeout=PATIENCE)
     assert workflow.mains[-1].returncode == 0, output
     assert not workflow.exists("overlap")
     wait_until(lambda: not cluster.run("squeue", "--noheader"))
@@ -127,7 +128,7 @@ def test_an_interrupted_main_leaves_nothing_in_the_queue(workflow: PilotWorkflow
     main = workflow.start("--submitit-pilot-chain", "true", companion=COMPANION)
     wait_until(lambda: workflow.exists("companion.0", "starts"))
     main.send_signal(signal.SIGINT)
-    main.communicate(timeout=LIMIT_SECONDS)
+    main.communicate(timeout=PATIENCE)
     wait_until(lambda: not cluster.run("squeue", "--noheader"))
     wait_until(lambda: not workflow.processes())
 

@@ -14,6 +14,7 @@ from harmony_core.store import latency, population, training
 from tests.plugins.install import environment, install
 from tests.slurm.cluster import Cluster
 from tests.slurm.searches import command
+from tests.waiting import PATIENCE
 from tests.workflow.compare import assert_same
 from tests.workflow.conftest import ROOT, search, write_config
 
@@ -34,7 +35,13 @@ def run(folder: Path, environment: Mapping[str, str] | None, *arguments: str, **
     """Runs the tiny search with the slurm profile; returns what it printed."""
     write_config(folder, **changes)
     done = subprocess.run(
-        command(folder, *arguments), capture_output=True, text=True, cwd=ROOT, env=environment, check=False, timeout=400
+        command(folder, *arguments),
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=environment,
+        check=False,
+        timeout=PATIENCE,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
@@ -118,7 +125,7 @@ def test_what_another_distribution_adds_runs_there_too(tmp_path: Path, cluster: 
     path.write_text(f'{text}evaluators: ["training", "latency", "toy"]\n')
     call = [*command(tmp_path), "--set-resources", "train:launcher=srun", "evaluate_toy:launcher=srun"]
     env = {**cluster.environment, "PYTHONPATH": toys["PYTHONPATH"]}
-    done = subprocess.run(call, capture_output=True, text=True, cwd=ROOT, env=env, check=False, timeout=400)
+    done = subprocess.run(call, capture_output=True, text=True, cwd=ROOT, env=env, check=False, timeout=PATIENCE)
     assert done.returncode == 0, done.stdout + done.stderr
     trained = training(tmp_path / "results" / "tiny").collect()
     assert trained["status"].to_list() == ["ok"] * 2

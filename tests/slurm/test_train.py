@@ -14,8 +14,8 @@ import yaml
 
 from harmony_core.store import read_table, schemas
 from tests.slurm.cluster import Cluster
-from tests.slurm.daemon import wait_until
 from tests.slurm.processes import find_processes, has_variables
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 DATA = ("--data", "source=synthetic,max_bytes=60000")
@@ -50,9 +50,9 @@ def test_a_scaling_is_submitted_interrupted_and_goes_on(nodes: Cluster, tmp_path
 
     log = tmp_path / "results/weak/work/gpus2.log"
     first = submit()
-    wait_until(lambda: log.exists() and "step 1/300" in log.read_text(), "the first step", 90)
+    wait_until(lambda: log.exists() and "step 1/300" in log.read_text(), "the first step")
     nodes.run("scancel", "--signal=USR1", first)
-    wait_until(lambda: nodes.job_states(first) == ["FAILED"], "the job to leave", 60)
+    wait_until(lambda: nodes.job_states(first) == ["FAILED"], "the job to leave")
     assert "not finished: told to stop at step" in log.read_text()
     second = submit()
     nodes.wait_for_job(second, "COMPLETED", 120)
@@ -67,7 +67,7 @@ def test_a_rank_that_stands_still_ends_the_job(nodes: Cluster, tmp_path: Path) -
     log = tmp_path / "log"
     asked = ("--nodes=2", "--ntasks-per-node=1", f"--output={log}", f"--chdir={tmp_path}")
     job = nodes.run("sbatch", "--parsable", *asked, f"--wrap={step}").strip()
-    wait_until(lambda: log.exists() and "step 1/" in log.read_text(), "the first step", 90)
+    wait_until(lambda: log.exists() and "step 1/" in log.read_text(), "the first step")
 
     def is_rank_1(process: psutil.Process) -> bool:
         return has_variables(process, SLURM_JOB_ID=job, SLURM_PROCID="1") and "harmony_core" in process.cmdline()
@@ -75,7 +75,7 @@ def test_a_rank_that_stands_still_ends_the_job(nodes: Cluster, tmp_path: Path) -
     (rank,) = find_processes(is_rank_1)
     begin = time.monotonic()
     rank.send_signal(signal.SIGSTOP)
-    wait_until(lambda: nodes.job_states(job) == ["FAILED"], "the job to end", 60)
+    wait_until(lambda: nodes.job_states(job) == ["FAILED"], "the job to end")
     assert time.monotonic() - begin < 6 * 4 / 3 + 30
     assert "rank 1 stood still" in log.read_text()
     wait_until(lambda: not find_processes(lambda process: has_variables(process, SLURM_JOB_ID=job)), "no rank left")

@@ -14,6 +14,7 @@ import pytest
 
 from harmony_core.training.heartbeat import STOOD_STILL
 from harmony_core.training.launch import launch, log_file
+from tests.waiting import PATIENCE, wait_until
 
 RANK = "import os, sys, time, signal; rank = int(os.environ['RANK']); "
 
@@ -72,10 +73,7 @@ def start_launcher(code: str, logs: Path) -> subprocess.Popen[str]:
     launcher = subprocess.Popen([sys.executable, "-c", call], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert launcher.stdout is not None
     assert launcher.stdout.readline() == "listening\n"
-    end = time.monotonic() + 30
-    while not (log_file(logs, 1).exists() and "listening" in log_file(logs, 1).read_text()):
-        assert time.monotonic() < end
-        time.sleep(0.02)
+    wait_until(lambda: log_file(logs, 1).exists() and "listening" in log_file(logs, 1).read_text())
     return launcher
 
 
@@ -85,7 +83,7 @@ def test_signals_reach_the_ranks_and_leaving_is_no_failure(number: signal.Signal
     hears = f"[signal.signal(n, {handler}) for n in (signal.SIGUSR1, signal.SIGTERM)]"
     launcher = start_launcher(f"{hears}; print('listening', flush=True); time.sleep(60)", tmp_path)
     launcher.send_signal(number)
-    _, told = launcher.communicate(timeout=30)
+    _, told = launcher.communicate(timeout=PATIENCE)
     assert launcher.returncode == os.EX_TEMPFAIL
     assert "failed" not in told
 
@@ -93,7 +91,7 @@ def test_signals_reach_the_ranks_and_leaving_is_no_failure(number: signal.Signal
 def test_ranks_that_were_told_before_they_could_hear_are_no_failure(tmp_path: Path) -> None:
     launcher = start_launcher("print('listening', flush=True); time.sleep(60)", tmp_path)
     launcher.send_signal(signal.SIGUSR1)
-    _, told = launcher.communicate(timeout=30)
+    _, told = launcher.communicate(timeout=PATIENCE)
     assert launcher.returncode == os.EX_TEMPFAIL
     assert "failed" not in told
 
@@ -104,5 +102,5 @@ def test_ranks_die_with_the_launcher(tmp_path: Path) -> None:
     assert len(ranks) == 2
     launcher.kill()
     launcher.communicate()
-    _, alive = psutil.wait_procs(ranks, timeout=10)
+    _, alive = psutil.wait_procs(ranks, timeout=PATIENCE)
     assert alive == []

@@ -14,6 +14,7 @@ import pytest
 
 from harmony_core.host import free_port
 from harmony_core.training.heartbeat import STOOD_STILL, Heartbeat, culprits
+from tests.waiting import PATIENCE
 
 SCRIPT = Path(__file__).with_name("watched.py")
 RANKS, TIMEOUT = 4, 3.0
@@ -53,7 +54,7 @@ def run(folder: Path, how: str, bad_rank: int, size: int = RANKS) -> list[Ended]
         for rank in sorted(range(size), key=lambda rank: rank == bad_rank):
             if how == "stop" and rank == bad_rank:
                 ranks[rank].kill()
-            ranks[rank].wait(120)
+            ranks[rank].wait(PATIENCE)
             at[rank] = time.time()
         return [Ended(ranks[rank].returncode, logs[rank].read_text(), at[rank]) for rank in range(size)]
     finally:

@@ -25,6 +25,7 @@ from urllib.parse import urlencode
 import pytest
 
 from tests.ui.live_search import LiveSearch, live_search
+from tests.waiting import PATIENCE
 
 
 @dataclass
@@ -61,7 +62,7 @@ class Served:
 def open_url(address: str, **headers: str) -> HTTPResponse:
     """The answer to a request with these headers, `_` for `-`."""
     request = urllib.request.Request(address, headers={name.replace("_", "-"): text for name, text in headers.items()})
-    answer: HTTPResponse = urllib.request.urlopen(request, timeout=30)
+    answer: HTTPResponse = urllib.request.urlopen(request, timeout=PATIENCE)
     return answer
 
 
@@ -69,7 +70,7 @@ def asked(served: Served, name: str, **parameters: Any) -> Any:
     """What the server says of the toy search, asked until it has read all that there is, as a page does."""
     cookie, folder = served.enter()
     address = f"http://127.0.0.1:{served.port}{folder}api/{name}?{urlencode({'s': 'toy', **parameters}, doseq=True)}"
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         try:
             with open_url(address, cookie=cookie) as answer:
@@ -102,7 +103,7 @@ def serving(root: Path, *arguments: str) -> Iterator[Served]:
         yield Served(root, int(address.split(":")[2].split("/")[0]), address, file, process)
     finally:
         process.send_signal(signal.SIGINT)
-        process.wait(timeout=20)
+        process.wait(timeout=PATIENCE)
         assert process.stdout is not None
         process.stdout.close()
 
@@ -134,7 +135,7 @@ def tunnel(port: int) -> Iterator[int]:
 
     thread = threading.Thread(target=asyncio.run, args=(serve(),), daemon=True)
     thread.start()
-    found, loop, ended = listening.get(timeout=30)
+    found, loop, ended = listening.get(timeout=PATIENCE)
     try:
         yield found
     finally:

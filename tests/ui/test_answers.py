@@ -25,6 +25,7 @@ from harmony_core.ui.generation_rows import Columns
 from harmony_core.ui.search_facts import search_facts
 from tests.ui.conftest import Served, asked
 from tests.ui.live_search import RESULTS, LiveSearch, live_search
+from tests.waiting import PATIENCE
 
 
 def read(search: LiveSearch) -> tuple[Catalogue, list[Snapshot]]:
@@ -141,7 +142,7 @@ def test_an_answer_says_whether_all_has_been_read(toy: LiveSearch, monkeypatch: 
     may_go_on, read_progress = threading.Event(), ProgressReader.read
 
     def held(reader: ProgressReader) -> SearchProgress:
-        assert may_go_on.wait(60)
+        assert may_go_on.wait(PATIENCE)
         return read_progress(reader)
 
     monkeypatch.setattr(ProgressReader, "read", held)

@@ -13,6 +13,7 @@ from harmony_core.ui.guard import refused
 from harmony_core.ui.server import listen
 from tests.ui.conftest import Served, asked, open_url
 from tests.ui.live_search import HOSTILE
+from tests.waiting import PATIENCE
 
 
 def status(address: str, **headers: str) -> int:
@@ -80,7 +81,7 @@ def test_hosts_origins_and_methods(method: str, headers: dict[str, str], code: i
 
 def test_a_host_that_is_no_name_of_this_machine_gets_nothing(served: Served) -> None:
     cookie, folder = served.enter()
-    connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=PATIENCE)
     connection.request("GET", f"{folder}api/searches", headers={"Host": "evil.example", "Cookie": cookie})
     answer = connection.getresponse()
     assert answer.status == 421

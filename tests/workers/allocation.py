@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,17 +18,10 @@ from harmony_core.workers import Outcome, Task
 from harmony_core.workers.address import ADDRESS_FILE, Address, publish
 from harmony_core.workers.feeder import TeamPool
 from harmony_core.workers.server import QueueServer
+from tests.waiting import PATIENCE, wait_until
 
 ROOT = Path(__file__).parents[2]
 TARGETS = "tests.workers.targets"
-SECONDS = 60.0
-
-
-def wait_until(condition: Callable[[], object], what: str, seconds: float = SECONDS) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"{what}: not in {seconds:g} s"
-        time.sleep(0.01)
 
 
 def is_gone(process: psutil.Process) -> bool:
@@ -97,7 +89,7 @@ def allocation(
                 rank.wait(5.0)
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(rank.pid, signal.SIGKILL)
-            rank.wait(SECONDS)
+            rank.wait(PATIENCE)
 
 
 class Feeding:
@@ -126,7 +118,7 @@ class Feeding:
 
     def end(self) -> list[Outcome]:
         """Waits until it is over; all that it heard, or its exception."""
-        self._thread.join(SECONDS)
+        self._thread.join(PATIENCE)
         assert not self._thread.is_alive()
         if self.error is not None:
             raise self.error

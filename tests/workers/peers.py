@@ -9,8 +9,8 @@ from typing import Any, Self
 from harmony_core.workers.address import Address
 from harmony_core.workers.server import QueueServer
 from harmony_core.workers.wire import Disconnected, Line, Message
+from tests.waiting import PATIENCE
 
-SECONDS = 20.0
 REPORT = {"result": None, "error": None, "killed": False, "counts": True, "seconds": 1.0, "user_error": None}
 
 
@@ -22,7 +22,7 @@ def connect(address: Address, hello: Message) -> Line:
 
 def hear(line: Line, kind: str) -> Message:
     """The next message, which is of this kind."""
-    message = line.receive(SECONDS)
+    message = line.receive(PATIENCE)
     assert message["type"] == kind, message
     return message
 
@@ -31,7 +31,7 @@ def is_cut(line: Line) -> bool:
     """Whether the line is closed, after whatever is still to be heard."""
     try:
         while True:
-            line.receive(SECONDS)
+            line.receive(PATIENCE)
     except Disconnected as error:
         return str(error) != "timed out"
 
@@ -97,6 +97,6 @@ class Queue:
 
     def stranger(self) -> socket.socket:
         """A connection that has not said anything."""
-        one = socket.create_connection(("127.0.0.1", self.address.port), SECONDS)
+        one = socket.create_connection(("127.0.0.1", self.address.port), PATIENCE)
         self._open.append(one)
         return one

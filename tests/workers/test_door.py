@@ -18,7 +18,8 @@ from harmony_core.workers import address as address_module
 from harmony_core.workers import door as door_module
 from harmony_core.workers.address import LOOPBACK, allocation_addresses
 from harmony_core.workers.wire import pack
-from tests.workers.allocation import ROOT, wait_until
+from tests.waiting import PATIENCE, wait_until
+from tests.workers.allocation import ROOT
 from tests.workers.peers import Queue
 
 
@@ -171,7 +172,7 @@ def test_without_files_left_it_waits_quietly_and_takes_up_again(tmp_path: Path) 
         "    for file in taken: file.close()\n"
         "    queue.feeder('a'); print(queue.rank().assignment()['task']['key'])\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
     assert done.stdout == "True\na\n", done.stderr
     assert done.stderr.count("\n") == 1
     assert "the queue takes no more connections for now: [Errno 24] Too many open files" in done.stderr

@@ -18,6 +18,7 @@ import psutil
 import pytest
 
 from harmony_core.workers import Held, Lease, LeaseLost
+from tests.waiting import PATIENCE, wait_until
 
 HOLD = (
     "import sys, signal; from pathlib import Path; from harmony_core.workers import Lease\n"
@@ -130,10 +131,7 @@ def test_a_bad_moment_of_the_file_system_is_not_the_end(tmp_path: Path, monkeypa
     with lease(tmp_path, beat_seconds=0.01) as mine:
         (file,) = (tmp_path / "lease").iterdir()
         before = file.stat().st_mtime_ns
-        deadline = time.monotonic() + 10
-        while file.stat().st_mtime_ns == before:
-            assert time.monotonic() < deadline, "no sign of life any more"
-            time.sleep(0.01)
+        wait_until(lambda: file.stat().st_mtime_ns != before, "a sign of life")
         mine.check()
 
 
@@ -153,10 +151,7 @@ class TestDeleted:
         {"file": file, "folder": folder, "parent": folder.parent}[what].rename(tmp_path / "removed")
         # By its beat, or by whoever is about to write: whoever finds it first.
         first.check()
-        deadline = time.monotonic() + 10
-        while not file.exists():
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        wait_until(file.exists)
         with pytest.raises(Held, match=f"pid {os.getpid()} on "):
             Lease(folder).acquire()
         first.check()
@@ -229,7 +224,7 @@ def test_who_was_given_up_is_told(tmp_path: Path) -> None:
     file.write_text(json.dumps({**json.loads(file.read_text()), "host": "other", "pid": 1}))
     second = lease(tmp_path, silence_seconds=0.0)
     second.acquire()
-    assert lost.wait(5)
+    assert lost.wait(PATIENCE)
     with pytest.raises(LeaseLost):
         first.check()
     second.check()

@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
@@ -21,6 +20,7 @@ from harmony_core.workers import children as children_module
 from harmony_core.workers import pool as pool_module
 from harmony_core.workers.exchange import probe_task
 from harmony_core.workers.pool import LEAST_MEMORY_GB, even_share_gb
+from tests.waiting import PATIENCE, wait_until
 
 ROOT = Path(__file__).parents[2]
 
@@ -216,12 +216,5 @@ def test_children_die_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     child = psutil.Process(int(record.read_text()))
     parent.kill()
     parent.wait()
-    child.wait(timeout=10)
+    child.wait(timeout=PATIENCE)
     assert not child.is_running()
-
-
-def wait_until(condition: object, timeout: float = 60.0) -> None:
-    deadline = time.monotonic() + timeout
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() < deadline
-        time.sleep(0.02)

@@ -22,7 +22,8 @@ from harmony_core.workers import rank as rank_module
 from harmony_core.workers.address import ADDRESS_FILE, Address, publish
 from harmony_core.workers.rank import Place, Worker
 from harmony_core.workers.wire import Line
-from tests.workers.allocation import ROOT, SECONDS, Allocation, Feeding, allocation, child_of, is_gone, task, wait_until
+from tests.waiting import PATIENCE, wait_until
+from tests.workers.allocation import ROOT, Allocation, Feeding, allocation, child_of, is_gone, task
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +96,7 @@ class TestWork:
         feeder = subprocess.Popen(arguments, cwd=ROOT)
         children = [child_of(tmp_path, key) for key in "ab"]
         feeder.kill()
-        feeder.wait(SECONDS)
+        feeder.wait(PATIENCE)
         for child in children:
             wait_until(lambda child=child: is_gone(child), "a child that nobody wants to end")
         assert not (tmp_path / "c.0").exists()
@@ -181,7 +182,7 @@ class TestSignals:
                 feeding.end()
             (outcome,) = feeding.outcomes
             assert outcome.result == {"attempt": 1}
-            assert made.server.drained.wait(SECONDS)
+            assert made.server.drained.wait(PATIENCE)
 
     def test_a_child_that_is_asked_in_time_writes_its_checkpoint(self, tmp_path: Path) -> None:
         # With what is kept for the last, half a second is left.
@@ -228,7 +229,7 @@ class TestSignals:
         settings = {"preload": "json", "threads": 1, "beat_seconds": 1.0}
         with own_signals(), socket.create_server(("127.0.0.1", 0)) as listener:
             port = listener.getsockname()[1]
-            line = Line.connect([("127.0.0.1", port)], SECONDS)
+            line = Line.connect([("127.0.0.1", port)], PATIENCE)
             worker = Worker(Address(("127.0.0.1",), port, "token", settings), Place("n0", 0, 0))
             began = time.monotonic()
             with worker._notices._ours, worker._notices._theirs:
@@ -291,7 +292,7 @@ class TestQueuesEnd:
     def test_a_rank_with_nothing_to_do_is_quiet_however_late_it_is(self, tmp_path: Path) -> None:
         settings = {"preload": "json", "threads": 1, "beat_seconds": 0.5}
         with socket.create_server(("127.0.0.1", 0)) as listener:
-            listener.settimeout(SECONDS)
+            listener.settimeout(PATIENCE)
             publish(Address(("127.0.0.1",), listener.getsockname()[1], "token", settings), tmp_path / ADDRESS_FILE)
             rank = subprocess.Popen(
                 [sys.executable, "-m", "harmony_core.workers", str(tmp_path / ADDRESS_FILE)], cwd=ROOT
@@ -300,16 +301,16 @@ class TestQueuesEnd:
                 line = Line(listener.accept()[0])
                 line.send({"type": "welcome", "time": time.time()})
                 line.send({"type": "drain", "seconds": 0.0})
-                kinds = [line.receive(SECONDS)["type"] for _ in range(2)]
+                kinds = [line.receive(PATIENCE)["type"] for _ in range(2)]
                 until, beats = time.monotonic() + 2.0, 0
                 while time.monotonic() < until:
-                    beats += line.receive(SECONDS)["type"] == "beat"
+                    beats += line.receive(PATIENCE)["type"] == "beat"
                 line.send({"type": "bye"})
-                assert rank.wait(SECONDS) == 0
+                assert rank.wait(PATIENCE) == 0
                 line.close()
             finally:
                 rank.kill()
-                rank.wait(SECONDS)
+                rank.wait(PATIENCE)
         assert kinds == ["hello", "beat"]
         assert 1 <= beats <= 6
 

@@ -20,7 +20,8 @@ import pytest
 from harmony_core.workers import server as server_module
 from harmony_core.workers.address import Address
 from harmony_core.workers.wire import UNACKNOWLEDGED_SECONDS, Disconnected, pack
-from tests.workers.allocation import ROOT, wait_until
+from tests.waiting import PATIENCE, wait_until
+from tests.workers.allocation import ROOT
 from tests.workers.peers import FakeRank, Queue, hear, is_cut
 
 Start = Callable[..., Queue]
@@ -92,7 +93,7 @@ class TestWhoComesIn:
             "with Queue() as queue: print(len({queue.rank() for _ in range(100)}), queue.server.num_joined)"
         )
         assert resource.getrlimit(resource.RLIMIT_NOFILE)[1] > 300
-        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
         assert done.stdout == "100 100\n", done.stderr
 
 
@@ -236,7 +237,7 @@ class TestSilence:
         # As when the batch node stands still: what the ranks say does not even arrive there.
         over = threading.Event()
         queue.server._loop.call_soon_threadsafe(lambda: (time.sleep(1.2), over.set()))
-        assert over.wait(20.0)
+        assert over.wait(PATIENCE)
         time.sleep(0.1)
         until = time.monotonic() + 0.4
         while time.monotonic() < until:
@@ -286,7 +287,7 @@ class TestTheEnd:
         rank.end(order, result={})
         assert hear(feeder.line, "ended")["final"]
         hear(feeder.line, "interrupted")
-        assert queue.server.drained.wait(20.0)
+        assert queue.server.drained.wait(PATIENCE)
         # Nothing comes after it.
         queue.stop()
         assert [message["type"] for message in feeder.line.arrived()] == ["bye"]
@@ -338,7 +339,7 @@ class TestTheEnd:
         hear(feeder.line, "begun")
         assert hear(feeder.line, "ended")["report"]["counts"] is False
         assert first.line.arrived() == []
-        assert queue.server.drained.wait(20.0)
+        assert queue.server.drained.wait(PATIENCE)
 
     def test_dismissed_ranks_cost_no_attempt(self, start: Start) -> None:
         queue = start()

@@ -10,7 +10,8 @@ from harmony_core.host import GPU_SHARE
 from harmony_core.training import device
 from harmony_core.workers import Outcome, Task, WarmPool
 from harmony_core.workers.mps import mps
-from tests.workers.allocation import TARGETS, Feeding, allocation, child_of, task, wait_until
+from tests.waiting import wait_until
+from tests.workers.allocation import TARGETS, Feeding, allocation, child_of, task
 
 PIPE = "CUDA_MPS_PIPE_DIRECTORY"
 NAMES = ["CUDA_VISIBLE_DEVICES", GPU_SHARE, PIPE]

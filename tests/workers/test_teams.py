@@ -20,7 +20,8 @@ from harmony_core.workers import WorkInterrupted
 from harmony_core.workers import teams as teams_module
 from harmony_core.workers.address import ADDRESS_FILE
 from harmony_core.workers.teams import Teams, split_flags
-from tests.workers.allocation import ROOT, TARGETS, Feeding, child_of, is_gone, task, wait_until
+from tests.waiting import wait_until
+from tests.workers.allocation import ROOT, TARGETS, Feeding, child_of, is_gone, task
 
 # As srun does: one process a task; SIGTERM ends them by force, and its own SIGKILL leaves them behind.
 SRUN = """#!/bin/bash

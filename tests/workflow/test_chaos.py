@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import PATIENCE
 from tests.workflow.compare import assert_same
 from tests.workflow.conftest import harmony, write_config
 from tests.workflow.test_resume import family, finals, kill, kill_everything, start
@@ -30,7 +31,7 @@ def test_random_kills(finished: Path, tmp_path: Path, seed: int) -> None:
             strike(process, generator)
             process.wait()
             process = resume(tmp_path)
-    assert process.wait(timeout=600) == 0
+    assert process.wait(timeout=PATIENCE) == 0
     assert_same(finished / "results" / "tiny", tmp_path / "results" / "tiny")
     keys = finals(tmp_path)
     assert len(keys) == len(set(keys))

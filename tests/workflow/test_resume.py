@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from harmony_core.cli.resume import resume
 from harmony_core.errors import UserError
 from harmony_core.store import training
 from harmony_core.workflow import only_looks
+from tests.waiting import PATIENCE, wait_until
 from tests.workflow.compare import assert_same
 from tests.workflow.conftest import ROOT, command, harmony, write_config
 
@@ -38,13 +38,6 @@ def finals(folder: Path) -> list[str]:
 def start(folder: Path, config: Path) -> subprocess.Popen[bytes]:
     quiet = subprocess.DEVNULL
     return subprocess.Popen(command(folder, config), stdout=quiet, stderr=quiet, cwd=ROOT, start_new_session=True)
-
-
-def wait_until(condition: Callable[[], object], timeout: float = 300.0) -> None:
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def wait_for(condition: Callable[[], object], process: subprocess.Popen[bytes]) -> None:
@@ -150,7 +143,7 @@ def test_a_killed_worker_and_a_killed_forkserver_cost_an_attempt_only(finished: 
     wait_for(lambda: len(finals(tmp_path)) >= 5, process)
     servers = sorted(named(process, "multiprocessing.forkserver"), key=lambda child: child.create_time())
     kill(servers[:1])
-    assert process.wait(timeout=300) == 0
+    assert process.wait(timeout=PATIENCE) == 0
     assert_parts_are_the_same(finished, tmp_path, BOTH)
 
 
@@ -162,7 +155,7 @@ def test_a_running_search_is_not_resumed(tmp_path: Path) -> None:
     assert f"pid {process.pid}" in refused.stderr
     # As Ctrl-C in a terminal does it; nothing of the search may go on afterwards.
     os.killpg(process.pid, signal.SIGINT)
-    process.wait(timeout=60)
+    process.wait(timeout=PATIENCE)
     wait_until(lambda: not working_in(tmp_path))
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +16,7 @@ import torch
 from harmony_core.training.checkpoint import CheckpointWriter, commit, folders, newest, open_checkpoint, save
 from harmony_core.training.checkpoint.manifest import Manifest
 from tests.training.checkpoint.ranks import assert_state, cut, save_all, save_alone, state, whole, writers
+from tests.waiting import wait_until
 
 FORK = multiprocessing.get_context("fork")
 
@@ -155,9 +155,7 @@ def test_a_process_that_is_killed_amid_its_saves_goes_on_from_a_whole_one(tmp_pa
 
     child = FORK.Process(target=work)
     child.start()
-    deadline = time.monotonic() + 20
-    while newest(tmp_path) is None and time.monotonic() < deadline:
-        pass
+    wait_until(lambda: newest(tmp_path) is not None)
     child.join(0.01 * trial)  # it is in the middle of something else each time
     child.kill()
     child.join()

@@ -24,6 +24,7 @@ from harmony_core.training.checkpoint.piece import snapshot
 from harmony_core.training.checkpoint.tensor_file import write_tensors
 from tests.training.checkpoint.memory import copies_while_saved
 from tests.training.checkpoint.ranks import assert_state, cut, read_all, save_all, save_alone, state, whole, writers
+from tests.waiting import PATIENCE
 
 
 class Gate:
@@ -35,7 +36,7 @@ class Gate:
 
         def held(*arguments: Any) -> tuple[int, int]:
             self.reached.set()
-            assert self.opened.wait(10)
+            assert self.opened.wait(PATIENCE)
             return write(*arguments)
 
         monkeypatch.setattr(save, "write_tensors", held)
@@ -45,7 +46,7 @@ def test_a_save_returns_at_once_and_keeps_what_it_was_given(tmp_path: Path, monk
     gate, writer = Gate(monkeypatch), CheckpointWriter(tmp_path, 0, 1)
     tensors, facts = state(1), {"curve": [1.0]}
     writer.save(1, whole(tensors), facts)
-    assert gate.reached.wait(10)
+    assert gate.reached.wait(PATIENCE)
     assert newest(tmp_path) is None
     for tensor in tensors.values():
         tensor.zero_()
@@ -69,7 +70,7 @@ def test_the_copy_goes_when_it_is_written(tmp_path: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(writer_module, "snapshot", watched)
     writer.save(1, whole(state(1)), {})
-    assert gate.reached.wait(10)
+    assert gate.reached.wait(PATIENCE)
     assert len(copies) == len(state())
     assert all(copy() is not None for copy in copies)
     gate.opened.set()
@@ -101,7 +102,7 @@ def test_values_are_durable_before_the_receipt_and_the_manifest_before_the_check
 def test_a_second_save_waits_for_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gate, writer = Gate(monkeypatch), CheckpointWriter(tmp_path, 0, 1)
     writer.save(1, whole(state(1)), {})
-    assert gate.reached.wait(10)
+    assert gate.reached.wait(PATIENCE)
     saved = threading.Event()
 
     def save_again() -> None:
@@ -112,7 +113,7 @@ def test_a_second_save_waits_for_the_first(tmp_path: Path, monkeypatch: pytest.M
     second.start()
     assert not saved.wait(0.2)
     gate.opened.set()
-    assert saved.wait(10)
+    assert saved.wait(PATIENCE)
     second.join()
     writer.wait()
     assert_state(newest(tmp_path), 2)
@@ -136,7 +137,7 @@ def test_every_rank_waits_for_the_commit(tmp_path: Path, monkeypatch: pytest.Mon
     waiting.start()
     assert not returned.wait(0.2)
     first.save(1, whole(state(1)), {}, wait=True)
-    assert returned.wait(10)
+    assert returned.wait(PATIENCE)
     waiting.join()
 
 
@@ -203,7 +204,7 @@ def test_a_rank_that_still_writes_when_rank_0_gives_up_is_told_so(
     first, second = writers(tmp_path, 2)
     gate = Gate(monkeypatch)
     second.save(1, whole(state(1)), {})
-    assert gate.reached.wait(10)
+    assert gate.reached.wait(PATIENCE)
 
     def full(*_: Any) -> tuple[int, int]:
         raise OSError(errno.ENOSPC, "No space left on device")

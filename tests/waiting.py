@@ -1,0 +1,26 @@
+"""Waiting for what other processes do: files and processes give no sign of their own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+# Seconds, which only a test that fails waits. Several work on two cores at once, and others have a share of these.
+PATIENCE = 600.0
+
+
+def wait_until(met: Callable[[], T], what: str = "what the test waits for") -> T:
+    """Asks `met` until it says something true, and returns that.
+
+    Raises:
+        TimeoutError: It did not within `PATIENCE`; `what` names what was waited for.
+    """
+    deadline = time.monotonic() + PATIENCE
+    while not (answer := met()):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"waited {PATIENCE:g} s for {what}; the last answer was {answer!r}")
+        time.sleep(0.02)
+    return answer
