@@ -8,6 +8,7 @@ import time
 import traceback
 from collections.abc import Callable
 from datetime import timedelta
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,16 @@ import torch.distributed as dist
 from tests.waiting import PATIENCE
 
 
-def run_on_ranks(function: Callable[[], dict[str, Any]], size: int, folder: Path) -> list[dict[str, Any]]:
-    """What `function`, of an importable module, returns on each of `size` ranks; what one raises is raised."""
+def rank_server() -> ForkServerContext:
+    """Starts processes that have imported torch and DeepSpeed: of a server, once a test process."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["harmony_core.evaluation.preload_deepspeed"])
+    return context
+
+
+def run_on_ranks(function: Callable[[], dict[str, Any]], size: int, folder: Path) -> list[dict[str, Any]]:
+    """What `function`, of an importable module, returns on each of `size` ranks; what one raises is raised."""
+    context = rank_server()
     processes = [context.Process(target=_rank, args=(function, rank, size, folder)) for rank in range(size)]
     for process in processes:
         process.start()

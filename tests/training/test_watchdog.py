@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,9 +11,11 @@ import pytest
 
 from harmony_core.host import free_port
 from harmony_core.training.heartbeat import STOOD_STILL, Heartbeat, culprits
+from harmony_core.training.rendezvous import World
+from tests.ranks import rank_server
+from tests.training.watched import work
 from tests.waiting import PATIENCE
 
-SCRIPT = Path(__file__).with_name("watched.py")
 RANKS, TIMEOUT = 4, 3.0
 # Beside the timeout: a third of it for finding out, and what ending takes on a busy machine.
 MARGIN = TIMEOUT / 3 + 5.0
@@ -26,7 +25,7 @@ MARGIN = TIMEOUT / 3 + 5.0
 class Ended:
     """How a rank ended, what it wrote to standard error, and when [s since the epoch]."""
 
-    code: int
+    code: int | None
     told: str
     at: float
 
@@ -40,27 +39,25 @@ class Ended:
 
 def run(folder: Path, how: str, bad_rank: int, size: int = RANKS) -> list[Ended]:
     """Starts ranks and waits until they have ended; one that is stopped, which nothing in it can end, is killed."""
-    world = {"WORLD_SIZE": size, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "OMP_NUM_THREADS": 1}
+    context, port = rank_server(), free_port()
     logs = [folder / f"{rank}.log" for rank in range(size)]
-    ranks: list[subprocess.Popen[bytes]] = []
+    worlds = [World(rank, size, rank, "127.0.0.1", port) for rank in range(size)]
+    calls = [(how, bad_rank, TIMEOUT, world, log) for world, log in zip(worlds, logs, strict=True)]
+    ranks = [context.Process(target=work, args=call) for call in calls]
     try:
-        for rank in range(size):
-            variables = {**world, "RANK": rank, "LOCAL_RANK": rank}
-            environment = {**os.environ, **{name: str(value) for name, value in variables.items()}}
-            call = [sys.executable, str(SCRIPT), how, str(bad_rank), str(TIMEOUT)]
-            with logs[rank].open("wb") as log:
-                ranks.append(subprocess.Popen(call, env=environment, stderr=log))
+        for process in ranks:
+            process.start()
         at = {}
         for rank in sorted(range(size), key=lambda rank: rank == bad_rank):
             if how == "stop" and rank == bad_rank:
                 ranks[rank].kill()
-            ranks[rank].wait(PATIENCE)
+            ranks[rank].join(PATIENCE)
             at[rank] = time.time()
-        return [Ended(ranks[rank].returncode, logs[rank].read_text(), at[rank]) for rank in range(size)]
+        return [Ended(ranks[rank].exitcode, logs[rank].read_text(), at[rank]) for rank in range(size)]
     finally:
         for process in ranks:
             process.kill()
-            process.wait()
+            process.join()
 
 
 def misbehaved_at(ended: Ended) -> float:

@@ -1,4 +1,4 @@
-"""A rank of a made-up training, of which one rank does what the command line says in the middle of a step."""
+"""A rank of a made-up training, of which one rank misbehaves in the middle of a step."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import time
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
@@ -38,8 +39,10 @@ def misbehave(how: str) -> None:
             pass
 
 
-def main(how: str, bad_rank: int, timeout: float) -> None:
-    world = World.from_environment()
+def work(how: str, bad_rank: int, timeout: float, world: World, log: Path) -> None:
+    with log.open("wb") as told:
+        os.dup2(told.fileno(), sys.stderr.fileno())
+    torch.set_num_threads(1)
     start(world, 20 * timeout)
     with Watchdog(world, timeout, agreed=(Agreed,)) as watchdog:
         for step in range(STEPS):
@@ -59,7 +62,3 @@ def main(how: str, bad_rank: int, timeout: float) -> None:
         if how == "agree":
             raise Agreed
     stop()
-
-
-if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]))
