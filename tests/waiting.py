@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+import psutil
+
 T = TypeVar("T")
 
 # Seconds, which only a test that fails waits. Several work on two cores at once, and others have a share of these.
@@ -24,3 +26,12 @@ def wait_until(met: Callable[[], T], what: str = "what the test waits for") -> T
             raise TimeoutError(f"waited {PATIENCE:g} s for {what}; the last answer was {answer!r}")
         time.sleep(0.02)
     return answer
+
+
+def is_gone(process: psutil.Process | int) -> bool:
+    """Whether it, or that of this number, has ended; a zombie has."""
+    try:
+        one = psutil.Process(process) if isinstance(process, int) else process
+        return one.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True

@@ -235,7 +235,7 @@ def test_manifest_survives_reading(synthetic_folder: Path, tmp_path: Path) -> No
 def test_only_data_that_is_gone_is_to_be_prepared_again(
     synthetic_folder: Path, monkeypatch: pytest.MonkeyPatch, number: int, fix: str, name: str
 ) -> None:
-    monkeypatch.setattr(atomic, "PATIENCE", 0.1)
+    monkeypatch.setattr(atomic, "PATIENCE_SECONDS", 0.1)
 
     def failing(function: Callable[..., Any]) -> Callable[..., Any]:
         def call(path: Path, *arguments: Any, **options: Any) -> Any:

@@ -44,7 +44,7 @@ def test_passing_errors_are_waited_out(number: int) -> None:
 
 
 def test_patience_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shared_files, "PATIENCE", 0.3)
+    monkeypatch.setattr(shared_files, "PATIENCE_SECONDS", 0.3)
     with pytest.raises(OSError, match="Stale file handle"):
         patiently(Failing(errno.ESTALE, 1000))
 

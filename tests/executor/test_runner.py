@@ -19,7 +19,7 @@ from snakemake_executor_plugin_submitit.child import write_state
 from snakemake_executor_plugin_submitit.folder import Folder, find_state
 from snakemake_executor_plugin_submitit.runner import Runner
 from tests.executor.conftest import Works
-from tests.waiting import PATIENCE, wait_until
+from tests.waiting import PATIENCE, is_gone, wait_until
 
 # A process that is what submitit makes of a job; a second argument shortens the grace.
 JOB = """
@@ -56,10 +56,6 @@ def read_pid(path: Path) -> psutil.Process:
     return psutil.Process(int(path.read_text()))
 
 
-def is_gone(process: psutil.Process) -> bool:
-    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
-
-
 def test_state_has_code_and_tail(folder: Folder, work: Works) -> None:
     one = work(command="seq 100; exit 3")
     assert Runner(one, folder).run() == 3
@@ -94,7 +90,7 @@ def test_a_command_longer_than_a_command_line_may_be(folder: Folder, work: Works
 def test_what_a_command_leaves_running_is_ended(folder: Folder, work: Works, tmp_path: Path) -> None:
     assert Runner(work(command="sleep 600 & echo $! > left"), folder).run() == 0
     left = tmp_path / "left"
-    wait_until(lambda: not psutil.pid_exists(int(left.read_text())) or is_gone(psutil.Process(int(left.read_text()))))
+    wait_until(lambda: is_gone(int(left.read_text())))
 
 
 def test_the_first_state_wins_and_nothing_runs_again(folder: Folder, work: Works, tmp_path: Path) -> None:

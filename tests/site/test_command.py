@@ -5,9 +5,8 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-import psutil
-
 from harmony_core.slurm.command import NOT_FOUND, TOO_LATE, Answer, run
+from tests.waiting import is_gone
 
 
 def test_what_a_command_says() -> None:
@@ -37,5 +36,4 @@ def test_too_late_ends_children_too(tmp_path: Path) -> None:
     # Nor is the child waited for, which holds the pipes.
     assert time.monotonic() - started < 30
     assert answer.reason == "bash did not answer in 0.5 s"
-    child = int(pid.read_text())
-    assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
+    assert is_gone(int(pid.read_text()))

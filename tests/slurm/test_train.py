@@ -55,7 +55,7 @@ def test_a_scaling_is_submitted_interrupted_and_goes_on(nodes: Cluster, tmp_path
     wait_until(lambda: nodes.job_states(first) == ["FAILED"], "the job to leave")
     assert "not finished: told to stop at step" in log.read_text()
     second = submit()
-    nodes.wait_for_job(second, "COMPLETED", 120)
+    nodes.wait_for_job(second, "COMPLETED")
     subprocess.run(call, cwd=tmp_path, env=nodes.environment, check=True, capture_output=True)
     (row,) = read_table(tmp_path / "results/weak/scaling.parquet", schemas.SCALING).to_dicts()
     assert (row["processes"], row["steps"], row["efficiency"]) == (2, 270, 1.0)

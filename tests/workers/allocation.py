@@ -24,14 +24,6 @@ ROOT = Path(__file__).parents[2]
 TARGETS = "tests.workers.targets"
 
 
-def is_gone(process: psutil.Process) -> bool:
-    """Whether it has ended; a zombie has."""
-    try:
-        return process.status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
-
-
 @dataclasses.dataclass
 class Allocation:
     """A queue, where it listens, and its ranks."""

@@ -22,8 +22,8 @@ from harmony_core.workers import rank as rank_module
 from harmony_core.workers.address import ADDRESS_FILE, Address, publish
 from harmony_core.workers.rank import Place, Worker
 from harmony_core.workers.wire import Line
-from tests.waiting import PATIENCE, wait_until
-from tests.workers.allocation import ROOT, Allocation, Feeding, allocation, child_of, is_gone, task
+from tests.waiting import PATIENCE, is_gone, wait_until
+from tests.workers.allocation import ROOT, Allocation, Feeding, allocation, child_of, task
 
 
 @pytest.fixture(scope="module")

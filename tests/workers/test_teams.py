@@ -20,8 +20,8 @@ from harmony_core.workers import WorkInterrupted
 from harmony_core.workers import teams as teams_module
 from harmony_core.workers.address import ADDRESS_FILE
 from harmony_core.workers.teams import Teams, split_flags
-from tests.waiting import wait_until
-from tests.workers.allocation import ROOT, TARGETS, Feeding, child_of, is_gone, task
+from tests.waiting import is_gone, wait_until
+from tests.workers.allocation import ROOT, TARGETS, Feeding, child_of, task
 
 # As srun does: one process a task; SIGTERM ends them by force, and its own SIGKILL leaves them behind.
 SRUN = """#!/bin/bash
@@ -59,7 +59,10 @@ class Fake:
 
     def processes(self, name: str) -> list[psutil.Process]:
         """Those of them that live."""
-        found = [psutil.Process(int(line)) for line in self.lines(name) if psutil.pid_exists(int(line))]
+        found = []
+        for line in self.lines(name):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                found.append(psutil.Process(int(line)))
         return [process for process in found if not is_gone(process)]
 
 
