@@ -26,8 +26,8 @@ from harmony_core.search.checking import merged, read_checked
 from harmony_core.search.config import Config
 from harmony_core.store import SearchFolder
 from tests.logger.test_snakemake import environment
-from tests.logger.test_stopped import BEGUN, DONE, WAITING, check, wait_for
-from tests.waiting import PATIENCE
+from tests.logger.test_stopped import BEGUN, DONE, WAITING, check
+from tests.waiting import PATIENCE, wait_until
 
 
 @pytest.fixture
@@ -160,7 +160,7 @@ def test_ctrl_c_says_what_is_done_and_how_to_go_on(here: Path) -> None:
         streams: dict[str, Any] = {"stdout": said, "stderr": said}
         process = subprocess.Popen(call, cwd=here, env=environment(), start_new_session=True, **streams)
         try:
-            wait_for((here / BEGUN).exists)
+            wait_until((here / BEGUN).exists)
             os.killpg(process.pid, signal.SIGINT)
             assert process.wait(PATIENCE) in (1, 130)
         finally:

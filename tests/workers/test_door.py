@@ -130,7 +130,7 @@ class TestStrangers:
             return sum(_is_cut(one) for one in strangers)
 
         # The first to come are the first to go.
-        wait_until(lambda: cut() >= 32, "the first strangers to be cut off", 20.0)
+        wait_until(lambda: cut() >= 32, "the first strangers to be cut off")
         assert not _is_cut(strangers[-1])
 
     def test_many_who_know_the_token_may_come_at_once(self, queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,7 +139,7 @@ class TestStrangers:
         for number, one in enumerate(waiting):
             hello = {"type": "hello", "token": queue.address.token, "role": "rank", "port": 1}
             one.sendall(pack({**hello, "node": "n0", "node_index": 0, "local": number}))
-        wait_until(lambda: queue.server.num_ranks == 200, "all to come in", 20.0)
+        wait_until(lambda: queue.server.num_ranks == 200, "all to come in")
 
 
 def _is_cut(one: socket.socket) -> bool:

@@ -150,7 +150,7 @@ class TestWhoRunsWhat:
         mad.assignment()
         mad.line.send(message)
         assert is_cut(mad.line)
-        wait_until(lambda: queue.server.num_ranks == 0, "the rank to be forgotten", 5.0)
+        wait_until(lambda: queue.server.num_ranks == 0, "the rank to be forgotten")
         assert queue.rank().assignment()["attempt"] == 2
         # It can be read what was wrong: that is a mistake of ours.
         assert "a connection of the queue broke" in caplog.text
