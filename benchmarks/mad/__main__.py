@@ -50,7 +50,7 @@ def main() -> int:
     for name in arguments.parts or [*parts, TEXT]:
         if not arguments.judge:
             _run(parts.get(name), arguments.most, arguments.workers)
-    rows = {name: _done(trainings) for name, trainings in parts.items()}
+    rows = {name: campaign.done(trainings, JOURNAL) for name, trainings in parts.items()}
     found = {
         name: {"trainings": len(rows[name]), "of": len(parts[name]), **FINDINGS[name](rows[name])}
         for name in parts
@@ -78,7 +78,7 @@ def _plan(parts: dict[str, list[Training]]) -> None:
     for name, trainings in parts.items():
         seconds = sum(_seconds(one) for one in trainings)
         total += seconds
-        done = len(_done(trainings))
+        done = len(campaign.done(trainings, JOURNAL))
         print(f"{name}: {len(trainings)} trainings, {done} done, about {seconds / 60:.0f} core-minutes in all")
     tokens = sum(losses.TOKENS.values()) * len(drawn("loss"))
     texts = tokens / losses.TOKENS["demo"] * SECONDS_A_TRAINING
@@ -106,12 +106,6 @@ def _run(trainings: list[Training] | None, most: int | None, workers: int) -> No
         except (KeyboardInterrupt, WorkInterrupted):
             print("stopped; the same command goes on", flush=True)
             sys.exit(os.EX_TEMPFAIL)
-
-
-def _done(trainings: list[Training]) -> list[Row]:
-    """Rows of those that the journal holds."""
-    held = campaign.held(JOURNAL)
-    return [{**one.labels, **held[one.task.key]} for one in trainings if one.task.key in held]
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.mad.architectures import PUBLISHED_MEMORISATION, drawn, ordered, presets, pure
 from harmony_core.architecture import Architecture
-from harmony_core.evaluation.mad_runs import full_trainings, journalled_rows, quick_trainings
+from harmony_core.evaluation.mad_runs import full_trainings, is_answer, journalled_rows, quick_trainings
 from harmony_core.mad import task_names
 from harmony_core.mad.config import QUICK_TASKS, STEPS, MadConfig
 from harmony_core.store import Journal
@@ -94,13 +94,15 @@ def run(pool: Pool, trainings: list[Training], journal: Path) -> list[Row]:
     return [{**one.labels, **row} for one, row in zip(trainings, rows, strict=True)]
 
 
-def held(journal: Path) -> dict[str, Row]:
-    """The rows that the journal has, by key; the first record of a training counts."""
+def done(trainings: list[Training], journal: Path) -> list[Row]:
+    """The rows, with the labels, of those that the journal holds; the first record of a training counts."""
+    tasks = {one.task.key: one for one in trainings}
     found: dict[str, Row] = {}
     for record in Journal(journal).records():
-        if record["event"] == "final":
-            found.setdefault(record["key"], record["answer"]["rows"][0])
-    return found
+        one = tasks.get(record["key"]) if record["event"] == "final" else None
+        if one is not None and is_answer(record["answer"], one.task):
+            found.setdefault(record["key"], {**one.labels, **record["answer"]["rows"][0]})
+    return [found[key] for key in tasks if key in found]
 
 
 def _report(row: Row, done: int, total: int) -> None:

@@ -138,12 +138,13 @@ def journalled_rows(
         pool: where they run.
         report: called with each new row, how many are done and how many there are.
     """
-    with TaskJournal(journal, tasks, _is_answer) as opened:
+    with TaskJournal(journal, tasks, is_answer) as opened:
         records = run_journalled(pool, opened, _answer, lambda record, *counts: report(record["rows"][0], *counts))
     return [row for record in records for row in record["rows"]]
 
 
-def _is_answer(record: Record, task: Task) -> bool:
+def is_answer(record: Record, task: Task) -> bool:
+    """Whether a final record is of this very training, and not of one whose key it has: settings may have changed."""
     (row,) = record["rows"]
     return all(row[name] == task.payload["row"][name] for name in _IDENTITY)
 

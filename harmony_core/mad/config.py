@@ -27,9 +27,9 @@ Trained = Literal["stack", "projection"]
 _QUICK: Mapping[str, MadTask] = {
     task.name: task
     for task in (
-        InContextRecall(length=32),
+        InContextRecall(vocab_size=8, length=32),
         FuzzyRecall(length=48),
-        NoisyRecall(vocab_size=24, length=32),
+        NoisyRecall(vocab_size=20, length=32),
         SelectiveCopying(vocab_size=8, length=32, num_copied=5),
         Compression(length=16),
         Memorisation(vocab_size=2048),

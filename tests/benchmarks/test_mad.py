@@ -109,12 +109,17 @@ def test_scores_are_set_beside_what_loss_predicts() -> None:
     assert findings.predictions({}, bits, architectures) == {}
 
 
-def test_the_journals_first_word_counts(tmp_path: Path) -> None:
+def test_the_journals_first_word_of_this_very_training_counts(tmp_path: Path) -> None:
+    one, other, *_ = campaign.parts()["spread"]
+    known = one.task.payload["row"]
     with Journal(tmp_path / "mad.jsonl") as journal:
-        journal.append({"event": "begin", "key": "a"})
-        for score in (0.5, 0.7):
-            journal.append({"event": "final", "key": "a", "answer": {"rows": [{"score": score}]}})
-    assert campaign.held(tmp_path / "mad.jsonl") == {"a": {"score": 0.5}}
+        journal.append({"event": "begin", "key": one.task.key})
+        # Of a task's earlier setting, as its run's digest tells.
+        for run_id, score in (("0" * 16, 0.1), (known["run_id"], 0.5), (known["run_id"], 0.7)):
+            row = {**known, "run_id": run_id, "score": score}
+            journal.append({"event": "final", "key": one.task.key, "answer": {"rows": [row]}})
+    (row,) = campaign.done([other, one], tmp_path / "mad.jsonl")
+    assert (row["label"], row["score"]) == (one.labels["label"], 0.5)
 
 
 def test_a_piece_of_the_text_has_the_shortest_trainings_first() -> None:
