@@ -55,3 +55,6 @@ def _guarded(measure: Callable[..., dict[str, Any]], args: Any, kwargs: Any) -> 
         # Whatever it is, it is this row's result, and the other rows are still to be measured.
         traceback.print_exc(limit=-3)
         return {"error": f"{type(error).__name__}: {error}".splitlines()[0]}
+    finally:
+        # Triton counts what is frozen at the end as leaked, and says so.
+        gc.unfreeze()

@@ -6,6 +6,7 @@ after any of these hangs.
 
 from __future__ import annotations
 
+import atexit
 import gc
 
 # numpy.unique imports it lazily, and every batch calls that.
@@ -29,6 +30,14 @@ if uses_gpu():
     preload()
 # The first optimiser of a process imports torch._dynamo, which costs as much as torch itself.
 torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))])
-# What is imported here stays: a child's garbage collector need not walk it, nor copy its pages.
-gc.collect()
-gc.freeze()
+
+
+def freeze() -> None:
+    """Keeps what is imported by now from children's garbage collectors, which would walk it and copy its pages."""
+    gc.collect()
+    gc.freeze()
+
+
+freeze()
+# Where something is frozen when the forkserver ends, Triton's binding counts it as leaked, in dozens of lines.
+atexit.register(gc.unfreeze)

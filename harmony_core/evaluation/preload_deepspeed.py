@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import gc
-
-import harmony_core.evaluation.preload  # noqa: F401
+from harmony_core.evaluation.preload import freeze
 from harmony_core.training.engine import import_deepspeed
 
 import_deepspeed()
-gc.collect()
-gc.freeze()
+freeze()
