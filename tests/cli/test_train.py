@@ -18,7 +18,7 @@ from harmony_core.store import curves, population, training
 from harmony_core.training.heartbeat import STOOD_STILL
 from tests.cli.many_commands import answers
 from tests.cli.test_commands import harmony
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, SOON
 
 DATA = ("--data", "source=synthetic,max_bytes=60000")
 RECIPE = "tokens={},batch_size=4,sequence_length=32,validation_tokens=256,precision=fp32,learning_rate=1e-4"
@@ -57,7 +57,7 @@ class Running:
     def ended(self) -> tuple[int, str]:
         """Exit code and standard error, when the training and all its ranks have ended."""
         self.process.communicate(timeout=PATIENCE)
-        _, alive = psutil.wait_procs(self.family, timeout=PATIENCE)
+        _, alive = psutil.wait_procs(self.family, timeout=SOON)
         assert alive == []
         return self.process.returncode, self.log.read_text()
 

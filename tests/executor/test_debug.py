@@ -31,7 +31,7 @@ def test_failures_are_told_as_elsewhere(tmp_path: Path) -> None:
 
 def test_an_interrupted_one_leaves_no_process(tmp_path: Path) -> None:
     workflow = Workflow(tmp_path / "workflow", "debug")
-    workflow.write(RULE.format("touch begun; sleep 600"), targets=THREE)
+    workflow.write(RULE.format("touch begun; sleep infinity"), targets=THREE)
     main = workflow.start()
     workflow.wait_for_files("begun")
     main.send_signal(signal.SIGINT)

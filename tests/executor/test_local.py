@@ -77,7 +77,7 @@ def test_retries_are_new_attempts(workflow: Workflow) -> None:
 
 
 def test_a_job_that_vanishes_is_a_failure(workflow: Workflow) -> None:
-    workflow.write(rule("touch begun; sleep 600"), targets='"out/0"')
+    workflow.write(rule("touch begun; sleep infinity"), targets='"out/0"')
     main = workflow.start()
     workflow.wait_for_files("begun")
     for process in workflow.processes():
@@ -221,7 +221,7 @@ def test_a_changed_job_takes_no_old_result_and_has_no_rival(workflow: Workflow, 
 
 @pytest.mark.parametrize("to_all", [False, True], ids=["kill -INT", "Ctrl-C in a terminal"])
 def test_an_interrupted_snakemake_leaves_no_process(workflow: Workflow, to_all: bool) -> None:
-    workflow.write(rule("touch begun-{wildcards.i}; sleep 600 & sleep 601"), targets=TWO)
+    workflow.write(rule("touch begun-{wildcards.i}; sleep infinity & sleep infinity"), targets=TWO)
     main = workflow.start()
     workflow.wait_for_files("begun-0", "begun-1")
     if to_all:

@@ -25,7 +25,7 @@ def test_all_rules_share_one_allocation_which_is_given_back(workflow: PilotWorkf
         rule("second", "second", "cat {input} | sort -u > {output}", '    input: expand("first.{i}", i=range(5))\n'),
         targets='"second"',
     )
-    code, output = workflow.run(companion="touch companion; sleep 1000")
+    code, output = workflow.run(companion="touch companion; sleep infinity")
     assert code == 0, output
     assert len((workflow.root / "second").read_text().splitlines()) == 1
     assert len(workflow.allocations()) == 1
@@ -61,11 +61,11 @@ def test_a_killed_main_finds_its_allocation_and_jobs_again(workflow: PilotWorkfl
         rule("b", "b", "touch {output}", '    input: "a.1", "a.2"\n'),
         targets='"b"',
     )
-    main = workflow.start(companion="echo x >> companions; sleep 1000")
+    main = workflow.start(companion="echo x >> companions; sleep infinity")
     wait_until(lambda: workflow.exists("starts.1", "starts.2", "companions"))
     workflow.kill(main)
 
-    second = workflow.start(companion="echo x >> companions; sleep 1000")
+    second = workflow.start(companion="echo x >> companions; sleep infinity")
     for _ in range(2):
         read_until(second, "submitted by an earlier Snakemake process; waiting for that")
     (workflow.root / "go").touch()
@@ -98,7 +98,7 @@ def test_what_ended_after_the_mains_death_is_not_run_again(workflow: PilotWorkfl
 
 
 def test_an_edited_command_takes_the_place_of_the_old_one(workflow: PilotWorkflow) -> None:
-    workflow.write(rule("a", "a", "touch old; sleep 1000; touch {output}"), targets='"a"')
+    workflow.write(rule("a", "a", "touch old; sleep infinity; touch {output}"), targets='"a"')
     main = workflow.start()
     wait_until(lambda: workflow.exists("old"))
     workflow.kill(main)
@@ -113,8 +113,8 @@ def test_an_edited_command_takes_the_place_of_the_old_one(workflow: PilotWorkflo
 
 
 def test_an_interrupted_main_leaves_nothing(workflow: PilotWorkflow) -> None:
-    workflow.write(rule("a", "a.{i}", "touch started.{wildcards.i}; sleep 1000"), targets='"a.1", "a.2"')
-    main = workflow.start(companion="touch companion; sleep 1000")
+    workflow.write(rule("a", "a.{i}", "touch started.{wildcards.i}; sleep infinity"), targets='"a.1", "a.2"')
+    main = workflow.start(companion="touch companion; sleep infinity")
     wait_until(lambda: workflow.exists("started.1", "started.2", "companion"))
     main.send_signal(signal.SIGINT)
     main.communicate(timeout=PATIENCE)
@@ -124,7 +124,7 @@ def test_an_interrupted_main_leaves_nothing(workflow: PilotWorkflow) -> None:
 
 def test_an_allocation_that_dies_is_replaced(workflow: PilotWorkflow) -> None:
     workflow.write(
-        rule("a", "a", "if mkdir once; then sleep 1000; fi; touch {output}"),
+        rule("a", "a", "if mkdir once; then sleep infinity; fi; touch {output}"),
         rule("b", "b", "touch {output}"),
         targets='"a", "b"',
     )
@@ -138,7 +138,7 @@ def test_an_allocation_that_dies_is_replaced(workflow: PilotWorkflow) -> None:
 
 
 def test_allocations_that_end_in_vain_are_not_taken_for_ever(workflow: PilotWorkflow) -> None:
-    workflow.write(rule("a", "a.{i}", "sleep 1000"), targets='"a.1", "a.2"')
+    workflow.write(rule("a", "a.{i}", "sleep infinity"), targets='"a.1", "a.2"')
     code, output = workflow.run("--keep-going", companion="echo no such fabric; exit 9")
     assert code == 1
     assert len(workflow.allocations()) == 3

@@ -101,7 +101,7 @@ def test_it_runs_what_is_in_the_inbox_and_ends(pilot: Pilot) -> None:
     pilot.hand_over(a="echo said so", b="sleep 0.5")
     no_more(pilot)
 
-    agent = pilot.start(companion="sleep 1000")
+    agent = pilot.start(companion="sleep infinity")
 
     assert agent.wait(PATIENCE) == 0
     assert pilot.state("a")["rc"] == pilot.state("b")["rc"] == 0
@@ -117,7 +117,7 @@ def test_it_ends_in_the_moment_its_last_job_does(pilot: Pilot) -> None:
     for number in range(3):
         pilot.hand_over(**{f"job{number}": "sleep 0.5; date +%s%N > end"})
         no_more(pilot)
-        pilot.start(companion="sleep 1000", name=f"pilot-s-{number}").wait(PATIENCE)
+        pilot.start(companion="sleep infinity", name=f"pilot-s-{number}").wait(PATIENCE)
         latencies.append(time.time() - int((pilot.root / "end").read_text()) / 1e9)
     assert min(latencies) < 0.3
 
@@ -138,7 +138,7 @@ def test_jobs_and_companion_share_a_folder_that_nobody_else_may_enter(pilot: Pil
     pilot.hand_over(a=find + 'stat -c %a "$SNAKEMAKE_PILOT_FOLDER"; cat "$SNAKEMAKE_PILOT_FOLDER/address"')
     no_more(pilot)
 
-    agent = pilot.start(companion='echo here > "$SNAKEMAKE_PILOT_FOLDER/address"; sleep 1000')
+    agent = pilot.start(companion='echo here > "$SNAKEMAKE_PILOT_FOLDER/address"; sleep infinity')
 
     assert agent.wait(PATIENCE) == 0
     assert pilot.state("a")["tail"] == "700\nhere"
@@ -185,13 +185,13 @@ def test_a_job_that_cannot_be_started_is_a_failure_of_its_own(pilot: Pilot) -> N
 def test_a_companion_that_crashes_is_started_once_more(pilot: Pilot) -> None:
     pilot.hand_over(a="until [ -e second ]; do sleep 0.02; done")
     no_more(pilot)
-    agent = pilot.start(companion="if [ -e first ]; then touch second; sleep 1000; fi; touch first; exit 9")
+    agent = pilot.start(companion="if [ -e first ]; then touch second; sleep infinity; fi; touch first; exit 9")
     assert agent.wait(PATIENCE) == 0
     assert pilot.state("a")["rc"] == 0
 
 
 def test_a_companion_that_crashes_twice_ends_the_allocation_with_its_words(pilot: Pilot) -> None:
-    pilot.hand_over(a="touch a; sleep 1000")
+    pilot.hand_over(a="touch a; sleep infinity")
     agent = pilot.start(companion="until [ -e a ]; do sleep 0.02; done; echo no such fabric; exit 9")
     assert agent.wait(PATIENCE) == 1
     assert pilot.session.inbox.content().jobs == {Job("a", 1)}
@@ -231,8 +231,8 @@ def test_the_time_limits_signal_reaches_the_companion(pilot: Pilot) -> None:
 
 
 def test_sigterm_ends_everything_and_leaves_the_jobs_in_the_inbox(pilot: Pilot) -> None:
-    pilot.hand_over(a="touch a; sleep 1000", b="trap 'exit 0' TERM; touch b; sleep 1000 & wait")
-    agent = pilot.start(companion="touch c; sleep 1000")
+    pilot.hand_over(a="touch a; sleep infinity", b="trap 'exit 0' TERM; touch b; sleep infinity & wait")
+    agent = pilot.start(companion="touch c; sleep infinity")
     pilot.wait_for("a", "b", "c")
 
     agent.send_signal(signal.SIGTERM)
@@ -247,7 +247,7 @@ def test_sigterm_ends_everything_and_leaves_the_jobs_in_the_inbox(pilot: Pilot) 
 
 def test_slurms_signal_to_a_command_is_not_its_failure(pilot: Pilot) -> None:
     """slurmstepd sends it to every process of the batch step, in any order."""
-    pilot.hand_over(a="echo $$ > a; sleep 1000")
+    pilot.hand_over(a="echo $$ > a; sleep infinity")
     agent = pilot.start()
     wait_until(lambda: (pilot.root / "a").exists() and (pilot.root / "a").read_text())
     process = psutil.Process(int((pilot.root / "a").read_text()))
@@ -290,7 +290,7 @@ def test_what_is_removed_under_an_agent_ends_nothing(pilot: Pilot, removed: str)
 
 
 def test_an_agent_whose_meeting_place_is_removed_says_so_and_leaves_its_jobs(pilot: Pilot) -> None:
-    pilot.hand_over(a="touch a; sleep 1000")
+    pilot.hand_over(a="touch a; sleep infinity")
     agent = pilot.start()
     pilot.wait_for("a")
     (run,) = (pilot.session.root / "runs").iterdir()
@@ -303,7 +303,7 @@ def test_an_agent_whose_meeting_place_is_removed_says_so_and_leaves_its_jobs(pil
 
 
 def test_a_withdrawn_job_ends_and_the_others_go_on(pilot: Pilot) -> None:
-    pilot.hand_over(a="touch a; sleep 1000", b="touch b; until [ -e go ]; do sleep 0.02; done", c="touch c")
+    pilot.hand_over(a="touch a; sleep infinity", b="touch b; until [ -e go ]; do sleep 0.02; done", c="touch c")
     pilot.session.inbox.withdraw(Job("c", 1))
     no_more(pilot)
     agent = pilot.start()
@@ -323,8 +323,8 @@ def test_a_withdrawn_job_ends_and_the_others_go_on(pilot: Pilot) -> None:
 
 
 def test_nothing_outlives_a_killed_agent_and_the_next_one_runs_its_jobs(pilot: Pilot) -> None:
-    pilot.hand_over(a="echo x >> starts; touch a; [ $(wc -l < starts) = 2 ] || sleep 1000")
-    first = pilot.start(companion="sleep 1000")
+    pilot.hand_over(a="echo x >> starts; touch a; [ $(wc -l < starts) = 2 ] || sleep infinity")
+    first = pilot.start(companion="sleep infinity")
     pilot.wait_for("a")
 
     first.kill()
@@ -341,7 +341,7 @@ def test_an_agent_that_was_replaced_ends_before_the_next_one_runs_its_jobs(pilot
     """As after a node that Slurm gave up and that lived on: the job is requeued, and runs twice for a moment."""
     job = "mkdir lock || touch overlap; trap 'rmdir lock' EXIT; touch a; until [ -e go ]; do sleep 0.02; done"
     pilot.hand_over(a=job)
-    first = pilot.start(companion="sleep 1000")
+    first = pilot.start(companion="sleep infinity")
     pilot.wait_for("a")
     (pilot.root / "a").unlink()
 

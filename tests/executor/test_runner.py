@@ -88,7 +88,7 @@ def test_a_command_longer_than_a_command_line_may_be(folder: Folder, work: Works
 
 
 def test_what_a_command_leaves_running_is_ended(folder: Folder, work: Works, tmp_path: Path) -> None:
-    assert Runner(work(command="sleep 600 & echo $! > left"), folder).run() == 0
+    assert Runner(work(command="sleep infinity & echo $! > left"), folder).run() == 0
     left = tmp_path / "left"
     wait_until(lambda: is_gone(int(left.read_text())))
 
@@ -111,7 +111,7 @@ def test_the_process_ends_as_the_command_did(folder: Folder, work: Works, jobs: 
 def test_a_killed_job_leaves_no_process(
     folder: Folder, work: Works, jobs: list[subprocess.Popen[bytes]], tmp_path: Path
 ) -> None:
-    command = "trap '' TERM; sleep 600 & echo $! > child; echo $$ > shell; wait"
+    command = "trap '' TERM; sleep infinity & echo $! > child; echo $$ > shell; wait"
     job = start(work(command=command), folder, jobs)
     processes = [read_pid(tmp_path / "child"), read_pid(tmp_path / "shell")]
     job.kill()
@@ -136,7 +136,7 @@ def start_and_die(command, **options):
     return process
 subprocess.Popen = start_and_die
 """
-    one = work(command="trap '' TERM; sleep 600 & echo $! > child; touch begun; wait")
+    one = work(command="trap '' TERM; sleep infinity & echo $! > child; touch begun; wait")
     jobs.append(subprocess.Popen([sys.executable, "-c", dies + JOB, json.dumps(asdict(one)), str(folder.root), "20"]))
     assert jobs[-1].wait(PATIENCE) == -signal.SIGKILL
     process = read_pid(tmp_path / "child")
@@ -158,7 +158,7 @@ def test_the_shell_ends_with_its_job_even_without_the_guardian(
 def test_a_stopped_job_ends_its_command_and_leaves_the_verdict_to_the_scheduler(
     folder: Folder, work: Works, jobs: list[subprocess.Popen[bytes]], tmp_path: Path, number: int
 ) -> None:
-    job = start(work(command="sleep 600 & echo $! > child; wait"), folder, jobs)
+    job = start(work(command="sleep infinity & echo $! > child; wait"), folder, jobs)
     child = read_pid(tmp_path / "child")
     job.send_signal(number)
     assert job.wait(PATIENCE) == 128 + signal.SIGTERM
@@ -169,7 +169,7 @@ def test_a_stopped_job_ends_its_command_and_leaves_the_verdict_to_the_scheduler(
 def test_a_command_that_the_scheduler_tells_first_leaves_the_verdict_to_it_too(
     folder: Folder, work: Works, jobs: list[subprocess.Popen[bytes]], tmp_path: Path
 ) -> None:
-    job = start(work(command="echo $$ > shell; sleep 600"), folder, jobs)
+    job = start(work(command="echo $$ > shell; sleep infinity"), folder, jobs)
     shell = read_pid(tmp_path / "shell")
     psutil.Process(shell.pid).terminate()
     wait_until(lambda: is_gone(shell))
@@ -224,7 +224,7 @@ def test_the_time_signal_reaches_who_catches_it_and_nobody_else(
         "signal.pause()\n"
     )
     # The shell, and the sleep beside the catcher, would die of the signal.
-    command = f"sleep 600 & code=0; {sys.executable} {catcher} > ready || code=$?; kill $!; exit $code"
+    command = f"sleep infinity & code=0; {sys.executable} {catcher} > ready || code=$?; kill $!; exit $code"
     job = start(work(command=command), folder, jobs)
     wait_until(lambda: (tmp_path / "ready").exists() and (tmp_path / "ready").read_text())
     job.send_signal(signal.SIGUSR2)
@@ -232,7 +232,7 @@ def test_the_time_signal_reaches_who_catches_it_and_nobody_else(
 
 
 def test_a_job_ends_with_its_parent(folder: Folder, work: Works, tmp_path: Path) -> None:
-    one = work(command="sleep 600 & echo $! > child; wait")
+    one = work(command="sleep infinity & echo $! > child; wait")
     command = [sys.executable, "-c", JOB, json.dumps(asdict(one)), str(folder.root), "20"]
     parent = subprocess.Popen([sys.executable, "-c", "import subprocess, sys; subprocess.run(sys.argv[1:])", *command])
     child = read_pid(tmp_path / "child")

@@ -135,7 +135,7 @@ def test_no_answer_is_no_news_and_said_once(slurm: Slurm, command: Command, capl
 
 def test_a_command_that_hangs_is_no_news(slurm: Slurm, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("snakemake_executor_plugin_submitit.squeue.ANSWER_SECONDS", 0.2)
-    command("squeue", "exec sleep 600")
+    command("squeue", "exec sleep infinity")
     begun = time.monotonic()
     assert slurm.look([place()]) is None
     assert time.monotonic() - begun < 60

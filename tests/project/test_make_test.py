@@ -28,7 +28,7 @@ case $run in slurm) echo here > "$here/meeting" ;; rooms) read word < "$here/mee
 # Waits by `wait`, which a trap ends: a signal that comes while a shell starts a child in front is lost on the child.
 STAYING = """
 trap 'touch "$here/$run.left"; kill $!; exit 130' INT
-sleep 600 &
+sleep infinity &
 touch "$here/$run.begun"
 wait
 """

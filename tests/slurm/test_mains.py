@@ -12,7 +12,7 @@ import pytest
 
 from tests.slurm.cluster import Cluster
 from tests.slurm.searches import ONE_RANK, SELECTION, TWO_NODES, Begin, RunningSearch, breed, command, copy_search
-from tests.waiting import PATIENCE, wait_until
+from tests.waiting import PATIENCE, SOON, wait_until
 from tests.workflow.compare import tables
 from tests.workflow.conftest import ROOT, harmony
 
@@ -124,5 +124,5 @@ def test_ctrl_c_leaves_nothing(begin: Begin, cluster: Cluster) -> None:
     search.wait_until_training()
     os.killpg(search.main.pid, signal.SIGINT)
     search.main.wait(timeout=PATIENCE)
-    wait_until(lambda: not search.processes(), "every process of the search is gone")
-    wait_until(lambda: not cluster.run("squeue", "--noheader"), "Slurm has forgotten it")
+    wait_until(lambda: not search.processes(), "every process of the search is gone", SOON)
+    wait_until(lambda: not cluster.run("squeue", "--noheader"), "Slurm has forgotten it", SOON)

@@ -49,7 +49,7 @@ def test_the_others_are_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     """Also one that does not listen, and one that is stopped."""
     monkeypatch.setattr("harmony_core.training.launch._GRACE_SECONDS", 1.0)
     monkeypatch.setattr("harmony_core.training.launch._TERMINATION_SECONDS", 1.0)
-    deaf = "signal.signal(signal.SIGTERM, signal.SIG_IGN), time.sleep(600)"
+    deaf = "signal.signal(signal.SIGTERM, signal.SIG_IGN), time.sleep(10**6)"
     begin, before = time.monotonic(), set(psutil.Process().children(recursive=True))
     code = f"sys.exit(3) if rank == 2 else os.kill(os.getpid(), signal.SIGSTOP) if rank == 1 else ({deaf})"
     assert run(code, tmp_path) == 3
@@ -62,7 +62,7 @@ def test_one_that_does_not_leave_when_the_others_have_is_ended_and_named(
 ) -> None:
     monkeypatch.setattr("harmony_core.training.launch._LEAVING_SECONDS", 0.5)
     before = set(psutil.Process().children(recursive=True))
-    assert run("time.sleep(600) if rank == 1 else None", tmp_path) == STOOD_STILL
+    assert run("time.sleep(10**6) if rank == 1 else None", tmp_path) == STOOD_STILL
     assert "rank 1 did not end within 0.5 s of the others" in capfd.readouterr().err
     assert set(psutil.Process().children(recursive=True)) <= before
 
@@ -81,7 +81,7 @@ def start_launcher(code: str, logs: Path) -> subprocess.Popen[str]:
 def test_signals_reach_the_ranks_and_leaving_is_no_failure(number: signal.Signals, tmp_path: Path) -> None:
     handler = f"lambda *_: (time.sleep(rank), sys.exit({os.EX_TEMPFAIL}))"
     hears = f"[signal.signal(n, {handler}) for n in (signal.SIGUSR1, signal.SIGTERM)]"
-    launcher = start_launcher(f"{hears}; print('listening', flush=True); time.sleep(60)", tmp_path)
+    launcher = start_launcher(f"{hears}; print('listening', flush=True); time.sleep(10**6)", tmp_path)
     launcher.send_signal(number)
     _, told = launcher.communicate(timeout=PATIENCE)
     assert launcher.returncode == os.EX_TEMPFAIL
@@ -89,7 +89,7 @@ def test_signals_reach_the_ranks_and_leaving_is_no_failure(number: signal.Signal
 
 
 def test_ranks_that_were_told_before_they_could_hear_are_no_failure(tmp_path: Path) -> None:
-    launcher = start_launcher("print('listening', flush=True); time.sleep(60)", tmp_path)
+    launcher = start_launcher("print('listening', flush=True); time.sleep(10**6)", tmp_path)
     launcher.send_signal(signal.SIGUSR1)
     _, told = launcher.communicate(timeout=PATIENCE)
     assert launcher.returncode == os.EX_TEMPFAIL
@@ -97,7 +97,7 @@ def test_ranks_that_were_told_before_they_could_hear_are_no_failure(tmp_path: Pa
 
 
 def test_ranks_die_with_the_launcher(tmp_path: Path) -> None:
-    launcher = start_launcher("print('listening', flush=True); time.sleep(600)", tmp_path)
+    launcher = start_launcher("print('listening', flush=True); time.sleep(10**6)", tmp_path)
     ranks = psutil.Process(launcher.pid).children()
     assert len(ranks) == 2
     launcher.kill()

@@ -18,7 +18,7 @@ from harmony_core.workers import address as address_module
 from harmony_core.workers import door as door_module
 from harmony_core.workers.address import LOOPBACK, allocation_addresses
 from harmony_core.workers.wire import pack
-from tests.waiting import PATIENCE, wait_until
+from tests.waiting import PATIENCE, SOON, wait_until
 from tests.workers.allocation import ROOT
 from tests.workers.peers import Queue
 
@@ -130,7 +130,7 @@ class TestStrangers:
             return sum(_is_cut(one) for one in strangers)
 
         # The first to come are the first to go.
-        wait_until(lambda: cut() >= 32, "the first strangers to be cut off")
+        wait_until(lambda: cut() >= 32, "the first strangers to be cut off", SOON)
         assert not _is_cut(strangers[-1])
 
     def test_many_who_know_the_token_may_come_at_once(self, queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:

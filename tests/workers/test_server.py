@@ -20,7 +20,7 @@ import pytest
 from harmony_core.workers import server as server_module
 from harmony_core.workers.address import Address
 from harmony_core.workers.wire import UNACKNOWLEDGED_SECONDS, Disconnected, pack
-from tests.waiting import PATIENCE, wait_until
+from tests.waiting import PATIENCE, SOON, wait_until
 from tests.workers.allocation import ROOT
 from tests.workers.peers import FakeRank, Queue, hear, is_cut
 
@@ -150,7 +150,7 @@ class TestWhoRunsWhat:
         mad.assignment()
         mad.line.send(message)
         assert is_cut(mad.line)
-        wait_until(lambda: queue.server.num_ranks == 0, "the rank to be forgotten")
+        wait_until(lambda: queue.server.num_ranks == 0, "the rank to be forgotten", SOON)
         assert queue.rank().assignment()["attempt"] == 2
         # It can be read what was wrong: that is a mistake of ours.
         assert "a connection of the queue broke" in caplog.text

@@ -18,7 +18,7 @@ from harmony_core.cli.resume import resume
 from harmony_core.errors import UserError
 from harmony_core.store import training
 from harmony_core.workflow import only_looks
-from tests.waiting import PATIENCE, wait_until
+from tests.waiting import PATIENCE, SOON, wait_until
 from tests.workflow.compare import assert_same
 from tests.workflow.conftest import ROOT, command, harmony, write_config
 
@@ -156,7 +156,7 @@ def test_a_running_search_is_not_resumed(tmp_path: Path) -> None:
     # As Ctrl-C in a terminal does it; nothing of the search may go on afterwards.
     os.killpg(process.pid, signal.SIGINT)
     process.wait(timeout=PATIENCE)
-    wait_until(lambda: not working_in(tmp_path))
+    wait_until(lambda: not working_in(tmp_path), "nothing to be left", SOON)
 
 
 def test_plain_snakemake_after_unlock_does_the_same(finished: Path, tmp_path: Path) -> None:
