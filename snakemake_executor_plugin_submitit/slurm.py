@@ -24,6 +24,7 @@ from .squeue import (
     Row,
     accounted,
     in_batches,
+    is_down,
     largest_array,
     queue,
     run,
@@ -72,6 +73,7 @@ class Slurm:
         self._asked = float("-inf")
         self._warned: set[str] = set()
         self._waits: set[str] = set()
+        self._requeued: set[str] = set()
         self._largest_array: int | None = None
 
     @staticmethod
@@ -135,6 +137,7 @@ class Slurm:
             for place in places
         }
         self._tell_waiting([row for row in found.values() if row is not None and row.state == "PENDING"])
+        self._give_back([row for row in found.values() if row is not None and row.lacks_batch_host])
         forgotten = [place.job_id for place, row in found.items() if row is None and place.job_id]
         ended = accounted(forgotten) if forgotten else {}
         missing = UNREADABLE_SECONDS if answer.unreadable else REQUEUE_SECONDS
@@ -160,6 +163,27 @@ class Slurm:
 
     def close(self) -> None:
         """See :class:`Cluster`: Slurm ends what was cancelled."""
+
+    def _give_back(self, rows: Sequence[Row]) -> None:
+        """Requeue jobs whose command was lost with its node: nobody else may be left to end them.
+
+        One that still stands so at the next look could not be requeued, and is cancelled.
+        """
+        refused, self._requeued = self._requeued, set()
+        for row in rows:
+            # The list of nodes alone is too little to end a job for.
+            if not is_down(row.batch_host):
+                continue
+            if row.job_id in refused:
+                self._scancel(row.job_id)
+                continue
+            self._requeued.add(row.job_id)
+            lost = f"Slurm job {row.job_id} was lost with {row.batch_host}, and Slurm keeps the rest of its nodes"
+            try:
+                run("scontrol", "requeue", row.job_id)
+                self._log.info(f"{lost}: requeued.")
+            except NoAnswer as error:
+                self._log.warning(f"{lost}: not requeued ({error}), to be cancelled.")
 
     def _outlook(self, row: Row) -> Outlook:
         if words := row.over:

@@ -35,7 +35,11 @@ NODES_FAULT = {"BOOT_FAIL", "FAILED", "NODE_FAIL"}
 IDS_AT_ONCE = 500
 """Ids on one command line, which the kernel gives 128 KiB."""
 
-_ROW = re.compile(rb"([0-9]{1,20})\|([^|]{1,100})\|([A-Z_]{1,40})\|([^|]*)\|([^|]*)\|(.*)", re.DOTALL)
+_ROW = re.compile(rb"([0-9]{1,20})\|([^|]{1,100})\|([A-Z_]{1,40})\|([^|]*)\|([^|]*)\|([^|]*)\|(.*)", re.DOTALL)
+# sinfo's states of a node that runs nothing any more; one that was being drained is never called down.
+_DOWN = (b"down", b"drained", b"failed", b"fail*")
+_PART = re.compile(r"(?:[^,\[\]]|\[[^\[\]]*\])+")
+_BRACKETS = re.compile(r"\[([^\[\]]*)\]")
 _ACCOUNTED = re.compile(rb"([0-9]{1,20}(?:_[0-9]{1,20})?)\|([A-Z_]{1,40}\b)[^|]*")
 
 
@@ -55,6 +59,17 @@ class Row:
     reason: str
     nodes: str = ""
     """As Slurm writes a list of nodes; empty before it has any."""
+    batch_host: str = ""
+    """The node of the batch script."""
+
+    @property
+    def lacks_batch_host(self) -> bool:
+        """Whether it runs on without the node of its batch script.
+
+        With `--no-kill` Slurm takes a lost node out of the allocation and keeps the rest, also where that node ran the
+        script; it does so for good, and shows the job and its steps as running (seen in 22.05).
+        """
+        return self.state == "RUNNING" and bool(self.nodes) and not among(self.batch_host, self.nodes)
 
     @property
     def over(self) -> str | None:
@@ -80,7 +95,7 @@ def queue() -> Queue:
     return parse_queue(
         run(
             *("squeue", f"--user={os.getuid()}", "--all", "--array", "--states=all", "--noheader"),
-            "--format=%F|%K|%T|%r|%N|%j",
+            "--format=%F|%K|%T|%r|%N|%B|%j",
         )
     )
 
@@ -119,6 +134,37 @@ def words(said: bytes) -> str:
     """What a command said, fit for a log: its lines, of printable characters alone."""
     lines = (" ".join(line.split()) for line in said.decode(errors="replace").splitlines())
     return "\n".join("".join(one for one in line if one.isprintable()) for line in lines if line)[:2000]
+
+
+def is_down(node: str) -> bool:
+    """Whether Slurm says that a node runs nothing any more; no answer is no word of it."""
+    try:
+        return run("sinfo", "--noheader", f"--nodes={node}", "--format=%T").strip().startswith(_DOWN)
+    except NoAnswer:
+        return False
+
+
+def among(node: str, nodes: str) -> bool:
+    """Whether a list of nodes as Slurm writes it (`login,n[01-12,20]`) holds this one."""
+    return any(_is_of(node, part) for part in _PART.findall(nodes))
+
+
+def _is_of(node: str, part: str) -> bool:
+    text = _BRACKETS.split(part)
+    match = re.fullmatch("([0-9]+)".join(map(re.escape, text[::2])), node)
+    return match is not None and all(map(_in_range, match.groups(), text[1::2]))
+
+
+def _in_range(number: str, ranges: str) -> bool:
+    """Whether `01-12,20` holds a number; how many digits the first has, each has at least."""
+    for one in ranges.split(","):
+        first, _, last = one.partition("-")
+        try:
+            if int(first) <= int(number) <= int(last or first) and number == f"{int(number):0{len(first)}d}":
+                return True
+        except ValueError:
+            continue
+    return False
 
 
 def accounted(job_ids: Sequence[str]) -> dict[str, str]:
@@ -175,6 +221,6 @@ def _row(line: bytes) -> Row | None:
     if match is None:
         return None
     # The plugin's own names are ASCII or UTF-8; what another job's name was meant to be does not matter.
-    first, index, state, reason, nodes, name = (field.decode(errors="replace") for field in match.groups())
+    first, index, state, reason, nodes, host, name = (field.decode(errors="replace") for field in match.groups())
     member = re.fullmatch("[0-9]{1,20}", index)
-    return Row(f"{first}_{index}" if member else first, name, int(index) if member else 0, state, reason, nodes)
+    return Row(f"{first}_{index}" if member else first, name, int(index) if member else 0, state, reason, nodes, host)

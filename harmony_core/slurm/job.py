@@ -48,9 +48,13 @@ def is_lost(node: str) -> bool:
     return _ask("sinfo", "--noheader", f"--nodes={node}", "--format=%T").out.strip().startswith(_LOST)
 
 
-def requeue_or_cancel(job: str) -> None:
-    """Gives an allocation back: some sites let nobody requeue, and a cancelled job is submitted again by its owner."""
-    if _ask("scontrol", "requeue", job).code:
+def requeue_or_cancel() -> None:
+    """Gives this allocation back: some sites let nobody requeue, and a cancelled job is submitted again by its owner.
+
+    Others may ask for the same. Whoever comes second is refused, since the job is queued already.
+    """
+    job = os.environ["SLURM_JOB_ID"]
+    if _ask("scontrol", "requeue", job).code and _of_job("%T") == "RUNNING":
         _ask("scancel", job)
 
 

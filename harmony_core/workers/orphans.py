@@ -1,7 +1,8 @@
 """When the node of the batch process is lost: Slurm keeps the job, whose ranks have nobody to work for.
 
 Allocations are asked for with `--no-kill`, so that a lost node costs its own teams only. For the batch process's
-node that means a job that does nothing until its time limit; somebody who is left has to give it back.
+node that means a job that does nothing until its time limit; somebody who is left has to give it back. Where no rank
+is left either, the executor does it at its next look at the queue.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def give_back(batch_node: str) -> bool:
         if is_lost(batch_node):
             job = os.environ["SLURM_JOB_ID"]
             print(f"{batch_node}, which ran the batch process, is down: requeueing job {job}", file=sys.stderr)
-            requeue_or_cancel(job)
+            requeue_or_cancel()
             return True
         time.sleep(_ASK_SECONDS)
     return False

@@ -21,6 +21,7 @@ from snakemake_executor_plugin_submitit.resources import read_resources
 from snakemake_executor_plugin_submitit.sbatch import parse_job_id
 from snakemake_executor_plugin_submitit.squeue import (
     NoAnswer,
+    among,
     parse_accounted,
     parse_largest_array,
     parse_queue,
@@ -30,9 +31,9 @@ from tests.executor.conftest import Works
 from tests.executor.rubbish import rubbish
 
 QUEUE = """\
-7|0|RUNNING|None|n1|one-1234
-7|1|PENDING|ReqNodeNotAvail, UnavailableNodes:n1||one-1234
-8|N/A|COMPLETED||n2|x|y
+7|0|RUNNING|None|n1|n1|one-1234
+7|1|PENDING|ReqNodeNotAvail, UnavailableNodes:n1||n/a|one-1234
+8|N/A|COMPLETED||n2|n2|x|y
 """
 
 
@@ -44,10 +45,36 @@ def test_squeue() -> None:
         for row in queue.rows:
             assert re.fullmatch(r"[0-9]{1,20}(_[0-9]{1,20})?", row.job_id), answer
             assert re.fullmatch(r"[A-Z_]+", row.state), answer
+            assert row.lacks_batch_host in (True, False), answer
+
+
+@pytest.mark.parametrize(
+    ("nodes", "held", "others"),
+    [
+        ("n1", ["n1"], ["n", "n10", "n11", "1", ""]),
+        ("n[1-3,8,10-12]", ["n1", "n3", "n8", "n10", "n12"], ["n4", "n9", "n01", "n13", "n[1-3,8,10-12]"]),
+        ("frontier[00098-00102]", ["frontier00098", "frontier00102"], ["frontier98", "frontier00097", "frontier0100"]),
+        ("login,r[1-2]n[7-9]-ib", ["login", "r1n7-ib", "r2n9-ib"], ["r3n7-ib", "r1n7", "r1n6-ib"]),
+        ("", [], ["n1", ""]),
+        ("n[", [], ["n1"]),
+        ("n[1-", [], ["n1"]),
+        ("n[a-b,1]", ["n1"], ["na"]),
+    ],
+)
+def test_lists_of_nodes(nodes: str, held: list[str], others: list[str]) -> None:
+    assert [one for one in held + others if among(one, nodes)] == held
+
+
+def test_a_job_without_its_batch_host() -> None:
+    rows = parse_queue(
+        b"5|N/A|RUNNING|None|n2|n1|kept\n5|N/A|RUNNING|None|n[1-2]|n1|whole\n"
+        b"5|N/A|PENDING|BeginTime||n/a|queued\n5|N/A|COMPLETING|None|n2|n1|ending\n"
+    ).rows
+    assert [row.name for row in rows if row.lacks_batch_host] == ["kept"]
 
 
 def test_a_name_that_is_no_text_hides_no_job() -> None:
-    queue = parse_queue(b"9|N/A|RUNNING|None|n1|caf\xe9\n7|0|RUNNING|None|n1|one-1234\nnot a row\n")
+    queue = parse_queue(b"9|N/A|RUNNING|None|n1|n1|caf\xe9\n7|0|RUNNING|None|n1|n1|one-1234\nnot a row\n")
     assert [row.job_id for row in queue.rows] == ["9", "7_0"]
     assert queue.unreadable == 1
 

@@ -199,6 +199,25 @@ def test_a_job_whose_node_fails_is_followed_to_another(workflow: Workflow, clust
     assert workflow.attempts() == 1
 
 
+@pytest.mark.parametrize("extra", ["", " --no-requeue"], ids=["requeue", "no-requeue"])
+def test_a_job_that_slurm_keeps_without_its_batch_node_begins_again(
+    workflow: Workflow, cluster: Cluster, extra: str
+) -> None:
+    """With --no-kill Slurm calls it running as long as another node is left, though nothing of it runs."""
+    more = f"resources: nodes=2, tasks_per_node=1, slurm_extra='--no-kill{extra}'"
+    workflow.write(rule(HELD, more), targets=outputs(1))
+    main = workflow.start("--retries", "1" if extra else "0")
+    wait_until(lambda: runs(workflow, 0))
+    (node,) = runs(workflow, 0)
+    cluster.lose_node(node)
+    wait_until(lambda: len(runs(workflow, 0)) == 2)
+    (workflow.root / "go").touch()
+    code, output = workflow.wait(main)
+    assert code == 0, output
+    assert f"was lost with {node}, and Slurm keeps the rest of its nodes: " in output
+    assert workflow.attempts() == (2 if extra else 1)
+
+
 def test_a_node_failure_without_requeue_is_a_failure_that_retries_may_mend(
     workflow: Workflow, cluster: Cluster
 ) -> None:

@@ -13,10 +13,11 @@ from harmony_core.workers.orphans import give_back, gives_back
 
 @pytest.fixture
 def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """What Slurm was told; it says of the node what FAKE_STATE is, and requeues nothing where FAKE_REFUSES is set."""
+    """What Slurm was told; it says of the node what FAKE_STATE is, of the job FAKE_JOB, and FAKE_REFUSES a requeue."""
     path = tmp_path / "asked"
     for name, script in {
         "sinfo": 'echo "$FAKE_STATE"',
+        "squeue": 'echo "$FAKE_JOB"',
         "scontrol": f'echo "scontrol $*" >> {path}; [ -z "$FAKE_REFUSES" ]',
         "scancel": f'echo "scancel $*" >> {path}',
     }.items():
@@ -25,6 +26,7 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     monkeypatch.setenv("FAKE_REFUSES", "")
+    monkeypatch.setenv("FAKE_JOB", "RUNNING")
     monkeypatch.setattr(orphans, "_ASK_SECONDS", 0.01)
     monkeypatch.setattr(orphans, "_PATIENCE_SECONDS", 0.2)
     return path
@@ -52,6 +54,18 @@ def test_where_nobody_may_requeue_the_job_is_cancelled(asked: Path, monkeypatch:
     monkeypatch.setenv("FAKE_REFUSES", "yes")
     assert give_back("n1")
     assert asked.read_text().splitlines() == ["scontrol requeue 7", "scancel 7"]
+
+
+@pytest.mark.parametrize("state", ["COMPLETING", "PENDING", ""])
+def test_a_job_that_another_rank_has_requeued_is_not_cancelled(
+    asked: Path, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    """Slurm refuses a second requeue: "Job is pending execution"."""
+    monkeypatch.setenv("FAKE_STATE", "down")
+    monkeypatch.setenv("FAKE_REFUSES", "yes")
+    monkeypatch.setenv("FAKE_JOB", state)
+    assert give_back("n1")
+    assert asked.read_text().splitlines() == ["scontrol requeue 7"]
 
 
 def test_a_few_ranks_see_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
