@@ -39,7 +39,7 @@ def command(path: Path) -> Command:
         (path / name).write_text(f'#!/bin/bash\necho "{name} $*" >> {path}/calls\n{script}\n')
         (path / name).chmod(0o755)
 
-    for name in ("sbatch", "squeue", "scancel", "scontrol", "srun", "sacct"):
+    for name in ("sbatch", "squeue", "scancel", "scontrol", "sinfo", "srun", "sacct"):
         write(name, "exit 0")
     return write
 
@@ -63,17 +63,17 @@ def place(job_id: str | None = "7_0", index: int = 0) -> Place:
 @pytest.mark.parametrize(
     ("row", "over", "words", "settle"),
     [
-        ("7|0|PENDING|Priority||x", False, "", 0.0),
-        ("7|0|RUNNING|None||x", False, "", 0.0),
-        ("7|0|COMPLETING|None||x", False, "", 0.0),
-        ("7|0|REQUEUED|None||x", False, "", 0.0),
-        ("7|0|PENDING|BeginTime||x", False, "", 0.0),
-        ("7|0|TIMEOUT|TimeLimit||x", True, "TIMEOUT: it ran into its time limit", 5.0),
-        ("7|0|OUT_OF_MEMORY|OutOfMemory||x", True, "mem_mb", 5.0),
-        ("7|0|CANCELLED|None||x", True, "CANCELLED: it was cancelled (scancel)", 5.0),
-        ("7|0|NODE_FAIL|NodeDown||x", True, "NODE_FAIL", REQUEUE_SECONDS),
-        ("7|0|PREEMPTED|None||x", True, "PREEMPTED", REQUEUE_SECONDS),
-        ("8|0|RUNNING|None||x", True, "Slurm no longer knows it (squeue does not list it)", REQUEUE_SECONDS),
+        ("7|0|PENDING|Priority|||x", False, "", 0.0),
+        ("7|0|RUNNING|None|||x", False, "", 0.0),
+        ("7|0|COMPLETING|None|||x", False, "", 0.0),
+        ("7|0|REQUEUED|None|||x", False, "", 0.0),
+        ("7|0|PENDING|BeginTime|||x", False, "", 0.0),
+        ("7|0|TIMEOUT|TimeLimit|||x", True, "TIMEOUT: it ran into its time limit", 5.0),
+        ("7|0|OUT_OF_MEMORY|OutOfMemory|||x", True, "mem_mb", 5.0),
+        ("7|0|CANCELLED|None|||x", True, "CANCELLED: it was cancelled (scancel)", 5.0),
+        ("7|0|NODE_FAIL|NodeDown|||x", True, "NODE_FAIL", REQUEUE_SECONDS),
+        ("7|0|PREEMPTED|None|||x", True, "PREEMPTED", REQUEUE_SECONDS),
+        ("8|0|RUNNING|None|||x", True, "Slurm no longer knows it (squeue does not list it)", REQUEUE_SECONDS),
     ],
 )
 def test_states(slurm: Slurm, command: Command, row: str, over: bool, words: str, settle: float) -> None:
@@ -86,7 +86,7 @@ def test_states(slurm: Slurm, command: Command, row: str, over: bool, words: str
 
 
 def test_a_job_that_will_never_start(slurm: Slurm, command: Command) -> None:
-    command("squeue", "echo '7|0|PENDING|PartitionTimeLimit||x'")
+    command("squeue", "echo '7|0|PENDING|PartitionTimeLimit|||x'")
     outlooks = slurm.look([place()])
     assert outlooks is not None
     assert outlooks[place()].hopeless
@@ -95,10 +95,10 @@ def test_a_job_that_will_never_start(slurm: Slurm, command: Command) -> None:
 @pytest.mark.parametrize(
     ("row", "told"),
     [
-        ("7|0|PENDING|Priority||x", False),
-        ("7|0|PENDING|JobHeldUser||x", True),
-        ("7|0|PENDING|job requeued in held state||x", True),
-        ("7|0|RESV_DEL_HOLD|ReservationDeleted||x", True),
+        ("7|0|PENDING|Priority|||x", False),
+        ("7|0|PENDING|JobHeldUser|||x", True),
+        ("7|0|PENDING|job requeued in held state|||x", True),
+        ("7|0|RESV_DEL_HOLD|ReservationDeleted|||x", True),
     ],
 )
 def test_a_job_that_waits_for_somebody_is_told_of_once(
@@ -113,7 +113,7 @@ def test_a_job_that_waits_for_somebody_is_told_of_once(
 
 
 def test_all_jobs_are_asked_for_in_one_question(slurm: Slurm, command: Command, path: Path) -> None:
-    command("squeue", "for i in $(seq 0 99); do echo \"7|$i|RUNNING|None||x\"; done; echo '9|N/A|RUNNING|None||x'")
+    command("squeue", "for i in $(seq 0 99); do echo \"7|$i|RUNNING|None|||x\"; done; echo '9|N/A|RUNNING|None|||x'")
     places = [*(place(f"7_{index}", index) for index in range(100)), place("9")]
     assert slurm.look(places) == {one: Outlook(False, job_id=one.job_id or "") for one in places}
     assert len(calls(path, "squeue")) == 1
@@ -142,7 +142,7 @@ def test_a_command_that_hangs_is_no_news(slurm: Slurm, command: Command, monkeyp
 
 
 def test_a_job_of_unknown_id_is_found_by_its_name(slurm: Slurm, command: Command) -> None:
-    command("squeue", "echo '7|0|RUNNING|None||one-1234'; echo '7|1|TIMEOUT|None||one-1234'")
+    command("squeue", "echo '7|0|RUNNING|None|||one-1234'; echo '7|1|TIMEOUT|None|||one-1234'")
     first, second, third = place(None), place(None, 1), place(None, 2)
     outlooks = slurm.look([first, second, third])
     assert outlooks is not None
@@ -228,7 +228,7 @@ def test_snakemake_in_a_job_of_its_own_passes_none_of_it_on() -> None:
 
 
 def test_another_jobs_name_that_is_no_text_changes_nothing(slurm: Slurm, command: Command) -> None:
-    command("squeue", r"printf '9|N/A|RUNNING|None|n1|caf\xe9\n7|0|RUNNING|None|n1|one-1234\n'")
+    command("squeue", r"printf '9|N/A|RUNNING|None|n1|n1|caf\xe9\n7|0|RUNNING|None|n1|n1|one-1234\n'")
     assert slurm.look([place()]) == {place(): Outlook(False, job_id="7_0")}
 
 
@@ -248,7 +248,7 @@ def test_rubbish_is_told_once_and_no_job_that_is_missing_is_given_up_soon(
 
 
 def test_a_name_with_a_lines_end_ends_no_job(slurm: Slurm, command: Command) -> None:
-    command("squeue", r"printf '7|0|RUNNING|None|n1|one-1234\n9|N/A|RUNNING|None|n1|x\n7|0|CANCELLED|None||y\n'")
+    command("squeue", r"printf '7|0|RUNNING|None|n1|n1|one-1234\n9|N/A|RUNNING|None|n1|n1|x\n7|0|CANCELLED|None|||y\n'")
     outlooks = slurm.look([place()])
     assert outlooks is not None
     assert not outlooks[place()].over
@@ -291,7 +291,7 @@ def test_what_jobs_wait_for_is_told_whenever_it_is_something_else(
     places = [place("7_0"), place("7_1", 1), place("7_2", 2)]
 
     def look(first: str, second: str, third: str) -> None:
-        command("squeue", f"echo '7|0|{first}||x'; echo '7|1|{second}||x'; echo '7|2|{third}||x'")
+        command("squeue", f"echo '7|0|{first}|||x'; echo '7|1|{second}|||x'; echo '7|2|{third}|||x'")
         slurm.look(places)
 
     look("PENDING|None", "PENDING|None", "RUNNING|None")
@@ -337,7 +337,45 @@ def test_files_of_a_submission_are_its_own(slurm: Slurm, command: Command, folde
 
 
 def test_the_node_of_a_job_that_ended_without_a_word_is_told(slurm: Slurm, command: Command) -> None:
-    command("squeue", "echo '7|0|NODE_FAIL|NodeDown|n[1-2]|x'; echo '7|1|TIMEOUT|TimeLimit|n3|x'")
+    command("squeue", "echo '7|0|NODE_FAIL|NodeDown|n[1-2]|n1|x'; echo '7|1|TIMEOUT|TimeLimit|n3|n3|x'")
     outlooks = slurm.look([place(), place("7_1", 1)])
     assert outlooks is not None
     assert [outlooks[one].suspects for one in (place(), place("7_1", 1))] == ["n[1-2]", ""]
+
+
+def test_a_job_that_lost_its_batch_host_is_requeued(slurm: Slurm, command: Command, path: Path) -> None:
+    command("squeue", "echo '7|0|RUNNING|None|n2|n1|x'; echo '7|1|RUNNING|None|n[3-4]|n3|x'")
+    command("sinfo", "echo 'down*'")
+    assert slurm.look([place(), place("7_1", 1)]) == {
+        place(): Outlook(over=False, job_id="7_0"),
+        place("7_1", 1): Outlook(over=False, job_id="7_1"),
+    }
+    assert calls(path, "sinfo") == ["sinfo --noheader --nodes=n1 --format=%T"]
+    assert calls(path, "scontrol") == ["scontrol requeue 7_0"]
+    assert not calls(path, "scancel")
+
+
+def test_where_nobody_may_requeue_a_job_without_batch_host_is_cancelled(
+    slurm: Slurm, command: Command, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    command("squeue", "echo '7|0|RUNNING|None|n2|n1|x'")
+    command("sinfo", "echo down")
+    command("scontrol", "echo 'Requested operation is presently disabled' >&2; exit 1")
+    slurm.look([place()])
+    assert not calls(path, "scancel")
+    assert "not requeued (Requested operation is presently disabled), to be cancelled" in caplog.text
+    slurm.look([place()])
+    assert calls(path, "scancel") == [f"scancel --user={os.getuid()} 7_0"]
+    assert len(calls(path, "scontrol")) == 1
+
+
+@pytest.mark.parametrize("said", ["echo idle", "echo 'mixed*'", "true", "echo down; exit 1"])
+def test_a_batch_host_of_which_slurm_does_not_say_that_it_is_down_is_waited_for(
+    slurm: Slurm, command: Command, path: Path, said: str
+) -> None:
+    """Slurm on front ends names one of those, which is never among a job's nodes."""
+    command("squeue", "echo '7|0|RUNNING|None|n2|n1|x'")
+    command("sinfo", said)
+    slurm.look([place()])
+    slurm.look([place()])
+    assert not calls(path, "scontrol") + calls(path, "scancel")
