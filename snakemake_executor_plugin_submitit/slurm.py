@@ -32,6 +32,8 @@ from .squeue import (
 
 REQUEUE_SECONDS = 30.0
 """How long a state that Slurm may leave by a requeue is watched before it counts as the end."""
+REQUEUES = 3
+"""So often Slurm is asked to requeue a job whose batch host is lost, before that is cancelled."""
 UNREADABLE_SECONDS = 600.0
 """How long a job may be missing from answers that cannot be read in full: it may be in what cannot be read."""
 
@@ -73,7 +75,7 @@ class Slurm:
         self._asked = float("-inf")
         self._warned: set[str] = set()
         self._waits: set[str] = set()
-        self._requeued: set[str] = set()
+        self._requeues = Counter[str]()
         self._largest_array: int | None = None
 
     @staticmethod
@@ -165,25 +167,22 @@ class Slurm:
         """See :class:`Cluster`: Slurm ends what was cancelled."""
 
     def _give_back(self, rows: Sequence[Row]) -> None:
-        """Requeue jobs whose command was lost with its node: nobody else may be left to end them.
-
-        One that still stands so at the next look could not be requeued, and is cancelled.
-        """
-        refused, self._requeued = self._requeued, set()
+        """Requeue jobs whose command was lost with its node, as nobody else may be left to; cancel what stays so."""
+        asked, self._requeues = self._requeues, Counter()
         for row in rows:
             # The list of nodes alone is too little to end a job for.
             if not is_down(row.batch_host):
                 continue
-            if row.job_id in refused:
+            if asked[row.job_id] == REQUEUES:
                 self._scancel(row.job_id)
                 continue
-            self._requeued.add(row.job_id)
+            self._requeues[row.job_id] = asked[row.job_id] + 1
             lost = f"Slurm job {row.job_id} was lost with {row.batch_host}, and Slurm keeps the rest of its nodes"
             try:
                 run("scontrol", "requeue", row.job_id)
                 self._log.info(f"{lost}: requeued.")
             except NoAnswer as error:
-                self._log.warning(f"{lost}: not requeued ({error}), to be cancelled.")
+                self._log.warning(f"{lost}: not requeued ({error}).")
 
     def _outlook(self, row: Row) -> Outlook:
         if words := row.over:
