@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import ROOT, write_result
+from benchmarks.common import RESULTS, ROOT, write_result
 from benchmarks.trainings import SECONDS_A_TRAINING
 from harmony_core.architecture.presets import load_preset
 from harmony_core.cli.isoflop import tell, tell_plan
@@ -29,16 +29,18 @@ from harmony_core.workers import WarmPool
 BUDGETS = (3e12, 1e13, 3e13)
 # One of its four mixers is attention, as in the best hybrids of MAD (arXiv:2403.17844).
 KNOWN = ("llama-nano", "stripedhyena-2-nano")
+# Of the three finalists of `python -m benchmarks.baselines` that with the fewest test bits per byte.
+FOUND = Path(os.path.relpath(RESULTS / "best_found.yaml"))
 # Of N* and D* over the budget: Hoffmann et al. 2022, arXiv:2203.15556, table 2, approach 2.
 PUBLISHED = {"params": 0.49, "tokens": 0.51}
 _SMOKE: dict[str, Any] = {"budgets": (1e10, 3e10), "sizes": 3, "spacing": 2.0, "rounds": 0, "tokens_per_param": 1.0}
 
 
-def config(found: Path | None, smoke: bool) -> IsoflopConfig:
+def config(found: Path, smoke: bool) -> IsoflopConfig:
     """The sweep's configuration.
 
     Args:
-        found: YAML file of the best architecture of a search (`harmony show ID --yaml`); None leaves it out.
+        found: YAML file of the best architecture of a search (`harmony show ID --yaml`).
         smoke: whether it is the small one.
     """
     demo = Config.from_yaml(ROOT / "config" / "nano.yaml")
@@ -47,7 +49,7 @@ def config(found: Path | None, smoke: bool) -> IsoflopConfig:
         recipe |= {"batch_size": 2, "warmup_tokens": None}
     asked: dict[str, Any] = {
         "name": "isoflop-smoke" if smoke else "isoflop-nano",
-        "architectures": (*KNOWN, *([] if found is None else [str(found)])),
+        "architectures": (*KNOWN, str(found)),
         "budgets": BUDGETS,
         "recipe": recipe,
         "data": demo.data,
@@ -70,7 +72,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.isoflop", description=__doc__)
     parser.add_argument("--plan", action="store_true", help="print what it costs, and train nothing")
     parser.add_argument("--smoke", action="store_true", help="a small sweep, which says nothing")
-    parser.add_argument("--found", type=Path, help="YAML file of the best architecture of a search")
+    parser.add_argument(
+        "--found",
+        type=Path,
+        default=FOUND,
+        help="YAML file of the best architecture of a search (default: %(default)s)",
+    )
     parser.add_argument("--workers", type=int, default=2)
     arguments = parser.parse_args()
     asked = config(arguments.found, arguments.smoke)

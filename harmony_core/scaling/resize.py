@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -17,6 +19,10 @@ _UNIT = 8
 _NEIGHBOURS = 12
 # So far from 1 a factor of the inner widths may be for the architecture to stay at its own width.
 _OF_ITS_OWN = 0.1
+# So far from 1 it may be where numbers of heads and groups are rounded, before others that fit are tried.
+_IN_PROPORTION = 0.25
+# A number of heads or groups that is found in place of a rounded one is within this factor of it.
+_FARTHEST = 1.5
 # Of an interval: beyond the precision of the numbers in it.
 _HALVINGS = 40
 
@@ -34,26 +40,65 @@ def body_params(architecture: Architecture) -> int:
     return architecture.num_active_non_embedding_params() - architecture.vocab_size * architecture.d_model
 
 
-def widened(architecture: Architecture, d_model: int) -> Architecture | None:
+def widened(architecture: Architecture, d_model: int, *, nearest: bool = False) -> Architecture | None:
     """The architecture at another width, its blocks' heads and inner widths in proportion; None where they do not fit.
 
     Args:
         architecture: what grows, or shrinks.
         d_model: the new width.
+        nearest: whether a block in which the rounded numbers do not go together, or with the width, may have another
+            one: 8 groups of 160 channels are 6 of 120, and 7 or 8 of 112 or 128, not 6.
     """
     factor = d_model / architecture.d_model
+
+    def fits(block: Block) -> bool:
+        try:
+            architecture.replace(d_model=d_model, blocks=(block,))
+        except ValueError:
+            return False
+        return True
+
     try:
-        blocks = tuple(_widened(block, factor) for block in architecture.blocks)
+        blocks = tuple(
+            _nearest(block, factor, fits) if nearest else _rounded(block, factor) for block in architecture.blocks
+        )
         return architecture.replace(d_model=d_model, blocks=blocks)
     except ValueError:
         return None
 
 
-def _widened(block: Block, factor: float) -> Block:
-    """Whole numbers that grow with the width are rounded, and at least 1; ValueError where they do not go together."""
+def _rounded(block: Block, factor: float, **others: int) -> Block:
+    """Whole numbers that grow with the width are rounded, and at least 1; ValueError where they do not go together.
+
+    Args:
+        block: what grows, or shrinks.
+        factor: of the width.
+        others: values in place of rounded ones.
+    """
     values = hyper_parameters.values(block)
-    grown = {name: max(1, round(factor * values[name])) for name in block.grows if values[name] is not None}
-    return hyper_parameters.make(type(block), {**values, **grown})
+    grown = {name: max(1, round(factor * values[name])) for name in _growing(block)}
+    return hyper_parameters.make(type(block), {**values, **grown, **others})
+
+
+def _growing(block: Block) -> list[str]:
+    values = hyper_parameters.values(block)
+    return [name for name in block.grows if values[name] is not None]
+
+
+def _nearest(block: Block, factor: float, fits: Callable[[Block], bool]) -> Block:
+    """The block with rounded numbers, or with the nearest that fits in place of one; ValueError where none does."""
+    values = hyper_parameters.values(block)
+    others = sorted(
+        (abs(math.log(one / (factor * values[name]))), name, one)
+        for name in _growing(block)
+        for one in range(1, max(1, math.floor(_FARTHEST * factor * values[name])) + 1)
+        if _FARTHEST * one >= factor * values[name]
+    )
+    for replaced in ({}, *({name: one} for _, name, one in others)):
+        with contextlib.suppress(ValueError):
+            if fits(made := _rounded(block, factor, **replaced)):
+                return made
+    raise ValueError(f"no number near {factor:g} times its own fits {block.kind}")
 
 
 def resized(architecture: Architecture, params: int, size: Size = with_head) -> Architecture:
@@ -62,6 +107,8 @@ def resized(architecture: Architecture, params: int, size: Size = with_head) -> 
     Widths come in steps of eight and heads in whole ones, which alone miss small sizes; what is left is met by the
     inner widths of the channel mixers, all by one factor, or where there are none by what sets the mixers' size. Its
     own width stays where a factor within a tenth meets the size; else the width counts whose factor is nearest to 1.
+    Where that is off by more than a quarter, blocks may have the nearest number of heads or groups that fits a width in
+    place of the rounded one, which leaves more widths.
 
     Args:
         architecture: what grows, or shrinks.
@@ -74,18 +121,24 @@ def resized(architecture: Architecture, params: int, size: Size = with_head) -> 
     factor, own = _met(architecture, params, size)
     if abs(factor - 1) <= _OF_ITS_OWN and _misses(size(own), params) <= TOLERANCE:
         return own
-    found = [
-        (factor, one)
-        for d_model in _near(architecture, params, size)
-        if (wide := widened(architecture, d_model)) is not None
-        for factor, one in [_met(wide, params, size)]
-    ]
-    fitting = [(abs(factor - 1), one.d_model, one) for factor, one in found if _misses(size(one), params) <= TOLERANCE]
-    if fitting:
-        return min(fitting, key=lambda three: three[:2])[2]
+    found = list[tuple[float, Architecture]]()
+    for nearest in (False, True):
+        found += [
+            _met(wide, params, size)
+            for d_model in _near(architecture, params, size)
+            if (wide := widened(architecture, d_model, nearest=nearest)) is not None
+        ]
+        fitting = [one for one in found if _misses(size(one[1]), params) <= TOLERANCE]
+        best = min(fitting, key=lambda one: (abs(one[0] - 1), one[1].d_model), default=None)
+        if best is not None and (nearest or abs(best[0] - 1) <= _IN_PROPORTION):
+            return best[1]
     sizes = [size(one) for _, one in found]
-    nearest = min(sizes, key=lambda one: abs(one - params), default=None)
-    fix = "no width fits its blocks" if nearest is None else f"no width comes within 2%; the nearest size is {nearest}"
+    nearest_size = min(sizes, key=lambda one: abs(one - params), default=None)
+    fix = (
+        "no width fits its blocks"
+        if nearest_size is None
+        else f"no width comes within 2%; the nearest size is {nearest_size}"
+    )
     raise UserError("params", params, f"{fix}; use another size, or blocks with other heads")
 
 

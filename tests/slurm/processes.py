@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -40,7 +41,7 @@ def find_processes(is_wanted: Callable[[psutil.Process], bool]) -> list[psutil.P
 
 
 def kill_all(find: Callable[[], list[psutil.Process]]) -> None:
-    """Kills what `find` finds until it finds nothing more.
+    """Kills what `find` finds until it finds nothing more; as in a crash, none lives to see another die.
 
     Raises:
         TimeoutError: Something does not die.
@@ -48,11 +49,10 @@ def kill_all(find: Callable[[], list[psutil.Process]]) -> None:
 
     def none_left() -> bool:
         found = find()
-        for process in found:
-            try:
-                process.kill()
-            except psutil.NoSuchProcess:
-                continue
+        for act in (psutil.Process.suspend, psutil.Process.kill):
+            for process in found:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    act(process)
         return not found
 
     wait_until(none_left, "killed processes to be gone")
