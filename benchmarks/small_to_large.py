@@ -162,9 +162,10 @@ def main() -> int:
     os.nice(10)
     if not arguments.judge:
         _train(arguments.workers)
-    rows = held(JOURNAL)
-    found = {"trainings": len(rows), "of": len(trainings()), **judge(rows)}
-    if len(rows) == len(trainings()):
+    asked = trainings()
+    rows = held(asked, JOURNAL)
+    found = {"trainings": len(rows), "of": len(asked), **judge(rows)}
+    if len(rows) == len(asked):
         write_result("small_to_large", {"params": {"small": SMALL, "large": LARGE}, "by": WAY, **found})
     print(json.dumps(found, indent=2))
     return 0

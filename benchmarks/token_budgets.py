@@ -172,11 +172,11 @@ def main() -> int:
     architectures = draw(data.vocab_size)
     if not arguments.judge:
         train(architectures, ROOT / "data" / data.id, arguments.workers)
-    rows = held(JOURNAL)
-    shorts, longs = ([row for row in rows if row["tokens_asked"] == asked.tokens] for asked in (short, long))
-    if len(shorts) < (needed := len(short_trainings(architectures))):
-        print(f"{JOURNAL.name}: {len(shorts)} of {needed} short trainings; run it without --judge", file=sys.stderr)
+    shorts = held(asked := short_trainings(architectures), JOURNAL)
+    if len(shorts) < len(asked):
+        print(f"{JOURNAL.name}: {len(shorts)} of {len(asked)} short trainings; run it without --judge", file=sys.stderr)
         return 1
+    longs = held(long_trainings(architectures, best(shorts, SEEDS[0])[0]), JOURNAL)
     found = judge(architectures, shorts, longs)
     write_result("token_budgets", {"tokens": [short.tokens, long.tokens], "seeds": len(SEEDS), **found})
     for name, value in found.items():

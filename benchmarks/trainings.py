@@ -76,9 +76,31 @@ def run_trainings(pool: Pool, trainings: Iterable[Training], data: Path, journal
     return [answer["row"] for answer in answers]
 
 
-def held(journal: Path) -> list[Row]:
-    """The rows that a journal has, in the order in which they came."""
-    return [record["answer"]["row"] for record in Journal(journal).records() if record["event"] == "final"]
+def held(trainings: Iterable[Training], journal: Path) -> list[Row]:
+    """The newest row that a journal has of each, in their order.
+
+    What it holds under their names of another architecture, seed or rate, as of an earlier campaign, is passed over;
+    another recipe or another text is found by `run_trainings` alone, which needs the data.
+
+    Args:
+        trainings: with distinct keys.
+        journal: of `run_trainings`.
+    """
+    wanted = {one.key: one for one in trainings}
+    found: dict[str, Row] = {}
+    for record in Journal(journal).records():
+        one = wanted.get(record["key"]) if record["event"] == "final" else None
+        if one is not None and _is_of(record["answer"]["row"], one):
+            found[one.key] = record["answer"]["row"]
+    return [found[key] for key in wanted if key in found]
+
+
+def _is_of(row: Row, training: Training) -> bool:
+    return (row["architecture_id"], row["init_seed"], row["learning_rate"]) == (
+        training.architecture.id,
+        init_seed(training.seed, training.stage, 0),
+        training.recipe.learning_rate,
+    )
 
 
 def _is_answer(answer: Row, task: Task) -> bool:

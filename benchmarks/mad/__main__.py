@@ -56,7 +56,8 @@ def main() -> int:
         for name in parts
         if rows[name]
     }
-    found[TEXT] = {budget: {"trainings": len(of), "of": len(drawn("loss"))} for budget, of in losses.bits().items()}
+    texts = losses.bits(drawn("loss"))
+    found[TEXT] = {budget: {"trainings": len(of), "of": len(drawn("loss"))} for budget, of in texts.items()}
     found |= {**findings.together(rows), "generation_seconds_of_12800": findings.generation_seconds()}
     write_result("mad", found)
     print(json.dumps(found, indent=2))
@@ -80,9 +81,10 @@ def _plan(parts: dict[str, list[Training]]) -> None:
         total += seconds
         done = len(campaign.done(trainings, JOURNAL))
         print(f"{name}: {len(trainings)} trainings, {done} done, about {seconds / 60:.0f} core-minutes in all")
-    tokens = sum(losses.TOKENS.values()) * len(drawn("loss"))
+    architectures = drawn("loss")
+    tokens = sum(losses.TOKENS.values()) * len(architectures)
     texts = tokens / losses.TOKENS["demo"] * SECONDS_A_TRAINING
-    all_of, done = len(losses.TOKENS) * len(drawn("loss")), sum(map(len, losses.bits().values()))
+    all_of, done = len(losses.TOKENS) * len(architectures), sum(map(len, losses.bits(architectures).values()))
     print(f"{TEXT}: {all_of} trainings, {done} done, about {texts / 60:.0f} core-minutes in all")
     print(f"in all about {(total + texts) / 3600:.1f} core-hours")
 

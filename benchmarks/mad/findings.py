@@ -107,13 +107,14 @@ def together(rows: Mapping[str, Sequence[Row]]) -> Found:
     longer = table(rows["longer"])
     if len(short.keys() & longer.keys()) > 2:
         found["kendall_tau_b_with_ten_times_the_steps"] = agreement(short, longer)
-    return found | predictions(table(rows["loss"]), _losses(), drawn("loss"))
+    architectures = drawn("loss")
+    return found | predictions(table(rows["loss"]), _losses(architectures), architectures)
 
 
-def _losses() -> dict[str, dict[str, float]]:
+def _losses(architectures: Mapping[str, Architecture]) -> dict[str, dict[str, float]]:
     from benchmarks.mad.losses import bits
 
-    return bits()
+    return bits(architectures)
 
 
 def predictions(

@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from benchmarks.common import RESULTS, ROOT
-from benchmarks.trainings import Row, Training, run_trainings
+from benchmarks.trainings import Training, held, run_trainings
 from harmony_core.architecture import Architecture
 from harmony_core.data import prepare
 from harmony_core.data.config import DataConfig
 from harmony_core.search.config import Config
-from harmony_core.store import Journal
 from harmony_core.training.recipe import Recipe
 from harmony_core.workers import Pool
 
@@ -65,11 +64,14 @@ def pieces(architectures: Mapping[str, Architecture], most: int | None) -> list[
     return [some for some in found if some]
 
 
-def bits(journal: Path = JOURNAL) -> dict[str, dict[str, float]]:
-    """By budget and label, validation bits per byte of what is done and ended well."""
-    found: dict[str, dict[str, float]] = {budget: {} for budget in TOKENS}
-    for record in Journal(journal).records():
-        row: Row = record["answer"]["row"] if record["event"] == "final" else {}
-        if row.get("val_bits_per_byte") is not None:
-            found[row["budget"]][row["label"]] = row["val_bits_per_byte"]
-    return found
+def bits(architectures: Mapping[str, Architecture], journal: Path = JOURNAL) -> dict[str, dict[str, float]]:
+    """By budget and label, validation bits per byte of what is done and ended well.
+
+    Args:
+        architectures: by label.
+        journal: of `run`.
+    """
+    return {
+        budget: {row["label"]: bits for row in held(some, journal) if (bits := row["val_bits_per_byte"]) is not None}
+        for budget, some in trainings(architectures).items()
+    }
