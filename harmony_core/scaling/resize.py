@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 from harmony_core.architecture import Architecture, Block
@@ -60,43 +60,40 @@ def widened(architecture: Architecture, d_model: int, *, nearest: bool = False) 
 
     try:
         blocks = tuple(
-            _nearest(block, factor, fits) if nearest else _rounded(block, factor) for block in architecture.blocks
+            _nearest(block, factor, fits) if nearest else _with(block, _rounded(block, factor))
+            for block in architecture.blocks
         )
         return architecture.replace(d_model=d_model, blocks=blocks)
     except ValueError:
         return None
 
 
-def _rounded(block: Block, factor: float, **others: int) -> Block:
-    """Whole numbers that grow with the width are rounded, and at least 1; ValueError where they do not go together.
-
-    Args:
-        block: what grows, or shrinks.
-        factor: of the width.
-        others: values in place of rounded ones.
-    """
+def _grown(block: Block, factor: float) -> dict[str, float]:
+    """What grows with the width, in proportion."""
     values = hyper_parameters.values(block)
-    grown = {name: max(1, round(factor * values[name])) for name in _growing(block)}
-    return hyper_parameters.make(type(block), {**values, **grown, **others})
+    return {name: factor * values[name] for name in block.grows if values[name] is not None}
 
 
-def _growing(block: Block) -> list[str]:
-    values = hyper_parameters.values(block)
-    return [name for name in block.grows if values[name] is not None]
+def _rounded(block: Block, factor: float) -> dict[str, int]:
+    return {name: max(1, round(one)) for name, one in _grown(block, factor).items()}
+
+
+def _with(block: Block, numbers: Mapping[str, int]) -> Block:
+    """The block with other numbers; ValueError where they do not go together."""
+    return hyper_parameters.make(type(block), {**hyper_parameters.values(block), **numbers})
 
 
 def _nearest(block: Block, factor: float, fits: Callable[[Block], bool]) -> Block:
     """The block with rounded numbers, or with the nearest that fits in place of one; ValueError where none does."""
-    values = hyper_parameters.values(block)
+    rounded = _rounded(block, factor)
     others = sorted(
-        (abs(math.log(one / (factor * values[name]))), name, one)
-        for name in _growing(block)
-        for one in range(1, max(1, math.floor(_FARTHEST * factor * values[name])) + 1)
-        if _FARTHEST * one >= factor * values[name]
+        (abs(math.log(number / exact)), name, number)
+        for name, exact in _grown(block, factor).items()
+        for number in range(max(1, math.ceil(exact / _FARTHEST)), math.floor(exact * _FARTHEST) + 1)
     )
-    for replaced in ({}, *({name: one} for _, name, one in others)):
+    for numbers in (rounded, *({**rounded, name: number} for _, name, number in others)):
         with contextlib.suppress(ValueError):
-            if fits(made := _rounded(block, factor, **replaced)):
+            if fits(made := _with(block, numbers)):
                 return made
     raise ValueError(f"no number near {factor:g} times its own fits {block.kind}")
 
