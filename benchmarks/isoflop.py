@@ -9,8 +9,11 @@ cost, `--smoke` trains a small sweep of the same shape. What is done stays done:
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
+import shutil
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -31,6 +34,7 @@ BUDGETS = (3e12, 1e13, 3e13)
 KNOWN = ("llama-nano", "stripedhyena-2-nano")
 # Of the three finalists of `python -m benchmarks.baselines` that with the fewest test bits per byte.
 FOUND = Path(os.path.relpath(RESULTS / "best_found.yaml"))
+JOURNAL = RESULTS / "isoflop.jsonl"
 # Of N* and D* over the budget: Hoffmann et al. 2022, arXiv:2203.15556, table 2, approach 2.
 PUBLISHED = {"params": 0.49, "tokens": 0.51}
 _SMOKE: dict[str, Any] = {"budgets": (1e10, 3e10), "sizes": 3, "spacing": 2.0, "rounds": 0, "tokens_per_param": 1.0}
@@ -68,6 +72,24 @@ def core_hours(sweep: Sweep) -> float:
     return flops / of_demo * SECONDS_A_TRAINING / 3600
 
 
+@contextlib.contextmanager
+def kept(journal: Path, copy: Path | None) -> Iterator[None]:
+    """A sweep's journal begins with what the committed one has, which gets what is added.
+
+    Args:
+        journal: the sweep's own.
+        copy: the committed one; None keeps nothing.
+    """
+    if copy is not None and copy.exists() and not journal.exists():
+        journal.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(copy, journal)
+    try:
+        yield
+    finally:
+        if copy is not None and journal.exists():
+            shutil.copy(journal, copy)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.isoflop", description=__doc__)
     parser.add_argument("--plan", action="store_true", help="print what it costs, and train nothing")
@@ -87,8 +109,9 @@ def main() -> int:
     if arguments.plan:
         return 0
     os.nice(10)
-    pool = WarmPool(sweep.folder / "work" / "logs", workers=arguments.workers)
-    sweep.run(pool, lambda row, done, total: print(f"{done}/{total} {row['run']} {row['val_loss']}", flush=True))
+    with kept(sweep.folder / "work" / "journal.jsonl", None if arguments.smoke else JOURNAL):
+        pool = WarmPool(sweep.folder / "work" / "logs", workers=arguments.workers)
+        sweep.run(pool, lambda row, done, total: print(f"{done}/{total} {row['run']} {row['val_loss']}", flush=True))
     print(tell(sweep))
     if not arguments.smoke:
         found = points(read_rows(sweep.folder).to_dicts())
