@@ -30,15 +30,27 @@ def recipes() -> dict[str, Recipe]:
 
 
 def trainings(architectures: Mapping[str, Architecture]) -> dict[str, list[Training]]:
-    """By budget, every architecture; longer ones go on from the trunk of the shortest."""
+    """By budget, every architecture; longer ones go on from the trunk of the shortest.
+
+    Where that is gone, as in another checkout, from the start: to the same bits, for more time.
+    """
     found: dict[str, list[Training]] = {}
     for budget, recipe in recipes().items():
         found[budget] = []
         for label, architecture in architectures.items():
             trunk = TRUNKS / label
-            kept = {"trunk": trunk} if budget == "demo" else {"trunk_of": trunk}
-            labels = {"label": label, "budget": budget}
-            found[budget].append(Training(f"{budget}.{label}", architecture, recipe, SEED, labels, **kept))
+            trunk_of = trunk if budget != "demo" and trunk.exists() else None
+            found[budget].append(
+                Training(
+                    f"{budget}.{label}",
+                    architecture,
+                    recipe,
+                    SEED,
+                    {"label": label, "budget": budget},
+                    trunk=trunk if budget == "demo" else None,
+                    trunk_of=trunk_of,
+                )
+            )
     return found
 
 

@@ -44,6 +44,8 @@ class Exponent:
         interval = f"{self.low:.3f} to {self.high:.3f}"
         if self.identified:
             return f"{self.value:.3f} ({interval})"
+        if math.isinf(self.high - self.low):
+            return f"not identified ({self.failed:.0%} of the draws do not determine it)"
         return f"not identified ({interval})"
 
 

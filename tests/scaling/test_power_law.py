@@ -67,6 +67,11 @@ def test_the_interval_grows_with_the_noise_and_a_wide_one_is_not_identified() ->
     assert str(one).startswith("not identified (")
 
 
+def test_draws_that_determine_nothing_are_told_by_their_share() -> None:
+    assert str(Exponent(0.49, 0.1, 0.5, 0.01)) == "not identified (0.100 to 0.500)"
+    assert str(Exponent(0.49, -math.inf, math.inf, 0.3325)) == "not identified (33% of the draws do not determine it)"
+
+
 def test_the_truth_lies_in_about_95_of_100_intervals() -> None:
     """Percentile intervals of 15 runs are known to be too narrow; not by much here."""
     inside = 0
