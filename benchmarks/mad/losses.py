@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from benchmarks.common import RESULTS, ROOT
@@ -67,13 +67,14 @@ def run(pool: Pool, architectures: Mapping[str, Architecture], most: int | None 
         run_trainings(pool, some, ROOT / "data" / data.id, JOURNAL)
 
 
-def pieces(architectures: Mapping[str, Architecture], most: int | None) -> list[list[Training]]:
-    """Arguments as for `run`: the trainings of each budget, of which a longer one begins where a shorter one ended."""
-    found, left = [], most
-    for some in trainings(architectures).values():
-        found.append(some[:left])
-        left = None if left is None else left - len(found[-1])
-    return [some for some in found if some]
+def pieces(architectures: Mapping[str, Architecture], most: int | None) -> Iterator[list[Training]]:
+    """Arguments as for `run`: the trainings of each budget, asked for when those of the shorter ones have ended."""
+    left = most
+    for budget in TOKENS:
+        some = trainings(architectures)[budget][:left]
+        left = None if left is None else left - len(some)
+        if some:
+            yield some
 
 
 def bits(architectures: Mapping[str, Architecture], journal: Path = JOURNAL) -> dict[str, dict[str, float]]:

@@ -55,12 +55,19 @@ def test_the_papers_models_are_their_own_projections() -> None:
     assert pure("mamba").blocks[0].state_elements(128) == 2048
 
 
-def test_longer_trainings_of_text_share_the_shorter_ones_trunk() -> None:
+def test_longer_trainings_of_text_share_the_shorter_ones_trunk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(losses, "TRUNKS", tmp_path)
     recipes = losses.recipes()
     assert len({recipe.warmup_steps for recipe in recipes.values()}) == 1
     assert recipes["demo"].trunk_steps < recipes["same price"].trunk_steps < recipes["target"].trunk_steps
-    by_budget = losses.trainings({"one": pure("mha")})
-    assert by_budget["demo"][0].trunk == by_budget["target"][0].trunk_of
+    pieces = losses.pieces({"one": pure("mha"), "two": pure("mamba")}, 5)
+    first, _ = next(pieces)
+    assert first.trunk is not None
+    # As the training leaves it; in a checkout that has the journal alone there is none.
+    first.trunk.mkdir()
+    one, two = next(pieces)
+    assert (one.trunk_of, two.trunk_of) == (first.trunk, None)
+    assert [training.key for training in next(pieces)] == ["target.one"]
 
 
 def row(label: str, score: float | None, **more: Any) -> dict[str, Any]:
