@@ -69,7 +69,9 @@ class Row:
         With `--no-kill` Slurm takes a lost node out of the allocation and keeps the rest, also where that node ran the
         script; it does so for good, and shows the job and its steps as running (seen in 22.05).
         """
-        return self.state == "RUNNING" and bool(self.nodes) and not among(self.batch_host, self.nodes)
+        if self.state != "RUNNING" or not self.nodes or not self.batch_host:
+            return False
+        return not among(self.batch_host, self.nodes)
 
     @property
     def over(self) -> str | None:

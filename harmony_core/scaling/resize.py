@@ -47,7 +47,7 @@ def widened(architecture: Architecture, d_model: int, *, nearest: bool = False) 
         architecture: what grows, or shrinks.
         d_model: the new width.
         nearest: whether a block in which the rounded numbers do not go together, or with the width, may have another
-            one: 8 groups of 160 channels are 6 of 120, and 7 or 8 of 112 or 128, not 6.
+            one: 8 groups of 160 channels would be 6 of 128, which they do not divide, and are 8.
     """
     factor = d_model / architecture.d_model
 

@@ -45,7 +45,7 @@ def test_squeue() -> None:
         for row in queue.rows:
             assert re.fullmatch(r"[0-9]{1,20}(_[0-9]{1,20})?", row.job_id), answer
             assert re.fullmatch(r"[A-Z_]+", row.state), answer
-            assert row.lacks_batch_host in (True, False), answer
+            assert not row.lacks_batch_host or (row.nodes and row.batch_host), answer
 
 
 @pytest.mark.parametrize(
@@ -69,6 +69,8 @@ def test_a_job_without_its_batch_host() -> None:
     rows = parse_queue(
         b"5|N/A|RUNNING|None|n2|n1|kept\n5|N/A|RUNNING|None|n[1-2]|n1|whole\n"
         b"5|N/A|PENDING|BeginTime||n/a|queued\n5|N/A|COMPLETING|None|n2|n1|ending\n"
+        # Of no node at all sinfo would tell the states of every one.
+        b"5|N/A|RUNNING|None|n2||unknown\n"
     ).rows
     assert [row.name for row in rows if row.lacks_batch_host] == ["kept"]
 
